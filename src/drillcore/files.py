@@ -1,0 +1,117 @@
+"""Files that are there whole or not at all: written beside their place, synced, renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from drillcore.digests import Json
+
+_PARTIAL = ".partial-"  # names that start so are never read and may always be removed
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; on a clean exit it is synced and renamed over `target`.
+
+    After an exception, or kill -9, `target` is as it was; a left-over partial file is never read.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{target.name}-", dir=target.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        # mkstemp makes files that only their owner reads; a result is read by others too.
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, data: bytes | memoryview) -> None:
+    """Write `data` to `target` atomically. Raises OSError."""
+    with atomic_path(target) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` in UTF-8 to `target` atomically. Raises OSError."""
+    write_bytes(target, text.encode())
+
+
+def write_json(target: Path, value: Json) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically. Raises OSError."""
+    write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`; on a clean exit it takes `target`'s place, whole.
+
+    An existing `target` is moved aside first and removed last; `recover_folder` mends a kill between the two renames.
+
+    Raises:
+        OSError: the parent cannot be written, or the disk is full.
+    """
+    recover_folder(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{target.name}-", dir=target.parent))
+    partial.chmod(0o755)
+    try:
+        yield partial
+        old = _old(target)
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        _sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Put back a folder whose replacement was killed between its two renames; remove what is left over."""
+    old = _old(target)
+    if old.exists() and not target.exists():
+        old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep_partials(folder: Path) -> int:
+    """Remove left-over partial files and folders of `folder`; return how many. Only where no writer is alive."""
+    count = 0
+    for path in folder.glob(f"{_PARTIAL}*") if folder.exists() else ():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        count += 1
+    return count
+
+
+def _old(target: Path) -> Path:
+    return target.parent / f"{_PARTIAL}{target.name}.old"
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
