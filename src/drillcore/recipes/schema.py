@@ -1,0 +1,156 @@
+"""The fields of a recipe, their types, defaults and limits: the one place that says what a recipe may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drillcore.digests import sha256_json
+
+SCHEMA = 1
+TASKS = ("classification",)
+SPLITS = ("train", "val", "test")
+METRICS = ("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error")
+# Metrics the gate can compare image by image with a paired bootstrap.
+GATE_METRICS = ("accuracy", "macro_f1", "log_loss")
+
+
+def one_of(*choices: str, **more: Any) -> Any:
+    """A field that must hold one of `choices`."""
+    return field(metadata={"choices": choices}, **more)
+
+
+def between(low: float, high: float, **more: Any) -> Any:
+    """A number from `low` to `high`, both included."""
+    return field(metadata={"low": low, "high": high}, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSection:
+    """Which data set, with parameters of its layout."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSection:
+    """The network that is drilled.
+
+    Attributes:
+        name: a name of the backbone catalogue.
+        weights: a torchvision weights name, a file with its digest, `seed:N` for random ones, or `model@version`.
+        taps: names of the layers that are read.
+        train: parameters of the backbone's own training; None: frozen as it comes.
+        refresh: `never`, `always`, or the share of new images (0 to 1) from which on a trained backbone is trained anew.
+    """
+
+    name: str
+    taps: list[str]
+    weights: str = "seed:0"
+    train: dict[str, Any] | None = None
+    refresh: str | float = "never"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentationSection:
+    """How activations become rows."""
+
+    name: str = "activations"
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSection:
+    """The second stage."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsSection:
+    """Seeds: of training, and of the gate's bootstrap."""
+
+    train: int = between(0, 2**31 - 1, default=0)
+    bootstrap: int = between(0, 2**31 - 1, default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSection:
+    """On which split, and which figures are shown first."""
+
+    split: str = one_of(*SPLITS, default="test")
+    metrics: list[str] = field(default_factory=lambda: list(METRICS), metadata={"items": METRICS})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSection:
+    """When a challenger may become champion.
+
+    Attributes:
+        metric: what has to be better.
+        confidence: of the paired bootstrap that it is better.
+        margin: by how much at least, in the metric's unit.
+        max_class_drop: how far the recall of one class may fall.
+        min_class_support: images a class needs for the rule above.
+        max_ms: latency limit of one image, milliseconds on one CPU core.
+        max_mb: size limit of the ONNX file, megabytes (10**6 bytes).
+    """
+
+    metric: str = one_of(*GATE_METRICS, default="accuracy")
+    confidence: float = between(0.5, 0.9999, default=0.95)
+    margin: float = between(0.0, 1.0, default=0.0)
+    max_class_drop: float = between(0.0, 1.0, default=0.15)
+    min_class_support: int = between(1, 10**9, default=20)
+    max_ms: float = between(0.001, 10**9, default=100.0)
+    max_mb: float = between(0.001, 10**9, default=1000.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSection:
+    """Shape of the ONNX file; `dense_mode` is for models that label pixels."""
+
+    batch: str = one_of("dynamic", default="dynamic")
+    dense_mode: str = one_of("", "exact", "refined", "fast", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model: data set + backbone + representation + head + gate (CONTRACTS, RECIPE)."""
+
+    schema: int = between(SCHEMA, SCHEMA)
+    name: str
+    task: str = one_of(*TASKS)
+    dataset: DatasetSection
+    backbone: BackboneSection
+    head: HeadSection
+    representation: RepresentationSection = field(default_factory=RepresentationSection)
+    augment: dict[str, Any] = field(default_factory=dict)
+    seeds: SeedsSection = field(default_factory=SeedsSection)
+    evaluate: EvaluateSection = field(default_factory=EvaluateSection)
+    gate: GateSection = field(default_factory=GateSection)
+    export: ExportSection = field(default_factory=ExportSection)
+    # Where it was read; not part of what the model is.
+    path: Path | None = field(default=None, compare=False, metadata={"internal": True})
+    lines: dict[str, int] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe's fields as plain values, defaults filled in."""
+        values = dataclasses.asdict(self)
+        del values["path"], values["lines"]
+        return values
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what the recipe says; comments, order and spelled-out defaults do not count."""
+        return sha256_json(self.to_dict())
+
+    def where(self, dotted: str) -> str:
+        """Return `file:line` of a field, for errors found after reading."""
+        name = self.path.name if self.path else f"{self.name}.yaml"
+        while dotted and dotted not in self.lines:
+            dotted = dotted.rpartition(".")[0]
+        return f"{name}:{self.lines[dotted]}" if dotted else name

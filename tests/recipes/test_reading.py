@@ -1,0 +1,104 @@
+"""Recipes: a wrong or unknown field is named with its line and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drillcore.errors import RecipeError, UnknownNameError
+from drillcore.recipes import load_recipe, read_recipe
+from drillcore.settings import Settings
+
+GOOD = """\
+schema: 1
+name: tiny
+task: classification
+dataset: {name: plankton}
+backbone:
+  name: cnn1
+  taps: [layer3]
+  train: {epochs: 2}
+head:
+  name: forest
+  params: {n_estimators: 10}
+gate:
+  metric: accuracy
+  confidence: 0.9
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_good_recipe_fills_in_defaults(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, GOOD))
+    assert recipe.backbone.weights == "seed:0"
+    assert recipe.gate.confidence == 0.9
+    assert recipe.evaluate.split == "test"
+    assert recipe.where("gate.confidence") == "tiny.yaml:14"
+
+
+def test_digest_ignores_comments_order_and_defaults(tmp_path: Path) -> None:
+    first = read_recipe(write(tmp_path, GOOD)).sha256
+    spelled = GOOD.replace("  name: cnn1\n  taps: [layer3]\n", "  taps: [layer3]  # the third\n  name: cnn1\n")
+    assert read_recipe(write(tmp_path, spelled + "  margin: 0\n")).sha256 == first
+    assert read_recipe(write(tmp_path, spelled + "  margin: 0.01\n")).sha256 != first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # what is wrong, and the line that says so
+        (
+            "taps: [layer3]",
+            "tap: [layer3]",
+            "tiny.yaml:7: backbone.tap is not a field (did you mean taps?); allowed: name",
+        ),
+        ("confidence: 0.9", "confidence: 2", "tiny.yaml:14: gate.confidence is 2.0; 0.5 to 0.9999 is allowed"),
+        ("confidence: 0.9", "confidence: high", "tiny.yaml:14: gate.confidence is 'high'; a number is expected"),
+        (
+            "metric: accuracy",
+            "metric: auc",
+            "tiny.yaml:13: gate.metric is 'auc'; allowed: accuracy, macro_f1, log_loss",
+        ),
+        ("schema: 1", "schema: 2", "tiny.yaml:1: schema is 2; only 1 is known"),
+        ("task: classification", "task: poetry", "tiny.yaml:3: task is 'poetry'; allowed: classification"),
+        ("name: tiny", "name: other", "tiny.yaml:2: name is 'other'; the file's own name, 'tiny', is expected"),
+        ("name: tiny", "name: ../tiny", "tiny.yaml:2: name is '../tiny'; lower-case letters"),
+        ("  taps: [layer3]\n", "", "tiny.yaml:5: backbone lacks the field 'taps'"),
+        ("[layer3]", "[]", "tiny.yaml:7: backbone.taps is empty"),
+        ("[layer3]", "[3]", "tiny.yaml:7: backbone.taps[0] is 3; text is expected"),
+        ("gate:\n", "gate:\n  metric: log_loss\n", "tiny.yaml:14: gate.metric stands twice"),
+        ("{epochs: 2}", "&a {epochs: 2}", "tiny.yaml:8: not valid YAML: anchors and aliases are not allowed"),
+        ("{epochs: 2}", "{epochs: .nan}", "tiny.yaml:8: backbone.train.epochs is not a finite number"),
+        ("{epochs: 2}", "{epochs: 2", "not valid YAML"),
+        ("{epochs: 2}", "3", "backbone.train is 3; a mapping or nothing is expected"),
+        ("{name: plankton}", "!!python/object/apply:os.system {name: plankton}", "dataset"),
+    ],
+)
+def test_wrong_fields_are_named(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    if "python/object" in new:
+        # A tag is never obeyed: the mapping is read as a mapping.
+        assert read_recipe(write(tmp_path, GOOD.replace(old, new, 1))).dataset.name == "plankton"
+        return
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, GOOD.replace(old, new, 1)))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "\x00", "a: [" * 2000, "42"])
+def test_no_recipe_at_all(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RecipeError):
+        read_recipe(write(tmp_path, text))
+
+
+def test_unknown_model_names_the_known(settings: Settings) -> None:
+    (settings.models / "tiny.yaml").write_text(GOOD)
+    with pytest.raises(UnknownNameError, match=r"did you mean tiny.*known: tiny"):
+        load_recipe(settings, "tinny")
