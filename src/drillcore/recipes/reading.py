@@ -1,4 +1,4 @@
-"""Reading recipes: YAML without tags, anchors or doubled keys; every error names file, line, field and what is allowed."""
+"""Reading recipes: YAML without tags, anchors or doubled keys; errors name file, line, field and what is allowed."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item, f"{dotted}[{index}]") for index, item in enumerate(node.value)]
         try:
-            value = _Loader("").construct_object(node)  # type: ignore[no-untyped-call]
+            value = _Loader("").construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             self.fail(dotted, f"cannot be read: {getattr(error, 'problem', None) or error}")
         if isinstance(value, float) and not math.isfinite(value):

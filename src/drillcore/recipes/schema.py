@@ -44,7 +44,7 @@ class BackboneSection:
         weights: a torchvision weights name, a file with its digest, `seed:N` for random ones, or `model@version`.
         taps: names of the layers that are read.
         train: parameters of the backbone's own training; None: frozen as it comes.
-        refresh: `never`, `always`, or the share of new images (0 to 1) from which on a trained backbone is trained anew.
+        refresh: `never`, `always`, or the share of new images (0 to 1) from which on it is trained anew.
     """
 
     name: str
