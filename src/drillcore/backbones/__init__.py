@@ -1,0 +1,1 @@
+"""Frozen networks, their taps, and the training of the small ones."""
