@@ -1,0 +1,83 @@
+"""The root of the command line: names of the commands, where each one lives, and the options all of them share."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from drillcore import __version__
+
+# name: (module below drillcore.cli, attribute, one line of help). The help stands here so that `drillcore --help`
+# imports none of them.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "run": ("journey", "run", "The main job end to end on the bundled sample data."),
+    "data": ("data", "data", "Import, sample and check data sets."),
+    "new": ("new", "new", "Make a recipe for images of your own."),
+    "retrain": ("retrain", "retrain", "Train, evaluate, export, register and gate a model; --promote it."),
+    "evaluate": ("evaluate", "evaluate", "Score a registered model on labelled data it has never seen."),
+    "score": ("score", "score", "Score a folder or list of images into Parquet."),
+    "predict": ("predict", "predict", "Answer for one image, on the terminal."),
+    "fetch": ("fetch", "fetch", "Bring the promoted file here, by digest."),
+    "models": ("models", "models", "List models, versions and aliases."),
+    "promote": ("models", "promote", "Make a version the champion, if the gate lets it."),
+    "rollback": ("models", "rollback", "Put the previous champion back."),
+    "history": ("models", "history", "Who moved which alias, when and why."),
+    "export": ("export", "export", "Write a registered model's ONNX file."),
+    "receipt": ("receipt", "receipt", "Check what a scoring run wrote."),
+    "bench": ("bench", "bench", "Run a benchmark and write its report."),
+    "doctor": ("doctor", "doctor", "Say what this machine and checkout have and lack."),
+    "gc": ("gc", "gc", "Say what may go, and remove it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table: the order of a first day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"drillcore.cli.{module}"), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the known commands when one is not known."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from drillcore.errors import UnknownNameError
+
+            raise UnknownNameError("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="drillcore")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
+def cli(quiet: bool) -> None:
+    """Drill cores through a pretrained network, train a light head on them, ship one ONNX file.
+
+    \b
+    Start with the bundled sample data:
+      drillcore run
+    or with your own folder of classes:
+      drillcore data import --layout classes shells ~/shells
+      drillcore new shells-forest --dataset shells
+      drillcore retrain shells-forest --promote
+      drillcore score shells-forest ~/new-images scored/
+    """
+    if quiet:
+        from drillcore.progress import set_quiet
+
+        set_quiet(True)

@@ -1,0 +1,55 @@
+"""`drillcore score`: a folder or list of images into Parquet, with a receipt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from drillcore.cli.serving_models import bring
+from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+
+
+@click.command()
+@click.argument("model")
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Default: DRILLCORE_DEVICE.")
+@click.option("--overwrite", is_flag=True, help="Replace what another run wrote to OUTPUT.")
+@json_option
+def score(model: str, source: Path, output: Path, device: str | None, overwrite: bool, as_json: bool) -> None:
+    """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
+
+    INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
+    OUTPUT gets part-*.parquet, receipt.json and, where images had to be set aside, their reasons. A run that was
+    killed goes on where it was; every input is scored or set aside exactly once.
+
+    \b
+    Example:
+      drillcore score plankton-forest new-images/ scored/
+      drillcore receipt verify scored/
+    """
+    settings = begin(as_json=as_json)
+    from serving.batch import score as run
+
+    served = bring(settings, model)
+    result = run(settings, served, source, output, device=device or settings.device, overwrite=overwrite)
+    figures = {
+        "model": served.model,
+        "version": served.version,
+        "model_sha256": served.sha256,
+        "inputs": result.inputs,
+        "scored": result.scored,
+        "set_aside": result.set_aside,
+        "seconds": round(result.seconds, 3),
+        "output": str(output),
+    }
+    if as_json:
+        print_json(figures)
+        return
+    figures["output"] = shown(settings, output)
+    print_table("", ("what", "value"), figures.items())
+    if result.set_aside:
+        click.echo(
+            f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside-*.parquet"
+        )

@@ -1,0 +1,40 @@
+"""Models for scoring: read what `fetch` brought; fetch first where nothing, or something older, is here.
+
+The scoring process never imports MLflow: fetching is a process of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from drillcore.errors import RegistryError
+from drillcore.runtime.reference import parse_reference
+from drillcore.runtime.served import ServedModel, has_pointer, resolve
+from drillcore.settings import Settings
+
+
+def bring(settings: Settings, reference: str) -> ServedModel:
+    """Return the file of MODEL[@ALIAS|@VERSION], its digest verified.
+
+    The default alias is read from the pointer that promotion and `fetch` keep; anything else is fetched now.
+
+    Raises:
+        UnknownNameError: no such model, alias or version.
+        RegistryError: it cannot be fetched.
+        IntegrityError: the file is not the one that was registered.
+    """
+    wanted = parse_reference(reference)
+    if not has_pointer(settings, wanted) or not wanted.is_default:
+        _fetch(settings, reference)
+    return resolve(settings, wanted)
+
+
+def _fetch(settings: Settings, reference: str) -> None:
+    command = [sys.executable, "-m", "drillcore", "--quiet", "fetch", reference]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=settings.root, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"fetch ended with code {done.returncode}"]
+        error = RegistryError(lines[-1].removeprefix("drillcore: "))
+        error.exit_code = done.returncode  # type: ignore[misc]
+        raise error

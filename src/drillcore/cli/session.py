@@ -1,0 +1,69 @@
+"""What every command starts with: settings, confined libraries, the log file; and how figures are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drillcore.settings import Settings
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; no progress bars.")
+
+
+def begin(*, as_json: bool = False) -> Settings:
+    """Load the settings, keep third-party libraries inside the state folder, start the log.
+
+    Raises:
+        InputError: a setting that does not parse.
+    """
+    from drillcore.cli.logs import start_logging
+    from drillcore.environment import confine
+    from drillcore.progress import set_quiet
+
+    settings = Settings.load()
+    confine(settings)
+    start_logging(settings)
+    if as_json:
+        set_quiet(True)
+    return settings
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as indented JSON with sorted keys."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; as wide as the terminal, never cut where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(width=160)
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def shown(settings: Settings, path: Path) -> str:
+    """Return `path` as a user would type it from the checkout."""
+    try:
+        return str(path.resolve().relative_to(settings.root))
+    except ValueError:
+        return str(path)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return str(value)

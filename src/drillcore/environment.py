@@ -1,0 +1,44 @@
+"""Third-party libraries kept inside the state folder: no caches, homes or reports anywhere else, nothing sent out."""
+
+from __future__ import annotations
+
+import os
+
+from drillcore.settings import Settings
+
+
+def confine(settings: Settings) -> None:
+    """Set the environment of this process and its children; called once, before a heavy library is imported.
+
+    What the user has set stays as it is.
+    """
+    state = settings.state
+    defaults = {
+        # Homes and caches.
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(state / "prefect" / "storage"),
+        "DVC_SITE_CACHE_DIR": str(state / "dvc" / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(state / "dvc" / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(state / "dvc" / "system"),
+        "MPLCONFIGDIR": str(state / "cache" / "matplotlib"),
+        "TORCH_HOME": str(state / "cache" / "torch"),
+        "XDG_CACHE_HOME": str(state / "cache"),
+        "MLFLOW_TRACKING_URI": settings.resolved_tracking_uri,
+        # Nothing is reported to anyone.
+        "DVC_NO_ANALYTICS": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # A busy machine takes longer than the 20 s that Prefect grants its own server.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        # Job execution of MLflow's server has had holes.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+        # Two pools of threads on the same cores would fight.
+        "OMP_NUM_THREADS": str(settings.cpu_threads),
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
