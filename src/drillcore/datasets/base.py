@@ -1,0 +1,154 @@
+"""What a data set's file gives: its facts, and where images, labels and splits are in a folder laid out as published."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from drillcore.errors import LayoutError
+
+Task = Literal["classification", "dense"]
+
+TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
+# Folder names of a split as data sets are published, and the split they stand for.
+SPLIT_FOLDERS: Mapping[str, str] = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
+
+# Suffixes that claim to be an image. Formats that are not allowed are found all the same: they go to the quarantine
+# with their reason, instead of vanishing without a word.
+_CLAIMS = (
+    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .eps .ppm .pgm .pnm .jp2 .heic .avif .tga .svg .ico .psd"
+)
+IMAGE_CLAIMS = frozenset(_CLAIMS.split())
+_IGNORED = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
+_ODD_NAME = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\s|\s$|^\.|\.$|^~")
+_MAX_NAME = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundItem:
+    """One labelled image of a source.
+
+    Attributes:
+        path: POSIX path under `data/<dataset>`, as an import stores it.
+        source: the file as it is now.
+        split: train, val or test where the layout names it; None where it names none.
+        group: images that belong together (one scene, one sequence); None: the image stands alone.
+        label: the class of a classification image.
+        target: the annotation image of a dense task.
+        target_path: where an import stores `target`.
+    """
+
+    path: str
+    source: Path
+    split: str | None = None
+    group: str | None = None
+    label: str | None = None
+    target: Path | None = None
+    target_path: str | None = None
+
+
+class DatasetLayout(ABC):
+    """A published layout. Reading one touches no pixel: broken images are found when the manifest is built.
+
+    Attributes:
+        name: as in recipes and commands.
+        task: what its labels are for.
+        classes: class names in their fixed order; None: the sorted labels found.
+        colours: one RGB triple per class for pictures of label maps; None: none are published.
+        channels: of the decoded image; None: 1 where every image is grey, else 3.
+        fractions: shares of train, val and test where the layout names no split; they sum to 1.
+    """
+
+    name: ClassVar[str]
+    task: ClassVar[Task]
+    classes: ClassVar[tuple[str, ...] | None] = None
+    colours: ClassVar[tuple[tuple[int, int, int], ...] | None] = None
+    channels: ClassVar[int | None] = None
+    fractions: ClassVar[Mapping[str, float]] = {TRAIN: 0.7, VAL: 0.1, TEST: 0.2}
+
+    @abstractmethod
+    def items(self, source: Path) -> list[FoundItem]:
+        """Return every labelled image, sorted by stored path.
+
+        Raises:
+            LayoutError: the folder is not laid out as this data set is published.
+        """
+
+    def check_target(self, values: Iterable[int]) -> str | None:
+        """Return what is wrong with the label values of an annotation image, None where they are all known."""
+        return None
+
+    def find(self, source: Path, split: str | None = None) -> Iterator[FoundItem]:
+        """Yield the labelled images of one split, or of all.
+
+        Args:
+            source: the folder, laid out as published or as an import stored it.
+            split: train, val or test; ignored where the layout names no split at all.
+
+        Raises:
+            LayoutError: another layout, or a split that this source does not have.
+        """
+        items = self.items(source)
+        named = sorted({item.split for item in items if item.split is not None})
+        if split is not None and named:
+            if split not in named:
+                raise LayoutError(f"{source} has no split {split!r}; it has: {', '.join(named)}")
+            items = [item for item in items if item.split == split]
+        yield from items
+
+
+def open_source(source: Path) -> Path:
+    """Return `source` if it is a folder. Raises LayoutError."""
+    if not source.exists():
+        raise LayoutError(f"no such folder: {source}")
+    if not source.is_dir():
+        raise LayoutError(f"{source} is a file; expected a folder (zips are unpacked by `drillcore data import`)")
+    return source
+
+
+def folders(folder: Path) -> list[Path]:
+    """Return the visible folders in `folder`, sorted by name."""
+    return [path for path, is_folder in _entries(folder) if is_folder]
+
+
+def images(folder: Path) -> list[Path]:
+    """Return the visible files in `folder` that claim to be images, sorted by name."""
+    return [path for path, is_folder in _entries(folder) if not is_folder and path.suffix.lower() in IMAGE_CLAIMS]
+
+
+def check_class_name(name: str, where: Path) -> str:
+    """Return `name` if it may name a class: no path, no control character, no shell's special sign.
+
+    Raises:
+        LayoutError: it may not.
+    """
+    if not name or len(name) > _MAX_NAME or _ODD_NAME.search(name) or not name.isprintable():
+        raise LayoutError(
+            f"class name {name[:60]!r} in {where} is refused: expected up to {_MAX_NAME} printable characters "
+            'without \\ / : * ? " < > |, not starting or ending with a space or a dot; rename the folder'
+        )
+    return name
+
+
+def check_file_name(path: Path) -> str:
+    """Return the file's name if it can stand in a manifest: UTF-8, no control characters. Raises LayoutError."""
+    if not path.name.isprintable() or "\\" in path.name:
+        raise LayoutError(
+            f"file name {path.name[:80]!r} is refused: control characters or a backslash in it; rename it"
+        )
+    return path.name
+
+
+def _entries(folder: Path) -> list[tuple[Path, bool]]:
+    with os.scandir(folder) as found:
+        kept = [
+            (Path(entry.path), entry.is_dir())
+            for entry in found
+            if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
+        ]
+    return sorted(kept, key=lambda pair: pair[0].name)
