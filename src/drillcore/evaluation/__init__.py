@@ -1,0 +1,1 @@
+"""What a model's answers are worth: figures, significance and pictures. Knows arrays only."""
