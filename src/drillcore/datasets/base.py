@@ -1,4 +1,4 @@
-"""What a data set's file gives: its facts, and where images, labels and splits are in a folder laid out as published."""
+"""What a data set's file gives: its facts, and where images, labels and splits are in a published folder."""
 
 from __future__ import annotations
 

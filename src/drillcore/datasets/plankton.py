@@ -6,8 +6,8 @@
 Facts: 30,336 labelled grey JPEG images in 121 unbalanced classes, every image its own size (about 20 to 400 pixels a
 side), a white background, orientation at random. The competition's own `test/` has no labels and is passed over.
 Split of the paper "CNN features with random forests and SVMs" (section III): 25,000 / 1,500 / 3,800 of 30,300, kept
-here as proportions per class. Licence: the competition's rules, research use; the data is from the Hatfield Marine Science
-Center, Oregon State University (Cowen, Sponaugle, Robinson, Luo: PlanktonSet 1.0, NOAA accession 0127422).
+here as proportions per class. Licence: the competition's rules, research use; the data is from the Hatfield Marine
+Science Center, Oregon State University (Cowen, Sponaugle, Robinson, Luo: PlanktonSet 1.0, NOAA accession 0127422).
 """
 
 from __future__ import annotations

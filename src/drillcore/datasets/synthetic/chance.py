@@ -1,8 +1,8 @@
 """Random numbers and directions whose last bit does not depend on the machine.
 
 Only the raw bits of PCG64, whose stream numpy keeps, and + - * / on float64 are used: numpy's distributions may change
-between releases, and sin, cos, log and pow differ in their last bit between processors. Directions are therefore rounded
-to 20 binary digits.
+between releases, and sin, cos, log and pow differ in their last bit between processors. Directions are therefore
+rounded to 20 binary digits.
 """
 
 from __future__ import annotations

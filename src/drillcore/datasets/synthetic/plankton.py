@@ -1,8 +1,8 @@
 """A small plankton set: drawn silhouettes in the competition's layout, `train/<class>/<id>.jpg`.
 
-14 of the competition's classes, 720 grey JPEG images, each of its own size, dark on white, turned at random, with specks
-and noise. Two pairs are hard to tell apart on purpose (the two appendicularians, the two copepods), so that a model's
-figures have room to move.
+14 of the competition's classes, 720 grey JPEG images, each of its own size, dark on white, turned at random, with
+specks and noise. Two pairs are hard to tell apart on purpose (the two appendicularians, the two copepods), so that a
+model's figures have room to move.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from PIL import Image
 
 from drillcore.datasets.synthetic.chance import Chance, direction
 from drillcore.datasets.synthetic.strokes import Point, Stroke, disc, path, render
-from drillcore.files import write_bytes
 
 Shape = Callable[[Chance], list[Stroke]]
 _QUALITY = 90
@@ -31,7 +30,8 @@ def write_plankton(folder: Path, seed: int = 0) -> int:
         for index in range(count):
             image = draw(shape, Chance("plankton", seed, name, index))
             target = folder / "train" / name / f"{_FIRST_ID + _ID_STEP * number}.jpg"
-            write_bytes(target, _jpeg(image))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(_jpeg(image))
             number += 1
     return number
 
@@ -111,23 +111,13 @@ def _copepod(chance: Chance, slender: float, antenna: float, bend: float, tail: 
 
 
 def _calanoid(chance: Chance) -> list[Stroke]:
-    return _copepod(
-        chance,
-        chance.between(0.85, 1.25),
-        chance.between(0.8, 1.25),
-        chance.between(0.1, 0.6),
-        chance.between(0.2, 0.4),
-    )
+    slender, antenna = chance.between(0.85, 1.25), chance.between(0.8, 1.25)
+    return _copepod(chance, slender, antenna, chance.between(0.1, 0.6), chance.between(0.2, 0.4))
 
 
 def _oithona(chance: Chance) -> list[Stroke]:
-    return _copepod(
-        chance,
-        chance.between(0.65, 1.0),
-        chance.between(0.5, 0.95),
-        chance.between(0.3, 0.9),
-        chance.between(0.35, 0.6),
-    )
+    slender, antenna = chance.between(0.65, 1.0), chance.between(0.5, 0.95)
+    return _copepod(chance, slender, antenna, chance.between(0.3, 0.9), chance.between(0.35, 0.6))
 
 
 def _appendicularian(chance: Chance, first: float, second: float) -> list[Stroke]:
@@ -182,10 +172,8 @@ def _chain_tube(chance: Chance) -> list[Stroke]:
             high = (point[0] + side[0] * wide, point[1] + side[1] * wide)
             strokes.append(Stroke(low, high, 0.03, 0.03, 0.75))
         for sign in (-1, 1):
-            shift = (side[0] * wide * sign, side[1] * wide * sign)
-            strokes.append(
-                Stroke((at[0] + shift[0], at[1] + shift[1]), (end[0] + shift[0], end[1] + shift[1]), 0.02, 0.02, 0.5)
-            )
+            x, y = side[0] * wide * sign, side[1] * wide * sign
+            strokes.append(Stroke((at[0] + x, at[1] + y), (end[0] + x, end[1] + y), 0.02, 0.02, 0.5))
         turn += bend
         at = _around(at, long * 1.15, turn)
     return strokes

@@ -34,9 +34,8 @@ class Stroke:
 
         # Nothing is thinner than the instrument shows.
         near, far = max(self.near * scale, 0.45), max(self.far * scale, 0.45)
-        return Stroke(
-            place(self.start), place(self.end), near, far, self.ink, max(self.rim * scale, 1.0) * (self.rim > 0)
-        )
+        rim = max(self.rim * scale, 1.0) if self.rim else 0.0
+        return Stroke(place(self.start), place(self.end), near, far, self.ink, rim)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
