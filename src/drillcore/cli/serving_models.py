@@ -10,7 +10,7 @@ import sys
 
 from drillcore.errors import RegistryError
 from drillcore.runtime.reference import parse_reference
-from drillcore.runtime.served import ServedModel, has_pointer, resolve
+from drillcore.runtime.served import ServedModel, pointer_path, resolve
 from drillcore.settings import Settings
 
 
@@ -25,7 +25,7 @@ def bring(settings: Settings, reference: str) -> ServedModel:
         IntegrityError: the file is not the one that was registered.
     """
     wanted = parse_reference(reference)
-    if not has_pointer(settings, wanted) or not wanted.is_default:
+    if not wanted.is_default or not pointer_path(settings, wanted.name).is_file():
         _fetch(settings, reference)
     return resolve(settings, wanted)
 

@@ -29,6 +29,11 @@ _WORDS = {
 }
 
 
+def is_model_name(name: str) -> bool:
+    """Whether `name` may name a model: lower-case letters, digits and single dashes."""
+    return _NAME.fullmatch(name) is not None
+
+
 def known_models(settings: Settings) -> list[str]:
     """Return the names of the recipes in `models/`, sorted."""
     return sorted(path.stem for path in settings.models.glob("*.yaml"))
@@ -157,7 +162,7 @@ class _Reader:
             self.fail(
                 dotted, f"is {value}; " + (f"only {low} is known" if low == high else f"{low} to {high} is allowed")
             )
-        if dotted == "name" and not _NAME.fullmatch(value):
+        if dotted == "name" and not is_model_name(value):
             self.fail(dotted, f"is {value!r}; lower-case letters, digits and single dashes are allowed")
         return value
 

@@ -1,0 +1,105 @@
+"""`drillcore models`, `promote`, `rollback`, `history`: the registry, as a table, and the moves of its aliases."""
+
+from __future__ import annotations
+
+import click
+
+from drillcore.cli.session import begin, json_option, print_json, print_table
+from drillcore.errors import GateError
+
+
+@click.command()
+@click.argument("model", required=False)
+@json_option
+def models(model: str | None, as_json: bool) -> None:
+    """List the models, or the versions of MODEL, with their aliases and figures.
+
+    \b
+    Example:
+      drillcore models
+      drillcore models plankton-forest
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.workflow.listing import list_models
+
+    rows = list_models(settings, model)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("model", "version", "aliases", "lineage", "accuracy", "macro_f1", "log_loss", "git", "sha256")
+    print_table("", columns, ([row.get(column) for column in columns] for row in rows))
+
+
+@click.command()
+@click.argument("model")
+@click.option("--why", default="", help="Kept in the history.")
+@click.option("--force", is_flag=True, help="Although the gate refuses; the history says so.")
+@json_option
+def promote(model: str, why: str, force: bool, as_json: bool) -> None:
+    """Make MODEL[@ALIAS|@VERSION] the champion if the gate lets it; the default is the newest challenger.
+
+    \b
+    Example:
+      drillcore promote plankton-forest
+      drillcore promote plankton-forest@3 --why "checked by hand" --force
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.workflow.releasing import promote_reference
+
+    result = promote_reference(settings, model, why=why, force=force)
+    if as_json:
+        print_json(result)
+    else:
+        print_table(f"the gate's reasons for {model}", ("rule", "passed", "reason"), _rules(result["verdict"]))
+    if not result["promoted"]:
+        raise GateError(f"{result['model']} version {result['version']} is not promoted: {result['reason']}")
+    if not as_json:
+        click.echo(f"{result['model']} version {result['version']} is the champion (before: {result['previous']})")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--why", default="", help="Kept in the history.")
+@json_option
+def rollback(model: str, why: str, as_json: bool) -> None:
+    """Put MODEL's previous champion back.
+
+    \b
+    Example:
+      drillcore rollback plankton-forest --why "mistakes on the new camera"
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.workflow.releasing import rollback_model
+
+    result = rollback_model(settings, model, why=why)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(f"{model}: version {result['version']} is the champion again (before: {result['previous']})")
+
+
+@click.command()
+@click.argument("model")
+@json_option
+def history(model: str, as_json: bool) -> None:
+    """Show who moved which alias of MODEL, when, why and on which figures.
+
+    \b
+    Example:
+      drillcore history plankton-forest
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.workflow.releasing import model_history
+
+    moves = model_history(settings, model)
+    if as_json:
+        print_json(moves)
+        return
+    columns = ("seq", "alias", "version", "previous", "action", "who", "when", "why")
+    print_table("", columns, ([move.get(column) for column in columns] for move in moves))
+
+
+def _rules(verdict: dict[str, object] | None) -> list[tuple[object, object, object]]:
+    rules = (verdict or {}).get("rules") or []
+    assert isinstance(rules, list)  # noqa: S101 - the verdict is our own JSON
+    return [(rule["name"], "yes" if rule["passed"] else "no", rule["text"]) for rule in rules]

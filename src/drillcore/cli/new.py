@@ -1,0 +1,87 @@
+"""`drillcore new`: a recipe for images of one's own."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from drillcore.cli.session import begin, shown
+from drillcore.errors import InputError, UnknownNameError
+from drillcore.settings import Settings
+
+_TEMPLATE = """\
+# {title}
+schema: 1
+name: {name}
+task: classification
+dataset:
+  name: {dataset}
+backbone:
+  name: {backbone}
+  weights: seed:7          # where training starts
+  taps: [layer3]
+  train: {{}}                # trained once, then reused by later retrains
+  refresh: 0.2             # train it anew once a fifth of the images is new to it
+representation:
+  name: activations
+  params: {{dtype: float16}}
+head:
+  name: forest
+  params: {{n_estimators: 400}}
+seeds: {{train: 7, bootstrap: 11}}
+evaluate:
+  split: test
+gate:
+  metric: accuracy
+  confidence: 0.95
+  margin: 0.0
+  max_class_drop: 0.15
+  min_class_support: 20
+  max_ms: 50
+  max_mb: 1000
+"""
+
+
+@click.command()
+@click.argument("model")
+@click.option("--dataset", help="An imported data set; default: the one MODEL is named after, else the newest import.")
+def new(model: str, dataset: str | None) -> None:
+    """Make the recipe models/MODEL.yaml for a data set that was imported.
+
+    \b
+    Example:
+      drillcore data import --layout classes shells ~/shells
+      drillcore new shells-forest
+      drillcore retrain shells-forest --promote
+    """
+    settings = begin()
+    from drillcore.files import write_text
+    from drillcore.recipes.reading import is_model_name
+
+    if not is_model_name(model):
+        raise InputError(f"{model!r} is no model name; lower-case letters, digits and single dashes are allowed")
+    path = settings.models / f"{model}.yaml"
+    if path.exists():
+        raise InputError(f"{shown(settings, path)} is there already; edit it, or choose another name")
+    chosen = _choose(settings, model, dataset)
+    title = f"A random forest on the features of a small network trained on {chosen}."
+    write_text(path, _TEMPLATE.format(title=title, name=model, dataset=chosen, backbone="cnn1"))
+    click.echo(f"{shown(settings, path)}: a recipe for the data set {chosen}")
+    click.echo(f"next: drillcore retrain {model} --promote")
+
+
+def _choose(settings: Settings, model: str, dataset: str | None) -> str:
+    """Return the data set that is meant; InputError or UnknownNameError where that is not clear."""
+    found = {path.parent.name: path for path in settings.landing.glob("*/drillcore.json")}
+    if dataset is not None:
+        if dataset not in found:
+            raise UnknownNameError("data set", dataset, found, hint="import it with drillcore data import")
+        return dataset
+    named = [name for name in found if model == name or model.startswith(f"{name}-")]
+    if named:
+        return max(named, key=len)
+    imported = [name for name, path in found.items() if json.loads(path.read_text()).get("lineage") != "sample"]
+    if not imported:
+        raise InputError("no data set was imported yet; first: drillcore data import --layout classes NAME DIR")
+    return max(imported, key=lambda name: found[name].stat().st_mtime_ns)
