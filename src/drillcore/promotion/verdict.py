@@ -1,0 +1,65 @@
+"""What the gate decided and why, in a form that is stored with the promotion and shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the gate and how the challenger did.
+
+    Attributes:
+        name: stable short name: images, lineage, weights, better, majority, class_drop, latency, size.
+        passed: whether it is met.
+        text: one line for a person, with the figures.
+        figures: the same as plain values for JSON.
+    """
+
+    name: str
+    passed: bool
+    text: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's whole reasoning; passed when every rule is."""
+
+    rules: tuple[Rule, ...]
+    challenger: dict[str, Any]  # figures on the frozen images
+    champion: dict[str, Any] | None  # the same of the champion it was compared with
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule is met."""
+        return all(rule.passed for rule in self.rules)
+
+    @property
+    def summary(self) -> str:
+        """One line: the rules that failed, or the one that decided."""
+        failed = [rule.text for rule in self.rules if not rule.passed]
+        if failed:
+            return "refused: " + "; ".join(failed)
+        deciding = [rule.text for rule in self.rules if rule.name in ("better", "majority")]
+        return "passed: " + "; ".join(deciding)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; `from_dict` reads them."""
+        return {
+            "passed": self.passed,
+            "rules": [
+                {"name": rule.name, "passed": rule.passed, "text": rule.text, "figures": rule.figures}
+                for rule in self.rules
+            ],
+            "challenger": self.challenger,
+            "champion": self.champion,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
+        """Read what `as_dict` wrote."""
+        rules = tuple(Rule(row["name"], row["passed"], row["text"], dict(row["figures"])) for row in values["rules"])
+        return cls(rules, dict(values["challenger"]), dict(values["champion"]) if values["champion"] else None)
