@@ -252,15 +252,14 @@ def _class_drop(
     return Rule("class_drop", True, text, figures)
 
 
-def _limit(name: str, value: float | None, limit: float | None, unit: str, field: str) -> Rule:
+def _limit(name: str, measured: float | None, limit: float | None, unit: str, field: str) -> Rule:
+    value = _finite(measured)
     figures = {"value": value, "limit": limit}
+    shown = f"{value:.2f} {unit}" if value is not None else "not measured"
     if limit is None:
-        return Rule(
-            name, True, f"{name} has no limit" + (f" ({value:.2f} {unit})" if value is not None else ""), figures
-        )
+        return Rule(name, True, f"{name} has no limit ({shown})", figures)
     if value is None:
         return Rule(name, False, f"{name} was not measured, and {field} asks for at most {limit:g} {unit}", figures)
     passed = value <= limit
-    return Rule(
-        name, passed, f"{name} {value:.2f} {unit}, {'within' if passed else 'above'} the limit of {limit:g}", figures
-    )
+    words = "within" if passed else "above"
+    return Rule(name, passed, f"{name} {shown}, {words} the limit of {limit:g}", figures)
