@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,3 +28,21 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the real data is not beside this checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> ModuleType:
+    """The module tests/runtime/tiny_models.py: `tiny_model`, `write_tiny_model`, `expected_probabilities` and more."""
+    spec = importlib.util.spec_from_file_location("tiny_models", CHECKOUT / "tests" / "runtime" / "tiny_models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tiny_model_file(tmp_path: Path, tiny_models: ModuleType) -> Path:
+    """A file with a valid classification model of three classes, whose answers can be worked out by hand."""
+    path: Path = tiny_models.write_tiny_model(tmp_path / "tiny" / "model.onnx")
+    return path

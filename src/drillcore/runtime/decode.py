@@ -31,7 +31,8 @@ REASONS = (
     "format",
     "not_finite",
     "unreadable",
-    "constant",  # never raised here: a data set's validation uses it
+    "constant",  # this and the next are never raised here: a data set's validation and scoring use them
+    "too_small",
 )
 FORMATS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg"),
