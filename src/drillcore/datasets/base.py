@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from drillcore.errors import LayoutError
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.errors import BadImageError, LayoutError
 
 Task = Literal["classification", "dense"]
 
@@ -79,9 +82,19 @@ class DatasetLayout(ABC):
             LayoutError: the folder is not laid out as this data set is published.
         """
 
-    def check_target(self, values: Iterable[int]) -> str | None:
-        """Return what is wrong with the label values of an annotation image, None where they are all known."""
-        return None
+    def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the label map of a decoded annotation.
+
+        Args:
+            mask: as `drillcore.runtime.decode.decode_mask` gives it: integers [H, W], or uint8 [H, W, 3] for colours.
+
+        Returns:
+            uint8 [H, W], indices into `classes`; a value beyond them is void and is neither trained on nor judged.
+
+        Raises:
+            BadImageError: reason "label_value", a value or colour that is not known.
+        """
+        raise BadImageError("label_value", f"data set {self.name} has no annotation images")
 
     def find(self, source: Path, split: str | None = None) -> Iterator[FoundItem]:
         """Yield the labelled images of one split, or of all.

@@ -1,4 +1,4 @@
-"""`drillcore.json`: what a data set's folder says about itself; it lies beside the images and is versioned with them."""
+"""`drillcore.json`: what a data set says about itself; it lies beside the images and is versioned with them."""
 
 from __future__ import annotations
 

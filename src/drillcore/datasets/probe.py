@@ -1,0 +1,145 @@
+"""Looks at every file of a data set, on several threads; what has not changed since the last time is not decoded again.
+
+Unchanged means: same path, size and time of change. A file changed within two seconds before the last look is looked at
+again, since the clock of a file system may be too coarse to tell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from drillcore.datasets.base import DatasetLayout
+from drillcore.datasets.manifest_table import read_arrow, to_frame, write_table
+from drillcore.digests import canonical_json, sha256_file
+from drillcore.errors import BadImageError, DataError
+from drillcore.progress import progress
+from drillcore.runtime.decode import decode_mask, probe_file
+from drillcore.settings import Settings
+
+Facts = dict[str, Any]  # the columns of _SEEN but the first three; `reason` is "" for a good file
+
+_SEEN = pa.schema(
+    [
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("channels", pa.int8()),
+        ("mode", pa.string()),
+        ("dtype", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+_VERSION = 1  # of what is looked at: raise it when decoding finds other facts
+_CHUNK = 64
+_COARSE_NS = 2_000_000_000
+
+
+def probe_folder(
+    settings: Settings, layout: DatasetLayout, folder: Path, images: Sequence[str], targets: Sequence[str]
+) -> dict[str, Facts]:
+    """Return the facts of every image and annotation, by path under `folder`.
+
+    Raises:
+        OSError: what was seen cannot be written down.
+    """
+    about = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
+    memory = settings.state / "probed" / f"{folder.name}.parquet"
+    stats = {name: _stat(folder / name) for name in (*images, *targets)}
+    seen = _recall(memory, about, stats)
+    masks = set(targets)
+
+    def look(name: str) -> Facts:
+        path = folder / name
+        return _look(_target_facts(layout) if name in masks else _image_facts, path, settings.max_pixels)
+
+    fresh = [name for name in stats if name not in seen]
+    started = time.time_ns()
+    seen.update(_look_all(settings, look, fresh, f"checking {folder.name}"))
+    if fresh:
+        rows = [
+            {"path": name, "size": stats[name][0], "mtime_ns": stats[name][1], **facts}
+            for name, facts in seen.items()
+            if stats[name][1] < started - _COARSE_NS and facts["sha256"]
+        ]
+        write_table(memory, to_frame(rows, _SEEN), _SEEN, about)
+    return seen
+
+
+def _look_all(settings: Settings, look: Callable[[str], Facts], names: Sequence[str], title: str) -> dict[str, Facts]:
+    found: dict[str, Facts] = {}
+    if not names:
+        return found
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    pool = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="probe")
+    try:
+        with progress(title, len(names)) as advance:
+            for facts in pool.map(lambda chunk: {name: look(name) for name in chunk}, chunks):
+                found.update(facts)
+                advance(len(facts))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def _look(facts: Callable[[Path, int], Facts], path: Path, max_pixels: int) -> Facts:
+    try:
+        return {**facts(path, max_pixels), "reason": "", "detail": ""}
+    except BadImageError as error:
+        try:
+            digest = sha256_file(path) if path.is_file() else ""
+        except OSError:
+            digest = ""
+        return {"sha256": digest, "reason": error.reason, "detail": error.detail}
+
+
+def _image_facts(path: Path, max_pixels: int) -> Facts:
+    facts = probe_file(path, max_pixels=max_pixels)
+    if facts.constant:
+        raise BadImageError("constant", f"{path.name}: every pixel has the same value")
+    names = ("sha256", "bytes", "width", "height", "channels", "mode", "dtype")
+    return {name: getattr(facts, name) for name in names}
+
+
+def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:
+    def facts(path: Path, max_pixels: int) -> Facts:
+        labels = layout.read_target(decode_mask(path, max_pixels=max_pixels))
+        return {"sha256": sha256_file(path), "width": labels.shape[1], "height": labels.shape[0]}
+
+    return facts
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1  # gone or a broken link: looking at it gives the reason
+    return found.st_size, found.st_mtime_ns
+
+
+def _recall(memory: Path, about: Mapping[str, Any], stats: Mapping[str, tuple[int, int]]) -> dict[str, Facts]:
+    if not memory.is_file():
+        return {}
+    try:
+        table, found = read_arrow(memory, _SEEN)
+    except DataError:
+        return {}  # only a memory: everything is looked at again
+    if canonical_json(found) != canonical_json(dict(about)):
+        return {}
+    columns = [table.column(name).to_pylist() for name in _SEEN.names]
+    names = _SEEN.names[3:]
+    return {
+        path: dict(zip(names, row, strict=True))
+        for path, size, changed, *row in zip(*columns, strict=True)
+        if stats.get(path) == (size, changed)
+    }
