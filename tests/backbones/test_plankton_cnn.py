@@ -40,6 +40,8 @@ def test_softmax_has_weights_of_its_own() -> None:
     module = build_plankton_cnn("cnn1", 121).module
     assert tuple(module.get_parameter("softmax.weight").shape) == (121, 121)
     assert module(torch.zeros(2, 1, 28, 28)).shape == (2, 121)
+    assert tuple(build_plankton_cnn("cnn1", 4).module.get_parameter("softmax.weight").shape) == (4, 121)
+    assert build_plankton_cnn("cnn1", 200).taps["layer4"].flat == 200
 
 
 def test_layer0_is_the_input_and_relu_keeps_signs() -> None:
@@ -64,8 +66,8 @@ def test_subnetwork_gives_the_rows_and_passes_are_counted() -> None:
     backbone = build_plankton_cnn("cnn1", 5)
     x = torch.rand(3, 1, 28, 28)
     rows = backbone.rows(x, ["layer3", "layer4"])
-    assert rows.shape == (3, 64 + 5)
-    assert backbone.flat_width(["layer3", "layer4"]) == 69
+    assert rows.shape == (3, 64 + 121)
+    assert backbone.flat_width(["layer3", "layer4"]) == 185
     assert torch.equal(backbone.subnetwork(["layer3", "layer4"])(x), rows)
     assert backbone.images_passed == 3
 

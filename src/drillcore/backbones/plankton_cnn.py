@@ -6,12 +6,13 @@
 | 1     | 32 5x5, ReLU, pool 2x2/2               | 32, 12, 12 | 32 5x5, ReLU                  | 32, 36, 36 |
 | 2     | 48 5x5, ReLU, pool                     | 48, 4, 4   | 32 5x5, ReLU, pool            | 32, 16, 16 |
 | 3     | 64 5x5 padded by 1, ReLU, pool         | 64, 1, 1   | 48 5x5, ReLU                  | 48, 12, 12 |
-| 4     | fully connected, ReLU                  | K          | 48 5x5, ReLU, pool            | 48, 4, 4   |
-| 5     | softmax with weights of its own, K x K | K          | 64 3x3, ReLU, pool            | 64, 1, 1   |
-| 6, 7  |                                        |            | fully connected; softmax      | K          |
+| 4     | fully connected 121, ReLU              | 121        | 48 5x5, ReLU, pool            | 48, 4, 4   |
+| 5     | softmax of its own weights, K x 121    | K          | 64 3x3, ReLU, pool            | 64, 1, 1   |
+| 6, 7  |                                        |            | 121, ReLU; softmax K x 121    | 121; K     |
 
-The paper gives 121 units for 121 classes; here K is the number of classes. CNN1's padding of 1 is not stated, but no
-other gives the table's shapes. A layer's activations are taken after its pooling.
+The fully connected layer has the tables' 121 units, K where there are more classes than that (with fewer units, say one
+for each of 4 classes, its ReLUs die); K is the number of classes, 121 in the paper. CNN1's padding of 1 is not stated,
+but no other gives the table's shapes. A layer's activations are taken after its pooling.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Architecture:
     convolutions: tuple[Convolution, ...]
 
 
+HIDDEN_UNITS = 121
 ARCHITECTURES = {
     "cnn1": Architecture(28, (Convolution(32, 5), Convolution(48, 5), Convolution(64, 5, padding=1))),
     "cnn2": Architecture(
@@ -65,7 +67,7 @@ class PlanktonCnn(TappedModule):
 
     Args:
         architecture: key of `ARCHITECTURES`.
-        units: hidden units of the fully connected layer, and classes (121 in the paper).
+        units: classes, 121 in the paper.
         seed: of the initial weights.
 
     Raises:
@@ -95,10 +97,11 @@ class PlanktonCnn(TappedModule):
             channels = layer.filters
             stages.append(nn.Sequential(*parts))
             self.shapes[f"layer{len(stages)}"] = (channels, side)
-        stages.append(nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, units), nn.ReLU()))
-        self.shapes[f"layer{len(stages)}"] = (units, 1)
+        hidden = max(HIDDEN_UNITS, units)
+        stages.append(nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, hidden), nn.ReLU()))
+        self.shapes[f"layer{len(stages)}"] = (hidden, 1)
         self.stages = nn.ModuleList(stages)
-        self.softmax = nn.Linear(units, units)
+        self.softmax = nn.Linear(hidden, units)
         _initialise(self, seed)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,7 +142,7 @@ def build_plankton_cnn(
 
 
 def taps_of(module: PlanktonCnn) -> dict[str, Tap]:
-    """Return the taps, lowest first. Widths of CNN1: 784, 4,608, 768, 64, K."""
+    """Return the taps, lowest first. Widths of CNN1: 784, 4,608, 768, 64, 121."""
     side_in = module.shapes["layer0"][1]
     return {
         name: Tap(width=channels, stride=side_in // side, flat=channels * side * side)

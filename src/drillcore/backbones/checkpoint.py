@@ -1,0 +1,78 @@
+"""Where a training stands: one safetensors file, replaced atomically, so that kill -9 costs one epoch at most."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from drillcore.digests import Json
+from drillcore.files import write_bytes
+
+_SCHEMA = 1
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """State after a whole epoch. Nothing random is in it: what is drawn in an epoch follows from seed and epoch.
+
+    Attributes:
+        identity: digest of all that decides the run; a checkpoint of another run is not continued.
+        epoch: epochs done.
+        weights, momentum, best: tensors by parameter name.
+        best_epoch: 1 for the first; 0: none yet.
+        best_score: validation loss of the best epoch.
+        stale: epochs since then.
+        curve: one record per epoch.
+        seconds: spent on training so far.
+    """
+
+    identity: str
+    epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = float("inf")
+    stale: int = 0
+    curve: list[dict[str, Json]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+_SCALARS = ("identity", "epoch", "best_epoch", "best_score", "stale", "curve", "seconds")
+_GROUPS = ("weights", "momentum", "best")
+
+
+def write_checkpoint(path: Path, state: Checkpoint) -> None:
+    """Replace the checkpoint at `path`; raises OSError when it cannot be written."""
+    from safetensors.torch import save
+
+    scalars = {"schema": _SCHEMA} | {name: getattr(state, name) for name in _SCALARS}
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().clone()  # safetensors refuses tensors that share memory
+        for group in _GROUPS
+        for name, tensor in getattr(state, group).items()
+    }
+    write_bytes(path, save(tensors, metadata={"state": json.dumps(scalars)}))
+
+
+def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
+    """Return the checkpoint at `path`, on the CPU; None where there is none, it is of another run, or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stream:
+            scalars = json.loads((stream.metadata() or {})["state"])
+            if scalars.pop("schema") != _SCHEMA or scalars["identity"] != identity:
+                return None
+            state = Checkpoint(**scalars)
+            for key in stream.keys():  # noqa: SIM118 - a safe_open is not a dict
+                group, _, name = key.partition("/")
+                getattr(state, group)[name] = stream.get_tensor(key).clone()
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return state

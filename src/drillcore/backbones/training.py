@@ -1,0 +1,266 @@
+"""Training of a small backbone on labelled images: paper 004, section II.A.3, resumable to the bit.
+
+After kill -9 the run goes on from the last whole epoch and ends in the same weights (on a CPU with the same number of
+threads), for the order of an epoch and its augmentation are drawn from (seed, epoch) and not from a running generator.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from drillcore.backbones.augmentation import get_augmentation
+from drillcore.backbones.base import weights_digest
+from drillcore.backbones.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from drillcore.backbones.devices import exact_computing, resolve_device
+from drillcore.backbones.training_plan import TrainingPlan
+from drillcore.digests import Json, sha256_bytes, sha256_json
+from drillcore.errors import DrillcoreError, InputError
+from drillcore.progress import progress
+
+log = logging.getLogger(__name__)
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Prepared images float32 [N, C, h, w] in [0, 1] or as the backbone's preprocessing says; labels int64 [N]."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels) or self.inputs.ndim != 4 or self.labels.dtype != torch.int64:
+            raise InputError(
+                f"images [N, C, h, w] and labels int64 [N] are expected, "
+                f"{list(self.inputs.shape)} and {self.labels.dtype} {list(self.labels.shape)} came"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What came out; the module itself holds the best weights and is frozen again.
+
+    Attributes:
+        curve: per epoch `epoch, learning_rate, loss, accuracy, val_loss, val_accuracy, seconds`.
+        best_epoch: whose weights are kept, 1 for the first.
+        seconds: of all epochs, those before a resumption too.
+        resumed_from: epochs a checkpoint brought; 0: none.
+        device, threads: where it was computed.
+    """
+
+    curve: list[dict[str, Json]]
+    best_epoch: int
+    seconds: float
+    resumed_from: int
+    device: str
+    threads: int
+
+
+def train(
+    module: nn.Module,
+    plan: TrainingPlan,
+    training: Labelled,
+    validation: Labelled,
+    *,
+    seed: int,
+    device: str = "auto",
+    threads: int = 0,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Mapping[str, Json]], None] | None = None,
+) -> TrainingResult:
+    """Train `module` in place; at the end it holds the weights of the epoch with the lowest validation loss.
+
+    Args:
+        module: x [N, C, h, w] to logits [N, K].
+        plan: the hyper-parameters.
+        training: what it learns from.
+        validation: what stops it; where it is empty the training loss does.
+        seed: of the order and the augmentation; the initial weights are the module's.
+        device: auto, cpu or cuda.
+        threads: CPU threads; 0: torch's.
+        checkpoint: file to continue from and to write after each epoch; None: none.
+        on_epoch: called with each new record of the curve.
+
+    Raises:
+        InputError: no training images.
+        DeviceError: cuda is asked for and not there.
+        DrillcoreError: the loss is not finite any more.
+    """
+    if not len(training):
+        raise InputError("no training images; check the split of the data set")
+    target = resolve_device(device)
+    with exact_computing(threads), progress("training", plan.epochs * len(training)) as advance:
+        run = _Run(module.to(target), plan, training, validation, seed, target)
+        resumed = run.restore(checkpoint) if checkpoint else 0
+        advance(resumed * len(training))
+        while not run.finished:
+            record = run.epoch(advance)
+            if checkpoint:
+                write_checkpoint(checkpoint, run.state)
+            log.info("epoch %(epoch)d: loss %(loss).4f, validation %(val_loss)s, %(val_accuracy)s", record)
+            if on_epoch:
+                on_epoch(record)
+        used = torch.get_num_threads()
+        module.load_state_dict(run.state.best)
+    module.cpu().eval().requires_grad_(False)
+    state = run.state
+    return TrainingResult(
+        curve=state.curve,
+        best_epoch=state.best_epoch,
+        seconds=state.seconds,
+        resumed_from=resumed,
+        device=target.type,
+        threads=used,
+    )
+
+
+class _Run:
+    """One training between two checkpoints."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: TrainingPlan,
+        training: Labelled,
+        validation: Labelled,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.module, self.plan, self.seed, self.device = module.requires_grad_(True), plan, seed, device
+        self.training = Labelled(training.inputs.to(device), training.labels.to(device))
+        self.validation = Labelled(validation.inputs.to(device), validation.labels.to(device))
+        self.augment = get_augmentation(plan.augment)
+        self.optimizer = torch.optim.SGD(module.parameters(), plan.learning_rate, plan.momentum)
+        self.limited = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+        self.state = Checkpoint(identity=run_identity(module, plan, training, validation, seed))
+
+    @property
+    def finished(self) -> bool:
+        plan, state = self.plan, self.state
+        return state.epoch >= plan.epochs or bool(plan.patience and state.stale >= plan.patience)
+
+    def restore(self, path: Path) -> int:
+        """Continue from `path` where it is of this run; return the epochs it brought."""
+        state = read_checkpoint(path, self.state.identity)
+        if state is None:
+            return 0
+        self.state = state
+        self.module.load_state_dict(state.weights)
+        for name, parameter in self.module.named_parameters():
+            self.optimizer.state[parameter]["momentum_buffer"] = state.momentum[name].to(self.device)
+        return state.epoch
+
+    def epoch(self, advance: Callable[[int], None]) -> dict[str, Json]:
+        """Pass once over the training images and look at the validation images; return the record."""
+        started = time.perf_counter()
+        state, count, batch = self.state, len(self.training), self.plan.batch
+        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, state.epoch))
+        order = torch.randperm(count, generator=generator).to(self.device)
+        self.module.train()
+        loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
+        correct = torch.zeros((), device=self.device, dtype=torch.int64)
+        for start in range(0, count, batch):
+            self._set_rate((state.epoch + start / count) / self.plan.epochs)
+            chosen = order[start : start + batch]
+            batch_loss, hits = self._step(self.training.inputs[chosen], self.training.labels[chosen], generator)
+            loss_sum += batch_loss * len(chosen)
+            correct += hits
+            advance(len(chosen))
+        loss = float(loss_sum) / count
+        return self._close(loss, int(correct) / count, started)
+
+    def _step(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        logits = self.module(self.augment(x, generator) if self.augment else x)
+        loss = cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        limit_norms(self.limited, self.plan.max_norm)
+        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+
+    def _set_rate(self, done: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate(done)
+
+    def _close(self, loss: float, accuracy: float, started: float) -> dict[str, Json]:
+        state = self.state
+        val_loss, val_accuracy = evaluate(self.module, self.validation) if len(self.validation) else (None, None)
+        score = loss if val_loss is None else val_loss
+        if not (math.isfinite(loss) and math.isfinite(score)):
+            raise DrillcoreError(
+                f"training diverged in epoch {state.epoch + 1}: the loss is {loss}; lower train.learning_rate "
+                f"({self.plan.learning_rate}) or set train.max_norm"
+            )
+        state.epoch += 1
+        state.weights = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        state.momentum = {
+            name: self.optimizer.state[parameter]["momentum_buffer"] for name, parameter in self._parameters()
+        }
+        if score < state.best_score:
+            state.best, state.best_score, state.best_epoch, state.stale = state.weights, score, state.epoch, 0
+        else:
+            state.stale += 1
+        record: dict[str, Json] = {
+            "epoch": state.epoch,
+            "learning_rate": self.plan.rate((state.epoch - 1) / self.plan.epochs),
+            "loss": loss,
+            "accuracy": accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "seconds": time.perf_counter() - started,
+        }
+        state.curve.append(record)
+        state.seconds += record["seconds"]
+        return record
+
+    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return list(self.module.named_parameters())
+
+
+def limit_norms(weights: list[nn.Parameter], limit: float) -> None:
+    """Scale down, in place, the incoming weights of each unit whose Euclidean norm is above `limit` (0: no limit).
+
+    A unit is one row of a linear layer, one filter of a convolution.
+    """
+    if not limit:
+        return
+    with torch.no_grad():
+        for weight in weights:
+            units = weight.view(weight.shape[0], -1)
+            units.mul_((limit / units.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0))
+
+
+@torch.no_grad()
+def evaluate(module: nn.Module, labelled: Labelled) -> tuple[float, float]:
+    """Return cross-entropy (natural logarithm) and accuracy (0 to 1) in evaluation mode."""
+    module.eval()
+    starts = range(0, len(labelled), _EVALUATION_BATCH)
+    logits = torch.cat([module(labelled.inputs[start : start + _EVALUATION_BATCH]) for start in starts])
+    accuracy = (logits.argmax(dim=1) == labelled.labels).double().mean()
+    return float(cross_entropy(logits, labelled.labels)), float(accuracy)
+
+
+def run_identity(module: nn.Module, plan: TrainingPlan, training: Labelled, validation: Labelled, seed: int) -> str:
+    """Return the digest of all that decides a training: initial weights, plan, data, seed."""
+    data = [
+        sha256_bytes(tensor.contiguous().cpu().numpy().tobytes())
+        for part in (training, validation)
+        for tensor in (part.inputs, part.labels)
+    ]
+    return sha256_json({"weights": weights_digest(module), "plan": plan.to_dict(), "data": data, "seed": seed})
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(sha256_json([seed, epoch])[:15], 16)

@@ -1,0 +1,163 @@
+"""Training learns, stops, limits norms, and goes on after a stop to the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from drillcore.backbones.augmentation import flip_and_turn, get_augmentation, rotate
+from drillcore.backbones.base import weights_digest
+from drillcore.backbones.devices import resolve_device
+from drillcore.backbones.plankton_cnn import PlanktonCnn
+from drillcore.backbones.training import Labelled, limit_norms, train
+from drillcore.backbones.training_plan import TrainingPlan
+from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError
+
+CLASSES = 4
+PLAN = TrainingPlan(epochs=4, batch=16, learning_rate=0.05, patience=0)
+
+
+def blobs(count: int, seed: int) -> Labelled:
+    """Images with a bright square in the quarter that is their label, in noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    inputs = torch.rand((count, 1, 28, 28), generator=generator) * 0.3
+    for image, label in zip(inputs, labels.tolist(), strict=True):
+        row, column = 14 * (label // 2) + 3, 14 * (label % 2) + 3
+        image[0, row : row + 8, column : column + 8] += 0.7
+    return Labelled(inputs, labels)
+
+
+def run(plan: TrainingPlan = PLAN, **more: Any) -> tuple[PlanktonCnn, Any]:
+    module = PlanktonCnn("cnn1", CLASSES, seed=1)
+    return module, train(module, plan, blobs(96, 0), blobs(32, 1), seed=5, device="cpu", threads=1, **more)
+
+
+def test_it_learns_and_leaves_the_network_frozen() -> None:
+    module, result = run(TrainingPlan(epochs=8, batch=16, patience=0))
+    assert result.curve[-1]["val_accuracy"] >= 0.9
+    assert result.curve[-1]["loss"] < result.curve[0]["loss"]
+    assert result.best_epoch == min(result.curve, key=lambda record: record["val_loss"])["epoch"]
+    assert not module.training
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+class Stop(Exception):  # noqa: N818
+    pass
+
+
+@pytest.mark.parametrize("augment", ["none", "rotate"])
+def test_stopped_and_continued_ends_in_the_same_bits(tmp_path: Path, augment: str) -> None:
+    plan = TrainingPlan(epochs=4, batch=16, patience=0, augment=augment)
+    undisturbed, whole = run(plan)
+
+    def stop_after_two(record: Mapping[str, Any]) -> None:
+        if record["epoch"] == 2:
+            raise Stop
+
+    file = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        run(plan, checkpoint=file, on_epoch=stop_after_two)
+    continued, result = run(plan, checkpoint=file)
+    assert result.resumed_from == 2
+    assert weights_digest(continued) == weights_digest(undisturbed)
+    strip = [{k: v for k, v in record.items() if k != "seconds"} for record in result.curve]
+    assert strip == [{k: v for k, v in record.items() if k != "seconds"} for record in whole.curve]
+
+
+@pytest.mark.parametrize("damage", ["other run", "cut"])
+def test_a_checkpoint_that_does_not_fit_is_not_continued(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    run(checkpoint=file)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:1000])
+        _, result = run(checkpoint=file)
+    else:
+        _, result = run(TrainingPlan(epochs=2, batch=16, learning_rate=0.01), checkpoint=file)
+    assert result.resumed_from == 0
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    module = PlanktonCnn("cnn1", CLASSES, seed=1)
+    validation = blobs(32, 1)
+    shuffled = Labelled(validation.inputs, validation.labels.roll(1))  # cannot be learned: the loss must rise
+    plan = TrainingPlan(epochs=40, batch=16, patience=2, schedule="constant")
+    result = train(module, plan, blobs(96, 0), shuffled, seed=5, device="cpu", threads=1)
+    assert len(result.curve) == result.best_epoch + 2 < 40
+
+
+def test_without_validation_images_the_training_loss_decides() -> None:
+    module = PlanktonCnn("cnn1", CLASSES, seed=1)
+    empty = Labelled(torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64))
+    result = train(module, PLAN, blobs(48, 0), empty, seed=0, device="cpu", threads=1)
+    assert result.curve[-1]["val_loss"] is None
+    assert result.best_epoch > 0
+
+
+def test_max_norm_by_hand() -> None:
+    weight = nn.Parameter(torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]))
+    limit_norms([weight], 2.5)
+    assert torch.allclose(weight, torch.tensor([[1.5, 2.0], [0.3, 0.4], [0.0, 0.0]]))
+    module, _ = run(TrainingPlan(epochs=2, batch=16, max_norm=0.5))
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            assert parameter.flatten(1).norm(dim=1).max() <= 0.5 + 1e-5
+
+
+def test_divergence_is_one_clear_error() -> None:
+    images = blobs(32, 0)
+    broken = Labelled(images.inputs * float("inf"), images.labels)
+    with pytest.raises(DrillcoreError, match="learning_rate"):
+        train(PlanktonCnn("cnn1", CLASSES), PLAN, broken, broken, seed=0, device="cpu", threads=1)
+
+
+def test_plans_are_checked_when_read() -> None:
+    assert TrainingPlan.from_dict({"epochs": 3, "learning_rate": 1}).learning_rate == 1.0
+    with pytest.raises(UnknownNameError, match="known: augment, batch"):
+        TrainingPlan.from_dict({"epoch": 3})
+    for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"momentum": 1.0}, {"batch": True}, {"learning_rate": "fast"}):
+        with pytest.raises(InputError):
+            TrainingPlan.from_dict(wrong)
+    with pytest.raises(UnknownNameError):
+        TrainingPlan(schedule="staircase")
+    with pytest.raises(UnknownNameError):
+        TrainingPlan(augment="mixup")
+
+
+def test_cosine_ends_at_zero() -> None:
+    plan = TrainingPlan(learning_rate=0.2)
+    assert plan.rate(0) == 0.2
+    assert plan.rate(0.5) == pytest.approx(0.1)
+    assert plan.rate(1) == pytest.approx(0)
+
+
+def test_augmentations_are_seeded_and_flips_move_pixels_only() -> None:
+    x = torch.rand(40, 1, 28, 28)
+    for augment in (flip_and_turn, rotate):
+        first = augment(x, torch.Generator().manual_seed(3))
+        assert torch.equal(first, augment(x, torch.Generator().manual_seed(3)))
+        assert not torch.equal(first, x)
+    turned = flip_and_turn(x, torch.Generator().manual_seed(3))
+    assert torch.equal(turned.flatten(1).sort().values, x.flatten(1).sort().values)
+    assert get_augmentation("none") is None
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError):
+            resolve_device("cuda")
+        assert resolve_device("auto").type == "cpu"
+
+
+def test_labels_must_fit() -> None:
+    with pytest.raises(InputError):
+        Labelled(torch.zeros(2, 1, 28, 28), torch.zeros(3, dtype=torch.int64))
+    empty = Labelled(torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(InputError, match="no training images"):
+        train(PlanktonCnn("cnn1", 4), PLAN, empty, empty, seed=0)
