@@ -1,0 +1,146 @@
+"""Bringing a registered file to this machine: verified by digest, and only from where artifacts are kept."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from drillcore.digests import sha256_file
+from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownNameError
+from drillcore.files import atomic_path
+from drillcore.registry.aliases import CHAMPION, aliases, reconcile
+from drillcore.registry.versions import MODEL_FILE, get_version, model_names
+from drillcore.runtime.reference import ModelReference, parse_reference
+from drillcore.runtime.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
+from drillcore.settings import Settings
+from drillcore.tracking.connection import artifact_location, mlflow_client
+
+
+def resolve_version(settings: Settings, reference: str | ModelReference) -> int:
+    """Return the version a reference stands for.
+
+    Raises:
+        UnknownNameError: no such model, alias or version; names the known ones.
+        InputError: the model has versions but no champion yet.
+        RegistryError: MLflow cannot be reached.
+        StateError: the state database cannot be read.
+    """
+    wanted = parse_reference(reference) if isinstance(reference, str) else reference
+    if wanted.version is not None:
+        return get_version(settings, wanted.name, wanted.version).version
+    found = aliases(settings, wanted.name)
+    if wanted.key in found:
+        return found[wanted.key]
+    if not found and wanted.name not in (known := model_names(settings)):
+        hint = f"`drillcore retrain {wanted.name}` makes a first version"
+        raise UnknownNameError("model", wanted.name, known, hint)
+    if wanted.key == CHAMPION:
+        raise InputError(f"{wanted.name} has no champion yet: `drillcore promote {wanted.name}` makes one")
+    raise UnknownNameError(f"alias of {wanted.name}", wanted.key, found)
+
+
+def fetch(settings: Settings, reference: str | ModelReference) -> Pointer:
+    """Bring the file of a reference among the served models and point at it; both verified and atomic.
+
+    Where the alias has not moved since the last time, MLflow is not asked.
+
+    Raises:
+        UnknownNameError: no such model, alias or version.
+        IntegrityError: the stored file does not match its digest; the pointer stays as it was.
+        RegistryError: MLflow cannot be reached.
+    """
+    wanted = parse_reference(reference) if isinstance(reference, str) else reference
+    reconcile(settings, wanted.name, pending_only=True)
+    known = aliases(settings, wanted.name)
+    version = wanted.version if wanted.version is not None else known.get(wanted.key)
+    present = _present(settings, wanted)
+    if present is not None and present.version == version:
+        return present
+    row = get_version(settings, wanted.name, resolve_version(settings, wanted))
+    if not _is_blob(settings, row.sha256):
+        with tempfile.TemporaryDirectory() as temporary:
+            file = download(settings, wanted.name, row.version, Path(temporary) / MODEL_FILE)
+            put_blob(settings, file)
+    return write_pointer(settings, wanted.name, row.version, row.sha256, wanted.key)
+
+
+def download(settings: Settings, name: str, version: int, target: Path) -> Path:
+    """Write the file of a version to `target`, atomically, and return it.
+
+    Raises:
+        UnknownNameError: no such model or version.
+        IntegrityError: the stored file does not match the digest in the registry, or lies outside the artifact root.
+        RegistryError: MLflow cannot be reached, or the file is gone.
+    """
+    row = get_version(settings, name, version)
+    with mlflow_client(settings) as client, tempfile.TemporaryDirectory() as temporary:
+        location = f"{client.get_model_version_download_uri(name, str(version)).rstrip('/')}/{MODEL_FILE}"
+        stored = _inside(settings, name, location)
+        if stored is None:
+            import mlflow
+
+            stored = Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=temporary))
+        if not stored.is_file():
+            raise RegistryError(f"the file of {name} version {version} is gone from the artifacts; rebuild it")
+        with atomic_path(target) as partial:
+            shutil.copyfile(stored, partial)
+            found = sha256_file(partial)
+            if found != row.sha256:
+                raise IntegrityError(
+                    f"the stored file of {name} version {version} has digest {found[:12]}, the registry says "
+                    f"{row.sha256[:12]}; it is not used: restore it from a backup or rebuild it"
+                )
+    return target
+
+
+def _inside(settings: Settings, name: str, location: str) -> Path | None:
+    """Return the file where it is on this machine, None where MLflow must bring it.
+
+    A source in the registry is text that anybody who may write there chooses: it is followed only inside the folder or
+    bucket that these settings name (CVE-2023-1177 and its kin).
+
+    Raises:
+        IntegrityError: the location is anywhere else, symbolic links followed.
+    """
+    allowed = artifact_location(settings, name)
+    parts = urlsplit(location)
+    if allowed is None:
+        if parts.scheme == "mlflow-artifacts":
+            return None
+    elif parts.scheme in ("", "file") and allowed.startswith("file://"):
+        root = Path(unquote(urlsplit(allowed).path)).parent.resolve()
+        path = Path(unquote(parts.path)).resolve()
+        if path.is_relative_to(root) and parts.netloc in ("", "localhost"):
+            return path
+    elif ".." not in parts.path and location.startswith(allowed.rpartition("/")[0] + "/"):
+        return None
+    raise IntegrityError(
+        f"the registry names a file of {name} outside the artifact root: it is not opened; is DRILLCORE_ARTIFACT_ROOT "
+        "the one it was registered with?"
+    )
+
+
+def _present(settings: Settings, wanted: ModelReference) -> Pointer | None:
+    try:
+        pointer = read_pointer(settings, wanted.name, wanted.key)
+    except (InputError, IntegrityError):  # not fetched yet, or damaged: fetched anew
+        return None
+    return pointer if _is_blob(settings, pointer.sha256) else None
+
+
+def _is_blob(settings: Settings, sha256: str) -> bool:
+    path = blob_path(settings, sha256)
+    try:
+        facts = path.stat()
+    except OSError:
+        return False
+    return _digest(path, facts.st_size, facts.st_mtime_ns, facts.st_ino) == sha256
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, _size: int, _changed: int, _inode: int) -> str:
+    """Remember digests of unchanged files: a watcher looks every few seconds."""
+    return sha256_file(path)

@@ -1,0 +1,242 @@
+"""One run in MLflow: parameters, seeds, figures, curves, pictures, the data as dataset input, where the code stood."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drillcore.errors import RegistryError
+from drillcore.settings import Settings
+from drillcore.tracking.connection import artifact_location, mlflow_client, shown_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_DIGEST_LENGTH = 36  # of an MLflow dataset digest; the whole one is kept as a tag
+_PARAM_BATCH, _METRIC_BATCH = 100, 1000  # MLflow's limits for one request
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is open. Every method raises RegistryError where MLflow cannot be reached.
+
+    Attributes:
+        id: MLflow's run id.
+        experiment_id: of the model's experiment.
+        settings: where MLflow is.
+    """
+
+    id: str
+    experiment_id: str
+    settings: Settings
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log parameters; nested mappings become dotted names. Logging the same again is allowed, another value not."""
+        from mlflow.entities import Param
+
+        flat = [Param(name, _text(value)[:6000]) for name, value in _flatten(values)]
+        with self._client() as client:
+            for start in range(0, len(flat), _PARAM_BATCH):
+                client.log_batch(self.id, params=flat[start : start + _PARAM_BATCH])
+
+    def metrics(self, values: Mapping[str, Any], *, step: int = 0, prefix: str = "") -> None:
+        """Log the numbers of `values`, those that are finite; nested mappings are left out (`json` takes them)."""
+        named = {f"{prefix}{name}": [(step, value)] for name, value in values.items() if _is_number(value)}
+        self._log_points(named)
+
+    def curves(self, values: Mapping[str, Sequence[float]], *, first_step: int = 1) -> None:
+        """Log learning curves: one value per step of each name, for instance {"train_loss": [...], ...}."""
+        self._log_points({name: list(enumerate(series, start=first_step)) for name, series in values.items()})
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Log tags, as text."""
+        from mlflow.entities import RunTag
+
+        with self._client() as client:
+            client.log_batch(self.id, tags=[RunTag(name, _text(value)[:8000]) for name, value in values.items()])
+
+    def picture(self, name: str, png: bytes) -> None:
+        """Keep a PNG under `pictures/`."""
+        self.bytes(f"pictures/{name}.png", png)
+
+    def bytes(self, path: str, data: bytes) -> None:
+        """Keep bytes as an artifact at `path`, for instance `data/data.dvc`."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary, self._client() as client:
+            file = Path(temporary) / name
+            file.write_bytes(data)
+            client.log_artifact(self.id, str(file), folder or None)
+
+    def text(self, path: str, text: str) -> None:
+        """Keep a text as an artifact at `path`."""
+        self.bytes(path, text.encode())
+
+    def json(self, path: str, value: Any) -> None:
+        """Keep plain values as JSON at `path`."""
+        self.text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+    def file(self, file: Path, folder: str = "") -> None:
+        """Keep a file as an artifact in `folder`, under its own name."""
+        with self._client() as client:
+            client.log_artifact(self.id, str(file), folder or None)
+
+    def folder(self, source: Path, folder: str) -> None:
+        """Keep a whole folder as artifacts in `folder`."""
+        with self._client() as client:
+            client.log_artifacts(self.id, str(source), folder)
+
+    def dataset(self, name: str, data_digest: str, manifest: Path, *, lineage: str, context: str = "training") -> None:
+        """Log the data as a dataset input.
+
+        Args:
+            name: of the data set.
+            data_digest: SHA-256 of the manifest's rows; MLflow keeps 36 characters as digest, the tag keeps all.
+            manifest: the Parquet file; kept as an artifact by `file`, not here.
+            lineage: `sample` or `import-<n>`.
+            context: training, or the split that was evaluated.
+        """
+        from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.data.sources import LocalArtifactDatasetSource
+        from mlflow.entities import DatasetInput, InputTag
+
+        source: FileSystemDatasetSource = LocalArtifactDatasetSource(manifest.name)
+        entity = MetaDataset(source, name=name, digest=data_digest[:_DIGEST_LENGTH])._to_mlflow_entity()
+        labels = {"mlflow.data.context": context, "data_digest": data_digest, "lineage": lineage}
+        tags = [InputTag(key, value) for key, value in labels.items()]
+        with self._client() as client:
+            client.log_inputs(self.id, [DatasetInput(entity, tags)])
+        self.tags({"data_digest": data_digest, "lineage": lineage, "dataset": name})
+
+    def _log_points(self, named: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [
+            Metric(name, float(value), now, step)
+            for name, series in named.items()
+            for step, value in series
+            if math.isfinite(value)
+        ]
+        with self._client() as client:
+            for start in range(0, len(points), _METRIC_BATCH):
+                client.log_batch(self.id, metrics=points[start : start + _METRIC_BATCH])
+
+    def _client(self) -> contextlib.AbstractContextManager[MlflowClient]:
+        return mlflow_client(self.settings)
+
+
+@contextlib.contextmanager
+def start_run(
+    settings: Settings, model: str, *, name: str = "", tags: Mapping[str, Any] | None = None, resume: str | None = None
+) -> Iterator[Run]:
+    """Open a run in the experiment of a model; it ends FINISHED, or FAILED or KILLED after an exception.
+
+    Args:
+        settings: where MLflow is; logged with the run, passwords left out.
+        model: the experiment's name.
+        name: of the run; MLflow makes one up where it is empty.
+        tags: git revision, dirty, weights' digest, recipe's digest, ...
+        resume: id of a run that was killed and goes on; where MLflow knows it no more, a new one begins.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with mlflow_client(settings) as client:
+        experiment = _experiment(settings, client, model)
+        run_id = _resumed(client, resume) if resume else None
+        if run_id is None:
+            run_id = client.create_run(experiment, run_name=name or None).info.run_id
+    run = Run(run_id, experiment, settings)
+    run.tags({"model": model, **(tags or {})})
+    run.json("settings.json", {key: _safe(value) for key, value in settings.as_dict().items()})
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        _end(settings, run_id, status)
+
+
+def find_run(settings: Settings, model: str, tags: Mapping[str, str]) -> str | None:
+    """Return the id of the newest run of a model that has all these tags, None where there is none."""
+    with mlflow_client(settings) as client:
+        found = client.get_experiment_by_name(model)
+        if found is None:
+            return None
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs = client.search_runs([found.experiment_id], query, max_results=1, order_by=["start_time DESC"])
+        return str(runs[0].info.run_id) if runs else None
+
+
+def _experiment(settings: Settings, client: MlflowClient, model: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(model)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(model, artifact_location=artifact_location(settings, model)))
+    except MlflowException:
+        found = client.get_experiment_by_name(model)  # another process was first
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _resumed(client: MlflowClient, run_id: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if client.get_run(run_id).info.lifecycle_stage != "active":
+            return None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    client.update_run(run_id, status="RUNNING")
+    return run_id
+
+
+def _end(settings: Settings, run_id: str, status: str) -> None:
+    try:
+        with mlflow_client(settings) as client:
+            client.set_terminated(run_id, status)
+    except RegistryError:
+        if status == "FINISHED":
+            raise
+        # The work's own error is on its way; a run left as RUNNING is resumed or found later.
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _safe(value: str | int | float) -> str | int | float:
+    return shown_uri(value) if isinstance(value, str) and "://" in value else value
