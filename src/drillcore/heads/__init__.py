@@ -1,0 +1,1 @@
+"""Second stages: estimators on a table of features, kept as arrays and JSON."""

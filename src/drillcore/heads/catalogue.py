@@ -1,0 +1,40 @@
+"""The heads there are, by the name a recipe gives them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from drillcore.errors import UnknownNameError
+from drillcore.heads.base import Head, check_params
+
+# Name to "module:class"; a module is imported when its head is asked for.
+HEADS = {"forest": "drillcore.heads.forest:ForestHead"}
+
+
+def head_class(name: str) -> type[Head]:
+    """Return the class of a head; raises UnknownNameError."""
+    if name not in HEADS:
+        raise UnknownNameError("head", name, HEADS)
+    module, _, attribute = HEADS[name].partition(":")
+    found: type[Head] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def build_head(name: str, params: Mapping[str, Any] | None = None, **more: Any) -> Head:
+    """Make a head that is not fitted.
+
+    Args:
+        name: key of `HEADS`.
+        params: the recipe's parameters.
+        more: what the workflow adds (n_classes, seed, n_jobs); the recipe's own values win.
+
+    Raises:
+        UnknownNameError: no such head.
+        InputError: a parameter it does not have; values are checked by `fit`.
+    """
+    kind = head_class(name)
+    given = {**more, **(params or {})}
+    check_params(kind, given)
+    return kind(**given)
