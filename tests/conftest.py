@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -46,3 +48,34 @@ def tiny_model_file(tmp_path: Path, tiny_models: ModuleType) -> Path:
     """A file with a valid classification model of three classes, whose answers can be worked out by hand."""
     path: Path = tiny_models.write_tiny_model(tmp_path / "tiny" / "model.onnx")
     return path
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with tables only, made once for all test processes: making one takes seconds."""
+    import fcntl
+
+    from drillcore.tracking.connection import mlflow_client
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    target = shared / "mlflow-template" / "mlflow.db"
+    target.parent.mkdir(exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            root = tmp_path_factory.mktemp("mlflow")
+            made = Settings.load(root, env={})
+            with mlflow_client(made) as client:
+                client.search_experiments()
+            shutil.copyfile(made.state / "mlflow.db", target)
+    return target
+
+
+@pytest.fixture
+def tracked(settings: Settings, empty_mlflow: Path) -> Settings:
+    """Settings whose MLflow database is there already, empty."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(empty_mlflow, settings.state / "mlflow.db")
+    return settings
