@@ -1,0 +1,365 @@
+"""Score a batch: shards in the order of the inputs, each committed once, resumable after any kill.
+
+The plan depends on the input list only. A shard is decoded, inferred and written while the next one is being read; its
+part is renamed into place and noted in the journal with its digest. The receipt at the end closes the output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drillcore.digests import sha256_file, sha256_json
+from drillcore.errors import DrillcoreError, InputError, ReceiptError
+from drillcore.files import atomic_path, sweep_partials
+from drillcore.progress import progress
+from drillcore.runtime.decode_pool import DecodePool
+from drillcore.runtime.receipt import (
+    PARTS,
+    RECEIPT,
+    ROWS,
+    SET_ASIDE,
+    Part,
+    Receipt,
+    damaged,
+    part_name,
+    read_receipt,
+    verify,
+    write_receipt,
+)
+from drillcore.runtime.row_checksums import row_checksums
+from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, SetAside, Window, score_windows, set_aside, task_shape
+from drillcore.runtime.served import ServedModel
+from drillcore.runtime.session import Model, open_model
+from drillcore.settings import Settings
+from serving.inputs import InputList, list_inputs
+from serving.journal import JOURNAL, Entry, Journal, Plan, exclusive
+from serving.parts import label_table, read_set_aside, write_set_aside, write_table
+
+_MASKS = "masks"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """What a run of `score` did.
+
+    Attributes:
+        inputs: rows of the input list.
+        scored: rows in the parts of the output.
+        set_aside: rows in `set_aside.parquet`.
+        resumed: inputs whose results were already there.
+        parts: number of parts.
+        seconds: wall-clock time of this run.
+        output: the folder.
+    """
+
+    inputs: int
+    scored: int
+    set_aside: int
+    resumed: int
+    parts: int
+    seconds: float
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard whose inputs all have an answer or a reason."""
+
+    number: int
+    start: int
+    paths: list[str]
+    windows: list[Window]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWriter:
+    """How the results of a task are written.
+
+    Attributes:
+        shard_rows: inputs per part.
+        table: makes the table of scored rows; may write files beside it first.
+    """
+
+    shard_rows: int
+    table: Callable[[Model, ServedModel, Shard, Path], Any]
+
+
+def _labels(session: Model, model: ServedModel, shard: Shard, output: Path) -> Any:
+    rows: list[int] = []
+    digests: list[str] = []
+    for window in shard.windows:
+        rows += (window.scored + window.start).tolist()
+        digests += [window.images[row].sha256 for row in window.scored]
+    answers = [window.answers for window in shard.windows if window.answers]
+    classes = session.metadata.classes
+    labels = [answer["label"] for answer in answers] or [np.empty(0, np.int64)]
+    probabilities = [answer["probabilities"] for answer in answers] or [np.empty((0, len(classes)), np.float32)]
+    return label_table(
+        np.array(rows, np.int64),
+        [shard.paths[row - shard.start] for row in rows],
+        digests,
+        np.concatenate(labels),
+        np.concatenate(probabilities),
+        classes,
+        model.model,
+        model.version,
+    )
+
+
+WRITERS = {"classification": TaskWriter(4096, _labels)}
+
+
+def score(
+    settings: Settings,
+    model: ServedModel,
+    source: Path,
+    output: Path,
+    *,
+    device: str | None = None,
+    batch: int = DEFAULT_BATCH,
+    shard_rows: int | None = None,
+    overwrite: bool = False,
+) -> ScoreResult:
+    """Score all images of `source` into `output`; the same call again goes on after a kill, or finds all done.
+
+    Args:
+        settings: threads, workers, limits and the default device.
+        model: the model file.
+        source: a folder, a `.txt` list or a Parquet file with a column `path`.
+        output: a new, empty or unfinished folder.
+        device: auto, cpu or cuda; None: as the settings say.
+        batch: images in a batch at most.
+        shard_rows: inputs per part; None: as the task is best written.
+        overwrite: remove the results of another run first.
+
+    Raises:
+        InputError: nothing to score, or `output` holds something else or is in use.
+        DeviceError: the device is not there.
+        DrillcoreError: the output cannot be written; the parts that were committed stay.
+    """
+    began = time.monotonic()
+    inputs = list_inputs(source, skip=output)
+    with _writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        lock = exclusive(output)
+    with lock:
+        threads, runners = _threads(settings, device or settings.device)
+        session = open_model(model.path, sha256=model.sha256, device=device or settings.device, threads=threads)
+        task_shape(session.metadata.task)
+        writer = WRITERS[session.metadata.task]
+        rows = shard_rows or writer.shard_rows
+        plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch)
+        run = _Run(settings, session, model, inputs, output, plan, writer, runners)
+        with _writing(output):
+            if overwrite:
+                _clear(output)
+            sweep_partials(output)
+            entries, finished = _committed(output, plan)
+        shards = -(-len(inputs) // rows)
+        kept = sum(entry.part.rows + entry.part.set_aside for entry in entries.values())
+        if not finished:
+            with _writing(output):
+                run.journal.start(plan, entries)
+                (output / RECEIPT).unlink(missing_ok=True)
+            run.execute([shard for shard in range(shards) if shard not in entries], entries, kept)
+            with _writing(output):
+                _finish(output, plan, entries)
+        scored = sum(entry.part.rows for entry in entries.values())
+        return ScoreResult(len(inputs), scored, len(inputs) - scored, kept, shards, time.monotonic() - began, output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    settings: Settings
+    session: Model
+    model: ServedModel
+    inputs: InputList
+    output: Path
+    plan: Plan
+    writer: TaskWriter
+    runners: int
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.output)
+
+    def execute(self, pending: list[int], entries: dict[int, Entry], kept: int) -> None:
+        """Score the pending shards and add their entries."""
+        count = sum(self._stop(shard) - self._start(shard) for shard in pending)
+        workers = self.settings.decode_workers if count > IN_PROCESS else 0
+        channels, max_pixels = self.session.metadata.channels, self.settings.max_pixels
+        with (
+            progress("score", len(self.inputs)) as advance,
+            ThreadPoolExecutor(1, thread_name_prefix="write") as disk,
+            DecodePool(channels, max_pixels=max_pixels, workers=workers) as pool,
+        ):
+            advance(kept)
+            writing: deque[Future[Entry]] = deque()
+            for shard in self._shards(pool, pending, advance):
+                if len(writing) > 1:
+                    self._keep(entries, writing.popleft())
+                writing.append(disk.submit(self._commit, shard))
+            while writing:
+                self._keep(entries, writing.popleft())
+
+    def _start(self, shard: int) -> int:
+        return shard * self.plan.shard_rows
+
+    def _stop(self, shard: int) -> int:
+        return min((shard + 1) * self.plan.shard_rows, len(self.inputs))
+
+    def _shards(self, pool: DecodePool, pending: list[int], advance: Callable[[int], None]) -> Iterator[Shard]:
+        """Yield the pending shards with their answers; positions become those of the input list."""
+        files = (file for shard in pending for file in self.inputs.files(self._start(shard), self._stop(shard)))
+        rows, windows, count = self.plan.shard_rows, list[Window](), 0
+        stream = score_windows(self.session, files, pool, threads=self.runners, batch=self.plan.batch, shard_rows=rows)
+        for window in stream:
+            shard = pending[window.start // rows]
+            window.start = self._start(shard) + window.start % rows
+            windows.append(window)
+            count += len(window.images)
+            advance(len(window.images))
+            if count == self._stop(shard) - self._start(shard):
+                paths = list(self.inputs.paths(self._start(shard), self._stop(shard)))
+                yield Shard(shard, self._start(shard), paths, windows)
+                windows, count = [], 0
+
+    def _commit(self, shard: Shard) -> Entry:
+        table = self.writer.table(self.session, self.model, shard, self.output)
+        name = part_name(shard.number)
+        aside = [replace(row, path=shard.paths[row.index - shard.start]) for w in shard.windows for row in set_aside(w)]
+        with _writing(self.output):
+            sha256 = write_table(self.output / name, table)
+            part = Part(name, table.num_rows, len(aside), sha256)
+            entry = Entry(shard.number, part, row_checksums(table), aside)
+            self.journal.append(entry)
+        return entry
+
+    @staticmethod
+    def _keep(entries: dict[int, Entry], future: Future[Entry]) -> None:
+        entry = future.result()
+        entries[entry.shard] = entry
+
+
+def _threads(settings: Settings, device: str) -> tuple[int, int]:
+    """Return threads of the session and batches at a time.
+
+    On the CPU each batch has one thread: faster for small networks, and no result depends on the number of cores.
+    """
+    return (0, 2) if device == "cuda" else (1, settings.cpu_threads)
+
+
+def _committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
+    """Return the intact shards of an earlier run of the same plan, and whether it is finished and verified."""
+    found = Journal(output).read()
+    if found is not None:
+        _same(output, plan, found[0].as_dict())
+        return {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}, False
+    if not (output / RECEIPT).exists():
+        strangers = sorted(path.name for path in output.iterdir() if path.name != _MASKS)
+        if strangers:
+            raise InputError(f"{output} holds other files ({strangers[0]}): choose a new or an empty folder")
+        return {}, False
+    try:
+        receipt = read_receipt(output)
+    except ReceiptError as error:
+        raise InputError(f"{error}; --overwrite scores into this folder anew") from None
+    if receipt.plan != sha256_json(plan.as_dict()):
+        raise InputError(
+            f"{output} holds the scores of {receipt.inputs} inputs by {receipt.model} version {receipt.version}, "
+            "which is another model, input list or batch: choose another folder, or --overwrite"
+        )
+    try:
+        verify(output)
+    except ReceiptError:
+        return _intact(output, receipt), False
+    return _intact(output, receipt), True
+
+
+def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
+    different = [name for name, value in plan.as_dict().items() if before[name] != value]
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{output} holds an unfinished run of another {name} ({before[name]}, now {plan.as_dict()[name]}): finish "
+            "that one, choose another folder, or --overwrite"
+        )
+
+
+def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
+    """Return what of a finished output can be kept, as if its run had just been killed."""
+    import pyarrow.parquet as pq
+
+    aside: list[SetAside] | None
+    try:
+        aside = read_set_aside(output)
+    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+        aside = None
+    if aside is not None and len(aside) != receipt.set_aside:
+        aside = None
+    entries: dict[int, Entry] = {}
+    for shard, part in enumerate(receipt.parts):
+        if damaged(output, part) or (part.set_aside and aside is None):
+            continue
+        rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
+        checksums = row_checksums(pq.ParquetFile(output / part.name).read())
+        entries[shard] = Entry(shard, part, checksums, rows)
+    return entries
+
+
+def _finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
+    """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
+    ordered = [entries[shard] for shard in sorted(entries)]
+    names = {entry.part.name for entry in ordered}
+    for path in output.glob(PARTS):
+        if path.name not in names:
+            path.unlink()
+    aside_sha256 = write_set_aside(output, (row for entry in ordered for row in entry.set_aside))
+    with atomic_path(output / ROWS) as partial, partial.open("wb") as stream:
+        for entry in ordered:
+            stream.write(entry.checksums.astype("<u4").tobytes())
+    scored, aside = sum(entry.part.rows for entry in ordered), sum(entry.part.set_aside for entry in ordered)
+    receipt = Receipt(
+        model=plan.model,
+        version=plan.version,
+        model_sha256=plan.model_sha256,
+        plan=sha256_json(plan.as_dict()),
+        inputs=plan.inputs,
+        scored=scored,
+        set_aside=aside,
+        shard_rows=plan.shard_rows,
+        parts=[entry.part for entry in ordered],
+        set_aside_sha256=aside_sha256,
+        rows_sha256=sha256_file(output / ROWS),
+    )
+    write_receipt(output, receipt)
+    Journal(output).remove()
+
+
+def _clear(output: Path) -> None:
+    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE, JOURNAL))):
+        path.unlink(missing_ok=True)
+    for path in (output / _MASKS).glob("*.png"):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)):
+            raise InputError(f"cannot write to {output}: {reason}; a folder that can be written is expected") from None
+        raise DrillcoreError(
+            f"cannot write to {output}: {reason}; the parts that were finished stay: make room and run the same again"
+        ) from None

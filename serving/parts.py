@@ -1,0 +1,104 @@
+"""The Parquet files of an output: scored rows part by part, and the rows that were set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.digests import sha256_file
+from drillcore.files import atomic_path
+from drillcore.runtime.receipt import SET_ASIDE
+from drillcore.runtime.scoring import SetAside
+
+TOP = 5
+
+
+def label_table(
+    rows: NDArray[np.int64],
+    paths: Sequence[str],
+    digests: Sequence[str],
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    classes: Sequence[str],
+    model: str,
+    version: int,
+) -> Any:
+    """Return the scored rows of a shard as a `pyarrow.Table`.
+
+    Args:
+        rows: int64 [M], positions in the input list.
+        paths: as recorded, M of them.
+        digests: of the files, M of them.
+        labels: int64 [M], index into `classes`.
+        probabilities: float32 [M,K].
+        classes: K names.
+        model: the model's name.
+        version: its version.
+    """
+    import pyarrow as pa
+
+    count = len(rows)
+    names = np.array(classes, dtype=object)
+    # Stable: among equal probabilities the lowest index comes first, as in the model's ArgMax.
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    width = best.shape[1]
+    top = pa.StructArray.from_arrays(
+        [
+            pa.array(names[best.ravel()], pa.string()),
+            pa.array(np.take_along_axis(probabilities, best, axis=1).ravel(), pa.float32()),
+        ],
+        names=["label", "probability"],
+    )
+    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
+    return pa.table(
+        {
+            "input_index": pa.array(rows, pa.int64()),
+            "path": pa.array(paths, pa.string()),
+            "sha256": pa.array(digests, pa.string()),
+            "label": pa.array(names[labels], pa.string()),
+            "probability": pa.array(probabilities[np.arange(count), labels], pa.float32()),
+            "top5": pa.ListArray.from_arrays(offsets, top),
+            "model": pa.array([model] * count, pa.string()),
+            "version": pa.array(np.full(count, version), pa.int64()),
+        }
+    )
+
+
+def write_table(target: Path, table: Any) -> str:
+    """Write a table atomically and return the file's SHA-256.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    import pyarrow.parquet as pq
+
+    with atomic_path(target) as partial:
+        # A digest is different in each row: a dictionary of them only costs.
+        repeated = ["label", "model", "version", "top5.list.element.label"]
+        pq.write_table(table, partial, compression="zstd", compression_level=1, use_dictionary=repeated)
+        return sha256_file(partial)
+
+
+def write_set_aside(output: Path, rows: Iterable[SetAside]) -> str:
+    """Write `set_aside.parquet` and return its SHA-256. Raises OSError."""
+    import pyarrow as pa
+
+    held = list(rows)
+    columns: dict[str, Any] = {"input_index": pa.array([row.index for row in held], pa.int64())}
+    for name in ("path", "sha256", "reason", "detail"):
+        columns[name] = pa.array([getattr(row, name) or None for row in held], pa.string())
+    return write_table(output / SET_ASIDE, pa.table(columns))
+
+
+def read_set_aside(output: Path) -> list[SetAside]:
+    """Read `set_aside.parquet` back. Raises OSError and pyarrow's errors."""
+    import pyarrow.parquet as pq
+
+    columns = pq.ParquetFile(output / SET_ASIDE).read().to_pydict()
+    names = ("path", "sha256", "reason", "detail")
+    texts = zip(*([value or "" for value in columns[name]] for name in names), strict=True)
+    return [SetAside(index, *text) for index, text in zip(columns["input_index"], texts, strict=True)]

@@ -1,0 +1,56 @@
+"""A served tiny model and a folder of images with known answers, for the tests of scoring."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from PIL import Image
+
+from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
+from drillcore.settings import Settings
+
+
+def load_tiny_models() -> ModuleType:
+    """The tiny model's module stands beside the tests of the runtime, which are no package."""
+    if "tiny_models" not in sys.modules:
+        path = Path(__file__).resolve().parents[1] / "runtime" / "tiny_models.py"
+        spec = importlib.util.spec_from_file_location("tiny_models", path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["tiny_models"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["tiny_models"])
+    return sys.modules["tiny_models"]
+
+
+def serve_tiny(settings: Settings, version: int = 1, **changes: object) -> ServedModel:
+    """Bring the tiny model as if it had been fetched."""
+    source = load_tiny_models().write_tiny_model(settings.state / f"tiny-{version}.onnx", **changes)
+    sha256 = put_blob(settings, source)
+    write_pointer(settings, "tiny", version, sha256)
+    return resolve(settings, "tiny")
+
+
+def write_images(folder: Path, count: int, seed: int = 0, bad: tuple[int, ...] = ()) -> list[Path]:
+    """Write `count` grey PNGs of many sizes; those of `bad` are cut off in the middle."""
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(count):
+        height, width = generator.integers(5, 40, 2)
+        level = generator.integers(0, 256)
+        pixels = np.clip(generator.normal(level, 20, (height, width)), 0, 255).astype(np.uint8)
+        path = folder / f"{number:05d}.png"
+        Image.fromarray(pixels).save(path, compress_level=0)
+        if number in bad:
+            path.write_bytes(path.read_bytes()[:-60])
+        paths.append(path)
+    return paths
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder by name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
