@@ -38,7 +38,7 @@ def test_a_changed_blob_is_refused(settings: Settings, blob: str) -> None:
     write_pointer(settings, "tiny", 1, blob)
     path = blob_path(settings, blob)
     path.write_bytes(path.read_bytes()[:-1] + b"L")
-    with pytest.raises(IntegrityError, match="digest .* is expected"):
+    with pytest.raises(IntegrityError, match=r"digest .* is expected"):
         resolve(settings, "tiny")
     path.unlink()
     with pytest.raises(IntegrityError, match="is gone"):

@@ -1,4 +1,4 @@
-"""The receipt of a batch: which model scored which inputs into which parts, with digests; no times: equal runs are equal.
+"""The receipt of a batch: which model scored which inputs into which parts, by digest; no times: equal runs are equal.
 
 OUTPUT/part-00000.parquet ...   the scored rows, shard by shard in the order of the inputs
 OUTPUT/set_aside.parquet        the other rows with their reasons
