@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from drillcore.datasets.baeri import BaeriLayout
 from drillcore.datasets.base import DatasetLayout
+from drillcore.datasets.camvid import CamvidLayout
 from drillcore.datasets.classes import ClassesLayout
 from drillcore.datasets.plankton import PlanktonLayout
 from drillcore.errors import UnknownNameError
 
-DATASETS: Mapping[str, type[DatasetLayout]] = {layout.name: layout for layout in (PlanktonLayout, ClassesLayout)}
+DATASETS: Mapping[str, type[DatasetLayout]] = {
+    layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, ClassesLayout)
+}
 
 
 def get_layout(name: str) -> DatasetLayout:
