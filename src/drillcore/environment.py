@@ -32,7 +32,8 @@ def confine(settings: Settings) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # A busy machine takes longer than the 20 s that Prefect grants its own server.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        # Errors are said in one line by the command, and kept whole in our log.
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         # Job execution of MLflow's server has had holes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -21,7 +21,7 @@ def score(model: str, source: Path, output: Path, device: str | None, overwrite:
     """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
     INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
-    OUTPUT gets part-*.parquet, receipt.json and, where images had to be set aside, their reasons. A run that was
+    OUTPUT gets part-*.parquet, receipt.json and set_aside.parquet with the reason of each image that was not scored. A run that was
     killed goes on where it was; every input is scored or set aside exactly once.
 
     \b
@@ -38,8 +38,9 @@ def score(model: str, source: Path, output: Path, device: str | None, overwrite:
         "model": served.model,
         "version": served.version,
         "model_sha256": served.sha256,
-        "inputs": result.inputs,
+        "inputs": result.scored + result.set_aside,
         "scored": result.scored,
+        "resumed": result.resumed,
         "set_aside": result.set_aside,
         "seconds": round(result.seconds, 3),
         "output": str(output),

@@ -71,6 +71,13 @@ class HeadSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentSection:
+    """How training images are varied while a backbone is trained; the names are the backbone's."""
+
+    name: str = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeedsSection:
     """Seeds: of training, and of the gate's bootstrap."""
 
@@ -128,7 +135,7 @@ class Recipe:
     backbone: BackboneSection
     head: HeadSection
     representation: RepresentationSection = field(default_factory=RepresentationSection)
-    augment: dict[str, Any] = field(default_factory=dict)
+    augment: AugmentSection = field(default_factory=AugmentSection)
     seeds: SeedsSection = field(default_factory=SeedsSection)
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
     gate: GateSection = field(default_factory=GateSection)

@@ -1,0 +1,59 @@
+"""`drillcore retrain`: the flow, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from drillcore.cli.session import begin, json_option, print_json, print_table
+
+
+@click.command()
+@click.argument("model")
+@click.option("--promote", is_flag=True, help="Make the new version champion if the gate lets it.")
+@click.option("--force", is_flag=True, help="Train although neither data nor recipe have changed.")
+@json_option
+def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
+    """Bring MODEL up to date with its data, as a Prefect flow.
+
+    Versions and checks the data, trains, proves the ONNX file equal to what was trained, evaluates, registers it as
+    challenger and asks the gate. A run that was killed goes on from its last finished stage. A version that the gate
+    refuses is kept as challenger, and the command has done its work: its table and `--json` say what the gate found.
+
+    \b
+    Example:
+      drillcore retrain plankton-forest --promote
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.recipes import load_recipe
+
+    load_recipe(settings, model)  # a wrong name or field is said before anything heavy is imported
+    from pipelines.retrain import retrain as flow
+
+    summary = flow(model, promote=promote, force=force)
+    if as_json:
+        print_json(summary)
+    else:
+        show(summary)
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print what a retrain did: its stages, its figures, the gate's reasons."""
+    stages = [
+        (row["stage"], f"{row['seconds']:.1f} s", "kept" if row["reused"] else "done", row["note"])
+        for row in summary.get("stages", [])
+    ]
+    if stages:
+        print_table(f"retrain {summary['model']}", ("stage", "time", "", "what"), stages)
+    rules = (summary.get("verdict") or {}).get("rules", [])
+    if rules:
+        print_table(
+            "gate",
+            ("rule", "passed", "reason"),
+            [(rule["name"], "yes" if rule["passed"] else "no", rule["text"]) for rule in rules],
+        )
+    figures = [(name, value) for name, value in summary.get("figures", {}).items() if isinstance(value, float)]
+    if figures:
+        print_table("figures on images it has not learned from", ("figure", "value"), figures)
+    click.echo(f"{summary['model']}: {summary['reason']}")

@@ -1,0 +1,89 @@
+"""From a recipe to its parts: names and parameters checked with the line they stand in, then built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drillcore.errors import InputError, RecipeError
+from drillcore.recipes.schema import Recipe
+
+if TYPE_CHECKING:
+    from drillcore.backbones.training_plan import TrainingPlan
+    from drillcore.heads.base import Head
+
+REPRESENTATIONS = ("activations",)
+STORE_DTYPES = ("float16", "float32")
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Check every name and parameter of a recipe against the parts there are, before an hour is spent.
+
+    Raises:
+        RecipeError: names file, line, field and what is allowed.
+    """
+    from drillcore.backbones.catalogue import get_entry
+    from drillcore.heads.catalogue import head_class
+
+    _at(recipe, "backbone.name", lambda: get_entry(recipe.backbone.name))
+    _at(recipe, "head.name", lambda: head_class(recipe.head.name))
+    _at(recipe, "head.params", lambda: build_head(recipe, n_classes=2))
+    if recipe.backbone.train is not None:
+        _at(recipe, "backbone.train", lambda: training_plan(recipe))
+        if not get_entry(recipe.backbone.name).trainable:
+            _fail(recipe, "backbone.train", f"{recipe.backbone.name} has no training of its own; leave train out")
+    if recipe.dataset.params:
+        _fail(recipe, "dataset.params", "no data set has parameters; leave params out")
+    if recipe.representation.name not in REPRESENTATIONS:
+        _fail(recipe, "representation.name", f"is {recipe.representation.name!r}; known: {', '.join(REPRESENTATIONS)}")
+    store_dtype(recipe)
+    _check_refresh(recipe)
+
+
+def training_plan(recipe: Recipe) -> TrainingPlan:
+    """Return the backbone's training plan, with the recipe's augmentation. Raises InputError."""
+    from drillcore.backbones.training_plan import TrainingPlan
+
+    given = dict(recipe.backbone.train or {})
+    if "augment" in given:
+        raise InputError("augment stands at the top of the recipe, as augment: {name: ...}")
+    return TrainingPlan.from_dict({**given, "augment": recipe.augment.name})
+
+
+def build_head(recipe: Recipe, *, n_classes: int, n_jobs: int = 1) -> Head:
+    """Return the recipe's head, not fitted. Raises UnknownNameError, InputError."""
+    from drillcore.heads.catalogue import build_head as build
+
+    return build(recipe.head.name, recipe.head.params, n_classes=n_classes, seed=recipe.seeds.train, n_jobs=n_jobs)
+
+
+def store_dtype(recipe: Recipe) -> str:
+    """Return the store's dtype, float16 unless the recipe says float32. Raises RecipeError."""
+    params = recipe.representation.params
+    for name in params:
+        if name != "dtype":
+            _fail(recipe, f"representation.params.{name}", "is not a parameter of activations; allowed: dtype")
+    dtype = params.get("dtype", STORE_DTYPES[0])
+    if dtype not in STORE_DTYPES:
+        _fail(recipe, "representation.params.dtype", f"is {dtype!r}; allowed: {', '.join(STORE_DTYPES)}")
+    return str(dtype)
+
+
+def _check_refresh(recipe: Recipe) -> None:
+    refresh = recipe.backbone.refresh
+    named = isinstance(refresh, str) and refresh in ("never", "always")
+    share = isinstance(refresh, int | float) and 0 < refresh <= 1
+    if not named and not share:
+        _fail(recipe, "backbone.refresh", f"is {refresh!r}; allowed: never, always, or a share above 0 and up to 1")
+
+
+def _at(recipe: Recipe, dotted: str, check: Any) -> None:
+    try:
+        check()
+    except RecipeError:
+        raise
+    except InputError as error:
+        raise RecipeError(f"{recipe.where(dotted)}: {dotted}: {error}") from None
+
+
+def _fail(recipe: Recipe, dotted: str, text: str) -> None:
+    raise RecipeError(f"{recipe.where(dotted)}: {dotted} {text}")

@@ -1,0 +1,194 @@
+"""From images to a fitted head: the backbone, the features of its taps in the store, the second stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drillcore.datasets.manifest import Manifest
+from drillcore.recipes import Recipe
+from drillcore.recipes.building import build_head, store_dtype, training_plan
+from drillcore.settings import Settings
+from drillcore.workflow.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.backbones.artifacts import Artifact
+    from drillcore.backbones.base import Backbone
+    from drillcore.representations.activations import FeatureTable
+
+HEAD_FOLDER, GROWTH_FOLDER = "head", "head-growth"
+FIT_SPLITS = ("train", "val")  # paper 004, II.B.1: the second stage learns from both
+
+
+def prepare_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, folder: Path) -> tuple[Record, list[str]]:
+    """Take the recipe's backbone as it comes, reuse the one trained before, or train it.
+
+    Returns:
+        a record with `weights` (a form `build_backbone` reads), `weights_sha256`, `trained`, the learning `curve`.
+    """
+    from drillcore.backbones.catalogue import build_backbone
+
+    if recipe.backbone.train is None:
+        backbone = build_backbone(recipe.backbone.name, recipe.backbone.weights, settings, units=len(manifest.classes))
+        text = f"{recipe.backbone.name} as it comes, {recipe.backbone.weights}"
+        facts = {"weights": recipe.backbone.weights, "weights_sha256": backbone.weights_sha256, "note": text}
+        return {**facts, "trained": False, "curve": []}, []
+    kept, why = _kept_backbone(settings, recipe, manifest)
+    if kept is None:
+        kept = _train(settings, recipe, manifest)
+        best = kept.training["curve"][kept.training["best_epoch"] - 1]
+        why = f"trained {len(kept.training['curve'])} epochs in {kept.training['seconds']:.0f} s"
+        if best["val_accuracy"] is not None:
+            why += f", accuracy {best['val_accuracy']:.4f} on val"
+    record = {
+        "weights": f"sha256:{kept.sha256}",
+        "weights_sha256": kept.sha256,
+        "trained": True,
+        "curve": kept.training["curve"],
+        "note": f"{recipe.backbone.name}: {why}",
+    }
+    return record, []
+
+
+def load_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Backbone:
+    """Return the backbone of a run's record, its weights verified. Raises IntegrityError."""
+    from drillcore.backbones.catalogue import build_backbone
+
+    return build_backbone(recipe.backbone.name, record["weights"], settings, units=len(manifest.classes))
+
+
+def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Record:
+    """Bring the features of all labelled images into the store; only those that are missing pass the backbone."""
+    backbone = load_backbone(settings, recipe, manifest, record)
+    splits = sorted({*FIT_SPLITS, recipe.evaluate.split})
+    rows = manifest.table[manifest.table["split"].isin(splits)]
+    table = features(settings, recipe, manifest, backbone, rows)
+    passed = backbone.images_passed
+    text = f"{len(rows):,} x {table.rows.shape[1]:,} {store_dtype(recipe)}, {passed:,} images passed the backbone"
+    return {"rows": len(rows), "width": int(table.rows.shape[1]), "passed": passed, "note": text, "reused": not passed}
+
+
+def features(
+    settings: Settings, recipe: Recipe, manifest: Manifest, backbone: Backbone, rows: pd.DataFrame
+) -> FeatureTable:
+    """Return the features of manifest rows, in their order, from the store where it has them."""
+    from drillcore.representations.activations import extract
+    from drillcore.store import FeatureStore
+
+    return extract(
+        backbone,
+        recipe.backbone.taps,
+        [manifest.path_of(path) for path in rows["path"]],
+        list(rows["sha256"]),
+        FeatureStore(settings.state / "store"),
+        dtype=store_dtype(recipe),
+        settings=settings,
+    )
+
+
+def fit_head(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
+) -> tuple[Record, list[str]]:
+    """Fit the head on train + val and keep it in the run's folder; growth goes on after a kill."""
+    import shutil
+
+    from drillcore.heads.base import save_head
+    from drillcore.progress import progress
+
+    rows = manifest.rows(FIT_SPLITS)
+    table = features(settings, recipe, manifest, load_backbone(settings, recipe, manifest, record), rows)
+    head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads)
+    growth = folder / GROWTH_FOLDER
+    with progress(f"fitting {recipe.head.name}", recipe.head.params.get("n_estimators"), unit="trees") as advance:
+        head.fit(np.asarray(table.rows), manifest.label_indices(rows), checkpoint=growth, advance=advance)  # type: ignore[call-arg]
+    digest = save_head(folder / HEAD_FOLDER, head)
+    shutil.rmtree(growth, ignore_errors=True)
+    text = f"{recipe.head.name} on {len(rows):,} rows"
+    made = [f"{HEAD_FOLDER}/{path.name}" for path in sorted((folder / HEAD_FOLDER).iterdir())]
+    return {"arrays_sha256": digest, "rows": len(rows), "note": text}, made
+
+
+def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
+    """What a trained backbone is for: where this is equal, and the data is of the same lineage, it may be reused."""
+    return {
+        "model": recipe.name,
+        "lineage": manifest.lineage,
+        "classes": list(manifest.classes),
+        "weights": recipe.backbone.weights,
+        "plan": training_plan(recipe).to_dict(),
+        "seed": recipe.seeds.train,
+    }
+
+
+def _kept_backbone(settings: Settings, recipe: Recipe, manifest: Manifest) -> tuple[Artifact | None, str]:
+    """Return the backbone to reuse and why, or None where it has to be trained (CONTRACTS, BACKBONE)."""
+    from drillcore.backbones.artifacts import latest_artifact
+
+    kept = latest_artifact(settings, recipe.backbone.name, _purpose(recipe, manifest))
+    if kept is None:
+        return None, ""
+    share = _new_share(kept.training.get("images", []), _train_digests(manifest))
+    refresh = recipe.backbone.refresh
+    limit = {"never": 2.0, "always": 0.0}.get(refresh, 1.0) if isinstance(refresh, str) else float(refresh)
+    if share > limit or (share == limit and 0 < limit <= 1):
+        return None, ""
+    return kept, f"the one trained before ({share:.1%} of the images are new to it)"
+
+
+def _new_share(known: Sequence[str], present: Sequence[str]) -> float:
+    seen = set(known)
+    return sum(digest not in seen for digest in present) / max(1, len(present))
+
+
+def _train_digests(manifest: Manifest) -> list[str]:
+    return sorted(manifest.rows("train")["sha256"])
+
+
+def _train(settings: Settings, recipe: Recipe, manifest: Manifest) -> Artifact:
+    from drillcore.backbones.artifacts import checkpoint_path, save_artifact
+    from drillcore.backbones.catalogue import build_backbone
+    from drillcore.backbones.training import train
+
+    units = len(manifest.classes)
+    backbone = build_backbone(recipe.backbone.name, recipe.backbone.weights, settings, units=units)
+    plan = training_plan(recipe)
+    checkpoint = checkpoint_path(settings, backbone.name, _purpose(recipe, manifest))
+    result = train(
+        backbone.module,
+        plan,
+        _labelled(settings, manifest, backbone, "train"),
+        _labelled(settings, manifest, backbone, "val"),
+        seed=recipe.seeds.train,
+        device=settings.device,
+        threads=settings.cpu_threads,
+        checkpoint=checkpoint,
+    )
+    facts: Mapping[str, Any] = {
+        "curve": result.curve,
+        "best_epoch": result.best_epoch,
+        "seconds": result.seconds,
+        "device": result.device,
+        "threads": result.threads,
+        "data_digest": manifest.digest,
+        "images": _train_digests(manifest),
+    }
+    artifact = save_artifact(settings, backbone, units=units, purpose=_purpose(recipe, manifest), training=dict(facts))
+    checkpoint.unlink(missing_ok=True)
+    return artifact
+
+
+def _labelled(settings: Settings, manifest: Manifest, backbone: Backbone, split: str) -> Any:
+    """Return a split's prepared images and labels; an empty val split is allowed (training then stops by its loss)."""
+    import torch
+
+    from drillcore.backbones.training import Labelled
+    from drillcore.representations.preparing import prepared_images
+
+    rows = manifest.table[manifest.table["split"] == split]
+    images = prepared_images(backbone, [manifest.path_of(path) for path in rows["path"]], settings=settings)
+    return Labelled(torch.from_numpy(images), torch.from_numpy(manifest.label_indices(rows)))

@@ -1,0 +1,42 @@
+"""What of a retrain goes to MLflow: parameters, curves, figures, pictures, the data's manifest and version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drillcore.datasets.manifest import Manifest, write_manifest
+from drillcore.recipes import Recipe
+from drillcore.settings import Settings
+from drillcore.workflow.records import Record, RunFolder
+
+_CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+def log_run(
+    log: Any, settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder, done: dict[str, Record]
+) -> None:
+    """Log everything a person looks for on the run's page."""
+    from drillcore.versions import data_dvc_text
+
+    evaluated = done["evaluate"]
+    log.params({"recipe": recipe.to_dict(), "settings": settings.as_dict()})
+    log.params({"data_digest": manifest.digest, "lineage": manifest.lineage, "images": len(manifest.table)})
+    figures = {name: value for name, value in evaluated["figures"].items() if isinstance(value, float)}
+    log.metrics({**figures, "ms_per_image": evaluated["ms"], "onnx_mb": evaluated["mb"]})
+    log.metrics({f"seconds_{name}": record["seconds"] for name, record in done.items()})
+    curve = done["backbone"].get("curve") or []
+    curves = {name: [row[name] for row in curve if row[name] is not None] for name in _CURVES}
+    log.curves({f"backbone_{name}": values for name, values in curves.items() if values})
+    log.dataset(
+        recipe.dataset.name,
+        manifest.digest,
+        write_manifest(settings, manifest),
+        lineage=manifest.lineage,
+    )
+    log.json("evaluation.json", evaluated["figures"])
+    log.json("parity.json", done["parity"])
+    log.text("data.dvc", data_dvc_text(settings))
+    log.json("recipe.json", recipe.to_dict())
+    log.file(write_manifest(settings, manifest), "data")
+    for name in evaluated["pictures"]:
+        log.picture(name.rpartition("/")[2], (run.path / name).read_bytes())
