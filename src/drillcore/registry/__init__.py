@@ -1,6 +1,6 @@
 """Versions of models in MLflow's registry, their aliases (the state database is the truth), and bringing files here."""
 
-from drillcore.registry.aliases import (
+from drillcore.registry.alias_moves import (
     CHALLENGER,
     CHAMPION,
     aliases,
@@ -12,7 +12,7 @@ from drillcore.registry.aliases import (
     set_alias,
 )
 from drillcore.registry.fetching import download, fetch, resolve_version
-from drillcore.registry.versions import ModelVersion, get_version, model_names, register, versions
+from drillcore.registry.model_versions import ModelVersion, get_version, model_names, register, versions
 
 __all__ = [
     "CHALLENGER",

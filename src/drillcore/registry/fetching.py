@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownNameError
 from drillcore.files import atomic_path
-from drillcore.registry.aliases import CHAMPION, aliases, reconcile
-from drillcore.registry.versions import MODEL_FILE, get_version, model_names
+from drillcore.registry.alias_moves import CHAMPION, aliases, reconcile
+from drillcore.registry.model_versions import MODEL_FILE, get_version, model_names
 from drillcore.runtime.reference import ModelReference, parse_reference
 from drillcore.runtime.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
 from drillcore.settings import Settings

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from drillcore.errors import ConflictError, GateError, InputError, RegistryError, UnknownNameError
 from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
-from drillcore.registry.versions import get_version, versions
+from drillcore.registry.model_versions import get_version, versions
 from drillcore.settings import Settings
 from drillcore.state import (
     Action,

@@ -1,0 +1,102 @@
+"""A file becomes one version, byte for byte, however often it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from drillcore import registry
+from drillcore.digests import sha256_file
+from drillcore.errors import IntegrityError, RegistryError, UnknownNameError
+from drillcore.registry import model_versions
+from drillcore.settings import Settings
+from drillcore.tracking import start_run
+from drillcore.tracking.connection import mlflow_client
+
+
+def test_registering_is_idempotent_and_keeps_every_tag(tracked: Settings, tiny_model_file: Path) -> None:
+    sha256 = sha256_file(tiny_model_file)
+    arguments = {"name": "tiny", "sha256": sha256, "metadata": {"lineage": "sample"}, "tags": {"data_dvc": "outs:\n"}}
+    with start_run(tracked, "tiny") as run:
+        first = registry.register(tracked, tiny_model_file, run_id=run.id, **arguments)
+        assert registry.register(tracked, tiny_model_file, run_id=run.id, **arguments) == first == 1
+        with mlflow_client(tracked) as client:
+            assert client.get_run(run.id).info.status == "RUNNING"  # goes on after registering
+    with start_run(tracked, "tiny") as another:
+        assert registry.register(tracked, tiny_model_file, run_id=another.id, **arguments) == 2
+    newest, oldest = registry.versions(tracked, "tiny")
+    assert (newest.version, oldest.version) == (2, 1)
+    assert (oldest.sha256, oldest.run_id, oldest.lineage) == (sha256, run.id, "sample")
+    assert oldest.tags["data_dvc"] == "outs:\n"
+    assert registry.model_names(tracked) == ["tiny"]
+
+
+def test_killed_after_logging_the_model_is_taken_up(
+    tracked: Settings, tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = sha256_file(tiny_model_file)
+    arguments = {"name": "tiny", "sha256": sha256, "metadata": {}}
+    with start_run(tracked, "tiny") as run:
+        monkeypatch.setattr(model_versions, "_make_registered_model", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register(tracked, tiny_model_file, run_id=run.id, **arguments)
+        with mlflow_client(tracked) as client:
+            assert len(client.search_logged_models([run.experiment_id])) == 1
+        monkeypatch.undo()
+        assert registry.register(tracked, tiny_model_file, run_id=run.id, **arguments) == 1
+        with mlflow_client(tracked) as client:
+            assert len(client.search_logged_models([run.experiment_id])) == 1  # not logged again
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_another_file_than_promised_is_refused(tracked: Settings, tiny_model_file: Path) -> None:
+    with start_run(tracked, "tiny") as run, pytest.raises(IntegrityError, match="export it again"):
+        registry.register(tracked, tiny_model_file, name="tiny", run_id=run.id, sha256="0" * 64, metadata={})
+    assert registry.versions(tracked, "tiny") == []
+
+
+def test_bytes_that_mlflow_would_change_are_refused(tracked: Settings, tiny_model_file: Path) -> None:
+    # The same message written with one field twice: valid, but no writer would write it again so.
+    tiny_model_file.write_bytes(tiny_model_file.read_bytes() + b"\x08\x0a")  # ir_version: 10
+    sha256 = sha256_file(tiny_model_file)
+    with start_run(tracked, "tiny") as run, pytest.raises(IntegrityError, match="nothing is registered"):
+        registry.register(tracked, tiny_model_file, name="tiny", run_id=run.id, sha256=sha256, metadata={})
+    assert registry.versions(tracked, "tiny") == []
+
+
+def test_what_mlflow_knows_of_the_file(tracked: Settings, tiny_models: ModuleType, tiny_model_file: Path) -> None:
+    import mlflow
+    import numpy as np
+
+    with start_run(tracked, "tiny") as run:
+        sha256 = sha256_file(tiny_model_file)
+        registry.register(tracked, tiny_model_file, name="tiny", run_id=run.id, sha256=sha256, metadata={})
+    with mlflow_client(tracked):
+        model = mlflow.pyfunc.load_model("models:/tiny/1")
+    images = np.full((2, 5, 7, 1), 200, np.uint8)
+    answer = model.predict({"images": images})
+    assert answer["probabilities"][0] == pytest.approx(tiny_models.expected_probabilities(images[0]), abs=1e-5)
+
+
+def test_unknown_names_list_the_known(tracked: Settings, tiny_model_file: Path) -> None:
+    with start_run(tracked, "tiny") as run:
+        sha256 = sha256_file(tiny_model_file)
+        registry.register(tracked, tiny_model_file, name="tiny", run_id=run.id, sha256=sha256, metadata={})
+    with pytest.raises(UnknownNameError, match="known: tiny"):
+        registry.get_version(tracked, "tinny", 1)
+    with pytest.raises(UnknownNameError, match="known: 1"):
+        registry.get_version(tracked, "tiny", 7)
+    with pytest.raises(UnknownNameError):
+        registry.versions(tracked, "x' or name = 'tiny")
+
+
+def test_a_damaged_mlflow_database_is_one_line(tracked: Settings) -> None:
+    (tracked.state / "mlflow.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(RegistryError) as caught:
+        registry.versions(tracked, "tiny")
+    assert "\n" not in str(caught.value)
