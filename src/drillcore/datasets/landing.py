@@ -1,0 +1,313 @@
+"""The landing zone, `.drillcore/landing/<dataset>/`: imports are staged beside it and swapped in whole.
+
+Nothing under `data/` is touched: `drillcore.datasets.ingest` brings a landing zone there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import filecmp
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from drillcore.datasets.archives import extract_zip
+from drillcore.datasets.base import DatasetLayout, FoundItem
+from drillcore.datasets.catalogue import DATASETS, get_layout
+from drillcore.datasets.description import (
+    FILE_NAME,
+    SAMPLE_LINEAGE,
+    Description,
+    read_description,
+    write_description,
+)
+from drillcore.datasets.synthetic import SAMPLES, write_sample
+from drillcore.errors import DataError, InputError, UnknownNameError
+from drillcore.files import atomic_folder, write_json
+from drillcore.progress import progress
+from drillcore.settings import Settings
+
+OWN_LAYOUTS = ("classes",)  # layouts of one's own images: they need a name
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """What an import did.
+
+    Attributes:
+        dataset: its name.
+        lineage: "sample" or "import-<n>".
+        images: how many labelled images the landing zone has now.
+        added: how many of them are new.
+        note: why nothing was done; "" where something was.
+    """
+
+    dataset: str
+    lineage: str
+    images: int
+    added: int
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        done = self.note or f"{self.added:,} added to the landing zone"
+        return f"{self.dataset}: {self.images:,} images, lineage {self.lineage}, {done}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def import_dataset(
+    settings: Settings,
+    name: str,
+    source: Path,
+    *,
+    layout: str | None = None,
+    append: bool = False,
+    as_sample: bool = False,
+) -> ImportResult:
+    """Bring a zip or folder, as its users download it, to the landing zone: whole, or not at all.
+
+    Args:
+        settings: where the landing zone is.
+        name: a known data set, or with `layout` a name of one's own.
+        source: the zip or folder; it is copied, never linked or changed.
+        layout: "classes" for images of one's own.
+        append: extend the lineage there is with the images that are new; else a new lineage starts.
+        as_sample: it is the synthetic sample.
+
+    Raises:
+        InputError: the name is refused, there is no such source, or it is no zip; nothing was changed.
+        LayoutError: the source is laid out otherwise.
+        DataError: an appended image has other content than the one of its name; the disk is full.
+    """
+    chosen = _layout_for(name, layout)
+    recover_imports(settings)
+    target = settings.landing / name
+    description = _description(settings, name, chosen, append=append, as_sample=as_sample)
+    with _one_line(settings, name), _opened(settings, Path(source)) as (folder, ours):
+        items = chosen.items(folder)
+        ready = _staging(settings) / name
+        with atomic_folder(ready) as staged:
+            before = _link_all(target, staged) if append else 0
+            added = _bring(items, staged, move=ours)
+            write_description(staged, description)
+        _remember_lineage(settings, name, description.lineage)
+        _swap(settings, name)
+    return ImportResult(dataset=name, lineage=description.lineage, images=before + added, added=added)
+
+
+def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str] | None = None) -> list[ImportResult]:
+    """Write the deterministic sample data sets to the landing zone.
+
+    A data set that somebody imported under a sample's name is left alone, unless `force`.
+
+    Raises:
+        UnknownNameError: there is no such sample.
+        DataError: the disk is full.
+    """
+    results = []
+    recover_imports(settings)
+    for name in SAMPLES if names is None else names:
+        target = settings.landing / name
+        there = read_description(target) if (target / FILE_NAME).is_file() else None
+        if there is not None and there.lineage != SAMPLE_LINEAGE and not force:
+            note = "your own import: left alone (--force replaces it by the sample)"
+            images = len(get_layout(there.layout).items(target))
+            results.append(ImportResult(dataset=name, lineage=there.lineage, images=images, added=0, note=note))
+            continue
+        with _one_line(settings, name), _scratch(settings) as folder:
+            images = write_sample(name, folder)
+            if there is not None and _same(get_layout(name).items(folder), target):
+                results.append(
+                    ImportResult(dataset=name, lineage=SAMPLE_LINEAGE, images=images, added=0, note="already there")
+                )
+                continue
+            results.append(import_dataset(settings, name, folder, as_sample=True))
+    return results
+
+
+def recover_imports(settings: Settings) -> None:
+    """Finish or undo a swap that a kill interrupted, and remove what unfinished imports left behind."""
+    staging = _staging(settings)
+    if not staging.is_dir():
+        return
+    for old in staging.glob("*.old"):
+        name = old.name.removesuffix(".old")
+        target, ready = settings.landing / name, staging / name
+        if not target.exists():
+            (ready if ready.exists() else old).rename(target)
+
+
+def _layout_for(name: str, layout: str | None) -> DatasetLayout:
+    if layout is None:
+        known = [known for known in DATASETS if known not in OWN_LAYOUTS]
+        if name not in known:
+            hint = "images of your own: drillcore data import --layout classes NAME DIR"
+            raise UnknownNameError("data set", name, known, hint)
+        return get_layout(name)
+    if layout not in OWN_LAYOUTS:
+        raise UnknownNameError("layout", layout, OWN_LAYOUTS)
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"data set name {name[:80]!r} is refused: 1 to 64 lower-case letters, digits and dashes are expected, "
+            "not starting or ending with a dash"
+        )
+    if name in DATASETS:
+        raise InputError(f"{name} is the name of a published data set or layout; choose another name for your images")
+    return get_layout(layout)
+
+
+def _description(settings: Settings, name: str, layout: DatasetLayout, *, append: bool, as_sample: bool) -> Description:
+    if as_sample:
+        return Description(layout=layout.name, lineage=SAMPLE_LINEAGE)
+    target = settings.landing / name
+    if append:
+        if not (target / FILE_NAME).is_file():
+            raise InputError(f"there is no data set {name} to append to; import it without --append")
+        there = read_description(target)
+        if there.lineage == SAMPLE_LINEAGE:
+            raise InputError(f"{name} is the synthetic sample, nothing is appended to it; import without --append")
+        if there.layout != layout.name:
+            raise InputError(f"{name} has layout {there.layout}; --append with layout {layout.name} cannot extend it")
+        return there
+    number = 1 + _last_lineage(settings, name)
+    return Description(layout=layout.name, lineage=f"import-{number}", split_seed=settings.seed)
+
+
+def _lineage_path(settings: Settings, name: str) -> Path:
+    return settings.state / "lineages" / f"{name}.json"
+
+
+def _last_lineage(settings: Settings, name: str) -> int:
+    """Return the highest lineage number ever given to a data set here; a number is never given twice."""
+    numbers = [0]
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        numbers.append(int(json.loads(_lineage_path(settings, name).read_text(encoding="utf-8"))["last"]))
+    for folder in (settings.landing / name, settings.data / name):
+        with contextlib.suppress(DataError):
+            lineage = read_description(folder).lineage
+            numbers.append(0 if lineage == SAMPLE_LINEAGE else int(lineage.removeprefix("import-")))
+    return max(numbers)
+
+
+def _remember_lineage(settings: Settings, name: str, lineage: str) -> None:
+    if lineage != SAMPLE_LINEAGE:
+        write_json(_lineage_path(settings, name), {"last": int(lineage.removeprefix("import-"))})
+
+
+def _staging(settings: Settings) -> Path:
+    # Not inside the landing zone: what a kill leaves behind there would be taken for data.
+    return settings.state / "importing"
+
+
+@contextlib.contextmanager
+def _scratch(settings: Settings) -> Iterator[Path]:
+    staging = _staging(settings)
+    staging.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=staging))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, source: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the source as a folder, and whether it is ours to move files out of."""
+    if not source.exists():
+        raise InputError(f"no such file or folder: {source}; a zip or a folder of images is expected")
+    if source.is_dir():
+        inside = source.resolve()
+        if inside == settings.landing.resolve() or settings.landing.resolve() in inside.parents:
+            raise InputError(f"{source} is inside the landing zone itself; name the folder the images come from")
+        yield source, False
+        return
+    with _scratch(settings) as folder:
+        extract_zip(source, folder)
+        yield folder, True
+
+
+def _link_all(target: Path, staged: Path) -> int:
+    """Link what the landing zone has into the staged folder; return how many files, the description left out."""
+    count = 0
+    for path in sorted(path for path in target.rglob("*") if path.is_file() and path.name != FILE_NAME):
+        place = staged / path.relative_to(target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Both are ours, and the old one goes once the new one is in place.
+        os.link(path, place)
+        count += 1
+    return count
+
+
+def _bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> int:
+    """Copy or move the images and their annotations; return how many images were new."""
+    added = 0
+    with progress("importing", len(items)) as advance:
+        for item in items:
+            added += _place(item.source, staged / item.path, move=move)
+            if item.target is not None and item.target_path is not None:
+                _place(item.target, staged / item.target_path, move=False)
+            advance(1)
+    return added
+
+
+def _place(source: Path, place: Path, *, move: bool) -> bool:
+    if place.exists():
+        if filecmp.cmp(source, place, shallow=False):
+            return False
+        raise DataError(
+            f"{source.name} has other content than the image of that name that is there already ({place.name} of class "
+            f"{place.parent.name}); nothing was imported; rename the new one"
+        )
+    if not source.is_file():
+        raise InputError(f"{source} is no regular file; nothing was imported")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if move:
+        source.rename(place)
+    else:
+        shutil.copyfile(source, place)
+    return True
+
+
+def _same(items: Sequence[FoundItem], target: Path) -> bool:
+    there = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} - {FILE_NAME}
+    pairs = [(item.source, item.path) for item in items]
+    pairs += [(item.target, item.target_path) for item in items if item.target and item.target_path]
+    return there == {path for _, path in pairs} and all(
+        filecmp.cmp(source, target / path, shallow=False) for source, path in pairs
+    )
+
+
+def _swap(settings: Settings, name: str) -> None:
+    """Put the staged folder in the landing zone's place; `recover_imports` mends a kill in between."""
+    target, ready = settings.landing / name, _staging(settings) / name
+    old = _staging(settings) / f"{name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(old)
+    ready.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_line(settings: Settings, name: str) -> Iterator[None]:
+    """Say in one line what the operating system refused; nothing half-written stays."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(_staging(settings) / name, ignore_errors=True)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = f"the disk of {settings.state} is full; make room" if full else f"{error}; check the file or folder"
+        raise DataError(f"nothing was imported: {reason}, then run the import again") from None

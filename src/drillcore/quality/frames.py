@@ -1,0 +1,99 @@
+"""What is judged, as data frames: one row per image, per class, and one for the whole data set.
+
+Everything that is computed is computed here, with numpy and pandas; Great Expectations only judges columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+JUDGED = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a validation is given.
+
+    Attributes:
+        dataset: its name.
+        layout: name of its layout.
+        task: "classification" or "dense".
+        classes: known labels; empty: any.
+        table: the manifest's rows.
+        quarantine: what was set aside.
+        previous: rows of the lineage's last version, None for its first.
+    """
+
+    dataset: str
+    layout: str
+    task: str
+    classes: Sequence[str]
+    table: pd.DataFrame
+    quarantine: pd.DataFrame
+    previous: pd.DataFrame | None = None
+
+
+def image_frame(facts: Facts, near: pd.Series | None = None) -> pd.DataFrame:
+    """Return one row per good image: the manifest's columns and what is computed of them.
+
+    suffix: of the file name, lower case; shorter_side, longer_side: pixels; splits_of_image: in how many of train, val
+    and test its digest is; near_split: another split that holds a near duplicate, "" for none.
+    """
+    table = facts.table
+    columns = ("path", "sha256", "bytes", "width", "height", "channels", "mode", "dtype", "split", "label")
+    frame = table[[name for name in columns if name in table.columns]].copy()
+    frame["suffix"] = [PurePosixPath(path).suffix.lower() for path in frame["path"]]
+    frame["shorter_side"] = frame[["width", "height"]].min(axis=1)
+    frame["longer_side"] = frame[["width", "height"]].max(axis=1)
+    judged = frame[frame["split"].isin(JUDGED)]
+    counts = judged.groupby("sha256")["split"].nunique()
+    frame["splits_of_image"] = frame["sha256"].map(counts).fillna(0).astype(int)
+    frame["near_split"] = "" if near is None else near.reindex(frame.index).fillna("")
+    return frame.reset_index(drop=True)
+
+
+def class_frame(facts: Facts) -> pd.DataFrame:
+    """Return one row per class: label, images (in train, val, test or none), train, share."""
+    table = facts.table
+    names = sorted({*facts.classes} | {str(label) for label in table["label"].dropna()})
+    images = table["label"].value_counts()
+    train = table.loc[table["split"] == "train", "label"].value_counts()
+    frame = pd.DataFrame({"label": pd.Series(names, dtype=object)})
+    frame["images"] = [int(images.get(name, 0)) for name in names]
+    frame["train"] = [int(train.get(name, 0)) for name in names]
+    frame["share"] = frame["images"] / max(len(table), 1)
+    return frame
+
+
+def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
+    """Return one row on the whole: counts, the set-aside share, the change of class shares, near duplicates' share."""
+    good, bad = len(facts.table), len(facts.quarantine)
+    splits = facts.table["split"].value_counts()
+    constant = int((facts.quarantine["reason"] == "constant").sum()) if bad else 0
+    labels = facts.table["label"].dropna()
+    row: dict[str, object] = {
+        "images": good,
+        "set_aside_share": bad / max(good + bad, 1),
+        "constant_images": constant,
+        "classes": len(facts.classes) if facts.task == "dense" else int(labels.nunique()),
+        "share_change": share_change(facts),
+        "near_duplicate_share": float((images["near_split"] != "").mean()) if good else 0.0,
+        **{name: int(splits.get(name, 0)) for name in JUDGED},
+    }
+    return pd.DataFrame([row])
+
+
+def share_change(facts: Facts) -> float:
+    """Return the total variation distance between the class shares now and in the lineage's last version, 0 to 1.
+
+    Half the sum of the absolute differences; 0 where there is no last version or no label per image.
+    """
+    if facts.previous is None or facts.previous["label"].dropna().empty or facts.table["label"].dropna().empty:
+        return 0.0
+    now = facts.table["label"].value_counts(normalize=True)
+    then = facts.previous["label"].value_counts(normalize=True)
+    return float(now.sub(then, fill_value=0.0).abs().sum() / 2)

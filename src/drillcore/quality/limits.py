@@ -1,0 +1,62 @@
+"""What a data set of each layout must look like: every threshold of the quality suites stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+_GREY = ("L", "1", "P", "LA", "I;16", "I;16B", "I", "F")
+_COLOUR = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "PA")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Thresholds of one layout.
+
+    Attributes:
+        suffixes: allowed file name endings, lower case.
+        modes: allowed Pillow modes of the stored files.
+        dtypes: allowed sample types.
+        sides: smallest and largest height or width in pixels.
+        min_classes: fewest classes that can be told apart.
+        min_per_class: images below which a class is only warned about: it is trained on, and judged by none.
+        share_change: largest total variation distance (0 to 1) between the class shares of two versions of a lineage.
+        near_duplicates: whether near duplicates across splits count; a published split is not ours to mend.
+        near_duplicate_share: share of images that may have a near duplicate in another split.
+        near_distance: bits of 256 that two near duplicates may differ in.
+    """
+
+    suffixes: tuple[str, ...] = _SUFFIXES
+    modes: tuple[str, ...] = _GREY + _COLOUR
+    dtypes: tuple[str, ...] = ("uint8", "uint16", "float32")
+    sides: tuple[int, int] = (8, 20_000)
+    min_classes: int = 2
+    min_per_class: int = 3
+    share_change: float = 0.25
+    near_duplicates: bool = True
+    near_duplicate_share: float = 0.01
+    near_distance: int = 2
+
+
+_OWN = Limits()
+LIMITS: Mapping[str, Limits] = {
+    "classes": _OWN,
+    "plankton": replace(
+        _OWN, suffixes=(".jpg", ".jpeg", ".png"), modes=("L", "RGB"), dtypes=("uint8",), sides=(8, 4_096)
+    ),
+    "camvid": replace(
+        _OWN,
+        suffixes=(".png", ".jpg", ".jpeg"),
+        modes=("RGB", "P"),
+        dtypes=("uint8",),
+        sides=(60, 2_048),
+        near_duplicates=False,  # the published split cuts video sequences
+    ),
+    "baeri": replace(_OWN, suffixes=(".tif", ".tiff"), modes=("F",), dtypes=("float32",), sides=(32, 20_000)),
+}
+
+
+def limits_of(layout: str) -> Limits:
+    """Return the thresholds of a layout; one without any of its own has those of images of one's own."""
+    return LIMITS.get(layout, _OWN)

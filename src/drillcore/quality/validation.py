@@ -1,0 +1,154 @@
+"""Runs the suites with Great Expectations and writes its Data Docs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from drillcore.files import atomic_folder
+from drillcore.quality.frames import Facts, class_frame, image_frame, set_frame
+from drillcore.quality.limits import limits_of
+from drillcore.quality.report import QualityReport, QualityRow
+from drillcore.quality.suites import Expected, expectations
+from drillcore.settings import Settings
+
+_SHOWN = 3
+_SITE = "docs"
+
+
+def validate(settings: Settings, facts: Facts, *, docs: bool = True) -> QualityReport:
+    """Judge a data set's manifest.
+
+    Args:
+        settings: the set-aside limit, and where Data Docs go: `<state>/data-docs/<dataset>/`.
+        facts: the manifest's rows and what is known about them.
+        docs: also write Data Docs.
+
+    Raises:
+        OSError: Data Docs cannot be written.
+    """
+    images = image_frame(facts)
+    frames = {"images": images, "classes": class_frame(facts), "set": set_frame(facts, images)}
+    expected = expectations(facts, limits_of(facts.layout), settings.quarantine_limit)
+    if not docs:
+        return QualityReport(dataset=facts.dataset, results=tuple(_run(facts.dataset, frames, expected, None)))
+    target = settings.state / "data-docs" / facts.dataset
+    with atomic_folder(target) as folder:
+        results = _run(facts.dataset, frames, expected, folder)
+    return QualityReport(dataset=facts.dataset, results=tuple(results), docs=target / "index.html")
+
+
+def _run(
+    dataset: str, frames: dict[str, pd.DataFrame], expected: Sequence[Expected], folder: Path | None
+) -> list[QualityRow]:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is imported
+    with _silenced():
+        import great_expectations as gx
+        from great_expectations.checkpoint import UpdateDataDocsAction
+
+        context = gx.get_context(mode="ephemeral")
+        _no_progress_bars(context)
+        if folder is not None:
+            context.add_data_docs_site(site_name=_SITE, site_config=_site(folder))
+        actions = [] if folder is None else [UpdateDataDocsAction(name=_SITE, site_names=[_SITE])]
+        source = context.data_sources.add_pandas(dataset)
+        rows = []
+        for name, frame in frames.items():
+            chosen = [item for item in expected if item.frame == name]
+            batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+            suite = gx.ExpectationSuite(
+                name=f"{dataset}-{name}",
+                expectations=[_expectation(gx, item, index) for index, item in enumerate(chosen)],
+            )
+            definition = gx.ValidationDefinition(name=f"{dataset}-{name}", data=batch, suite=context.suites.add(suite))
+            checkpoint = gx.Checkpoint(
+                name=f"{dataset}-{name}",
+                validation_definitions=[context.validation_definitions.add(definition)],
+                actions=actions,
+                result_format={"result_format": "SUMMARY", "unexpected_index_column_names": _index_columns(name)},
+            )
+            result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
+            [outcome] = result.run_results.values()
+            rows += [_row(one, chosen, frame) for one in outcome.results]
+    order = {item.words: index for index, item in enumerate(expected)}
+    return sorted(rows, key=lambda row: order[row.expectation])
+
+
+def _index_columns(frame: str) -> list[str]:
+    return {"images": ["path"], "classes": ["label"]}.get(frame, [])
+
+
+def _expectation(gx: Any, item: Expected, index: int) -> Any:
+    about = {"column": item.column} if item.column else {}
+    return getattr(gx.expectations, item.kind)(**about, notes=item.words, meta={"index": index}, **item.options)
+
+
+def _row(result: Any, chosen: Sequence[Expected], frame: pd.DataFrame) -> QualityRow:
+    item = chosen[int(result.expectation_config.meta["index"])]
+    found = result.result or {}
+    return QualityRow(
+        expectation=item.words,
+        column=item.column,
+        ok=bool(result.success),
+        critical=item.critical,
+        observed=_observed(item, found, frame, bool(result.success)),
+        detail="" if result.success else _offenders(found, item),
+    )
+
+
+def _observed(item: Expected, found: dict[str, Any], frame: pd.DataFrame, ok: bool) -> str:
+    if not item.column:
+        return "all there" if ok else f"there: {', '.join(map(str, frame.columns))}"
+    if item.column not in frame.columns:
+        return "missing"
+    if item.frame == "set":
+        value = frame[item.column].iloc[0]
+        return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+    count = int(found.get("unexpected_count", 0))
+    return f"all of {len(frame):,}" if ok else f"{count:,} of {len(frame):,} do not"
+
+
+def _offenders(found: dict[str, Any], item: Expected) -> str:
+    rows = found.get("partial_unexpected_index_list") or []
+    values = found.get("partial_unexpected_list") or []
+    if item.frame == "set" or not values:
+        return ""
+    names = [
+        next((str(row[key]) for key in ("path", "label") if key in row), "") for row in rows if isinstance(row, dict)
+    ]
+    shown = [f"{name} {value}".strip() for name, value in zip(names or [""] * len(values), values, strict=False)]
+    return ", ".join(shown[:_SHOWN]) + (", ..." if int(found.get("unexpected_count", 0)) > _SHOWN else "")
+
+
+def _site(folder: Path) -> dict[str, Any]:
+    return {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+    }
+
+
+def _no_progress_bars(context: Any) -> None:
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    logger = logging.getLogger("great_expectations")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
