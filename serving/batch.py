@@ -6,7 +6,6 @@ part is renamed into place and noted in the journal with its digest. The receipt
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,34 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from drillcore.digests import sha256_file, sha256_json
-from drillcore.errors import DrillcoreError, InputError, ReceiptError
-from drillcore.files import atomic_path, sweep_partials
+from drillcore.files import sweep_partials
 from drillcore.progress import progress
 from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.receipt import (
-    PARTS,
-    RECEIPT,
-    ROWS,
-    SET_ASIDE,
-    Part,
-    Receipt,
-    damaged,
-    part_name,
-    read_receipt,
-    verify,
-    write_receipt,
-)
+from drillcore.runtime.receipt import RECEIPT, Part, part_name
 from drillcore.runtime.row_checksums import row_checksums
-from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, SetAside, Window, score_windows, set_aside, task_shape
+from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, Window, score_windows, set_aside, task_shape
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model, open_model
 from drillcore.settings import Settings
+from serving.committed import clear, committed, finish, writing
 from serving.inputs import InputList, list_inputs
-from serving.journal import JOURNAL, Entry, Journal, Plan, exclusive
-from serving.parts import label_table, read_set_aside, write_set_aside, write_table
-
-_MASKS = "masks"
+from serving.journal import Entry, Journal, Plan, exclusive
+from serving.parts import label_table, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +132,7 @@ def score(
     """
     began = time.monotonic()
     inputs = list_inputs(source, skip=output)
-    with _writing(output):
+    with writing(output):
         output.mkdir(parents=True, exist_ok=True)
         lock = exclusive(output)
     with lock:
@@ -159,20 +143,20 @@ def score(
         rows = shard_rows or writer.shard_rows
         plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch)
         run = _Run(settings, session, model, inputs, output, plan, writer, runners)
-        with _writing(output):
+        with writing(output):
             if overwrite:
-                _clear(output)
+                clear(output)
             sweep_partials(output)
-            entries, finished = _committed(output, plan)
+            entries, done = committed(output, plan)
         shards = -(-len(inputs) // rows)
         kept = sum(entry.part.rows + entry.part.set_aside for entry in entries.values())
-        if not finished:
-            with _writing(output):
+        if not done:
+            with writing(output):
                 run.journal.start(plan, entries)
                 (output / RECEIPT).unlink(missing_ok=True)
             run.execute([shard for shard in range(shards) if shard not in entries], entries, kept)
-            with _writing(output):
-                _finish(output, plan, entries)
+            with writing(output):
+                finish(output, plan, entries)
         scored = sum(entry.part.rows for entry in entries.values())
         return ScoreResult(len(inputs), scored, len(inputs) - scored, kept, shards, time.monotonic() - began, output)
 
@@ -237,7 +221,7 @@ class _Run:
         table = self.writer.table(self.session, self.model, shard, self.output)
         name = part_name(shard.number)
         aside = [replace(row, path=shard.paths[row.index - shard.start]) for w in shard.windows for row in set_aside(w)]
-        with _writing(self.output):
+        with writing(self.output):
             sha256 = write_table(self.output / name, table)
             part = Part(name, table.num_rows, len(aside), sha256)
             entry = Entry(shard.number, part, row_checksums(table), aside)
@@ -256,110 +240,3 @@ def _threads(settings: Settings, device: str) -> tuple[int, int]:
     On the CPU each batch has one thread: faster for small networks, and no result depends on the number of cores.
     """
     return (0, 2) if device == "cuda" else (1, settings.cpu_threads)
-
-
-def _committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
-    """Return the intact shards of an earlier run of the same plan, and whether it is finished and verified."""
-    found = Journal(output).read()
-    if found is not None:
-        _same(output, plan, found[0].as_dict())
-        return {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}, False
-    if not (output / RECEIPT).exists():
-        strangers = sorted(path.name for path in output.iterdir() if path.name != _MASKS)
-        if strangers:
-            raise InputError(f"{output} holds other files ({strangers[0]}): choose a new or an empty folder")
-        return {}, False
-    try:
-        receipt = read_receipt(output)
-    except ReceiptError as error:
-        raise InputError(f"{error}; --overwrite scores into this folder anew") from None
-    if receipt.plan != sha256_json(plan.as_dict()):
-        raise InputError(
-            f"{output} holds the scores of {receipt.inputs} inputs by {receipt.model} version {receipt.version}, "
-            "which is another model, input list or batch: choose another folder, or --overwrite"
-        )
-    try:
-        verify(output)
-    except ReceiptError:
-        return _intact(output, receipt), False
-    return _intact(output, receipt), True
-
-
-def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
-    different = [name for name, value in plan.as_dict().items() if before[name] != value]
-    if different:
-        name = different[0]
-        raise InputError(
-            f"{output} holds an unfinished run of another {name} ({before[name]}, now {plan.as_dict()[name]}): finish "
-            "that one, choose another folder, or --overwrite"
-        )
-
-
-def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
-    """Return what of a finished output can be kept, as if its run had just been killed."""
-    import pyarrow.parquet as pq
-
-    aside: list[SetAside] | None
-    try:
-        aside = read_set_aside(output)
-    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
-        aside = None
-    if aside is not None and len(aside) != receipt.set_aside:
-        aside = None
-    entries: dict[int, Entry] = {}
-    for shard, part in enumerate(receipt.parts):
-        if damaged(output, part) or (part.set_aside and aside is None):
-            continue
-        rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
-        checksums = row_checksums(pq.ParquetFile(output / part.name).read())
-        entries[shard] = Entry(shard, part, checksums, rows)
-    return entries
-
-
-def _finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
-    """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
-    ordered = [entries[shard] for shard in sorted(entries)]
-    names = {entry.part.name for entry in ordered}
-    for path in output.glob(PARTS):
-        if path.name not in names:
-            path.unlink()
-    aside_sha256 = write_set_aside(output, (row for entry in ordered for row in entry.set_aside))
-    with atomic_path(output / ROWS) as partial, partial.open("wb") as stream:
-        for entry in ordered:
-            stream.write(entry.checksums.astype("<u4").tobytes())
-    scored, aside = sum(entry.part.rows for entry in ordered), sum(entry.part.set_aside for entry in ordered)
-    receipt = Receipt(
-        model=plan.model,
-        version=plan.version,
-        model_sha256=plan.model_sha256,
-        plan=sha256_json(plan.as_dict()),
-        inputs=plan.inputs,
-        scored=scored,
-        set_aside=aside,
-        shard_rows=plan.shard_rows,
-        parts=[entry.part for entry in ordered],
-        set_aside_sha256=aside_sha256,
-        rows_sha256=sha256_file(output / ROWS),
-    )
-    write_receipt(output, receipt)
-    Journal(output).remove()
-
-
-def _clear(output: Path) -> None:
-    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE, JOURNAL))):
-        path.unlink(missing_ok=True)
-    for path in (output / _MASKS).glob("*.png"):
-        path.unlink()
-
-
-@contextlib.contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)):
-            raise InputError(f"cannot write to {output}: {reason}; a folder that can be written is expected") from None
-        raise DrillcoreError(
-            f"cannot write to {output}: {reason}; the parts that were finished stay: make room and run the same again"
-        ) from None

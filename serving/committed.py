@@ -1,0 +1,143 @@
+"""What an output already holds, and what closes it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from drillcore.digests import sha256_file, sha256_json
+from drillcore.errors import DrillcoreError, InputError, ReceiptError
+from drillcore.files import atomic_path
+from drillcore.runtime.receipt import (
+    PARTS,
+    RECEIPT,
+    ROWS,
+    SET_ASIDE,
+    Receipt,
+    damaged,
+    read_receipt,
+    verify,
+    write_receipt,
+)
+from drillcore.runtime.row_checksums import row_checksums
+from drillcore.runtime.scoring import SetAside
+from serving.journal import JOURNAL, Entry, Journal, Plan
+from serving.parts import read_set_aside, write_set_aside
+
+MASKS = "masks"
+
+
+def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
+    """Return the intact shards of an earlier run of the same plan, and whether it is finished and verified."""
+    found = Journal(output).read()
+    if found is not None:
+        _same(output, plan, found[0].as_dict())
+        return {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}, False
+    if not (output / RECEIPT).exists():
+        strangers = sorted(path.name for path in output.iterdir() if path.name != MASKS)
+        if strangers:
+            raise InputError(f"{output} holds other files ({strangers[0]}): choose a new or an empty folder")
+        return {}, False
+    try:
+        receipt = read_receipt(output)
+    except ReceiptError as error:
+        raise InputError(f"{error}; --overwrite scores into this folder anew") from None
+    if receipt.plan != sha256_json(plan.as_dict()):
+        raise InputError(
+            f"{output} holds the scores of {receipt.inputs} inputs by {receipt.model} version {receipt.version}, "
+            "which is another model, input list or batch: choose another folder, or --overwrite"
+        )
+    try:
+        verify(output)
+    except ReceiptError:
+        return _intact(output, receipt), False
+    return _intact(output, receipt), True
+
+
+def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
+    different = [name for name, value in plan.as_dict().items() if before[name] != value]
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{output} holds an unfinished run of another {name} ({before[name]}, now {plan.as_dict()[name]}): finish "
+            "that one, choose another folder, or --overwrite"
+        )
+
+
+def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
+    """Return what of a finished output can be kept, as if its run had just been killed."""
+    import pyarrow.parquet as pq
+
+    aside: list[SetAside] | None
+    try:
+        aside = read_set_aside(output)
+    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+        aside = None
+    if aside is not None and len(aside) != receipt.set_aside:
+        aside = None
+    entries: dict[int, Entry] = {}
+    for shard, part in enumerate(receipt.parts):
+        if damaged(output, part) or (part.set_aside and aside is None):
+            continue
+        rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
+        checksums = row_checksums(pq.ParquetFile(output / part.name).read())
+        entries[shard] = Entry(shard, part, checksums, rows)
+    return entries
+
+
+def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
+    """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
+    ordered = [entries[shard] for shard in sorted(entries)]
+    names = {entry.part.name for entry in ordered}
+    for path in output.glob(PARTS):
+        if path.name not in names:
+            path.unlink()
+    aside_sha256 = write_set_aside(output, (row for entry in ordered for row in entry.set_aside))
+    with atomic_path(output / ROWS) as partial, partial.open("wb") as stream:
+        for entry in ordered:
+            stream.write(entry.checksums.astype("<u4").tobytes())
+    scored, aside = sum(entry.part.rows for entry in ordered), sum(entry.part.set_aside for entry in ordered)
+    receipt = Receipt(
+        model=plan.model,
+        version=plan.version,
+        model_sha256=plan.model_sha256,
+        plan=sha256_json(plan.as_dict()),
+        inputs=plan.inputs,
+        scored=scored,
+        set_aside=aside,
+        shard_rows=plan.shard_rows,
+        parts=[entry.part for entry in ordered],
+        set_aside_sha256=aside_sha256,
+        rows_sha256=sha256_file(output / ROWS),
+    )
+    write_receipt(output, receipt)
+    Journal(output).remove()
+
+
+def clear(output: Path) -> None:
+    """Remove the results of another run, and nothing else. Raises OSError."""
+    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE, JOURNAL))):
+        path.unlink(missing_ok=True)
+    for path in (output / MASKS).glob("*.png"):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one line that says what to do.
+
+    Raises:
+        InputError: the folder cannot be written at all.
+        DrillcoreError: the disk is full or fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)):
+            raise InputError(f"cannot write to {output}: {reason}; a folder that can be written is expected") from None
+        raise DrillcoreError(
+            f"cannot write to {output}: {reason}; the parts that were finished stay: make room and run the same again"
+        ) from None

@@ -1,0 +1,128 @@
+"""kill -9 at random points of scoring, as a process: run again, the output is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from drillcore.runtime.receipt import verify
+from drillcore.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
+from scoring_case import serve_tiny, tree, write_images
+
+IMAGES, SHARD_ROWS = 600, 32
+PROGRAM = """
+import sys
+from pathlib import Path
+from drillcore.runtime.served import resolve
+from drillcore.settings import Settings
+from serving.batch import score
+root, source, output = map(Path, sys.argv[1:4])
+settings = Settings.load(root)
+print("ready", flush=True)
+result = score(settings, resolve(settings, "tiny"), source, output, device="cpu", shard_rows=int(sys.argv[4]))
+print(result.resumed)
+"""
+
+
+def start(root: Path, source: Path, output: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", PROGRAM, str(root), str(source), str(output), str(SHARD_ROWS)]
+    environment = os.environ | {"DRILLCORE_WORKERS": "2", "DRILLCORE_THREADS": "2"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).resolve().parents[2]
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def finish(process: subprocess.Popen[bytes]) -> int:
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return int(out)
+
+
+@pytest.fixture
+def case(settings: Settings, tmp_path: Path) -> tuple[Path, Path, dict[str, bytes], float]:
+    serve_tiny(settings)
+    write_images(tmp_path / "in", IMAGES, bad=(1, 64, 300, 599))
+    finish(start(settings.root, tmp_path / "in", tmp_path / "warm"))
+    process = start(settings.root, tmp_path / "in", tmp_path / "whole")
+    began = time.monotonic()
+    finish(process)
+    seconds = time.monotonic() - began
+    assert verify(tmp_path / "whole").set_aside == 4
+    return settings.root, tmp_path / "in", tree(tmp_path / "whole"), seconds
+
+
+def kill_and_finish(root: Path, source: Path, output: Path, delays: list[float]) -> tuple[int, int]:
+    """Kill a run after each delay, then let one finish; return kills that hit, and inputs the last run found done."""
+    hits = 0
+    for delay in delays:
+        process = start(root, source, output)
+        time.sleep(delay)
+        children = psutil.Process(process.pid).children() if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        hits += process.wait() == -signal.SIGKILL
+        assert process.stdout is not None
+        process.stdout.close()
+        # What is there under a final name is whole, at every moment.
+        for line in read_journal(output):
+            assert (output / line["part"][0]).stat().st_size > 0
+        assert not (output / "receipt.json").exists() or verify(output)
+        psutil.wait_procs(children, timeout=10)
+        assert not any(child.is_running() for child in children), "a decoder was left behind"
+    return hits, finish(start(root, source, output))
+
+
+def read_journal(output: Path) -> list[dict]:
+    path = output / ".progress"
+    lines = path.read_bytes().split(b"\n")[1:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def check(case: tuple[Path, Path, dict[str, bytes], float], folder: Path, points: int, seed: int) -> None:
+    root, source, whole, seconds = case
+    generator = random.Random(seed)
+    hits = resumed = 0
+    for number in range(points):
+        output = folder / f"out-{number}"
+        hit, done = kill_and_finish(root, source, output, [generator.uniform(0, seconds)])
+        hits += hit
+        resumed += 0 < done < IMAGES
+        assert tree(output) == whole
+        assert verify(output).inputs == IMAGES
+    # A test whose kills all came too late, or before the first part, would prove nothing.
+    assert hits >= points // 2
+    assert resumed >= 1
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(
+    case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path
+) -> None:
+    check(case, tmp_path, points=3, seed=3)
+
+
+@pytest.mark.slow
+def test_twenty_random_kills(case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path) -> None:
+    check(case, tmp_path, points=20, seed=20)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends(
+    case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path
+) -> None:
+    root, source, whole, seconds = case
+    delays = [random.Random(7).uniform(0.3, 1) * seconds for _ in range(5)]
+    kill_and_finish(root, source, tmp_path / "out", delays)
+    assert tree(tmp_path / "out") == whole
