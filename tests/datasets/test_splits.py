@@ -149,9 +149,7 @@ def test_another_seed_gives_another_split() -> None:
     assert assign_splits(rows, fractions=SHARES, seed=0) != assign_splits(rows, fractions=SHARES, seed=1)
 
 
-@pytest.mark.parametrize(
-    "shares", [{}, {"train": 0.5, "val": 0.1, "test": 0.1}, {"train": 1.2, "val": -0.1, "test": -0.1}]
-)
-def test_fractions_that_are_no_shares(shares: dict[str, float]) -> None:
+@pytest.mark.parametrize("shares", [(), (0.5, 0.1, 0.1), (1.2, -0.1, -0.1)])
+def test_fractions_that_are_no_shares(shares: tuple[float, ...]) -> None:
     with pytest.raises(DataError, match="sum to 1"):
-        assign_splits([row(0)], fractions=shares, seed=0)
+        assign_splits([row(0)], fractions=dict(zip(SPLITS, shares, strict=False)), seed=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import UnknownNameError
 
-SAMPLES: tuple[str, ...] = ("plankton",)
+SAMPLES: tuple[str, ...] = ("plankton", "camvid", "baeri")
 
 
 def write_sample(name: str, folder: Path, seed: int = 0) -> int:
@@ -29,6 +29,14 @@ def write_sample(name: str, folder: Path, seed: int = 0) -> int:
         from drillcore.datasets.synthetic.plankton import write_plankton
 
         return write_plankton(folder, seed)
+    if name == "camvid":
+        from drillcore.datasets.synthetic.camvid import write_camvid
+
+        return write_camvid(folder, seed)
+    if name == "baeri":
+        from drillcore.datasets.synthetic.baeri import write_baeri
+
+        return write_baeri(folder, seed)
     raise UnknownNameError("sample", name, SAMPLES)
 
 
