@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,11 @@ class Settings:
     def resolved_state_url(self) -> str:
         """The state database's URL with the default filled in."""
         return self.state_url or f"sqlite:///{self.state / 'state.db'}"
+
+    @property
+    def shown_tracking_uri(self) -> str:
+        """MLflow's URI without a password, for people and logs."""
+        return re.sub(r"(?<=//)([^:/@]*):[^@/]*@", r"\1:***@", self.resolved_tracking_uri)
 
     @property
     def cpu_threads(self) -> int:

@@ -21,8 +21,8 @@ def score(model: str, source: Path, output: Path, device: str | None, overwrite:
     """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
     INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
-    OUTPUT gets part-*.parquet, receipt.json and set_aside.parquet with the reason of each image that was not scored. A run that was
-    killed goes on where it was; every input is scored or set aside exactly once.
+    OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored.
+    A run that was killed goes on where it was; every input is scored or set aside exactly once.
 
     \b
     Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: R
     splits = sorted({*FIT_SPLITS, recipe.evaluate.split})
     rows = manifest.table[manifest.table["split"].isin(splits)]
     table = features(settings, recipe, manifest, backbone, rows)
-    passed = backbone.images_passed
+    passed = table.extracted
     text = f"{len(rows):,} x {table.rows.shape[1]:,} {store_dtype(recipe)}, {passed:,} images passed the backbone"
     return {"rows": len(rows), "width": int(table.rows.shape[1]), "passed": passed, "note": text, "reused": not passed}
 
@@ -78,17 +78,17 @@ def features(
 ) -> FeatureTable:
     """Return the features of manifest rows, in their order, from the store where it has them."""
     from drillcore.representations.activations import extract
-    from drillcore.store import FeatureStore
 
-    return extract(
-        backbone,
-        recipe.backbone.taps,
-        [manifest.path_of(path) for path in rows["path"]],
-        list(rows["sha256"]),
-        FeatureStore(settings.state / "store"),
-        dtype=store_dtype(recipe),
-        settings=settings,
-    )
+    paths = [manifest.path_of(path) for path in rows["path"]]
+    load = _loader(settings, backbone, paths)
+    return extract(backbone, recipe.backbone.taps, list(rows["sha256"]), load, settings, dtype=store_dtype(recipe))
+
+
+def _loader(settings: Settings, backbone: Backbone, paths: Sequence[Path]) -> Callable[[int], Any]:
+    """Return what decodes the image of a number, as the exported model's users will."""
+    from drillcore.runtime.decode import decode_file
+
+    return lambda number: decode_file(paths[number], backbone.channels, max_pixels=settings.max_pixels)
 
 
 def fit_head(
@@ -187,8 +187,10 @@ def _labelled(settings: Settings, manifest: Manifest, backbone: Backbone, split:
     import torch
 
     from drillcore.backbones.training import Labelled
-    from drillcore.representations.preparing import prepared_images
+    from drillcore.representations.feeding import prepare_all
 
     rows = manifest.table[manifest.table["split"] == split]
-    images = prepared_images(backbone, [manifest.path_of(path) for path in rows["path"]], settings=settings)
+    paths = [manifest.path_of(path) for path in rows["path"]]
+    load = _loader(settings, backbone, paths)
+    images = prepare_all(backbone, load, len(paths), workers=settings.decode_workers)
     return Labelled(torch.from_numpy(images), torch.from_numpy(manifest.label_indices(rows)))
