@@ -1,0 +1,150 @@
+"""Activations of a frozen backbone as a table, one row per image; only what the store does not have is computed.
+
+Every batch has the same number of images, the last one filled up with zeros: libraries choose their algorithm by the
+size of the batch, and so a row would differ in its last bits with the company it was computed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.backbones.base import Backbone
+from drillcore.errors import InputError
+from drillcore.progress import progress
+from drillcore.representations.feeding import Load, prepared_batches
+from drillcore.settings import Settings
+from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BATCH = 32
+_COMMITS = 100  # shards a cold extraction is committed in, at least: a kill costs about 1 %
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of images in the order they were asked for.
+
+    Attributes:
+        store: where the rows are.
+        keys: one per image; equal images have equal keys.
+        extracted: images that passed the backbone for this table.
+        forwarded: the same with the filling of the last batch.
+    """
+
+    store: FeatureStore
+    keys: list[str]
+    extracted: int
+    forwarded: int
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def rows(self) -> npt.NDArray[np.floating]:
+        """All rows, [N, D] in the store's dtype; read when first asked for, then kept."""
+        return self.store.read(self.keys)
+
+    def select(self, chosen: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
+        """Return some rows, by number or mask, without reading the others."""
+        numbers = np.arange(len(self.keys))[chosen]
+        return self.store.read([self.keys[number] for number in numbers])
+
+
+def feature_spec(backbone: Backbone, taps: Sequence[str], dtype: str = "float16") -> FeatureSpec:
+    """Return what the rows of `taps` depend on. Raises UnknownNameError for an unknown tap."""
+    return FeatureSpec(
+        weights=backbone.weights_sha256,
+        taps=backbone.check_taps(taps),
+        preprocessing=dict(backbone.preprocessing),
+        dtype=dtype,
+    )
+
+
+def extract(
+    backbone: Backbone,
+    taps: Sequence[str],
+    images: Sequence[str],
+    load: Load,
+    settings: Settings,
+    *,
+    dtype: str = "float16",
+    batch: int = BATCH,
+    root: Path | None = None,
+) -> FeatureTable:
+    """Return the activations of `taps` side by side for each image; what the store lacks is computed and kept.
+
+    Args:
+        backbone: frozen; moved to the device of the settings.
+        taps: names.
+        images: SHA-256 of each image's file.
+        load: number of an image to its decoded pixels uint8 [H, W, C]; called in worker threads.
+        settings: device, threads, workers, state folder.
+        dtype: of the rows, float16 or float32.
+        batch: images that pass at once; rows are bit-identical for one batch size, close to 1e-6 for others.
+        root: of the store; None: in the state folder.
+
+    Raises:
+        UnknownNameError: an unknown tap.
+        InputError: a backbone without an input size.
+        BadImageError: an image that cannot be decoded any more.
+        StoreError: the store cannot be written.
+        DeviceError: cuda is asked for and not there.
+    """
+    if backbone.resize is None:
+        raise InputError(f"{backbone.name} has no input size; give it one to extract one row per image")
+    spec = feature_spec(backbone, taps, dtype)
+    store = FeatureStore(root, spec) if root else FeatureStore.of(settings, spec)
+    keys = spec.keys(images)
+    extracted = forwarded = 0
+    if store.missing(keys).any():
+        with StoreWriter(store) as writer:
+            todo = _first_of_each(keys, store.missing(keys))  # again: another writer may have been at it
+            writer.shard_images = max(batch, math.ceil(len(todo) / _COMMITS))
+            forwarded = _fill(writer, backbone, spec.taps, [keys[row] for row in todo], todo, load, settings, batch)
+            extracted = len(todo)
+    return FeatureTable(store, keys, extracted, forwarded)
+
+
+def _first_of_each(keys: Sequence[str], missing: npt.NDArray[np.bool_]) -> list[int]:
+    """Return the row numbers of missing keys, one for each key, in their order."""
+    found = {key: row for row, key in reversed(list(enumerate(keys))) if missing[row]}
+    return sorted(found.values())
+
+
+def _fill(
+    writer: StoreWriter,
+    backbone: Backbone,
+    taps: Sequence[str],
+    keys: Sequence[str],
+    todo: Sequence[int],
+    load: Load,
+    settings: Settings,
+    batch: int,
+) -> int:
+    """Compute the rows `todo` and add them under `keys`; return the images forwarded, filling included."""
+    import torch
+
+    from drillcore.backbones.devices import exact_computing, resolve_device
+
+    device = resolve_device(settings.device)
+    backbone.to(device)
+    done = forwarded = 0
+    with exact_computing(settings.cpu_threads), progress("features", len(todo)) as advance:
+        for images in prepared_batches(backbone, load, todo, batch=batch, workers=settings.decode_workers):
+            count = len(images)
+            if count < batch:
+                images = np.concatenate([images, np.zeros((batch - count, *images.shape[1:]), np.float32)])
+            rows = backbone.rows(torch.from_numpy(images).to(device), taps)[:count].cpu().numpy()
+            writer.add(keys[done : done + count], rows)
+            done, forwarded = done + count, forwarded + batch
+            advance(count)
+    return forwarded

@@ -1,0 +1,72 @@
+"""Images decoded and prepared in worker threads, ahead of the network that waits for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.backbones.base import Backbone
+from drillcore.errors import InputError
+from drillcore.progress import progress
+
+Load = Callable[[int], npt.NDArray[np.uint8]]
+FloatArray = npt.NDArray[np.float32]
+_AHEAD = 3  # batches per worker that may wait; bounds the memory
+
+
+def prepared_batches(
+    backbone: Backbone, load: Load, rows: Sequence[int], *, batch: int, workers: int
+) -> Iterator[FloatArray]:
+    """Yield prepared images in the order of `rows`, float32 [batch, C, h, w]; the last batch may be smaller.
+
+    Args:
+        backbone: whose preprocessing is applied; it must have a size to resize to.
+        load: row number to decoded image uint8 [H, W, C]; called in worker threads.
+        rows: the row numbers.
+        batch: images per batch.
+        workers: threads, 1 or more.
+
+    Raises:
+        InputError: the backbone takes any size, so that images do not fit one batch.
+    """
+    size = backbone.resize
+    if size is None:
+        raise InputError(f"{backbone.name} has no input size; give it one to put images of different sizes in a batch")
+    shape = (backbone.channels, *size)
+
+    def make(part: Sequence[int]) -> FloatArray:
+        out = np.empty((len(part), *shape), np.float32)
+        for place, row in enumerate(part):
+            out[place] = backbone.prepare(load(row))
+        return out
+
+    parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
+    waiting: deque[Future[FloatArray]] = deque()
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode") as pool:
+        try:
+            for part in parts:
+                waiting.append(pool.submit(make, part))
+                if len(waiting) >= _AHEAD * max(1, workers):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def prepare_all(backbone: Backbone, load: Load, count: int, *, workers: int, batch: int = 64) -> FloatArray:
+    """Return all prepared images at once, float32 [count, C, h, w], for training; arguments as `prepared_batches`."""
+    size = backbone.resize or (0, 0)
+    result = np.empty((count, backbone.channels, *size), np.float32)
+    done = 0
+    with progress("decoding", count) as advance:
+        for images in prepared_batches(backbone, load, range(count), batch=batch, workers=workers):
+            result[done : done + len(images)] = images
+            done += len(images)
+            advance(len(images))
+    return result

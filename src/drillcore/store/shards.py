@@ -1,0 +1,127 @@
+"""One shard: rows, and the keys they belong to, in a safetensors file that is written once and never changed.
+
+A shard says itself what it holds (`keys` uint8 [K, 32], `counts` int64 [K], `rows` [R, D]) and carries the checksum of
+these bytes in its header, so that a shard whose writer was killed before the index was written is adopted, not lost.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.digests import sha256_bytes
+from drillcore.errors import StoreError
+from drillcore.files import write_bytes
+
+SUFFIX = ".safetensors"
+_CRC_BLOCK = 1 << 22
+_MAX_HEADER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """An open shard, memory-mapped.
+
+    Attributes:
+        keys: uint8 [K, 32].
+        counts: int64 [K], rows of each key, in the order of the rows.
+        rows: float16 or float32 [R, D], read-only view of the file.
+        crc: CRC-32 of the tensors' bytes, as the header says.
+    """
+
+    keys: npt.NDArray[np.uint8]
+    counts: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.floating]
+    crc: int
+
+
+def write_shard(folder: Path, keys: list[str], counts: npt.NDArray[np.int64], rows: npt.NDArray[np.floating]) -> str:
+    """Write a shard atomically and return its name, which follows from its content. Raises OSError."""
+    from safetensors.numpy import save
+
+    packed = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, 32)
+    tensors = {"counts": np.ascontiguousarray(counts, np.int64), "keys": packed, "rows": np.ascontiguousarray(rows)}
+    # The checksum is over the data as the file holds it, and the header in front of it is written last.
+    data = _data_of(save(tensors))
+    name = sha256_bytes(data)[:32] + SUFFIX
+    write_bytes(folder / name, save(tensors, metadata={"crc32": str(zlib.crc32(data))}))
+    return name
+
+
+def open_shard(path: Path) -> Shard:
+    """Map a shard into memory; its checksum is not looked at.
+
+    Raises:
+        StoreError: not a whole shard.
+        FileNotFoundError: no such file.
+    """
+    with path.open("rb") as stream:
+        try:
+            view = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise _damaged(path, "empty") from None
+    try:
+        header, start = _header(view)
+        tensors = {name: _tensor(view, start, header[name]) for name in ("keys", "counts", "rows")}
+        crc = int(header["__metadata__"]["crc32"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from None
+    if int(tensors["counts"].sum()) != len(tensors["rows"]) or len(tensors["keys"]) != len(tensors["counts"]):
+        raise _damaged(path, "keys and rows differ in number")
+    return Shard(crc=crc, **tensors)
+
+
+def verify_shard(path: Path) -> int:
+    """Return the checksum of a shard after comparing it with its bytes.
+
+    Raises:
+        StoreError: they differ, or it is not a whole shard.
+        FileNotFoundError: no such file.
+    """
+    shard = open_shard(path)
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        stream.seek(8 + length)
+        crc = 0
+        while block := stream.read(_CRC_BLOCK):
+            crc = zlib.crc32(block, crc)
+    if crc != shard.crc:
+        raise _damaged(path, f"its checksum is {crc:08x}, {shard.crc:08x} is expected")
+    return crc
+
+
+def hex_keys(packed: npt.NDArray[np.uint8]) -> list[str]:
+    """Return the keys uint8 [K, 32] as hexadecimal strings."""
+    text = packed.tobytes().hex()
+    return [text[start : start + 64] for start in range(0, len(text), 64)]
+
+
+def _header(view: mmap.mmap) -> tuple[dict, int]:  # type: ignore[type-arg]
+    length = int.from_bytes(view[:8], "little")
+    if not 2 <= length <= min(_MAX_HEADER, len(view) - 8):
+        raise ValueError("its header is cut")
+    return json.loads(view[8 : 8 + length]), 8 + length
+
+
+def _tensor(view: mmap.mmap, start: int, entry: dict) -> npt.NDArray:  # type: ignore[type-arg]
+    dtype = {"U8": np.uint8, "I64": np.int64, "F16": np.float16, "F32": np.float32}[entry["dtype"]]
+    begin, end = entry["data_offsets"]
+    if start + end > len(view):
+        raise ValueError("it is cut")
+    flat = np.frombuffer(view, dtype, count=(end - begin) // np.dtype(dtype).itemsize, offset=start + begin)
+    return flat.reshape(entry["shape"])
+
+
+def _data_of(file: bytes) -> memoryview:
+    length = int.from_bytes(file[:8], "little")
+    return memoryview(file)[8 + length :]
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(f"shard {path.name} of the feature store is damaged: {why}; its images are computed anew")
