@@ -158,10 +158,13 @@ def check_file_name(path: Path) -> str:
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]]:
-    with os.scandir(folder) as found:
-        kept = [
-            (Path(entry.path), entry.is_dir())
-            for entry in found
-            if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
-        ]
+    try:
+        with os.scandir(folder) as found:
+            kept = [
+                (Path(entry.path), entry.is_dir())
+                for entry in found
+                if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
+            ]
+    except OSError as error:
+        raise LayoutError(f"folder {folder} cannot be read: {error.strerror}") from None
     return sorted(kept, key=lambda pair: pair[0].name)

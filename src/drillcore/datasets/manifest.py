@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +33,6 @@ from drillcore.datasets.probe import probe_folder
 from drillcore.datasets.set_aside import Row, sort_out
 from drillcore.datasets.splits import Assignment, SplitRow, assign_splits
 from drillcore.errors import DataError, IntegrityError
-from drillcore.files import write_json
 from drillcore.settings import Settings
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -213,31 +211,6 @@ def read_manifest(settings: Settings, dataset: str, digest: str) -> Manifest:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} says too little about itself ({error}); build it again") from None
-
-
-def accept_manifest(settings: Settings, manifest: Manifest) -> None:
-    """Write `manifest` and make it the data set's current one, after it was found good. Raises OSError."""
-    write_manifest(settings, manifest)
-    write_json(settings.manifests / manifest.dataset / "current.json", {"digest": manifest.digest})
-
-
-def current_manifest(settings: Settings, dataset: str) -> Manifest | None:
-    """Return the last manifest that was accepted; None: there is none yet.
-
-    Raises:
-        DataError: it cannot be read.
-        IntegrityError: it has been changed.
-    """
-    pointer = settings.manifests / dataset / "current.json"
-    try:
-        digest = json.loads(pointer.read_text(encoding="utf-8"))["digest"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{pointer} cannot be read ({error}); remove it and run drillcore data check {dataset}"
-        ) from None
-    return read_manifest(settings, dataset, str(digest))
 
 
 def _path(settings: Settings, dataset: str, digest: str) -> Path:
