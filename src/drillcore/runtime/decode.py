@@ -111,6 +111,8 @@ def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "")
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     image = _load(data, max_pixels, name)
+    if channels == 1 and image.mode == "RGB" and "transparency" not in image.info:
+        image = image.convert("L")  # the same as below, with two copies less
     return _as_channels(_as_uint8(image, name), channels)
 
 
@@ -176,7 +178,7 @@ def read_image_bytes(path: Path) -> bytes:
                 raise BadImageError(
                     "too_large", f"{shown} has {facts.st_size} bytes; at most {MAX_FILE_BYTES} are read"
                 )
-            return stream.read(MAX_FILE_BYTES + 1)
+            return stream.read(facts.st_size + 1)  # not more: the whole of it would be allocated first
     except (OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or type(error).__name__
         raise BadImageError("unreadable", f"{shown} cannot be read: {text}") from None
@@ -319,7 +321,7 @@ def _is_constant(array: Array) -> bool:
 def _shown(name: str) -> str:
     """A file's name for a message: the last part only, printable, not long."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    text = "".join(letter if letter.isprintable() else "?" for letter in last)
+    text = last if last.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in last)
     return (text if len(text) <= 120 else f"{text[:80]}...{text[-30:]}") or "the image"
 
 
