@@ -25,7 +25,7 @@ def fetch(model: str, watch: bool, every: float, as_json: bool) -> None:
       drillcore fetch plankton-forest --watch
     """
     settings = begin(as_json=as_json)
-    from drillcore import registry
+    import drillcore.registry as registry
     from drillcore.errors import DrillcoreError
 
     last = None

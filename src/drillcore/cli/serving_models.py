@@ -36,5 +36,5 @@ def _fetch(settings: Settings, reference: str) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"fetch ended with code {done.returncode}"]
         error = RegistryError(lines[-1].removeprefix("drillcore: "))
-        error.exit_code = done.returncode  # type: ignore[misc]
+        error.exit_code = done.returncode
         raise error

@@ -223,6 +223,24 @@ def _scratch(settings: Settings) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def opened_source(settings: Settings, source: Path) -> Iterator[Path]:
+    """Yield a zip's or folder's content as a folder, for reading; raises as `import_dataset`."""
+    with _opened(settings, source) as (folder, _):
+        yield folder
+
+
+def layout_of(settings: Settings, dataset: str) -> DatasetLayout:
+    """Return the layout of a data set that is known or was imported.
+
+    Raises:
+        UnknownNameError: neither known nor imported.
+    """
+    if dataset not in DATASETS and (settings.landing / dataset).is_dir():
+        return get_layout(read_description(settings.landing / dataset).layout)
+    return get_layout(dataset)
+
+
+@contextlib.contextmanager
 def _opened(settings: Settings, source: Path) -> Iterator[tuple[Path, bool]]:
     """Yield the source as a folder, and whether it is ours to move files out of."""
     if not source.exists():

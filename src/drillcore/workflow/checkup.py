@@ -101,7 +101,7 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     from drillcore.state.leases import current_leases
 
     database = open_state(settings)
-    yield OK, f"state database at schema {database.schema_version}"
+    yield OK, f"state database at {database.url}"
     for name, holder, _expires in current_leases(database):
         yield WARNING, f"{name} is held by {holder}"
 
@@ -126,8 +126,10 @@ def _data(settings: Settings) -> Iterator[tuple[str, str]]:
         return
     yield OK, f"data sets: {', '.join(names)}"
     if edits := versions.hand_edits(settings):
-        yield FAILURE, f"{len(edits)} files changed by hand under data/, for instance {edits[0]}; import them instead"
-    yield OK, versions.reach_remote(settings)
+        text = f"{len(edits)} files changed by hand under data/, for instance {edits[0]}"
+        yield FAILURE, f"{text}; import them instead"
+    versions.check_remote(settings)
+    yield OK, "the DVC remote can be reached"
 
 
 def _recipes(settings: Settings) -> Iterator[tuple[str, str]]:
