@@ -26,7 +26,7 @@ def test_everything_is_kept(tracked: Settings, tmp_path: Path, capfd: pytest.Cap
         run.params({f"p{index}": index for index in range(250)})
         run.metrics({"accuracy": 0.5, "log_loss": math.nan, "per_class": {"ant": {}}, "ok": True}, prefix="test_")
         run.curves({"train_loss": [3.0, 2.0, 1.0]})
-        run.picture("confusion", b"png")
+        run.picture("confusion.png", b"png")
         run.json("metrics/test.json", {"accuracy": 0.5})
         (tmp_path / "data.dvc").write_text("outs:\n")
         run.file(tmp_path / "data.dvc", "data")
@@ -65,10 +65,16 @@ def test_a_run_that_breaks_says_so_and_is_resumed(tracked: Settings, error: type
     assert find_run(tracked, "tiny", {"fingerprint": "f1"}) == run.id
     assert find_run(tracked, "tiny", {"fingerprint": "f2"}) is None
     assert find_run(tracked, "other", {"fingerprint": "f1"}) is None
+    run.params({"threads": 1, "seed": 0})
     with start_run(tracked, "tiny", resume=run.id) as again:
         assert again.id == run.id
+        again.params({"threads": 2, "seed": 0, "remote": "s3://key:secret@bucket"})
     with mlflow_client(tracked) as client:
-        assert client.get_run(run.id).info.status == "FINISHED"
+        told = client.get_run(run.id)
+    assert told.info.status == "FINISHED"
+    assert told.data.params == {"threads": "1", "seed": "0", "remote": "s3://key:***@bucket"}
+    assert told.data.tags["resumed.threads"] == "2"
+    assert "resumed.seed" not in told.data.tags
 
 
 def test_resuming_what_mlflow_forgot_begins_anew(tracked: Settings) -> None:

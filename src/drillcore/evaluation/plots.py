@@ -132,7 +132,9 @@ def class_bars_png(
     size = 7 if len(rows) > 40 else 9
     axes.set_yticks(places, [f"{_short(name)}  ({support:,})" for name, _, support in rows], fontsize=size)
     for place, value in zip(places, f1, strict=True):
-        axes.text(min(value + 0.006, 1.0), place, f"{value:.2f}", va="center", fontsize=size - 1, color="#333333")
+        axes.text(
+            min(value + 0.006, 1.0), float(place), f"{value:.2f}", va="center", fontsize=size - 1, color="#333333"
+        )
     axes.set(xlim=(0, 1.06), ylim=(-0.7, len(rows) - 0.3), xlabel="F1 (images of the class in brackets)")
     axes.xaxis.grid(True, color="#e5e5e5")
     axes.set_axisbelow(True)
@@ -150,6 +152,8 @@ def curves_png(curves: Mapping[str, Sequence[float]], title: str = "") -> bytes:
     Raises:
         InputError: there is no curve.
     """
+    from matplotlib.ticker import MaxNLocator
+
     losses = {name: values for name, values in curves.items() if "loss" in name and len(values)}
     others = {name: values for name, values in curves.items() if "loss" not in name and len(values)}
     panels = [part for part in (losses, others) if part]
@@ -166,7 +170,7 @@ def curves_png(curves: Mapping[str, Sequence[float]], title: str = "") -> bytes:
         axes.legend(frameon=False, fontsize=9)
         axes.grid(True, color="#e5e5e5")
         axes.set(ylabel="loss (nats)" if part is losses else "share", xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if number == 1:
             axes.set_title(f"{title or 'Learning curves'} (dots: the best epoch)", loc="left")
     return _png(figure)
@@ -246,7 +250,7 @@ def _annotate(axes: Axes, counts: Ints, shares: Floats) -> None:
         for column in np.flatnonzero(counts[row]):
             dark = shares[row, column] > 0.4
             axes.text(
-                column,
+                float(column),
                 row,
                 f"{counts[row, column]:,}",
                 ha="center",

@@ -38,13 +38,24 @@ class Run:
     settings: Settings
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Log parameters; nested mappings become dotted names. Logging the same again is allowed, another value not."""
-        from mlflow.entities import Param
+        """Log parameters; nested mappings become dotted names, passwords in addresses are left out.
 
-        flat = [Param(name, _text(value)[:6000]) for name, value in _flatten(values)]
+        MLflow never changes a parameter. Where a resumed run has another value (a setting, perhaps) the first one
+        stays and a tag `resumed.<name>` tells the new one.
+        """
+        from mlflow.entities import Param, RunTag
+
+        flat = {name: _text(_safe(value))[:6000] for name, value in _flatten(values)}
         with self._client() as client:
-            for start in range(0, len(flat), _PARAM_BATCH):
-                client.log_batch(self.id, params=flat[start : start + _PARAM_BATCH])
+            there = client.get_run(self.id).data.params
+            new = [Param(name, value) for name, value in flat.items() if name not in there]
+            for start in range(0, len(new), _PARAM_BATCH):
+                client.log_batch(self.id, params=new[start : start + _PARAM_BATCH])
+            changed = [
+                RunTag(f"resumed.{name}", value) for name, value in flat.items() if there.get(name, value) != value
+            ]
+            for start in range(0, len(changed), _PARAM_BATCH):
+                client.log_batch(self.id, tags=changed[start : start + _PARAM_BATCH])
 
     def metrics(self, values: Mapping[str, Any], *, step: int = 0, prefix: str = "") -> None:
         """Log the numbers of `values`, those that are finite; nested mappings are left out (`json` takes them)."""
@@ -63,8 +74,8 @@ class Run:
             client.log_batch(self.id, tags=[RunTag(name, _text(value)[:8000]) for name, value in values.items()])
 
     def picture(self, name: str, png: bytes) -> None:
-        """Keep a PNG under `pictures/`."""
-        self.bytes(f"pictures/{name}.png", png)
+        """Keep a PNG under `pictures/`; `name` with or without `.png`."""
+        self.bytes(f"pictures/{name.removesuffix('.png')}.png", png)
 
     def bytes(self, path: str, data: bytes) -> None:
         """Keep bytes as an artifact at `path`, for instance `data/data.dvc`."""
@@ -238,5 +249,5 @@ def _text(value: Any) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _safe(value: str | int | float) -> str | int | float:
+def _safe(value: Any) -> Any:
     return shown_uri(value) if isinstance(value, str) and "://" in value else value
