@@ -90,7 +90,7 @@ def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder
         ms=evaluated["ms"],
         mb=evaluated["mb"],
     )
-    verdict, seq = _ask(settings, recipe, manifest, challenger, current)
+    verdict, seq = _ask(settings, recipe, manifest, challenger)
     return {
         "passed": verdict.passed,
         "standing": "challenger",
@@ -138,7 +138,7 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
     current = registry.aliases(settings, wanted.name).get(registry.CHAMPION)
     if current == version:
         raise InputError(f"{wanted.name} version {version} is the champion already")
-    verdict, seq = _judge_version(settings, recipe, version, current)
+    verdict, seq = _judge_version(settings, recipe, version)
     facts = {"model": wanted.name, "version": version, "previous": current, "verdict": verdict.as_dict()}
     if not verdict.passed and not force:
         return {**facts, "promoted": False, "reason": verdict.summary}
@@ -175,7 +175,7 @@ def model_history(settings: Settings, model: str) -> list[dict[str, Any]]:
     return [dataclasses.asdict(move) for move in registry.history(settings, model)]
 
 
-def _judge_version(settings: Settings, recipe: Recipe, version: int, current: int | None) -> tuple[Verdict, int]:
+def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Verdict, int]:
     """Score a registered version on the frozen evaluation images of its own data and ask the gate."""
     from drillcore import registry
 
@@ -193,18 +193,18 @@ def _judge_version(settings: Settings, recipe: Recipe, version: int, current: in
         ms=one_image_milliseconds(path, images, settings),
         mb=path.stat().st_size / 1e6,
     )
-    return _ask(settings, recipe, manifest, challenger, current)
+    return _ask(settings, recipe, manifest, challenger)
 
 
-def _ask(
-    settings: Settings, recipe: Recipe, manifest: Manifest, challenger: Candidate, current: int | None
-) -> tuple[Verdict, int]:
+def _ask(settings: Settings, recipe: Recipe, manifest: Manifest, challenger: Candidate) -> tuple[Verdict, int]:
     """Return the gate's verdict and the number of the champion's last move it is about."""
     from drillcore import registry
 
+    # Version and number of one row: a champion read apart from its number may have been moved in between, and the
+    # promotion would then replace one that was never compared.
     moves = registry.history(settings, recipe.name, registry.CHAMPION)
     seq = moves[-1].seq if moves else 0
-    champion = _champion(settings, recipe, manifest, current) if current is not None else None
+    champion = _champion(settings, recipe, manifest, moves[-1].version) if moves else None
     limits = GateLimits(**dataclasses.asdict(recipe.gate))
     truth = list(manifest.rows(recipe.evaluate.split)["label"])
     return gate(limits, truth, challenger, champion, seed=recipe.seeds.bootstrap), seq
