@@ -1,8 +1,8 @@
 """`drillcore bench score`: the batch scorer against bare onnxruntime, the forest against scikit-learn, memory.
 
 The images are drawn here and the weights are random, so that the benchmark needs no data set. Bare onnxruntime gets the
-decoded images in the very batches that the scorer makes, in the faster of two ways: one session with all cores, or as many
-threads as cores on a session of one thread.
+decoded images in the very batches that the scorer makes, in the faster of two ways: one session with all cores, or as
+many threads as cores on a session of one thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import table, write_report
-from benchmarks.score_models import SEED, fit_forest, forest_model, labelled_rows, served_model
+from benchmarks.score_models import SEED, FittedForest, forest_model, served_model
 from benchmarks.store import draw_images
 from drillcore.runtime.batching import pad_batch
 from drillcore.runtime.decode_pool import DecodePool
@@ -38,36 +38,46 @@ MODELS: dict[str, tuple[str, str, list[int] | None, int, int]] = {
     "squeezenet": ("squeezenet1_0", "fire9", [112, 112], 20, 300),
 }
 _CANVAS = 2**24
+# Sampled: ru_maxrss of a child counts what its parent held before the child's program began.
 _MEMORY_PROGRAM = """
-import resource, sys
+import contextlib, sys, threading, time
 from pathlib import Path
+import psutil
 from drillcore.runtime.served import resolve
 from drillcore.settings import Settings
 from serving.batch import score
-settings = Settings.load(Path(sys.argv[1]))
+settings, peak, done = Settings.load(Path(sys.argv[1])), 0, False
+def watch():
+    global peak
+    while not done:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            own = psutil.Process()
+            peak = max(peak, sum(each.memory_info().rss for each in (own, *own.children())))
+        time.sleep(0.02)
+thread = threading.Thread(target=watch)
+thread.start()
 score(settings, resolve(settings, "plankton"), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu")
-own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print((own + settings.decode_workers * child) / 1024)
+done = True
+thread.join()
+print(peak / 2**20)
 """
 
 
 def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     """Measure, write the report (not when quick) and return it."""
-    counts = {"plankton": 256, "squeezenet": 64} if quick else {"plankton": 6_000, "squeezenet": 1_500}
+    counts = {"plankton": 256, "squeezenet": 64} if quick else {"plankton": 6_000, "squeezenet": 800}
     rounds = 1 if quick else 3
     settings.state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-score-", dir=settings.state) as name:
         own = replace(settings, root=Path(name), state=Path(name) / ".drillcore", device="cpu")
         paths = draw_images(own.root / "images", max(counts.values()))
-        rates = {}
+        rates, forests = {}, {}
         for case, (backbone, tap, resize, trees, rows) in MODELS.items():
-            model = served_model(
-                own, case, backbone, tap, resize, 20 if quick else trees, min(rows, 400) if quick else rows
-            )
+            size = (20, min(rows, 600)) if quick else (trees, rows)
+            model, forests[case] = served_model(own, case, backbone, tap, resize, *size)
             rates[case] = _rates(own, model, paths[: counts[case]], rounds)
-        forest = _forest(*((40, 600) if quick else (400, 12_000)), quick=quick)
-        sizes = (200, 2_000) if quick else (5_000, 50_000)
+        forest = _forest(forests["plankton"], quick=quick)
+        sizes = (200, 2_000) if quick else (3_000, 30_000)
         memory = {size: _peak_memory(own, paths, size) for size in sizes}
     small, large = memory.values()
     figures = {
@@ -84,7 +94,7 @@ def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
 
 
 def _rates(settings: Settings, model: ServedModel, paths: Sequence[Path], rounds: int) -> dict[str, Any]:
-    """Measure images a second of decoding alone, of bare onnxruntime and of `score`, the rounds of all three interleaved."""
+    """Measure images a second of decoding alone, of bare onnxruntime and of `score`, in interleaved rounds."""
     listing = settings.root / f"{model.model}.txt"
     listing.write_text("\n".join(map(str, paths)))
     channels = open_model(model.path, threads=1).metadata.channels
@@ -122,12 +132,12 @@ def _decoded(settings: Settings, channels: int, paths: Sequence[Path]) -> list[A
 
 
 def _batches(images: Sequence[Any]) -> list[tuple[Any, Any]]:
-    batches = []
+    batches: list[tuple[Any, Any]] = []
     for start in range(0, len(images), WINDOW_ROWS):
         window = images[start : start + WINDOW_ROWS]
         sizes = np.array([image.shape[:2] for image in window], np.int32)
-        for rows in group_padded(sizes, DEFAULT_BATCH, MAX_PADDING, _CANVAS):
-            batches.append(pad_batch([window[row] for row in rows]))
+        groups = group_padded(sizes, DEFAULT_BATCH, MAX_PADDING, _CANVAS)
+        batches.extend(pad_batch([window[row] for row in rows]) for rows in groups)
     return batches
 
 
@@ -154,18 +164,17 @@ def _bare_runners(
     return {"onnxruntime_all_cores": all_cores, "onnxruntime_side_by_side": side_by_side}
 
 
-def _forest(trees: int, fitted: int, *, quick: bool) -> dict[str, Any]:
+def _forest(forest: FittedForest, *, quick: bool) -> dict[str, Any]:
     """Measure one row and 1,000 rows: the ONNX forest, and scikit-learn with the faster of n_jobs 1 and 2."""
     import onnxruntime
 
-    rows, labels = labelled_rows(fitted, 64)
-    forest = fit_forest(rows, labels, trees)
     data = forest_model(forest.head)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    some = np.random.default_rng(SEED + 1).normal(0, 1, (1000, rows.shape[1])).astype(np.float32)
+    some = np.random.default_rng(SEED + 1).normal(0, 1, (1000, forest.head.n_features_in_)).astype(np.float32)
     difference = np.abs(session.run(None, {"rows": some})[0] - forest.estimator.predict_proba(some)).max()
-    result: dict[str, Any] = {"trees": trees, "nodes": len(forest.head.trees_.feature), "mib": len(data) / 2**20}
-    result |= {"fitted_on": fitted, "max_difference": float(difference)}
+    trees = forest.head.trees_
+    result: dict[str, Any] = {"trees": trees.count, "nodes": len(trees.feature), "mib": len(data) / 2**20}
+    result["max_difference"] = float(difference)
     for name, batch, repeats in (("single", some[:1], 3 if quick else 20), ("batch", some, 2 if quick else 7)):
         times = {"onnx": _median(lambda part=batch: session.run(None, {"rows": part}), 5 * repeats)}
         for jobs in (1, 2):
@@ -207,10 +216,10 @@ def _text(rates: dict[str, Any], forest: dict[str, Any], memory: dict[int, float
     parts = [
         "## Images a second, end to end",
         table(("model", "images", *names), rows),
-        "`score` reads, decodes, infers and writes; `onnxruntime` is the bare rate on the same decoded batches, `decode` "
-        "reading and decoding alone on all cores. Both share the cores, so `shared_cores_bound` is the most that is "
-        "possible. `score_vs_onnxruntime` is taken on squeezenet, where decoding is not the limit; for plankton, images "
-        "of a kilobyte under a tiny network, it is, and `decode_bound_share` compares with the bound.",
+        "`score` reads, decodes, infers and writes; `onnxruntime` is the bare rate on the same decoded batches, "
+        "`decode` reading and decoding alone on all cores. Both share the cores, so `shared_cores_bound` is the most "
+        "that is possible. `score_vs_onnxruntime` is taken on squeezenet, where decoding is not the limit; for "
+        "plankton, images of a kilobyte under a tiny network, it is: `decode_bound_share` compares with the bound.",
         f"## The forest alone: {forest['trees']} trees, {forest['nodes']:,} nodes, {forest['mib']:.0f} MiB",
         table(("rows", "ONNX, ms", "scikit-learn n_jobs 1, ms", "n_jobs 2, ms"), timing),
         f"Single is one row, batch 1,000. Largest difference of a probability: {forest['max_difference']:.1e}.",

@@ -69,7 +69,7 @@ def forest_model(head: ForestHead) -> bytes:
 def served_model(
     settings: Settings, name: str, backbone_name: str, tap: str, resize: list[int] | None, trees: int, rows: int
 ) -> tuple[ServedModel, FittedForest]:
-    """Export backbone, tap and a fitted forest and bring the file as if it had been fetched; return file and forest.
+    """Export backbone, tap and a fitted forest; bring the file as if it had been fetched. Returns file and forest.
 
     Args:
         settings: where it goes.
