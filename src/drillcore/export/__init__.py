@@ -1,0 +1,1 @@
+"""From torch and scikit-learn to one ONNX file, and the proof that it answers the same."""

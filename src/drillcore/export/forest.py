@@ -1,0 +1,76 @@
+"""A forest as ONNX nodes: TreeEnsembleRegressor with non-zero leaf entries only, then a division.
+
+One target per class and the sum over trees in float32, divided by their number afterwards: leaves that are pure, as
+nearly all are, add up exactly, so that ties stay ties. Weights divided beforehand would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import AttributeProto, NodeProto
+
+from drillcore.export.builder import GraphBuilder
+from drillcore.heads.forest import ForestHead
+from drillcore.heads.trees import LEAF, Trees
+
+ML_DOMAIN = "ai.onnx.ml"
+
+
+def write_forest(builder: GraphBuilder, head: ForestHead, rows: str, probabilities: str) -> None:
+    """Write the nodes of a fitted forest.
+
+    Args:
+        builder: of the graph.
+        head: fitted.
+        rows: name of the input, float32 [N, D].
+        probabilities: name of the output, float32 [N, K].
+    """
+    ensemble = builder.node("TreeEnsembleRegressor", [rows], "head/sum", ML_DOMAIN)
+    fill_ensemble(ensemble, head.trees_, len(head.classes_))
+    count = builder.constant("head/trees", head.trees_.count, np.float32)
+    builder.add("Div", ["head/sum", count], probabilities)
+
+
+def fill_ensemble(node: NodeProto, trees: Trees, classes: int) -> None:
+    """Fill a TreeEnsembleRegressor so that it sums leaf shares, float32 [N, classes].
+
+    Attributes come in alphabetical order: equal forests give equal bytes.
+    """
+    sizes = np.diff(trees.starts)
+    tree_id = np.repeat(np.arange(trees.count), sizes)
+    node_id = np.arange(len(trees.feature)) - np.repeat(trees.starts[:-1], sizes)
+    leaf = trees.feature == LEAF
+    entries = np.diff(trees.leaf_starts)
+    _put(node, "n_targets", classes)
+    _put(node, "nodes_falsenodeids", trees.right)
+    _put(node, "nodes_featureids", np.where(leaf, 0, trees.feature))
+    _put(node, "nodes_modes", [b"LEAF" if end else b"BRANCH_LEQ" for end in leaf.tolist()])
+    _put(node, "nodes_nodeids", node_id)
+    _put(node, "nodes_treeids", tree_id)
+    _put(node, "nodes_truenodeids", np.where(leaf, 0, node_id + 1))
+    _put(node, "nodes_values", trees.threshold)
+    _put(node, "target_ids", trees.leaf_class)
+    _put(node, "target_nodeids", np.repeat(node_id[leaf], entries))
+    _put(node, "target_treeids", np.repeat(tree_id[leaf], entries))
+    _put(node, "target_weights", trees.leaf_share.astype(np.float32))
+
+
+def _put(node: NodeProto, name: str, value: int | npt.NDArray[Any] | Sequence[bytes]) -> None:
+    # helper.make_attribute looks at the type of every value; millions of them take minutes.
+    made = node.attribute.add()
+    made.name = name
+    if isinstance(value, int):
+        made.type, made.i = AttributeProto.INT, value
+    elif not isinstance(value, np.ndarray):
+        made.type = AttributeProto.STRINGS
+        made.strings.extend(value)
+    elif value.dtype == np.float32:
+        made.type = AttributeProto.FLOATS
+        made.floats.extend(value.tolist())
+    else:
+        made.type = AttributeProto.INTS
+        made.ints.extend(value.tolist())
