@@ -23,7 +23,7 @@ from drillcore.runtime.receipt import RECEIPT, Part, part_name
 from drillcore.runtime.row_checksums import row_checksums
 from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, Window, score_windows, set_aside, task_shape
 from drillcore.runtime.served import ServedModel
-from drillcore.runtime.session import Model, open_model
+from drillcore.runtime.session import Model, cuda_devices, open_model
 from drillcore.settings import Settings
 from serving.committed import clear, committed, finish, writing
 from serving.inputs import InputList, list_inputs
@@ -239,4 +239,5 @@ def _threads(settings: Settings, device: str) -> tuple[int, int]:
 
     On the CPU each batch has one thread: faster for small networks, and no result depends on the number of cores.
     """
-    return (0, 2) if device == "cuda" else (1, settings.cpu_threads)
+    cuda = device == "cuda" or (device == "auto" and cuda_devices() > 0)
+    return (0, 2) if cuda else (1, settings.cpu_threads)
