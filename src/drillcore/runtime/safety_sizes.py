@@ -149,7 +149,8 @@ def _infer(model: Any, nodes: list[Any], inputs: Any, weights: Any, values: dict
     graph = helper.make_graph(todo, "sizes", typed, [], constants)
     skeleton = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     try:
-        inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        # Without data_prop, which a few doublings of a list fill all memory with; values are worked out here anyway.
+        inferred = onnx.shape_inference.infer_shapes(skeleton)
     except Exception as error:  # noqa: BLE001 - onnx raises RuntimeError, ValueError and types of its own
         line = str(error).strip().splitlines()
         raise UnsafeModelError(f"the model's shapes contradict each other: {(line or ['?'])[0][:160]}") from None

@@ -110,6 +110,7 @@ class Model:
 
         Raises:
             InputError: the model is no classifier, or an image that it cannot take.
+            UnsafeModelError: the answer has another shape than the metadata promises.
         """
         if not {"label", "probabilities"} <= set(self.outputs):
             raise InputError(f"model {self.metadata.model} has the task {self.metadata.task!r} and does not classify")
@@ -123,6 +124,9 @@ class Model:
             except ValueError as error:
                 raise InputError(str(error)) from None
             answer = self.run(canvas, sizes, ("label", "probabilities"))
+            shapes = (answer["label"].shape, answer["probabilities"].shape)
+            if shapes != ((len(rows),), (len(rows), len(self.metadata.classes))):
+                raise UnsafeModelError(f"model {self.metadata.model} answers {shapes}, not as its metadata promises")
             label[rows], probabilities[rows] = answer["label"], answer["probabilities"]
         return Classification(label, probabilities)
 
@@ -188,7 +192,8 @@ def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> A
         # TF32 has a mantissa of 10 bits; parity is promised to 1e-4.
         providers = [(_CUDA, {"use_tf32": "0"}), _CPU]
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=providers)
+        # Without its fallback, which prints to standard output and tries the same again.
+        session = onnxruntime.InferenceSession(data, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         if cuda and "cuda" in str(error).lower():
             raise DeviceError(f"CUDA cannot be used: {_first_line(error)}; ask for the device cpu") from None
@@ -207,7 +212,8 @@ def _read(path: Path) -> bytes:
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_MODEL_BYTES:
                 raise UnsafeModelError(f"{path.name} has {size} bytes; at most {MAX_MODEL_BYTES} are loaded")
-            return stream.read(MAX_MODEL_BYTES + 1)
+            # read(n) would set n bytes aside first.
+            return stream.read(size)
     except OSError as error:
         raise InputError(f"the model file {path.name} cannot be read: {error.strerror}") from None
 
