@@ -6,9 +6,14 @@ and warns through it. A plugin's class opened directly has none of that, and is 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import struct
+from pathlib import Path
 from typing import Any
 
+import PIL
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 DecoderFile = Any  # one of the plugin classes; their attributes differ and are not typed
@@ -119,7 +124,18 @@ def stored_size(kind: str, data: bytes) -> tuple[int, int] | None:
 
 def plugin_of(kind: str) -> Any:
     """Return the Pillow class that opens `kind`."""
+    if kind == "TIFF":
+        _silence_libtiff()
     return _PLUGINS[kind]
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing: what it says of a damaged file is raised anyway. Pillow offers no way to."""
+    for library in (Path(PIL.__file__).parents[1] / "pillow.libs").glob("libtiff*"):
+        # The library that Pillow has loaded already, so this is the same copy; another build keeps printing.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
 def is_cut_off(kind: str, data: bytes, message: str) -> bool:

@@ -196,7 +196,8 @@ def quantise_decibels(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.u
     result = np.empty(values.shape, np.uint8)
     rows = max(1, 2**20 // max(1, values.shape[1]))
     for start in range(0, values.shape[0], rows):
-        block = values[start : start + rows].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN warns on its way to float64
+            block = values[start : start + rows].astype(np.float64)
         if not np.isfinite(block).all():
             raise ValueError("NaN or infinity among the values in dB")
         result[start : start + rows] = np.rint(255.0 * (np.clip(block, low, high) - low) / (high - low))
