@@ -38,6 +38,16 @@ def ingest(settings: Settings, dataset: str) -> Manifest:
     return outcome.manifest_of(settings, dataset)
 
 
+def is_unchanged(settings: Settings, dataset: str) -> bool:
+    """Whether `ingest` would find nothing to do; DVC is not asked. Raises as `ingest` does for a lost landing zone."""
+    pointers = _pointers(settings)
+    if dataset not in pointers:
+        return False
+    landing = versions.stats(settings.landing)
+    _refuse_losses(settings, landing, pointers)
+    return not versions.hand_edits(settings) and _is_as_seen(settings, versions.stats_digests(landing), pointers)
+
+
 def current_manifest(settings: Settings, dataset: str) -> Manifest:
     """Return the manifest of the last good version.
 
@@ -106,7 +116,7 @@ class DatasetCheck:
             f"{len(manifest.table):,} images of {len(manifest.classes)} classes: {splits}; "
             f"{len(manifest.quarantine):,} set aside; digest {manifest.digest[:12]}"
         ]
-        reasons = manifest.quarantine["reason"].value_counts() if len(manifest.quarantine) else {}
+        reasons = manifest.quarantine["reason"].value_counts()
         lines += [f"set aside, {reason}: {count:,}" for reason, count in reasons.items()]
         if manifest.train_only:
             lines.append(f"too few images to be judged, trained on only: {', '.join(manifest.train_only[:8])}")

@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drillcore.errors import DataError
 from drillcore.files import write_text
 from drillcore.settings import Settings
+from drillcore.versions.mirroring import mirror
 from drillcore.versions.repository import ensure, opened
 from drillcore.versions.tree import outs_md5, refuse_hand_edits, take_snapshot, tree_of, updating_mark
 
@@ -68,14 +70,39 @@ def update(settings: Settings) -> Version:
     if not path.is_file():
         write_text(path, _FRESH)
     with _rewriting(settings), opened(settings) as repo:
-        [stage] = repo.update([str(path)])
-        out = stage.outs[0]
+        out = _bring(settings, repo, path)
         return Version(
             md5=out.hash_info.value,
             changed=out.hash_info.value != before,
             nfiles=int(out.meta.nfiles or 0),
             size=int(out.meta.size or 0),
         )
+
+
+def _bring(settings: Settings, repo: Any, path: Path) -> Any:
+    """Do what `dvc update data.dvc` does, but copy only the files that differ; return DVC's output.
+
+    DVC removes `data/` and downloads all of it again: minutes for 30,000 images of which 300 are new, all of which
+    would then be looked at again since their times are new.
+    """
+    from dvc.repo import lock_repo
+
+    with lock_repo(repo):
+        [stage] = list(repo.stage.collect(str(path)))
+        stage.frozen = False
+        for exact in (False, True):
+            mirror(settings.landing, settings.data, exact=exact)
+            stage.save()
+            # Times may lie; DVC has read what is new on both sides.
+            if stage.outs[0].hash_info == stage.deps[0].hash_info:
+                break
+        else:
+            raise DataError("the landing zone changes while it is read; wait until the copy into it has ended")
+        # Links are copies here: nothing to link again.
+        stage.commit(relink=False)
+        stage.frozen = True
+        stage.dump()
+        return stage.outs[0]
 
 
 def push(settings: Settings) -> int:
