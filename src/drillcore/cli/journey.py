@@ -30,9 +30,13 @@ def run(as_json: bool) -> None:
 
     sample_datasets(settings)
     _say(as_json, f"retraining {MODEL}: versions, checks, features, forest, ONNX, gate (a minute or two at first)")
-    from pipelines.retrain import retrain
+    from drillcore.workflow.retraining import Retrain
 
-    summary = retrain(MODEL, promote=True)
+    summary = Retrain(settings, MODEL, promote=True).peek()
+    if summary is None:
+        from pipelines.retrain import retrain
+
+        summary = retrain(MODEL, promote=True)
     served = bring(settings, MODEL)
     _say(as_json, "scoring the sample's images")
     from serving.batch import score

@@ -29,9 +29,13 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
     from drillcore.recipes import load_recipe
 
     load_recipe(settings, model)  # a wrong name or field is said before anything heavy is imported
-    from pipelines.retrain import retrain as flow
+    from drillcore.workflow.retraining import Retrain
 
-    summary = flow(model, promote=promote, force=force)
+    summary = Retrain(settings, model, promote=promote, force=force).peek()
+    if summary is None:
+        from pipelines.retrain import retrain as flow
+
+        summary = flow(model, promote=promote, force=force)
     if as_json:
         print_json(summary)
     else:

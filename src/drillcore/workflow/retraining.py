@@ -16,6 +16,8 @@ from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
 from drillcore.workflow.records import Record, RunFolder
 
+_SUMMARY = "summary"
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -109,7 +111,7 @@ class Retrain:
             {"stage": name, "seconds": row["seconds"], "reused": bool(row.get("reused")), "note": row.get("note", "")}
             for name, row in self.done.items()
         ]
-        return {
+        summary = {
             "model": self.recipe.name,
             "status": status,
             "reason": reason,
@@ -123,6 +125,45 @@ class Retrain:
             "stages": rows,
             "folder": str(self._run_folder.path),
         }
+        self._run_folder.write(_SUMMARY, {"summary": summary, "champion_seq": gate["seq"]})
+        return summary
+
+    def peek(self) -> dict[str, Any] | None:
+        """Return the last summary, as "unchanged", if a retrain would find nothing to do; None where it might.
+
+        Neither Prefect nor MLflow nor DVC is imported: a tick with nothing new ends at once.
+        """
+        from drillcore.datasets.ingest import current_manifest, is_unchanged
+
+        if self.force or not is_unchanged(self.settings, self.recipe.dataset.name):
+            return None
+        manifest = current_manifest(self.settings, self.recipe.dataset.name)
+        kept = self._folder_of(manifest).read(_SUMMARY)
+        if kept is None or not self._stands(kept):
+            return None
+        last = kept["summary"]
+        reason = f"nothing new: data and recipe are those of version {last['version']}"
+        if last["status"] == "refused":
+            reason += f", which the gate refused ({last['reason']})"
+        stages = [{**row, "reused": True} for row in last["stages"]]
+        return {**last, "status": "unchanged", "reason": reason, "stages": stages}
+
+    def _stands(self, kept: Record) -> bool:
+        """Whether the last outcome still stands: its version is champion, or refused by the same champion."""
+        from drillcore.state.aliases import head
+        from drillcore.state.database import open_state
+
+        champion = head(open_state(self.settings), self.recipe.name, "champion")
+        last = kept["summary"]
+        if champion is not None and champion.version == last["version"]:
+            return True
+        seq = champion.seq if champion is not None else 0
+        judged = last["status"] in ("refused", "registered", "unchanged") and kept["champion_seq"] == seq
+        return judged and (last["status"] == "refused" or not self.promote)
+
+    def _folder_of(self, manifest: Manifest) -> RunFolder:
+        parts = {"recipe": self.recipe.sha256, "data": manifest.digest}
+        return RunFolder.of(self.settings, self.recipe.name, parts)
 
     @property
     def _data(self) -> Manifest:
@@ -138,8 +179,7 @@ class Retrain:
         from drillcore.datasets.ingest import ingest
 
         self.manifest = ingest(self.settings, self.recipe.dataset.name)
-        parts = {"recipe": self.recipe.sha256, "data": self.manifest.digest}
-        self.folder = RunFolder.of(self.settings, self.recipe.name, parts)
+        self.folder = self._folder_of(self.manifest)
         if self.force:
             self.folder.forget()
         self.folder.path.mkdir(parents=True, exist_ok=True)
