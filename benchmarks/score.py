@@ -218,7 +218,8 @@ def _text(rates: dict[str, Any], forest: dict[str, Any], memory: dict[int, float
     parts = [
         "## Images a second, end to end",
         table(("model", "images", *names), rows),
-        "`score` reads, decodes, infers and writes (opening the model is taken off, once per run); `onnxruntime` is the bare rate on the same decoded batches, "
+        "`score` reads, decodes, infers and writes (opening the model is taken off); `onnxruntime` is the bare rate on "
+        "the same decoded batches, "
         "`decode` reading and decoding alone on all cores. Both share the cores, so `shared_cores_bound` is the most "
         "that is possible. `score_vs_onnxruntime` is taken on squeezenet, where decoding is not the limit; for "
         "plankton, images of a kilobyte under a tiny network, it is: `decode_bound_share` compares with the bound.",
