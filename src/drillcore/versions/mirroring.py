@@ -46,14 +46,19 @@ def mirror(source: Path, target: Path, *, exact: bool) -> int:
 
 def _copy(source: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    # Never written through: the old file may be a link into DVC's cache.
-    place.unlink(missing_ok=True)
     seen = source.stat()
-    shutil.copyfile(source, place)
-    os.utime(place, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    # Renamed over the old file, never written through it (it may be a link into DVC's cache). While the old one is
+    # there its inode is taken: DVC would take a file with the same inode, size and time for the one it has read.
+    partial = place.parent / ".partial-copy"
+    try:
+        shutil.copyfile(source, partial)
+        os.utime(partial, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:
     for parent, _, _ in os.walk(folder, topdown=False):
-        if parent != str(folder) and not any(os.scandir(parent)):
+        if parent != str(folder) and not any(Path(parent).iterdir()):
             Path(parent).rmdir()

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from drillcore import versions
+from drillcore.errors import DataError
+from drillcore.settings import Settings
+from drillcore.versions.tree import updating_mark
+
+
+def land(settings: Settings, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = settings.landing / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def data(settings: Settings) -> dict[str, str]:
+    return {
+        path.relative_to(settings.data).as_posix(): path.read_text()
+        for path in settings.data.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def filled(settings: Settings) -> Settings:
+    land(settings, {"a/1.txt": "one", "a/x/2.txt": "two", "b/3.txt": "three"})
+    versions.update(settings)
+    return settings
+
+
+def test_update_brings_the_landing_zone(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    files = {"a/1.txt": "one", "a/x/2.txt": "two", "b/3.txt": "three"}
+    land(settings, files)
+    first = versions.update(settings)
+    assert (first.changed, first.nfiles, first.size) == (True, 3, 11)
+    assert first.md5.endswith(".dir")
+    assert data(settings) == files
+    text = versions.data_dvc_text(settings)
+    assert versions.outs_md5(text) == first.md5
+    assert "frozen: true" in text
+    again = versions.update(settings)
+    assert again == dataclasses.replace(first, changed=False)
+    assert versions.data_dvc_text(settings) == text
+    assert capfd.readouterr() == ("", ""), "DVC must not print on our terminal"
+
+
+def test_dvc_itself_finds_the_same_version_up_to_date(filled: Settings) -> None:
+    """What our copying left is what `dvc update` and `dvc status` of the command line see."""
+    text = versions.data_dvc_text(filled)
+    env = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    subprocess.run(["git", "init", "-q", "."], cwd=filled.root, check=True)
+    for command in (["update", "data.dvc"], ["status"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *command],
+            cwd=filled.root,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "didn't change" in done.stdout or "up to date" in done.stdout
+    assert versions.data_dvc_text(filled) == text
+
+
+def test_unchanged_files_keep_their_times(filled: Settings) -> None:
+    kept = filled.data / "a/1.txt"
+    before = kept.stat()
+    land(filled, {"a/1.new.txt": "new", "b/3.txt": "THREE"})
+    (filled.landing / "a/x/2.txt").unlink()
+    version = versions.update(filled)
+    assert version.changed
+    assert data(filled) == {"a/1.txt": "one", "a/1.new.txt": "new", "b/3.txt": "THREE"}
+    assert (kept.stat().st_mtime_ns, kept.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_same_size_and_time_but_other_content_is_noticed(filled: Settings) -> None:
+    path = filled.landing / "a/1.txt"
+    times = path.stat()
+    # A new file (another inode) that claims the old one's time.
+    (filled.landing / "new").write_text("ONE")
+    (filled.landing / "new").replace(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert versions.update(filled).changed
+    assert data(filled)["a/1.txt"] == "ONE"
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda folder: (folder / "a/mine.txt").write_text("x"), ["added a/mine.txt"]),
+        (lambda folder: (folder / "a/1.txt").write_text("uno"), ["changed a/1.txt"]),
+        (lambda folder: (folder / "a/1.txt").unlink(), ["removed a/1.txt"]),
+    ],
+)
+def test_hand_edits_are_refused_and_kept(filled: Settings, edit: object, expected: list[str]) -> None:
+    edit(filled.data)  # type: ignore[operator]
+    assert versions.hand_edits(filled) == expected
+    before = data(filled)
+    land(filled, {"a/4.txt": "four"})
+    with pytest.raises(DataError, match=r"edited by hand.*drillcore data import --append a"):
+        versions.update(filled)
+    assert data(filled) == before
+
+
+def test_a_touched_file_is_no_edit(filled: Settings) -> None:
+    os.utime(filled.data / "a/1.txt", ns=(1, 1))
+    assert versions.hand_edits(filled) == []
+
+
+def test_hand_edits_without_a_snapshot(filled: Settings) -> None:
+    (filled.state / "dvc/data-snapshot.json").unlink()
+    assert versions.hand_edits(filled) == []
+    (filled.state / "dvc/data-snapshot.json").write_text("{broken")
+    (filled.data / "a/1.txt").write_text("uno")
+    assert versions.hand_edits(filled) == ["changed a/1.txt"]
+
+
+def test_a_missing_data_folder_is_brought_again(filled: Settings) -> None:
+    import shutil
+
+    shutil.rmtree(filled.data)
+    assert versions.hand_edits(filled) == []
+    assert not versions.update(filled).changed
+    assert len(data(filled)) == 3
+
+
+def test_an_interrupted_update_is_mended(filled: Settings) -> None:
+    land(filled, {"a/4.txt": "four", "a/1.txt": "uno"})
+    # As a kill leaves it: the mark, one file half-written, one gone.
+    updating_mark(filled).touch()
+    (filled.data / "a/4.txt").write_text("fo")
+    (filled.data / "b/3.txt").unlink()
+    assert versions.hand_edits(filled) == []
+    versions.update(filled)
+    assert data(filled) == {"a/1.txt": "uno", "a/4.txt": "four", "a/x/2.txt": "two", "b/3.txt": "three"}
+    assert not updating_mark(filled).exists()
+
+
+def test_after_a_kill_a_stranger_is_still_an_edit(filled: Settings) -> None:
+    updating_mark(filled).touch()
+    (filled.data / "a/mine.txt").write_text("x")
+    assert versions.hand_edits(filled) == ["added a/mine.txt"]
+
+
+def test_an_empty_landing_zone_is_refused(filled: Settings) -> None:
+    import shutil
+
+    shutil.rmtree(filled.landing)
+    text = versions.data_dvc_text(filled)
+    with pytest.raises(DataError, match="is empty; the last good version stays"):
+        versions.update(filled)
+    assert len(data(filled)) == 3
+    assert versions.data_dvc_text(filled) == text
+
+
+def test_restore_and_push(filled: Settings) -> None:
+    first = versions.data_dvc_text(filled)
+    assert versions.push(filled) == 4  # three files and their listing
+    land(filled, {"a/1.txt": "uno"})
+    versions.update(filled)
+    assert versions.push(filled) == 2
+    versions.restore(filled, first)
+    assert data(filled)["a/1.txt"] == "one"
+    assert versions.data_dvc_text(filled) == first
+    # From the remote, when the cache is lost.
+    import shutil
+
+    shutil.rmtree(filled.state / "dvc/cache")
+    shutil.rmtree(filled.data)
+    versions.pull(filled)
+    assert data(filled)["a/1.txt"] == "one"
+
+
+def test_restore_of_an_unknown_version_changes_nothing(filled: Settings) -> None:
+    text = versions.data_dvc_text(filled)
+    md5 = versions.outs_md5(text)
+    assert md5 is not None
+    with pytest.raises(DataError, match="neither the DVC cache nor the remote"):
+        versions.restore(filled, text.replace(md5, "0" * 32 + ".dir"))
+    assert versions.data_dvc_text(filled) == text
+    assert len(data(filled)) == 3
+
+
+def test_roll_back_to_nothing(filled: Settings) -> None:
+    versions.roll_back(filled, None)
+    assert not filled.data.exists()
+    assert not (filled.root / "data.dvc").exists()
+
+
+def test_a_held_lock_is_one_line(filled: Settings) -> None:
+    from drillcore.versions.repository import opened
+
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        from dvc.repo import lock_repo
+
+        with opened(filled) as repo, lock_repo(repo):
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(30)
+        with pytest.raises(DataError, match="another process is versioning the data") as caught:
+            versions.update(filled)
+        assert "\n" not in str(caught.value)
+    finally:
+        done.set()
+        thread.join()
+    land(filled, {"a/5.txt": "five"})
+    assert versions.update(filled).changed
+
+
+def test_remote_of_the_settings(settings: Settings, tmp_path: Path) -> None:
+    remote = tmp_path / "elsewhere"
+    settings = dataclasses.replace(settings, dvc_remote=str(remote))
+    land(settings, {"a/1.txt": "one"})
+    versions.update(settings)
+    versions.push(settings)
+    assert any(remote.rglob("*.dir"))
+    versions.ensure(dataclasses.replace(settings, dvc_remote=""))
+    assert not (settings.root / ".dvc/config.local").exists()
+
+
+def test_malformed_data_dvc_is_one_line(filled: Settings) -> None:
+    (filled.root / "data.dvc").write_text("outs: [")
+    with pytest.raises(DataError, match=r"data\.dvc is malformed"):
+        versions.update(filled)
