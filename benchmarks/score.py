@@ -65,7 +65,7 @@ print(peak / 2**20)
 
 def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     """Measure, write the report (not when quick) and return it."""
-    counts = {"plankton": 256, "squeezenet": 64} if quick else {"plankton": 4_000, "squeezenet": 400}
+    counts = {"plankton": 256, "squeezenet": 64} if quick else {"plankton": 6_000, "squeezenet": 2_000}
     rounds = 1 if quick else 3
     settings.state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-score-", dir=settings.state) as name:
