@@ -72,3 +72,34 @@ def test_trees_of_one_leaf_and_one_class() -> None:
     alone = ForestHead(4).fit(X, np.zeros(len(X), int))
     (got,) = session_of(alone).run(None, {"rows": X[:2].astype(np.float32)})
     np.testing.assert_array_equal(got, [[1], [1]])
+
+
+def test_the_larger_subtree_lies_beside_its_parent() -> None:
+    X, y = table()
+    head = ForestHead(5).fit(X, y)
+    graph = onnx.GraphProto()
+    write_forest(GraphBuilder(graph), head, "rows", "probabilities")
+    (ensemble,) = [node for node in graph.node if node.op_type == "TreeEnsembleRegressor"]
+    values = {item.name: item for item in ensemble.attribute}
+    truth, lie = (np.array(values[f"nodes_{name}nodeids"].ints) for name in ("true", "false"))
+    leaf = np.array([mode == b"LEAF" for mode in values["nodes_modes"].strings])
+    trees = np.array(values["nodes_treeids"].ints)
+
+    def nodes_below(tree: int, root: int) -> int:
+        base = int(np.flatnonzero(trees == tree)[0])
+        at = base + root
+        return 1 if leaf[at] else 1 + nodes_below(tree, int(truth[at])) + nodes_below(tree, int(lie[at]))
+
+    for at in np.flatnonzero(~leaf)[:60]:
+        assert nodes_below(int(trees[at]), int(lie[at])) >= nodes_below(int(trees[at]), int(truth[at]))
+
+
+def test_zero_thresholds_of_both_signs() -> None:
+    X, y = table()
+    head = ForestHead(3).fit(X, y)
+    inner = head.trees_.feature >= 0
+    head.trees_.threshold[inner] = np.where(np.arange(inner.sum()) % 2, np.float32(0), np.float32(-0.0))
+    tiny = np.float32(1e-45)
+    rows = np.random.default_rng(0).choice(np.array([0, -0.0, tiny, -tiny, 1], np.float32), (200, 7))
+    (got,) = session_of(head).run(None, {"rows": rows})
+    np.testing.assert_allclose(got, head.predict_proba(rows), atol=1e-6)

@@ -98,6 +98,20 @@ def concatenate(parts: Sequence[Trees]) -> Trees:
     return Trees(starts=chained("starts"), leaf_starts=chained("leaf_starts"), **joined)
 
 
+def subtree_ends(trees: Trees) -> npt.NDArray[np.int64]:
+    """Return for every node the node after its subtree's last, int64 [M], counted over all trees."""
+    base = np.repeat(trees.starts[:-1], np.diff(trees.starts))
+    ends = np.zeros(len(trees.feature), np.int64)
+    level = trees.starts[:-1]
+    ends[level] = trees.starts[1:]
+    while level.size:
+        level = level[trees.feature[level] != LEAF]
+        left, right = level + 1, base[level] + trees.right[level]
+        ends[left], ends[right] = right, ends[level]
+        level = np.concatenate([left, right])
+    return ends
+
+
 def check_trees(trees: Trees, features: int, classes: int) -> None:
     """Refuse arrays that do not make trees, as a damaged or forged file would have them.
 
