@@ -1,0 +1,117 @@
+"""An exported file on images without labels, as a DataFrame with the columns of the batch scorer."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drillcore.errors import InputError
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.runtime.scoring import Predictions
+    from drillcore.runtime.session import Model
+
+NO_VERSION = 0  # in the column `version`: no registry gave the file one
+TOP = 5
+_EXPECTED = "a folder of images, an image, or a list of paths is expected"
+
+
+def score(
+    model: str | Path,
+    inputs: str | Path | Sequence[str | Path],
+    *,
+    device: str | None = None,
+    settings: Settings | None = None,
+) -> pd.DataFrame:
+    """Classify images with an exported file; torch is not imported.
+
+    Args:
+        model: an ONNX file written by `export`.
+        inputs: a folder (searched through, sorted by path), one image, or a list of paths.
+        device: auto, cpu or cuda; None: that of the settings.
+        settings: threads and limits; None: the defaults, overridden by `DRILLCORE_*` variables.
+
+    Returns:
+        One row per image that could be read, with the columns of `drillcore score`: `input_index`, `path`, `sha256`,
+        `label`, `probability` (0 to 1), `top5` (a list of `{"label", "probability"}`, best first), `model`, `version`
+        (0: no registry gave the file one). The others, with their reasons, are rows of `attrs["set_aside"]`.
+
+    Raises:
+        InputError: no such file or folder, no image in it, or the model is no classifier.
+        UnsafeModelError: the file is no model that drillcore exported, or could do more than answer images.
+        DeviceError: cuda was asked for and is not there.
+
+    Example:
+        >>> table = drillcore.score("shells.onnx", "new-images/")  # doctest: +SKIP
+        >>> table["label"].value_counts()  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    from drillcore.workflow.evaluating import answers, open_for_batches
+
+    limits = settings or Settings.load()
+    limits = replace(limits, device=device) if device else limits
+    names, files = _list(inputs)
+    opened = open_for_batches(limits, Path(model).expanduser())
+    found = answers(limits, opened, files)
+    table = pd.DataFrame(_columns(opened, found, names))
+    aside = [{**asdict(row), "path": names[row.index]} for row in found.set_aside]
+    table.attrs["set_aside"] = aside
+    if aside:
+        first = aside[0]
+        text = f"{len(aside)} of {len(names)} images were set aside, the first {first['path']}: {first['reason']}"
+        warnings.warn(f"{text}; all of them: table.attrs['set_aside']", stacklevel=2)
+    return table
+
+
+def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str, Any]:
+    classes, count = model.metadata.classes, len(found.rows)
+    # Stable: of equal probabilities the lowest index comes first, as in the model's ArgMax.
+    best = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :TOP]
+    return {
+        "input_index": found.rows,
+        "path": [names[row] for row in found.rows],
+        "sha256": found.sha256,
+        "label": [classes[label] for label in found.labels],
+        "probability": found.probabilities[np.arange(count), found.labels],
+        "top5": [
+            [{"label": classes[index], "probability": float(row[index])} for index in order]
+            for row, order in zip(found.probabilities, best, strict=True)
+        ],
+        "model": [model.metadata.model] * count,
+        "version": np.full(count, NO_VERSION, np.int64),
+    }
+
+
+def _list(inputs: str | Path | Sequence[str | Path]) -> tuple[list[str], list[Path]]:
+    """Return paths as they are shown, and the files."""
+    if not isinstance(inputs, str | Path):
+        files = [Path(item).expanduser() for item in inputs]
+        if not files:
+            raise InputError(f"there is nothing to score in an empty list; {_EXPECTED}")
+        return [str(item) for item in inputs], files
+    source = Path(inputs).expanduser()
+    if source.is_file():
+        return [str(inputs)], [source]
+    if not source.is_dir():
+        raise InputError(f"no such file or folder: {source}; {_EXPECTED}")
+    from drillcore.runtime.decode import IMAGE_SUFFIXES
+
+    found = [
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    if not found:
+        raise InputError(f"no images in {source}: files that end in {', '.join(IMAGE_SUFFIXES)} are expected")
+    names = sorted(found, key=os.fsencode)
+    return names, [source / name for name in names]

@@ -1,0 +1,290 @@
+"""From loaded images to a model: the stages of a retrain without registry, gate and flows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from drillcore.api.images import Images
+from drillcore.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.recipes import Recipe
+    from drillcore.workflow.records import Record, RunFolder
+
+REFRESH = 0.2  # the share of new images from which on a backbone is trained anew
+
+
+class Figures(dict[str, Any]):
+    """Figures by the names they have everywhere; prints as a short table, the classes left out."""
+
+    def __str__(self) -> str:
+        """Return one line for each figure."""
+        rows = [(name, value) for name, value in self.items() if not isinstance(value, dict)]
+        width = max((len(name) for name, _ in rows), default=0)
+        return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in rows)
+
+
+def train(
+    images: Images,
+    *,
+    backbone: str = "cnn1",
+    taps: Sequence[str] = ("layer3",),
+    head: str = "forest",
+    params: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | Literal[False] | None = None,
+    weights: str = "seed:7",
+    augment: str = "none",
+    seed: int = 7,
+    name: str | None = None,
+) -> TrainedModel:
+    """Train a backbone on the images (or take it as it comes), extract features, fit a head on them.
+
+    The same images and arguments give the same model; with a `state` folder what was done before is found again.
+
+    Args:
+        images: from `load_folder`.
+        backbone: a name of `drillcore.backbones.catalogue.BACKBONES`.
+        taps: the layers whose activations are read.
+        head: a name of `drillcore.heads.catalogue.HEADS`.
+        params: of the head, for instance `{"n_estimators": 100}`.
+        training: of the backbone, fields of `TrainingPlan`, for instance `{"epochs": 10}`; None: its defaults where it
+            can be trained; False: frozen as it comes.
+        weights: where the backbone starts: `seed:N`, or `FILE.safetensors#sha256=DIGEST`.
+        augment: how training images are varied.
+        seed: of training and of the head.
+        name: of the model; None: data set and head.
+
+    Raises:
+        UnknownNameError: an unknown backbone, tap, head or parameter; names the known ones.
+        InputError: a value that is out of range.
+        DataError: too few images: a class needs three to be judged.
+
+    Example:
+        >>> model = drillcore.train(images, params={"n_estimators": 100})  # doctest: +SKIP
+        >>> print(model.evaluate())  # doctest: +SKIP
+    """
+    from drillcore.recipes.schema import (
+        SCHEMA,
+        AugmentSection,
+        BackboneSection,
+        DatasetSection,
+        HeadSection,
+        Recipe,
+        SeedsSection,
+    )
+
+    recipe = Recipe(
+        schema=SCHEMA,
+        name=name or f"{images.name}-{head}",
+        task=images.manifest.task,
+        dataset=DatasetSection(name=images.name),
+        backbone=BackboneSection(
+            name=backbone,
+            weights=_absolute(weights),
+            taps=list(taps),
+            train=_plan(backbone, training),
+            refresh=REFRESH,
+        ),
+        augment=AugmentSection(name=augment),
+        head=HeadSection(name=head, params=dict(params or {})),
+        seeds=SeedsSection(train=seed),
+    )
+    model = TrainedModel(images, recipe)
+    _check(model)
+    model._fit()
+    return model
+
+
+class TrainedModel:
+    """A backbone and a head that were fitted on images; made by `train`.
+
+    Attributes:
+        images: what it learned from.
+        recipe: what it is made of.
+        settings: device, threads and limits.
+    """
+
+    def __init__(self, images: Images, recipe: Recipe) -> None:
+        self.images, self.recipe, self.settings = images, recipe, images.settings
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.recipe.name
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of the outputs."""
+        return self.images.classes
+
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        """The backbone's learning curve, one row per epoch; empty where it came as it is."""
+        return list(self._done("backbone")["curve"])
+
+    @property
+    def onnx(self) -> Path:
+        """The model's ONNX file, exported and proven when first asked for. Raises ParityError."""
+        from drillcore.workflow import exporting
+        from drillcore.workflow.evaluating import MODEL_FILE
+
+        run, backbone = self._run, self._done("backbone")
+        parts = (self.settings, self.recipe, self.images.manifest, backbone, run.path)
+        run.once("export", lambda: exporting.export_model(*parts))
+        run.once("parity", lambda: exporting.prove_parity(*parts))
+        return run.path / MODEL_FILE
+
+    @property
+    def pictures(self) -> list[Path]:
+        """Confusion matrix, calibration, bars per class and shares of the classes, as PNG files."""
+        return [self._run.path / name for name in self._evaluated()["pictures"]]
+
+    def evaluate(self, images: Images | None = None) -> Figures:
+        """Measure the exported ONNX file on labelled images.
+
+        Args:
+            images: other images, all of which are used; None: the test split of those it was trained on.
+
+        Returns:
+            `accuracy`, `top5_accuracy`, `macro_f1`, `log_loss`, `expected_calibration_error` as fractions from 0 to 1,
+            `images`, `set_aside`, `model`, `model_sha256`, and `per_class`.
+
+        Raises:
+            DataError: there is no test image, or one cannot be read any more.
+            ParityError: the ONNX file does not answer as what was trained.
+        """
+        from drillcore.digests import sha256_file
+
+        about = {"model": self.name, "model_sha256": sha256_file(self.onnx)}
+        if images is None:
+            record = self._evaluated()
+            return Figures({**record["figures"], "images": record["images"], "set_aside": 0, **about})
+        return Figures({**_measure(self, images), **about})
+
+    def export(self, path: str | Path) -> Path:
+        """Write one ONNX file that takes raw uint8 images; it is proven to answer as what was trained.
+
+        Raises:
+            InputError: the path cannot be written.
+            ParityError: the answers differ; nothing is written.
+        """
+        from drillcore.files import atomic_path
+
+        target = Path(path).expanduser()
+        made = self.onnx
+        try:
+            with atomic_path(target) as partial:
+                shutil.copyfile(made, partial)
+        except OSError as error:
+            raise InputError(
+                f"{target} cannot be written: {error.strerror}; name a file in a folder of yours"
+            ) from None
+        return target
+
+    def score(self, inputs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+        """Classify images without labels, see `drillcore.score`."""
+        from drillcore.api.scoring import score
+
+        return score(self.onnx, inputs, settings=self.settings)
+
+    def __repr__(self) -> str:
+        recipe = self.recipe
+        taps = "+".join(recipe.backbone.taps)
+        made_of = f"{recipe.head.name} on {recipe.backbone.name} {taps}"
+        return f"<TrainedModel {self.name}: {made_of}, {len(self.classes)} classes>"
+
+    @cached_property
+    def _run(self) -> RunFolder:
+        from drillcore.workflow.records import RunFolder
+
+        parts = {"recipe": self.recipe.sha256, "data": self.images.manifest.digest}
+        return RunFolder.of(self.settings, self.name, parts)
+
+    def _fit(self) -> None:
+        from drillcore.workflow import drilling
+
+        run, parts = self._run, (self.settings, self.recipe, self.images.manifest)
+        backbone = run.once("backbone", lambda: drilling.prepare_backbone(*parts, run.path))
+        drilling.fill_store(*parts, backbone)
+        run.once("fit", lambda: drilling.fit_head(*parts, backbone, run.path))
+
+    def _done(self, stage: str) -> Record:
+        record = self._run.read(stage)
+        if record is None:
+            raise DataError(f"{self._run.path} has lost what training left there; train the model again")
+        return record
+
+    def _evaluated(self) -> Record:
+        from drillcore.workflow.evaluating import evaluate_run
+
+        _ = self.onnx
+        parts = (self.settings, self.recipe, self.images.manifest, self._run.path)
+        return self._run.once("evaluate", lambda: evaluate_run(*parts))
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _plan(backbone: str, training: Mapping[str, Any] | Literal[False] | None) -> dict[str, Any] | None:
+    """Return the recipe's `backbone.train`: a mapping where the backbone is trained, None where it is frozen."""
+    from drillcore.backbones.catalogue import get_entry
+
+    trainable = get_entry(backbone).trainable
+    if training is False or (training is None and not trainable):
+        return None
+    if not trainable:
+        raise InputError(f"{backbone} has no training of its own; leave training out")
+    return dict(training or {})
+
+
+def _absolute(weights: str) -> str:
+    """Return weights in a file with the file's whole path; others as they are."""
+    file, sign, digest = weights.partition("#sha256=")
+    return f"{Path(file).expanduser().resolve()}{sign}{digest}" if sign else weights
+
+
+def _check(model: TrainedModel) -> None:
+    """Find a wrong name or value before the first minute is spent on it."""
+    from drillcore.backbones.catalogue import build_backbone
+    from drillcore.recipes.building import build_head, training_plan
+    from drillcore.recipes.reading import is_model_name
+
+    recipe = model.recipe
+    if not is_model_name(recipe.name):
+        raise InputError(f"{recipe.name!r} is no model name; lower-case letters, digits and single dashes are allowed")
+    build_head(recipe, n_classes=len(model.classes))
+    if recipe.backbone.train is not None:
+        training_plan(recipe)
+    made = build_backbone(recipe.backbone.name, recipe.backbone.weights, model.settings, units=len(model.classes))
+    made.check_taps(recipe.backbone.taps)
+
+
+def _measure(model: TrainedModel, images: Images) -> dict[str, Any]:
+    """Return the figures of a model on all usable rows of other images; classes it does not know count as misses."""
+    from drillcore.evaluation.metrics import align_columns, classification_metrics
+    from drillcore.workflow.evaluating import answers, open_for_batches
+
+    started = time.monotonic()
+    rows = images.manifest.rows()
+    opened = open_for_batches(model.settings, model.onnx)
+    found = answers(model.settings, opened, [images.manifest.path_of(path) for path in rows["path"]])
+    if not len(found.rows):
+        raise DataError(f"none of the {len(rows)} images of {images.name} could be scored")
+    labels = list(rows["label"].iloc[found.rows])
+    classes = sorted({*labels, *model.classes})
+    truth = [classes.index(label) for label in labels]
+    aligned = align_columns(found.probabilities, model.classes, classes)
+    return {
+        **classification_metrics(truth, aligned, classes),
+        "images": len(found.rows),
+        "set_aside": len(found.set_aside) + len(images.manifest.quarantine),
+        "seconds": round(time.monotonic() - started, 3),
+    }
