@@ -1,26 +1,125 @@
-"""Prefect artifacts: the figures and the gate's verdict, so that a run's page tells what happened."""
+"""Prefect artifacts: a run's page tells what happened, why, and where to look further."""
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from drillcore.settings import Settings
+
+_EMBEDDED_BYTES = 1_000_000  # a larger picture would burden the server's database; its path stands in the text
+_LOCAL_MLFLOW = "http://127.0.0.1:5000"
+
+Values = Mapping[str, Any]
 
 
-def show_retrain(summary: dict[str, Any]) -> None:
-    """Make the artifacts of a retrain: metrics, the gate's rules, where things are."""
+def show_retrain(settings: Settings, summary: Values) -> None:
+    """Make the artifacts of a retrain: figures beside the champion's, the gate's rules, stages, pictures, links.
+
+    A run that found nothing new has the text only: the rest stands with the run that made the version.
+    """
     model = summary["model"]
-    figures = {name: value for name, value in summary.get("figures", {}).items() if isinstance(value, int | float)}
-    if figures:
-        rows = [{"figure": name, "value": value} for name, value in figures.items()]
-        create_table_artifact(rows, key=f"{model}-figures", description=f"{model} version {summary.get('version')}")
-    rules = (summary.get("verdict") or {}).get("rules", [])
-    lines = [f"# {model}: {summary['status']}", "", summary.get("reason") or ""]
-    lines += [f"- {'passed' if rule['passed'] else '**failed**'}: {rule['text']}" for rule in rules]
-    create_markdown_artifact("\n".join(lines), key=f"{model}-verdict", description="What happened and why")
+    text = [_verdict_text(summary), _links(settings, summary)]
+    create_markdown_artifact("\n\n".join(text), key=_key(model, "verdict"), description=str(summary["reason"]))
+    if summary["status"] == "unchanged":
+        return
+    description = f"{model} version {summary['version']} on images it has not learned from"
+    _table(_figures(summary), _key(model, "figures"), description)
+    _table(summary["stages"], _key(model, "stages"), f"where the time of {model} version {summary['version']} went")
+    for picture in sorted((Path(summary["folder"]) / "pictures").glob("*.png")):
+        _show_picture(picture, _key(model, picture.stem), f"{picture.stem} of {model} version {summary['version']}")
 
 
-def show_score(summary: dict[str, Any]) -> None:
-    """Make the artifact of a batch scoring: counts and which version answered."""
+def show_ingest(summary: Values) -> None:
+    """Make the artifacts of an ingest: the expectations and what was found, splits, the Data Docs."""
+    dataset, quality = summary["dataset"], summary["quality"]
+    rows = [
+        {
+            "expectation": row["expectation"],
+            "column": row["column"],
+            "holds": "yes" if row["ok"] else "NO" if row["critical"] else "warning",
+            "observed": row["observed"],
+        }
+        for row in quality["results"]
+    ]
+    _table(rows, _key(dataset, "quality"), f"what is expected of {dataset}, and what was found")
+    lines = [f"# {dataset}: {summary['status']}", str(summary["reason"]), f"- lineage: {summary['lineage']}"]
+    lines += [f"- {split}: {count:,} images" for split, count in summary["splits"].items()]
+    if quality["docs"]:
+        lines.append(f"- Data Docs: [{quality['docs']}]({Path(quality['docs']).as_uri()})")
+    create_markdown_artifact("\n".join(lines), key=_key(dataset, "data"), description=str(summary["reason"]))
+
+
+def show_promote(summary: Values) -> None:
+    """Make the artifact of a promotion: the gate's rules."""
+    model = summary["model"]
+    create_markdown_artifact(
+        _verdict_text(summary), key=_key(model, "promotion"), description=f"version {summary['version']}"
+    )
+
+
+def show_score(summary: Values) -> None:
+    """Make the artifact of a batch scoring: counts, which version answered, where the results are."""
     rows = [{"what": name, "value": str(value)} for name, value in summary.items()]
-    create_table_artifact(rows, key=f"{summary['model']}-scored", description="Batch scoring")
+    _table(rows, _key(summary["model"], "scored"), str(summary["reason"]))
+
+
+def _verdict_text(summary: Values) -> str:
+    lines = [f"# {summary['model']}: {summary['status']}", "", str(summary["reason"])]
+    rules = (summary.get("verdict") or {}).get("rules", [])
+    if rules:
+        lines += ["", "| rule of the gate | passed | why |", "|---|---|---|"]
+        lines += [f"| {rule['name']} | {_mark(rule['passed'])} | {_cell(rule['text'])} |" for rule in rules]
+    return "\n".join(lines)
+
+
+def _figures(summary: Values) -> list[dict[str, Any]]:
+    """Return one row per figure; the champion's beside it where the gate compared them on the same images."""
+    champion = (summary.get("verdict") or {}).get("champion") or {}
+    plain = {name: value for name, value in summary["figures"].items() if isinstance(value, int | float)}
+    return [{"figure": name, "this": value, "champion": champion.get(name, "-")} for name, value in plain.items()]
+
+
+def _links(settings: Settings, summary: Values) -> str:
+    uri = settings.tracking_uri
+    web = uri.startswith(("http://", "https://"))
+    page = f"{re.sub('//[^/@]*@', '//', uri).rstrip('/') if web else _LOCAL_MLFLOW}/#/runs/{summary['run_id']}"
+    lines = [f"- run in MLflow: [{page}]({page})"]
+    if not web:
+        lines.append(f"  (after `.venv/bin/mlflow ui --backend-store-uri {settings.shown_tracking_uri} --port 5000`)")
+    lines += [
+        f"- file: `{summary['folder']}/model.onnx`, sha256 `{summary['model_sha256'][:12]}`",
+        f"- data: digest `{summary['data_digest'][:12]}`, lineage {summary['lineage']}",
+        f"- pictures: `{summary['folder']}/pictures`",
+    ]
+    return "\n".join(lines)
+
+
+def _show_picture(path: Path, key: str, description: str) -> None:
+    """Put a picture into the artifact itself: the page's reader may be on another machine."""
+    data = path.read_bytes()
+    if len(data) <= _EMBEDDED_BYTES:
+        url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        create_image_artifact(url, key=key, description=description)
+
+
+def _table(rows: Iterable[Values], key: str, description: str) -> None:
+    create_table_artifact([dict(row) for row in rows], key=key, description=description)
+
+
+def _key(*parts: str) -> str:
+    """Return a key as Prefect wants it: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def _mark(passed: bool) -> str:
+    return "yes" if passed else "**NO**"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-from drillcore.workflow.retraining import STAGES, Retrain, Stage
-from prefect import Task, flow, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from drillcore.errors import DrillcoreError
+from drillcore.errors import LeaseHeldError
 from drillcore.settings import Settings
+from drillcore.workflow.retraining import STAGES, Retrain, Stage
 from pipelines.reporting import show_retrain
+from pipelines.running import RETRY_SECONDS, Summary, data_lease, end, gpu_slot, may_pass, prepared, say, skipped
 
-# Stages keep their own records, by content, in the run's folder: Prefect's cache would be a second truth.
 _HOURS = 3600
 
 
-def _may_pass(_task: Task[..., Any], _run: Any, state: Any) -> bool:
-    """Retry what may pass by itself (a busy disk, a server that starts), never what a person has to mend."""
-    try:
-        state.result()
-    except DrillcoreError:
-        return False
-    except Exception:  # noqa: BLE001 - the question is only whether to try again
-        return True
-    return False
-
-
 def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, Any]]:
+    """Return the task of a stage.
+
+    No stage is cached by Prefect. Each keeps a record by content, with the digests of its files, in the run's folder:
+    it is there for the command and the Python interface too, and a record whose files are gone or changed is not
+    believed. A second cache could only disagree with it. Registering and promoting ask the registry each time.
+    """
+
     @task(
         name=stage.name,
         description=stage.text,
         retries=stage.retries,
-        retry_delay_seconds=[2, 10, 30][: stage.retries] or None,
-        retry_condition_fn=_may_pass,
+        retry_delay_seconds=list(RETRY_SECONDS[: stage.retries]) or None,
+        retry_condition_fn=may_pass,
         timeout_seconds=stage.hours * _HOURS,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
     def run(work: Retrain) -> dict[str, Any]:
-        return work.run(stage)
+        say(f"{stage.name}: {stage.text}")
+        # All models share data/ and data.dvc: one at a time brings new images there.
+        with data_lease(work.settings) if stage.name == "ingest" else nullcontext():
+            record = work.run(stage)
+        kept = ", kept from before" if record.get("reused") else ""
+        say(f"{stage.name}: done in {record['seconds']:.1f} s{kept}: {record.get('note', '')}")
+        return record
 
     return run
 
@@ -48,8 +51,8 @@ def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, Any]]:
 TASKS = {stage.name: _stage_task(stage) for stage in STAGES}
 
 
-@flow(name="retrain", persist_result=False)
-def retrain(model: str, promote: bool = False, force: bool = False) -> dict[str, Any]:
+@flow(name="retrain", flow_run_name="retrain-{model}", persist_result=True, result_serializer="json")
+def retrain(model: str, promote: bool = False, force: bool = False) -> Summary:
     """Bring MODEL up to date with its data: version, check, extract, fit, export, prove, evaluate, register, gate.
 
     Args:
@@ -58,12 +61,27 @@ def retrain(model: str, promote: bool = False, force: bool = False) -> dict[str,
         force: train although data and recipe are unchanged.
 
     Returns:
-        what happened, as JSON: `status` is "registered", "promoted", "refused", "unchanged" or "skipped".
+        what happened, as JSON: `status` is "registered", "promoted", "refused", "unchanged" or, where a schedule's
+        tick finds the model being retrained, "skipped".
+
+    Raises:
+        LeaseHeldError: somebody else retrains the model, and this is no tick of a schedule.
+        DrillcoreError: a stage failed; the last good state stays, and the next run goes on from the last good stage.
     """
-    settings = Settings.load()
-    with Retrain(settings, model, promote=promote, force=force) as work:
+    settings = prepared()
+    work = Retrain(settings, model, promote=promote, force=force)
+    if (summary := work.peek()) is None:
+        try:
+            summary = _stages(settings, work)
+        except LeaseHeldError as error:
+            return end(skipped({"model": model}, error))
+    show_retrain(settings, summary)
+    return end(summary)
+
+
+def _stages(settings: Settings, work: Retrain) -> Summary:
+    # The lease first: a tick that has to skip must not wait for a GPU before it knows.
+    with work, gpu_slot(settings):
         for stage in work.stages():
             TASKS[stage.name](work)
-        summary = work.summary()
-    show_retrain(summary)
-    return summary
+        return work.summary()

@@ -1,0 +1,119 @@
+"""What a Prefect server needs once: the work pools, the limit `gpu`, and a rule that ends runs whose process died."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import timedelta
+from typing import Any
+
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import Automation, EventTrigger, Posture
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.states import Crashed
+
+from drillcore.errors import StateError
+from pipelines.hosting import POOLS
+from pipelines.running import GPU
+
+_SILENT_RUNS = "drillcore: a run that has gone silent has crashed"
+_SILENCE = timedelta(seconds=100)  # three heartbeats of 30 s, and a little
+_RUN = "prefect.flow-run"
+
+
+def set_up(gpus: int) -> list[str]:
+    """Make what is missing on the server that PREFECT_API_URL names; may be called again.
+
+    Args:
+        gpus: runs that may compute on a GPU at a time, over all workers: how many GPUs there are.
+
+    Returns:
+        one line for each thing that is there now.
+    """
+    with get_client(sync_client=True) as client:
+        wait_for_server(client)
+        lines = [f"server {client.api_url}"]
+        for pool in POOLS:
+            made = _make_pool(client, pool)
+            lines.append(f"work pool {pool} {'made' if made else 'is there'}")
+        client.upsert_global_concurrency_limit_by_name(GPU, gpus)
+        lines.append(f"global concurrency limit {GPU}: {gpus}")
+    made = _make_rule()
+    lines.append(f"automation that ends silent runs {'made' if made else 'is there'}")
+    return lines
+
+
+def wait_for_server(client: SyncPrefectClient, seconds: float = 120) -> None:
+    """Wait until the server answers: it may have been started a moment ago.
+
+    Raises:
+        StateError: it does not; says how to start one.
+    """
+    deadline = time.monotonic() + seconds
+    while (error := client.api_healthcheck()) is not None:
+        if time.monotonic() > deadline:
+            raise StateError(
+                f"no Prefect server answers at {client.api_url} ({type(error).__name__}); start one: drillcore flows "
+                "server, or set PREFECT_API_URL"
+            )
+        time.sleep(0.5)
+
+
+def end_dead_runs() -> list[str]:
+    """Mark as crashed the runs of this machine whose process is no more, and return their names.
+
+    A worker that was killed leaves its runs "Running", which hold their deployment's one slot until the server notices
+    minutes later; a worker that starts looks itself.
+    """
+    with get_client(sync_client=True) as client:
+        wait_for_server(client)
+        wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
+        dead = [run for run in client.read_flow_runs(flow_run_filter=wanted) if _is_dead(run.infrastructure_pid)]
+        for run in dead:
+            state: Any = Crashed(message="the process of this run was killed; the next run goes on where it was")
+            client.set_flow_run_state(run.id, state, force=True)
+    return [str(run.name) for run in dead]
+
+
+def _is_dead(infrastructure: str | None) -> bool:
+    """Say whether `host:pid` is a process of this machine that is no more; False where we cannot know."""
+    host, _, pid = (infrastructure or "").rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        return bool(psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _make_pool(client: SyncPrefectClient, name: str) -> bool:
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    except ObjectAlreadyExists:
+        return False
+    return True
+
+
+def _make_rule() -> bool:
+    """Make the automation: a run that has said nothing since its last heartbeat is crashed, so that its slot is freed."""
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        after={f"{_RUN}.heartbeat"},
+        expect={f"{_RUN}.{word}" for word in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed")},
+        match={"prefect.resource.id": [f"{_RUN}.*"]},
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=_SILENCE,
+    )
+    try:
+        Automation.read(name=_SILENT_RUNS)
+    except ValueError:  # there is none of that name
+        action = ChangeFlowRunState(state="CRASHED", message="no sign of life from this run's process")
+        Automation(name=_SILENT_RUNS, trigger=trigger, actions=[action]).create()
+        return True
+    return False

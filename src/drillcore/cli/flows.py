@@ -1,0 +1,107 @@
+"""`drillcore flows`: Prefect's server, deployments and workers, kept inside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from drillcore.cli.session import begin
+
+
+@click.group()
+def flows() -> None:
+    """Run the flows on schedules: a Prefect server, deployments and workers.
+
+    \b
+    Example, each in a terminal of its own or in the background:
+      drillcore flows server            # its page: http://127.0.0.1:4200
+      drillcore flows setup             # work pools gpu and cpu, the limit gpu
+      drillcore flows deploy            # the schedules of prefect.yaml
+      drillcore flows worker            # runs them
+    """
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of Prefect's programs; warns of a server that is open to others."""
+    settings = begin()
+    from pipelines.hosting import prefect_environment, warning_of
+
+    env = prefect_environment(settings, os.environ)
+    if warning := warning_of(env):
+        click.echo(warning, err=True)
+    return env
+
+
+@flows.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Others than loopback need a password.")
+@click.option("--port", default=4200, show_default=True, type=click.IntRange(1, 65535))
+def server(host: str, port: int) -> None:
+    """Run a Prefect server with its page; its database stands in .drillcore/prefect.
+
+    \b
+    Example:
+      drillcore flows server
+    """
+    env = _environment()
+    from pipelines.hosting import refuse_open_server, replace_process, server_command
+
+    refuse_open_server(host, env)
+    replace_process(server_command(host, port), env, Path(env["DRILLCORE_ROOT"]))
+
+
+@flows.command()
+@click.option("--gpus", default=1, show_default=True, type=click.IntRange(1), help="GPUs of all workers together.")
+def setup(gpus: int) -> None:
+    """Make the work pools gpu and cpu and the limit gpu on the server that PREFECT_API_URL names.
+
+    \b
+    Example:
+      drillcore flows setup --gpus 2
+    """
+    env = _environment()
+    os.environ.update(env)  # before Prefect is imported: it reads them once
+    from pipelines.setup import set_up
+
+    for line in set_up(gpus):
+        click.echo(line)
+
+
+@flows.command()
+def deploy() -> None:
+    """Register the deployments of prefect.yaml, with their schedules.
+
+    \b
+    Example:
+      drillcore flows deploy
+    """
+    env = _environment()
+    from pipelines.hosting import deploy_command, replace_process
+
+    replace_process(deploy_command(), env, Path(env["DRILLCORE_ROOT"]))
+
+
+@flows.command()
+@click.argument("pools", nargs=-1, metavar="[POOL]...")
+@click.option("--limit", default=1, show_default=True, type=click.IntRange(1), help="Runs at a time, for each pool.")
+def worker(pools: tuple[str, ...], limit: int) -> None:
+    """Run what is due in the work pools POOL (default: cpu and gpu).
+
+    \b
+    Example:
+      drillcore flows worker
+      drillcore flows worker gpu
+    """
+    env = _environment()
+    os.environ.update(env)
+    from pipelines.hosting import POOLS, replace_process, run_together, worker_command
+    from pipelines.setup import end_dead_runs
+
+    for name in end_dead_runs():
+        click.echo(f"run {name} was killed with its worker: marked as crashed, the next one goes on")
+    commands = [worker_command(pool, limit) for pool in pools or POOLS]
+    folder = Path(env["DRILLCORE_ROOT"])
+    if len(commands) == 1:
+        replace_process(commands[0], env, folder)
+    raise SystemExit(run_together(commands, env, folder))
