@@ -15,6 +15,7 @@ import pandas as pd
 from drillcore.files import atomic_folder
 from drillcore.quality.frames import Facts, class_frame, image_frame, set_frame
 from drillcore.quality.limits import limits_of
+from drillcore.quality.near_duplicates import near_splits
 from drillcore.quality.report import QualityReport, QualityRow
 from drillcore.quality.suites import Expected, expectations
 from drillcore.settings import Settings
@@ -34,9 +35,10 @@ def validate(settings: Settings, facts: Facts, *, docs: bool = True) -> QualityR
     Raises:
         OSError: Data Docs cannot be written.
     """
-    images = image_frame(facts)
+    limits = limits_of(facts.layout)
+    images = image_frame(facts, near_splits(settings, facts, limits) if limits.near_duplicates else None)
     frames = {"images": images, "classes": class_frame(facts), "set": set_frame(facts, images)}
-    expected = expectations(facts, limits_of(facts.layout), settings.quarantine_limit)
+    expected = expectations(facts, limits, settings.quarantine_limit)
     if not docs:
         return QualityReport(dataset=facts.dataset, results=tuple(_run(facts.dataset, frames, expected, None)))
     target = settings.state / "data-docs" / facts.dataset
