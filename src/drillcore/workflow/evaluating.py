@@ -60,7 +60,7 @@ def evaluate_run(settings: Settings, recipe: Recipe, manifest: Manifest, folder:
     truth = manifest.label_indices(rows)
     figures = classification_metrics(truth, probabilities, list(manifest.classes))
     np.save(folder / PROBABILITIES_FILE, probabilities, allow_pickle=False)
-    pictures = draw_evaluation(folder / PICTURES, truth, probabilities, list(manifest.classes), figures, manifest)
+    pictures = draw_evaluation(settings, folder / PICTURES, manifest, rows, probabilities, figures)
     ms = one_image_milliseconds(folder / MODEL_FILE, [manifest.path_of(row) for row in rows["path"]], settings)
     record = {
         "figures": figures,

@@ -7,6 +7,7 @@ from typing import Any
 from drillcore.datasets.manifest import Manifest, write_manifest
 from drillcore.recipes import Recipe
 from drillcore.settings import Settings
+from drillcore.workflow.pictures import draw_curves
 from drillcore.workflow.records import Record, RunFolder
 
 _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
@@ -38,5 +39,39 @@ def log_run(
     log.text("data.dvc", data_dvc_text(settings))
     log.json("recipe.json", recipe.to_dict())
     log.file(write_manifest(settings, manifest), "data")
+    log.json("data/about.json", _data_facts(manifest))
+    log.json("evaluation-facts.json", {name: evaluated[name] for name in ("images", "ms", "mb")})
+    if (card := settings.models / f"{recipe.name}.md").is_file():
+        log.text("card.md", card.read_text(encoding="utf-8", errors="replace"))
     for name in evaluated["pictures"]:
         log.picture(name.rpartition("/")[2], (run.path / name).read_bytes())
+    if (curves := draw_curves(curve)) is not None:
+        log.picture("learning-curves", curves)
+
+
+def log_verdict(settings: Settings, run_id: str, verdict: dict[str, Any]) -> None:
+    """Keep the gate's reasoning with the run of the version it judged; a later judgement replaces it."""
+    from drillcore.tracking import Run
+
+    Run(run_id, "", settings).json("gate.json", verdict)
+
+
+def _data_facts(manifest: Manifest) -> dict[str, Any]:
+    """Return what a report says of the data, so that it needs no copy of it."""
+    table = manifest.table
+    sizes = table[["width", "height"]]
+    return {
+        "dataset": manifest.dataset,
+        "digest": manifest.digest,
+        "lineage": manifest.lineage,
+        "images": len(table),
+        "splits": {str(name): int(count) for name, count in table["split"].value_counts().items()},
+        "classes": len(manifest.classes),
+        "train_only": list(manifest.train_only),
+        "bytes": int(table["bytes"].sum()),
+        "smallest": [int(value) for value in sizes.min()],
+        "largest": [int(value) for value in sizes.max()],
+        "modes": {str(name): int(count) for name, count in table["mode"].value_counts().items()},
+        "set_aside": {str(name): int(count) for name, count in manifest.quarantine["reason"].value_counts().items()},
+        "split_seed": manifest.split_seed,
+    }

@@ -2,47 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.files import write_bytes
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 24  # images in a gallery
+MAX_COMPARED = 20_000  # images looked through for near duplicates: pairs grow with the square
+_CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
+
+Load = Callable[[str], Any]
 
 
 def draw_evaluation(
+    settings: Settings,
     folder: Path,
-    truth: Any,
-    probabilities: Any,
-    classes: list[str],
-    figures: dict[str, Any],
     manifest: Manifest,
+    rows: pd.DataFrame,
+    probabilities: Any,
+    figures: dict[str, Any],
 ) -> list[str]:
     """Draw what an evaluation found.
 
     Args:
+        settings: limits of decoding.
         folder: where the PNG files go.
-        truth: true class of each image, int64 [N].
-        probabilities: float32 [N, K].
-        classes: names of the K classes.
-        figures: as `classification_metrics` gives them.
         manifest: of the data set.
+        rows: the evaluated rows of it, N.
+        probabilities: float32 [N, K], K the manifest's classes.
+        figures: as `classification_metrics` gives them.
 
     Returns:
         the files' names relative to the folder above `folder`.
     """
     from drillcore.evaluation import plots
 
+    truth, classes = manifest.label_indices(rows), list(manifest.classes)
     drawn = {
         "confusion": plots.confusion_png(truth, probabilities, classes),
         "calibration": plots.calibration_png(truth, probabilities, classes),
         "per-class": plots.class_bars_png(figures["per_class"]),
+        **_examples(settings, manifest, rows, truth, probabilities),
         "class-shares": plots.class_shares_png(_shares(manifest)),
+        **_duplicates(settings, manifest),
     }
     names = []
     for name, png in drawn.items():
         write_bytes(folder / f"{name}.png", png)
         names.append(f"{folder.name}/{name}.png")
     return names
+
+
+def draw_curves(curve: list[dict[str, Any]]) -> bytes | None:
+    """Draw the learning curves of a backbone's training, one record per epoch; None where none was trained."""
+    from drillcore.evaluation import plots
+
+    named = {name: [row[name] for row in curve if row.get(name) is not None] for name in _CURVES}
+    told = {name if "val" in name else f"train_{name}": values for name, values in named.items() if values}
+    return plots.curves_png(told, "Learning curves of the backbone") if told else None
+
+
+def _examples(settings: Settings, manifest: Manifest, rows: pd.DataFrame, truth: Any, probabilities: Any) -> Any:
+    """Draw the worst mistakes and the best examples; nothing where there are none."""
+    from drillcore.evaluation.choosing import best_examples, worst_mistakes
+    from drillcore.evaluation.gallery import Tile, gallery_png
+
+    load = _loader(settings, manifest)
+    paths = list(rows["path"])
+    answered = np.argmax(probabilities, axis=1)
+    drawn = {}
+
+    def tile(index: int) -> Tile:
+        label, answer = truth[index], answered[index]
+        own = f"true: {manifest.classes[label]}  {probabilities[index, label]:.2f}"
+        said = f"said: {manifest.classes[answer]}  {probabilities[index, answer]:.2f}"
+        lines, frame = ((own, said), "wrong") if label != answer else ((own,), "right")
+        return Tile([load(paths[index])], [*lines, paths[index].rpartition("/")[2]], frame)
+
+    wrong, right = worst_mistakes(truth, probabilities, SHOWN), best_examples(truth, probabilities, SHOWN)
+    if len(wrong):
+        total = int((answered != truth).sum())
+        title = f"Worst mistakes: the {len(wrong)} of {total:,} the model was surest of"
+        drawn["worst-mistakes"] = gallery_png([tile(index) for index in wrong], title)
+    if len(right):
+        title = "Best examples: right answers the model was surest of, each class in turn"
+        drawn["best-examples"] = gallery_png([tile(index) for index in right], title)
+    return drawn
+
+
+def _duplicates(settings: Settings, manifest: Manifest) -> dict[str, bytes]:
+    """Draw pairs of near duplicates, those across splits first; nothing where there are none."""
+    from drillcore.evaluation.gallery import Tile, gallery_png
+    from drillcore.quality.near_duplicates import near_pairs, path_loader, signatures
+
+    table = manifest.table[manifest.table["split"] != "none"].reset_index(drop=True)
+    if len(table) > MAX_COMPARED:  # every n-th in the order of the digests: the same ones each time
+        table = table.sort_values("sha256", kind="stable").iloc[:: -(-len(table) // MAX_COMPARED)]
+    paths, splits, labels = list(table["path"]), list(table["split"]), list(table["label"])
+    decode = path_loader([manifest.path_of(path) for path in paths], max_pixels=settings.max_pixels)
+    pairs = near_pairs(signatures(decode, len(paths), threads=settings.decode_workers))
+    across = [pair for pair in pairs if splits[pair.first] != splits[pair.second]]
+    within = [pair for pair in pairs if splits[pair.first] == splits[pair.second]]
+    if not pairs:
+        return {}
+    load = _loader(settings, manifest)
+    tiles = []
+    for pair in [*across, *within][:SHOWN]:
+        both = (pair.first, pair.second)
+        names = dict.fromkeys(str(labels[one]) for one in both)
+        lines = [" | ".join(splits[one] for one in both), " / ".join(names), f"{pair.distance} of 256 bits differ"]
+        differ = splits[pair.first] != splits[pair.second] or len(names) > 1
+        tiles.append(Tile([load(paths[one]) for one in both], lines, "wrong" if differ else ""))
+    title = f"Near duplicates: {len(across):,} pairs across splits, {len(within):,} within, of {len(table):,} images"
+    return {"near-duplicates": gallery_png(tiles, title)}
+
+
+def _loader(settings: Settings, manifest: Manifest) -> Load:
+    from drillcore.runtime.decode import decode_file
+
+    channels = 3 if manifest.channels == 3 else 1
+    return lambda path: decode_file(manifest.path_of(path), channels, max_pixels=settings.max_pixels)
 
 
 def _shares(manifest: Manifest) -> dict[str, dict[str, int]]:

@@ -74,6 +74,7 @@ def register_run(
 def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder, done: dict[str, Record]) -> Record:
     """Ask the gate about the run's version, against the champion's answers to the same images."""
     from drillcore import registry
+    from drillcore.workflow.logging import log_verdict
 
     version = done["register"]["version"]
     current = registry.aliases(settings, recipe.name).get(registry.CHAMPION)
@@ -91,6 +92,7 @@ def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder
         mb=evaluated["mb"],
     )
     verdict, seq = _ask(settings, recipe, manifest, challenger)
+    log_verdict(settings, done["register"]["run_id"], verdict.as_dict())
     return {
         "passed": verdict.passed,
         "standing": "challenger",

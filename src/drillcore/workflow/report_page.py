@@ -1,0 +1,328 @@
+"""The report as one HTML page."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from drillcore.workflow.pages import Html, badge, details, element, facts, join, markdown, page, picture, section, table
+from drillcore.workflow.reporting import Report
+
+# figure: (name for people, +1 more is better or -1 less is, format)
+FIGURES: dict[str, tuple[str, int, str]] = {
+    "accuracy": ("Accuracy", 1, ".4f"),
+    "top5_accuracy": ("Top-5 accuracy", 1, ".4f"),
+    "macro_f1": ("Macro F1", 1, ".4f"),
+    "log_loss": ("Log loss", -1, ".4f"),
+    "expected_calibration_error": ("Calibration error", -1, ".4f"),
+    "ms": ("Milliseconds for one image, one core", -1, ".2f"),
+    "mb": ("Size in MB", -1, ".2f"),
+}
+_TILES = ("accuracy", "macro_f1", "log_loss", "expected_calibration_error", "ms", "mb")
+_SHORT = {"ms": "ms per image", "mb": "MB on disk"}
+# name of the file: (what it shows, how to read it)
+_PICTURES: dict[str, tuple[str, str]] = {
+    "confusion": (
+        "Confusion matrix",
+        "Rows are true classes, columns answers; classes taken for each other stand side by side.",
+    ),
+    "worst-mistakes": ("Worst mistakes", "Wrong answers the model was surest of. Wrong labels are often among them."),
+    "best-examples": ("Best examples", "Right answers the model was surest of, each class in turn."),
+    "per-class": ("F1 of each class", "The number of evaluation images stands in brackets."),
+    "calibration": (
+        "Calibration",
+        "Bars below the dashed line: the model is surer than it is right; above: less sure.",
+    ),
+    "learning-curves": ("Learning curves of the backbone", "Dots mark the best epoch; its weights were kept."),
+}
+_DATA_PICTURES: dict[str, tuple[str, str]] = {
+    "class-shares": ("Images of each class", "All splits, on a logarithmic scale."),
+    "near-duplicates": (
+        "Near duplicates",
+        "Pairs that look the same. Red: they stand in different splits or have different labels.",
+    ),
+}
+_CONTENTS = (
+    ("figures", "Figures"),
+    ("gate", "Gate"),
+    ("pictures", "Pictures"),
+    ("classes", "Classes"),
+    ("data", "Data"),
+    ("origin", "Origin"),
+    ("history", "History"),
+    ("card", "Card"),
+)
+
+
+def report_page(report: Report) -> str:
+    """Return the page of a report."""
+    version = report.version
+    sections = {
+        "figures": _figures(report),
+        "gate": _gate(report),
+        "pictures": _pictures(report, _PICTURES, {*_PICTURES, *_DATA_PICTURES}),
+        "classes": _classes(report),
+        "data": _data(report),
+        "origin": _origin(report),
+        "history": _history(report),
+        "card": _card(report),
+    }
+    contents = [(anchor, name) for anchor, name in _CONTENTS if sections[anchor] is not None]
+    return page(
+        f"{version.model} version {version.version}",
+        _header(report),
+        contents,
+        list(sections.values()),
+        footer=f"Made by drillcore from MLflow run {version.run_id}. The page is complete in itself; it loads nothing.",
+    )
+
+
+def change(name: str, value: float, other: float) -> Html:
+    """Return the difference of a figure with a sign, in words for those who do not see colours."""
+    _, sign, form = FIGURES.get(name, ("", 1, ".4f"))
+    difference = value - other
+    if abs(difference) < 0.5 * 10.0 ** -int(form[1]):
+        return element("span", "same")
+    better = difference * sign > 0
+    word = "better" if better else "worse"
+    return element("span", f"{difference:+{form}} {word}", class_="good" if better else "bad")
+
+
+def day(milliseconds: int) -> str:
+    """Return milliseconds since 1970 as a date and time, UTC."""
+    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).strftime("%d %B %Y, %H:%M UTC")
+
+
+def _values(report: Report) -> dict[str, Any]:
+    return {**report.figures, **report.measured}
+
+
+def _header(report: Report) -> Html:
+    version, values = report.version, _values(report)
+    classes = len(version.metadata.get("classes", []))
+    task = str(version.metadata.get("task", "")).capitalize()
+    lead = f"{task} of {classes} classes. Made {day(version.created)} of data lineage {version.lineage}."
+    aliases = [badge(alias, "good" if alias == "champion" else "") for alias in report.aliases] or badge("no alias")
+    tiles = []
+    for name in _TILES:
+        if not isinstance(value := values.get(name), int | float):
+            continue
+        title, _, form = FIGURES[name]
+        rival = (report.rival or {}).get(name)
+        delta = change(name, value, rival) if isinstance(rival, int | float) else None
+        shown = format(value, ".3f" if form == ".4f" else form)
+        tiles.append(
+            element("div", element("b", shown), element("span", _SHORT.get(name, title)), delta, class_="tile")
+        )
+    return join(
+        [
+            element("h1", f"{version.model}, version {version.version}"),
+            element("p", lead, class_="lead"),
+            element("p", aliases, _standing(report)),
+            element("div", tiles, class_="tiles"),
+            element("p", f"Differences are to {report.rival_text}.", class_="lead") if report.rival else None,
+        ]
+    )
+
+
+def _standing(report: Report) -> Html | None:
+    if report.verdict is None:
+        return None
+    passed = bool(report.verdict.get("passed"))
+    return badge("passed the gate" if passed else "refused by the gate", "good" if passed else "bad")
+
+
+def _figures(report: Report) -> Html:
+    values, rival = _values(report), report.rival or {}
+    rows = []
+    for name, (title, _, form) in FIGURES.items():
+        value, other = values.get(name), rival.get(name)
+        if not isinstance(value, int | float):
+            continue
+        both = isinstance(other, int | float)
+        told = [format(other, form), change(name, value, other)] if both else ["–", "–"]
+        rows.append([title, format(value, form), *(told if report.rival else [])])
+    columns = ["figure", "this version", *(["compared with", "difference"] if report.rival else [])]
+    split = report.recipe.get("evaluate", {}).get("split", "")
+    images = values.get("images")
+    about = f"On {images:,} images of the split {split!r} that it has not learned from." if images else ""
+    text = f" Compared with {report.rival_text}." if report.rival else " There was no other champion to compare with."
+    return section("figures", "Figures", element("p", about + text), table(columns, rows))
+
+
+def _gate(report: Report) -> Html | None:
+    if report.verdict is None:
+        return section("gate", "Gate", element("p", "The gate has not been asked about this version."))
+    verdict = report.verdict
+    passed = bool(verdict.get("passed"))
+    failed = sum(not rule["passed"] for rule in verdict["rules"])
+    text = "Passed: every rule is met." if passed else f"Refused: {failed} of {len(verdict['rules'])} rules not met."
+    rows = [(rule["name"].replace("_", " "), _outcome(rule["passed"]), rule["text"]) for rule in verdict["rules"]]
+    forced = [
+        move
+        for move in report.history
+        if not passed and move.version == report.version.version and "forced" in move.why
+    ]
+    note = element("p", f"Promoted all the same by {forced[-1].who}: {forced[-1].why}") if forced else None
+    return section(
+        "gate",
+        "Gate",
+        element("p", text, class_=f"verdict {'good' if passed else 'bad'}"),
+        note,
+        table(("rule", "outcome", "reason"), rows, numbers=9),
+    )
+
+
+def _outcome(passed: bool) -> Html:
+    return badge("met" if passed else "not met", "good" if passed else "bad")
+
+
+def _pictures(report: Report, chosen: Mapping[str, tuple[str, str]], known: set[str]) -> Html | None:
+    parts = [
+        [element("h3", title), picture(report.pictures[name], f"{title}: {text}", caption=text)]
+        for name, (title, text) in chosen.items()
+        if name in report.pictures
+    ]
+    parts += [
+        [element("h3", name.replace("-", " ").capitalize()), picture(png, name)]
+        for name, png in report.pictures.items()
+        if name not in known
+    ]
+    return section("pictures", "Pictures", parts) if parts else None
+
+
+def _classes(report: Report) -> Html | None:
+    own = report.figures.get("per_class") or {}
+    other = (report.rival or {}).get("per_class") or {}
+    seen = {name: row for name, row in own.items() if row["support"]}
+    if not seen:
+        return None
+    rows = []
+    for name, row in sorted(seen.items(), key=lambda item: (item[1]["f1"], item[0])):
+        cells = [name, f"{row['support']:,}", *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))]
+        if other:
+            then = other.get(name)
+            cells += [f"{then['f1']:.3f}", change("macro_f1", row["f1"], then["f1"])] if then else ["–", "new class"]
+        rows.append(cells)
+    columns = ["class", "images", "precision", "recall", "F1", *(["F1 compared with", "difference"] if other else [])]
+    unseen = len(own) - len(seen)
+    text = "The weakest first." + (f" {unseen} classes without an evaluation image are left out." if unseen else "")
+    whole = table(columns, rows)
+    if len(rows) > 25:
+        whole = join([table(columns, rows[:15]), details(f"all {len(rows)} classes", table(columns, rows))])
+    return section("classes", "Classes", element("p", text), whole)
+
+
+def _data(report: Report) -> Html:
+    data, parameters = report.data, report.run.params
+    aside = data.get("set_aside") or {}
+    splits = data.get("splits") or {}
+    told = facts(
+        [
+            ("data set", data.get("dataset") or report.recipe.get("dataset", {}).get("name")),
+            ("images", f"{int(data.get('images') or parameters.get('images') or 0):,}"),
+            (
+                "splits",
+                ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test", "none") if name in splits),
+            ),
+            ("classes", data.get("classes") or len(report.version.metadata.get("classes", []))),
+            ("only in training", ", ".join(data.get("train_only") or [])),
+            ("sizes", _sizes(data)),
+            ("colour modes", ", ".join(f"{mode} {count:,}" for mode, count in (data.get("modes") or {}).items())),
+            ("on disk", f"{data['bytes'] / 1e6:,.1f} MB" if "bytes" in data else ""),
+            ("set aside", ", ".join(f"{reason} {count:,}" for reason, count in aside.items()) if data else ""),
+            ("nothing set aside", "every image could be read" if data and not aside else ""),
+            ("lineage", report.version.lineage),
+            ("digest", element("code", report.version.metadata.get("data_digest", ""))),
+        ]
+    )
+    drawn = [
+        [element("h3", title), picture(report.pictures[name], f"{title}: {text}", caption=text)]
+        for name, (title, text) in _DATA_PICTURES.items()
+        if name in report.pictures
+    ]
+    note = None
+    if report.pictures and "near-duplicates" not in report.pictures:
+        note = element("p", "No near duplicates were found.") if data else None
+    return section("data", "Data", told, drawn, note)
+
+
+def _sizes(data: Mapping[str, Any]) -> str:
+    if not data.get("smallest"):
+        return ""
+    (w, h), (wide, high) = data["smallest"], data["largest"]
+    return f"width {w:,} to {wide:,}, height {h:,} to {high:,} pixels"
+
+
+def _origin(report: Report) -> Html:
+    version, metadata, run = report.version, report.version.metadata, report.run
+    seconds = (run.ended - run.started) / 1000 if run.ended else None
+    git = metadata.get("git", "unknown") + (" with changes not committed" if metadata.get("dirty") else "")
+    seeds = ", ".join(f"{name} {seed}" for name, seed in sorted((metadata.get("seeds") or {}).items()))
+    told = facts(
+        [
+            ("model file", element("code", f"sha256 {version.sha256}")),
+            ("git revision", element("code", git)),
+            ("recipe", element("code", f"sha256 {metadata.get('recipe_sha256', '')}")),
+            ("backbone weights", element("code", f"sha256 {metadata.get('weights_sha256', '')}")),
+            ("seeds", seeds),
+            ("parent", metadata.get("parent")),
+            ("MLflow run", element("code", f"{run.id} ({run.name}, {run.status.lower()})")),
+            ("logged", day(run.started) + (f", in {seconds:.0f} s" if seconds else "")),
+            ("device", run.params.get("settings.device")),
+            *[
+                (stage.removeprefix("seconds_"), f"{value:.1f} s")
+                for stage, value in sorted(run.metrics.items())
+                if stage.startswith("seconds_") and value >= 0.05
+            ],
+        ]
+    )
+    dvc = version.tags.get("data_dvc", "")
+    return section(
+        "origin",
+        "Origin",
+        told,
+        _parity(report.parity),
+        details("Recipe, every field", element("pre", _yaml(report.recipe))) if report.recipe else None,
+        details("data.dvc of this version", element("pre", dvc)) if dvc else None,
+    )
+
+
+def _parity(parity: Mapping[str, Any]) -> Html | None:
+    if not parity:
+        return None
+    told = facts(
+        [
+            ("answers compared", f"{parity.get('rows', 0):,}"),
+            ("largest difference", f"{parity.get('max_difference', 0):.1e} in probability"),
+            ("other labels", parity.get("label_disagreements")),
+            ("exact ties", parity.get("ties")),
+            ("thresholds crossed", parity.get("crossings")),
+            ("batch sizes", ", ".join(map(str, parity.get("batches") or []))),
+        ]
+    )
+    text = "The ONNX file answers as the parts it was made of, proven before it was registered."
+    return join([element("h3", "Parity"), element("p", text), told])
+
+
+def _history(report: Report) -> Html | None:
+    if not report.history:
+        return None
+    rows = []
+    for move in report.history:
+        moved = f"{move.previous or '–'} → {move.version}"
+        rows.append((move.when[:16].replace("T", " "), move.action, move.alias, moved, move.who, move.why))
+    return section(
+        "history", "History", table(("when (UTC)", "action", "alias", "version", "who", "why"), rows, numbers=9)
+    )
+
+
+def _card(report: Report) -> Html | None:
+    return section("card", "Card", markdown(report.card)) if report.card else None
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
