@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import psutil
+from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import Automation, EventTrigger, Posture
+from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Crashed
 
@@ -100,7 +101,7 @@ def _make_pool(client: SyncPrefectClient, name: str) -> bool:
 
 
 def _make_rule() -> bool:
-    """Make the automation: a run that has said nothing since its last heartbeat is crashed, so that its slot is freed."""
+    """Make the automation: a run silent since its last heartbeat has crashed; so its slot is freed."""
     trigger = EventTrigger(
         posture=Posture.Proactive,
         after={f"{_RUN}.heartbeat"},
