@@ -8,6 +8,7 @@ from drillcore.errors import InputError, RecipeError
 from drillcore.recipes.schema import Recipe
 
 if TYPE_CHECKING:
+    from drillcore.backbones.base import Backbone
     from drillcore.backbones.training_plan import TrainingPlan
     from drillcore.heads.base import Head
 
@@ -25,8 +26,9 @@ def check_parts(recipe: Recipe) -> None:
     from drillcore.heads.catalogue import head_class
 
     _at(recipe, "backbone.name", lambda: get_entry(recipe.backbone.name))
+    _at(recipe, "backbone.taps", lambda: _untrained(recipe).check_taps(recipe.backbone.taps))
     _at(recipe, "head.name", lambda: head_class(recipe.head.name))
-    _at(recipe, "head.params", lambda: build_head(recipe, n_classes=2))
+    _at(recipe, "head.params", lambda: _try_head(recipe))
     if recipe.backbone.train is not None:
         _at(recipe, "backbone.train", lambda: training_plan(recipe))
         if not get_entry(recipe.backbone.name).trainable:
@@ -66,6 +68,21 @@ def store_dtype(recipe: Recipe) -> str:
     if dtype not in STORE_DTYPES:
         _fail(recipe, "representation.params.dtype", f"is {dtype!r}; allowed: {', '.join(STORE_DTYPES)}")
     return str(dtype)
+
+
+def _untrained(recipe: Recipe) -> Backbone:
+    """Return the recipe's backbone with random weights and two classes: it has the taps of the real one."""
+    from drillcore.backbones.catalogue import get_entry
+
+    return get_entry(recipe.backbone.name).build(2, 0, None)
+
+
+def _try_head(recipe: Recipe) -> None:
+    """Fit the head to a handful of rows: every head checks its parameters where it fits, as scikit-learn's do."""
+    import numpy as np
+
+    rows = np.arange(48, dtype=np.float32).reshape(12, 4)
+    build_head(recipe, n_classes=2).fit(rows, np.arange(12) % 2)
 
 
 def _check_refresh(recipe: Recipe) -> None:

@@ -1,0 +1,58 @@
+"""A small checkout that was retrained once: three classes of shapes, a CNN of three epochs, a forest of ten trees."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shells import RECIPE, write_shells
+
+from drillcore.datasets.landing import import_dataset
+from drillcore.settings import Settings
+from drillcore.workflow.retraining import Retrain
+
+
+@pytest.fixture(scope="session")
+def retrained_template(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkout after `retrain shells-forest --promote`, and the summary; never changed, only copied."""
+    root = tmp_path_factory.mktemp("template") / "checkout"
+    (root / "models").mkdir(parents=True)
+    (root / "models" / "shells-forest.yaml").write_text(RECIPE)
+    settings = Settings.load(root, env={"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"})
+    settings.state.mkdir()
+    shutil.copyfile(empty_mlflow, settings.state / "mlflow.db")
+    source = write_shells(root.parent / "source", 24)
+    import_dataset(settings, "shells", source, layout="classes")
+    with Retrain(settings, "shells-forest", promote=True) as work:
+        summary = work.run_all()
+    return root, summary
+
+
+@pytest.fixture
+def retrained(retrained_template: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Settings, dict[str, Any]]:
+    """A copy of the template to change at will; the absolute paths that MLflow and the run keep are made its own."""
+    template, summary = retrained_template
+    root = tmp_path / "checkout"
+    shutil.copytree(template, root, symlinks=True)
+    _move_paths(root / ".drillcore" / "mlflow.db", str(template), str(root))
+    for record in (root / ".drillcore" / "runs").glob("*/*/summary.json"):
+        record.write_text(record.read_text().replace(str(template), str(root)))
+    env = {"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"}
+    return Settings.load(root, env=env), {**summary, "folder": summary["folder"].replace(str(template), str(root))}
+
+
+def _move_paths(database: Path, old: str, new: str) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            columns = [
+                row[1]
+                for row in connection.execute(f"PRAGMA table_info({table})")
+                if "CHAR" in row[2] or "TEXT" in row[2]
+            ]
+            for column in columns:
+                connection.execute(f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?)', (old, new))  # noqa: S608
