@@ -100,10 +100,7 @@ def _retrain(settings: Settings) -> dict[str, Any]:
         summary = work.run_all()
         passed, rows = work.done["features"]["passed"], work.done["features"]["rows"]
     seconds = time.perf_counter() - started
-    stages = {
-        row["stage"]: 0.0 if row["reused"] and row["stage"] != "features" else row["seconds"]
-        for row in summary["stages"]
-    }
+    stages = {row["stage"]: _spent(row) for row in summary["stages"]}
     return {
         "seconds": seconds,
         "stages": stages,
@@ -113,6 +110,15 @@ def _retrain(settings: Settings) -> dict[str, Any]:
         "accuracy": summary["figures"]["accuracy"],
         "status": summary["status"],
     }
+
+
+def _spent(row: dict[str, Any]) -> float:
+    """Seconds of a stage in this run; a record that was kept tells those of the run that made it."""
+    return 0.0 if row["reused"] and row["stage"] != "features" else float(row["seconds"])
+
+
+def _share(seconds: float, total: float) -> str:
+    return f"{seconds:.1f} ({seconds / max(total, 1e-9):.0%})"
 
 
 def _process(settings: Settings, *arguments: str) -> float:
@@ -143,10 +149,7 @@ def _text(cases: dict[str, Any], starts: dict[str, float]) -> str:
                 step,
                 f"{found['images']:,}",
                 round(found["seconds"], 1),
-                *(
-                    f"{found['stages'][stage]:.1f} ({found['stages'][stage] / max(found['seconds'], 1e-9):.0%})"
-                    for stage in stages
-                ),
+                *(_share(found["stages"][stage], found["seconds"]) for stage in stages),
                 f"{found['passed']:,} ({found['extraction_share']:.1%})",
                 found["accuracy"],
                 found["status"],
@@ -161,8 +164,8 @@ def _text(cases: dict[str, Any], starts: dict[str, float]) -> str:
         "## Start-up",
         table(("command", "--help, s"), [(name, round(seconds, 3)) for name, seconds in starts.items()]),
         f"The slowest is `{slowest}`.",
-        "Seconds in a stage's column are those of this run; a stage whose record was kept took none. The head is fitted "
-        "anew on every change, and the backbone is kept (`refresh: never`).",
+        "Seconds in a stage's column are those of this run; a stage whose record was kept took none. The head is "
+        "fitted anew on every change, and the backbone is kept (`refresh: never`).",
     ]
     return "\n\n".join(parts)
 

@@ -61,10 +61,8 @@ def _cores(settings: Settings) -> Iterator[tuple[str, str]]:
     import psutil
 
     memory = psutil.virtual_memory()
-    yield (
-        OK,
-        f"{settings.cpu_threads} CPU threads, {memory.total / 1e9:.0f} GB of memory, {memory.available / 1e9:.0f} GB free",
-    )
+    total, free = memory.total / 1e9, memory.available / 1e9
+    yield OK, f"{settings.cpu_threads} CPU threads, {total:.0f} GB of memory, {free:.0f} GB of it free"
 
 
 def _gpu(settings: Settings) -> Iterator[tuple[str, str]]:
