@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-IMAGES = 6_400
+IMAGES = 4_800
 PROGRAM = """
 import sys
 from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 
 from drillcore.digests import sha256_file
 
-EPOCHS = 12
+EPOCHS = 8
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -25,11 +25,11 @@ from drillcore.backbones.training import Labelled, train
 from drillcore.backbones.training_plan import TrainingPlan
 folder = Path(sys.argv[1])
 generator = torch.Generator().manual_seed(0)
-x, y = torch.rand(600, 1, 28, 28, generator=generator), torch.randint(12, (600,), generator=generator)
+x, y = torch.rand(300, 1, 28, 28, generator=generator), torch.randint(12, (300,), generator=generator)
 module = PlanktonCnn("cnn1", 12, seed=0)
 plan = TrainingPlan(epochs=int(sys.argv[2]), batch=64, patience=0, augment="rotate")
 print("ready", flush=True)
-result = train(module, plan, Labelled(x[:500], y[:500]), Labelled(x[500:], y[500:]), seed=3, device="cpu", threads=1,
+result = train(module, plan, Labelled(x[:250], y[:250]), Labelled(x[250:], y[250:]), seed=3, device="cpu", threads=1,
                checkpoint=folder / "checkpoint.safetensors")
 save_file(module.state_dict(), folder / "weights.safetensors")
 print(result.resumed_from)

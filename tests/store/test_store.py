@@ -197,6 +197,16 @@ def test_index_columns_are_those_of_the_contract(store: FeatureStore) -> None:
     assert positions(frame, ["no such key"]).tolist() == [-1]
 
 
+def test_shards_are_ordinary_safetensors_files(store: FeatureStore) -> None:
+    from safetensors.numpy import load_file
+
+    fill(store, 5)
+    tensors = load_file(next(store.shards.iterdir()))
+    assert np.array_equal(tensors["rows"], values(5))
+    assert tensors["keys"].tobytes().hex() == "".join(names(5))
+    assert tensors["counts"].tolist() == [1] * 5
+
+
 def test_refusals(store: FeatureStore) -> None:
     with StoreWriter(store) as writer, pytest.raises(StoreError, match="do not fit"):
         writer.add(names(2), values(3))

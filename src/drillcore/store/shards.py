@@ -6,6 +6,7 @@ these bytes in its header, so that a shard whose writer was killed before the in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import zlib
@@ -15,13 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.digests import sha256_bytes
+from drillcore.digests import canonical_json
 from drillcore.errors import StoreError
-from drillcore.files import write_bytes
+from drillcore.files import atomic_path
 
 SUFFIX = ".safetensors"
 _CRC_BLOCK = 1 << 22
 _MAX_HEADER = 1 << 20
+_DTYPES = {"U8": np.uint8, "I64": np.int64, "F16": np.float16, "F32": np.float32}
+_CODES = {np.dtype(dtype).name: code for code, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,32 @@ class Shard:
 
 
 def write_shard(folder: Path, keys: list[str], counts: npt.NDArray[np.int64], rows: npt.NDArray[np.floating]) -> str:
-    """Write a shard atomically and return its name, which follows from its content. Raises OSError."""
-    from safetensors.numpy import save
+    """Write a shard atomically and return its name, which follows from its content.
 
+    The safetensors library would need the bytes twice in memory to put their checksum into the header in front.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
     packed = np.frombuffer(bytes.fromhex("".join(keys)), np.uint8).reshape(-1, 32)
-    tensors = {"counts": np.ascontiguousarray(counts, np.int64), "keys": packed, "rows": np.ascontiguousarray(rows)}
-    # The checksum is over the data as the file holds it, and the header in front of it is written last.
-    data = _data_of(save(tensors))
-    name = sha256_bytes(data)[:32] + SUFFIX
-    write_bytes(folder / name, save(tensors, metadata={"crc32": str(zlib.crc32(data))}))
+    tensors = {"counts": np.ascontiguousarray(counts, np.int64), "rows": np.ascontiguousarray(rows), "keys": packed}
+    header: dict[str, object] = {}
+    crc, digest, offset = 0, hashlib.sha256(), 0
+    views: list[memoryview] = [array.reshape(-1).view(np.uint8).data for array in tensors.values()]
+    for (name, array), view in zip(tensors.items(), views, strict=True):
+        crc = zlib.crc32(view, crc)
+        digest.update(view)
+        offsets = [offset, offset + len(view)]
+        header[name] = {"dtype": _CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
+        offset += len(view)
+    header["__metadata__"] = {"crc32": str(crc)}
+    text = canonical_json(header).encode()
+    text += b" " * (-len(text) % 8)
+    name = digest.hexdigest()[:32] + SUFFIX
+    with atomic_path(folder / name) as partial, partial.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for view in views:
+            stream.write(view)
     return name
 
 
@@ -110,17 +130,12 @@ def _header(view: mmap.mmap) -> tuple[dict, int]:  # type: ignore[type-arg]
 
 
 def _tensor(view: mmap.mmap, start: int, entry: dict) -> npt.NDArray:  # type: ignore[type-arg]
-    dtype = {"U8": np.uint8, "I64": np.int64, "F16": np.float16, "F32": np.float32}[entry["dtype"]]
+    dtype = _DTYPES[entry["dtype"]]
     begin, end = entry["data_offsets"]
     if start + end > len(view):
         raise ValueError("it is cut")
     flat = np.frombuffer(view, dtype, count=(end - begin) // np.dtype(dtype).itemsize, offset=start + begin)
     return flat.reshape(entry["shape"])
-
-
-def _data_of(file: bytes) -> memoryview:
-    length = int.from_bytes(file[:8], "little")
-    return memoryview(file)[8 + length :]
 
 
 def _damaged(path: Path, why: str) -> StoreError:

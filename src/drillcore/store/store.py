@@ -117,6 +117,10 @@ class FeatureStore:
         """Return the names of the shards in the index that are gone or fail their checksum; reads all of them."""
         return sorted(name for name in set(self.index["shard"]) if self._shard(name) is None)
 
+    def close(self) -> None:
+        """Let go of the mapped shards; they are mapped and verified again when they are next read."""
+        self._open.clear()
+
     def info(self) -> TableInfo:
         """Return what the table takes on disk."""
         return _info(self.folder)

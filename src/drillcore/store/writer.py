@@ -18,7 +18,7 @@ from drillcore.store.index import empty_index, index_of_shard, merge, write_inde
 from drillcore.store.shards import SUFFIX, open_shard, verify_shard, write_shard
 from drillcore.store.store import FeatureStore
 
-SHARD_BYTES = 32 * 2**20
+SHARD_BYTES = 16 * 2**20
 _SMALL = 4  # shards below a quarter of the size are merged when the writer closes
 
 
@@ -162,6 +162,7 @@ class StoreWriter:
                 part = kept.iloc[start : start + per_shard]
                 keys = list(part.index)
                 name = write_shard(self.store.shards, keys, part["n"].to_numpy(), self.store.read(keys))
+                self.store.close()  # else what was mapped adds up
                 self._index = merge([self._index, index_of_shard(name, open_shard(self.store.shards / name))])
             self._added = True
             self._write_index()
