@@ -114,11 +114,13 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_twenty_random_kills(case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path) -> None:
     check(case, tmp_path, points=20, seed=20)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_ends(
     case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path
 ) -> None:
