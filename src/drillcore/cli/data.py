@@ -91,3 +91,37 @@ def check(name: str | None, as_json: bool) -> None:
                 click.echo(f"data docs: {shown(settings, one.docs)}")
     if failed := [one.dataset for one in checks if not one.ok]:
         raise QualityError(f"the checks failed for: {', '.join(failed)}; the last good version stays")
+
+
+@data.command()
+@click.argument("model")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder; default suspects/ in the state folder."
+)
+@json_option
+def suspects(model: str, output: Path | None, as_json: bool) -> None:
+    """List labels that look wrong to MODEL[@ALIAS|@VERSION], as a page of pictures and a CSV file.
+
+    A light head on the model's features judges images it has not learned from. Nothing is changed: look at each.
+
+    \b
+    Example:
+      drillcore data suspects plankton-forest --output suspects/
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.workflow.suspects import find_suspect_labels, write_suspects
+
+    found = find_suspect_labels(settings, model)
+    made = write_suspects(settings, found, output or settings.state / "suspects" / found.manifest.dataset)
+    if as_json:
+        print_json({**found.to_dict(), "files": [str(path) for path in made]})
+        return
+    columns = ("path", "label", "suggested", "probability")
+    rows = found.table()
+    if rows:
+        head = f"{len(rows):,} of {found.judged:,} labels are suspected" + (", the surest 20" if len(rows) > 20 else "")
+        print_table(head, columns, ([row[name] for name in columns] for row in rows[:20]))
+    else:
+        click.echo(f"none of {found.judged:,} labels is suspected")
+    for path in made:
+        click.echo(shown(settings, path))

@@ -45,8 +45,8 @@ def log_run(
         log.text("card.md", card.read_text(encoding="utf-8", errors="replace"))
     for name in evaluated["pictures"]:
         log.picture(name.rpartition("/")[2], (run.path / name).read_bytes())
-    if (curves := draw_curves(curve)) is not None:
-        log.picture("learning-curves", curves)
+    if (drawn := draw_curves(curve)) is not None:
+        log.picture("learning-curves", drawn)
 
 
 def log_verdict(settings: Settings, run_id: str, verdict: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ background:var(--warn-bg);border:1px solid var(--line);margin-right:.35rem;white
 .badge.good{background:var(--good-bg);border-color:transparent}.badge.bad{background:var(--bad-bg);border-color:transparent}
 .verdict{border-left:5px solid var(--line);padding:.5rem .9rem;border-radius:4px;background:var(--warn-bg)}
 .verdict.good{border-color:var(--good);color:inherit}.verdict.bad{border-color:var(--bad);color:inherit}
+.narrow{max-width:46rem}
 .scroll{overflow-x:auto;margin:.6rem 0}
 table{border-collapse:collapse;width:100%;font-size:.94rem}
 caption{text-align:left;color:var(--soft);font-size:.88rem;padding:0 0 .4rem}

@@ -101,14 +101,19 @@ def _examples(settings: Settings, manifest: Manifest, rows: pd.DataFrame, truth:
 def _duplicates(settings: Settings, manifest: Manifest) -> dict[str, bytes]:
     """Draw pairs of near duplicates, those across splits first; nothing where there are none."""
     from drillcore.evaluation.gallery import Tile, gallery_png
-    from drillcore.quality.near_duplicates import near_pairs, path_loader, signatures
+    from drillcore.evaluation.lookalikes import lookalikes
+    from drillcore.quality.limits import limits_of
+    from drillcore.quality.near_duplicates import thumbnails
 
     table = manifest.table[manifest.table["split"] != "none"].reset_index(drop=True)
+    # Of all, since what is remembered are the thumbnails asked for last.
+    thumbs = thumbnails(settings, manifest.dataset, list(table["path"]), list(table["sha256"]))
     if len(table) > MAX_COMPARED:  # every n-th in the order of the digests: the same ones each time
-        table = table.sort_values("sha256", kind="stable").iloc[:: -(-len(table) // MAX_COMPARED)]
-    paths, splits, labels = list(table["path"]), list(table["split"]), list(table["label"])
-    decode = path_loader([manifest.path_of(path) for path in paths], max_pixels=settings.max_pixels)
-    pairs = near_pairs(signatures(decode, len(paths), threads=settings.decode_workers))
+        chosen = np.argsort(table["sha256"].to_numpy(str), kind="stable")[:: -(-len(table) // MAX_COMPARED)]
+        table, thumbs = table.iloc[chosen], thumbs[chosen]
+    paths, splits, labels, digests = (list(table[name]) for name in ("path", "split", "label", "sha256"))
+    ratios = (table["height"] / table["width"]).to_numpy(np.float64)
+    pairs = lookalikes(thumbs, ratios, digests, limits_of(manifest.layout).near_correlation)
     across = [pair for pair in pairs if splits[pair.first] != splits[pair.second]]
     within = [pair for pair in pairs if splits[pair.first] == splits[pair.second]]
     if not pairs:
@@ -118,7 +123,9 @@ def _duplicates(settings: Settings, manifest: Manifest) -> dict[str, bytes]:
     for pair in [*across, *within][:SHOWN]:
         both = (pair.first, pair.second)
         names = dict.fromkeys(str(labels[one]) for one in both)
-        lines = [" | ".join(splits[one] for one in both), " / ".join(names), f"{pair.distance} of 256 bits differ"]
+        twice = digests[pair.first] == digests[pair.second]
+        told = "the same file" if twice else f"correlation {pair.correlation:.4f}"
+        lines = [" | ".join(splits[one] for one in both), " / ".join(names), told]
         differ = splits[pair.first] != splits[pair.second] or len(names) > 1
         tiles.append(Tile([load(paths[one]) for one in both], lines, "wrong" if differ else ""))
     title = f"Near duplicates: {len(across):,} pairs across splits, {len(within):,} within, of {len(table):,} images"

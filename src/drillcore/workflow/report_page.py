@@ -140,15 +140,18 @@ def _figures(report: Report) -> Html:
         value, other = values.get(name), rival.get(name)
         if not isinstance(value, int | float):
             continue
-        both = isinstance(other, int | float)
-        told = [format(other, form), change(name, value, other)] if both else ["–", "–"]
+        told: list[Any] = ["–", "–"]
+        if isinstance(other, int | float):
+            told = [format(other, form), change(name, value, other)]
         rows.append([title, format(value, form), *(told if report.rival else [])])
     columns = ["figure", "this version", *(["compared with", "difference"] if report.rival else [])]
     split = report.recipe.get("evaluate", {}).get("split", "")
     images = values.get("images")
     about = f"On {images:,} images of the split {split!r} that it has not learned from." if images else ""
     text = f" Compared with {report.rival_text}." if report.rival else " There was no other champion to compare with."
-    return section("figures", "Figures", element("p", about + text), table(columns, rows))
+    return section(
+        "figures", "Figures", element("p", about + text), element("div", table(columns, rows), class_="narrow")
+    )
 
 
 def _gate(report: Report) -> Html | None:

@@ -66,7 +66,7 @@ def gather_report(settings: Settings, reference: str) -> Report:
     """
     from drillcore import registry, tracking
 
-    version = _version(settings, reference)
+    version = find_version(settings, reference)
     registry.reconcile(settings, version.model, pending_only=True)
     moves = registry.history(settings, version.model)
     with tempfile.TemporaryDirectory() as temporary:
@@ -109,7 +109,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _version(settings: Settings, reference: str) -> ModelVersion:
+def find_version(settings: Settings, reference: str) -> ModelVersion:
+    """Return the version of a reference; without alias or version the champion, or the newest where none is."""
     from drillcore import registry
 
     wanted = parse_reference(reference)
