@@ -4,7 +4,7 @@ The only package that imports dvc, and it does so late.
 """
 
 from drillcore.versions.bringing import Version, data_dvc_text, pull, push, restore, roll_back, update
-from drillcore.versions.repository import ensure
+from drillcore.versions.repository import check_remote, ensure
 from drillcore.versions.tree import (
     Entry,
     current_tree,
@@ -19,6 +19,7 @@ from drillcore.versions.tree import (
 __all__ = [
     "Entry",
     "Version",
+    "check_remote",
     "current_tree",
     "data_dvc_text",
     "dataset_digests",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,23 @@ def opened(settings: Settings) -> Iterator[Any]:
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             raise DataError(f"DVC could not do it: {_line(error)}") from error
+
+
+def check_remote(settings: Settings) -> str:
+    """Ask the DVC remote whether it is there; return its URL without a password.
+
+    Raises:
+        DataError: it cannot be reached.
+    """
+    with opened(settings) as repo:
+        remote = repo.cloud.get_remote()
+        shown = re.sub(r"(?<=//)([^:/@]*):[^@/]*@", r"\1:***@", str(remote.path))
+        try:
+            # A remote nothing was pushed to yet need not exist; asking is what fails where it cannot be reached.
+            remote.fs.exists(remote.path)
+        except Exception as error:  # noqa: BLE001 - each kind of remote has errors of its own
+            raise DataError(f"the DVC remote {shown} cannot be reached: {_line(error)}") from None
+    return shown
 
 
 def _line(error: BaseException) -> str:
