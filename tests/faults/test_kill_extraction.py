@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from drillcore.representations.activations import BATCH
+
 IMAGES = 4_800
 PROGRAM = """
 import sys
@@ -29,6 +31,7 @@ log = (root / "log").open("a", buffering=1)
 inner = backbone.rows
 def rows(x, taps):
     log.write(f"{len(x)}\\n")
+    print("batch", flush=True)
     return inner(x, taps)
 backbone.rows = rows
 def load(row):
@@ -54,7 +57,7 @@ def start(root: Path) -> subprocess.Popen[bytes]:
 def finish(process: subprocess.Popen[bytes]) -> tuple[str, int]:
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 0
-    digest, extracted = out.decode().split()
+    digest, extracted = out.decode().split()[-2:]
     return digest, int(extracted)
 
 
@@ -74,10 +77,14 @@ def check(folder: Path, points: int, seed: int) -> None:
     for number in range(points):
         root = folder / f"run-{number}"
         process = start(root)
-        time.sleep(generator.uniform(0, seconds))
+        assert process.stdout is not None
+        # Somewhere between two batches, however busy the machine is.
+        batches = IMAGES // BATCH
+        for _ in range(generator.randrange(batches)):
+            process.stdout.readline()
+        time.sleep(generator.uniform(0, 3 * seconds / batches))
         process.send_signal(signal.SIGKILL)
         hits += process.wait() == -signal.SIGKILL
-        assert process.stdout is not None
         process.stdout.close()
         digest, extracted = finish(start(root))
         assert digest == whole

@@ -30,7 +30,7 @@ module = PlanktonCnn("cnn1", 12, seed=0)
 plan = TrainingPlan(epochs=int(sys.argv[2]), batch=64, patience=0, augment="rotate")
 print("ready", flush=True)
 result = train(module, plan, Labelled(x[:250], y[:250]), Labelled(x[250:], y[250:]), seed=3, device="cpu", threads=1,
-               checkpoint=folder / "checkpoint.safetensors")
+               checkpoint=folder / "checkpoint.safetensors", on_epoch=lambda record: print("epoch", flush=True))
 save_file(module.state_dict(), folder / "weights.safetensors")
 print(result.resumed_from)
 """
@@ -48,7 +48,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 def finish(process: subprocess.Popen[bytes]) -> int:
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 0
-    return int(out)
+    return int(out.split()[-1])
 
 
 def check(folder: Path, points: int, seed: int) -> None:
@@ -62,10 +62,13 @@ def check(folder: Path, points: int, seed: int) -> None:
     for number in range(points):
         place = folder / f"run-{number}"
         process = start(place)
-        time.sleep(generator.uniform(0, seconds))
+        assert process.stdout is not None
+        # Somewhere between two checkpoints, however busy the machine is.
+        for _ in range(generator.randrange(EPOCHS)):
+            process.stdout.readline()
+        time.sleep(generator.uniform(0, seconds / EPOCHS))
         process.send_signal(signal.SIGKILL)
         hits += process.wait() == -signal.SIGKILL
-        assert process.stdout is not None
         process.stdout.close()
         resumed += finish(start(place)) > 0
         assert sha256_file(place / "weights.safetensors") == whole
