@@ -58,14 +58,15 @@ def test_the_file_needs_onnxruntime_only(retrained: Retrained) -> None:
 
 def test_unchanged_is_seen_at_once_and_changes_nothing(retrained: Retrained) -> None:
     settings, summary = retrained
-    peeked = Retrain(settings, "shells-forest", promote=True).peek()
-    assert peeked is not None
-    assert peeked["status"] == "unchanged"
     again = retrain(settings, promote=True)
     assert again["status"] == "unchanged"
     assert again["version"] == summary["version"]
     assert [row["stage"] for row in again["stages"] if not row["reused"]] == ["ingest", "gate", "promote"]
     assert len(registry.versions(settings, "shells-forest")) == 1
+    peeked = Retrain(settings, "shells-forest", promote=True).peek()
+    assert peeked is not None
+    assert peeked["status"] == "unchanged"
+    assert Retrain(settings, "shells-forest", promote=True, force=True).peek() is None
 
 
 def test_new_images_pass_the_backbone_alone_and_the_gate_decides(retrained: Retrained, tmp_path: Path) -> None:

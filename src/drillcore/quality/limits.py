@@ -23,7 +23,8 @@ class Limits:
         min_per_class: images below which a class is only warned about: it is trained on, and judged by none.
         share_change: largest total variation distance (0 to 1) between the class shares of two versions of a lineage.
         near_duplicates: whether near duplicates across splits count; a published split is not ours to mend.
-        near_duplicate_share: share of images that may have a near duplicate in another split.
+        near_duplicate_share: share of images that may have a near duplicate in another split; fewer are a warning. Of
+            one's own images (bursts, video) all may: a person who has no others is warned, not turned away.
         near_correlation: correlation of two thumbnails from which their images are near duplicates.
     """
 
@@ -35,7 +36,7 @@ class Limits:
     min_per_class: int = 3
     share_change: float = 0.25
     near_duplicates: bool = True
-    near_duplicate_share: float = 0.01
+    near_duplicate_share: float = 1.0
     near_correlation: float = 0.99  # real plankton, 26,536 images: 4 pairs; at 0.98 already 1,004
 
 
@@ -43,17 +44,29 @@ _OWN = Limits()
 LIMITS: Mapping[str, Limits] = {
     "classes": _OWN,
     "plankton": replace(
-        _OWN, suffixes=(".jpg", ".jpeg", ".png"), modes=("L", "RGB"), dtypes=("uint8",), sides=(8, 4_096)
+        _OWN,
+        suffixes=(".jpg", ".jpeg", ".png"),
+        modes=("L", "RGB"),
+        dtypes=("uint8",),
+        sides=(8, 4_096),
+        near_duplicate_share=0.01,
     ),
     "camvid": replace(
         _OWN,
-        suffixes=(".png", ".jpg", ".jpeg"),
+        suffixes=(".png", ".jpg", ".jpeg", ".webp"),
         modes=("RGB", "P"),
         dtypes=("uint8",),
         sides=(60, 2_048),
         near_duplicates=False,  # the published split cuts video sequences
     ),
-    "baeri": replace(_OWN, suffixes=(".tif", ".tiff"), modes=("F",), dtypes=("float32",), sides=(32, 20_000)),
+    # In dB as float32, or already mapped to 8 or 16 bits as other radar sets are.
+    "baeri": replace(
+        _OWN,
+        suffixes=(".tif", ".tiff", ".png", ".jpg", ".jpeg"),
+        modes=("F", "L", "I;16", "I;16B", "RGB"),
+        sides=(32, 20_000),
+        near_duplicate_share=0.01,
+    ),
 }
 
 
