@@ -5,8 +5,11 @@ Each gets its settings from the environment it is started with; what the user ha
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -92,20 +95,23 @@ def deploy_command() -> list[str]:
     return [*_prefect(), "--no-prompt", "deploy", "--all"]
 
 
-def worker_command(pool: str, limit: int, name: str = "") -> list[str]:
-    """Return the command of a worker of one pool that runs `limit` flows at a time."""
-    named = ["--name", name] if name else []
-    return [*_prefect(), "worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit), *named]
+def worker_command(pool: str, limit: int) -> list[str]:
+    """Return the command of a worker of one pool that runs `limit` flows at a time.
+
+    Its name holds this machine's: a process number means nothing elsewhere (`pipelines.setup.end_dead_runs`).
+    """
+    name = f"{pool}@{socket.gethostname()}:{os.getpid()}"
+    return [*_prefect(), "worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit), "--name", name]
 
 
 def run_together(commands: Sequence[Sequence[str]], env: Mapping[str, str], folder: Path) -> int:
-    """Run programs until one ends or Ctrl-C; then end the others, and return the first exit code that is not 0."""
+    """Run programs until one ends, Ctrl-C or SIGTERM, then end the others; return the first exit code not 0."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = [subprocess.Popen(command, env=dict(env), cwd=folder) for command in commands]
     try:
-        while all(process.poll() is None for process in processes):
-            _wait(processes[0], 0.5)
-    except KeyboardInterrupt:
-        pass  # the terminal has told them too
+        with contextlib.suppress(KeyboardInterrupt):
+            while all(process.poll() is None for process in processes):
+                _wait(processes[0], 0.5)
     finally:
         for process in processes:
             process.terminate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from datetime import timedelta
@@ -13,6 +12,7 @@ from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
@@ -74,20 +74,24 @@ def end_dead_runs() -> list[str]:
     with get_client(sync_client=True) as client:
         wait_for_server(client)
         wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
-        dead = [run for run in client.read_flow_runs(flow_run_filter=wanted) if _is_dead(run.infrastructure_pid)]
+        dead = [run for run in client.read_flow_runs(flow_run_filter=wanted) if _is_dead(run)]
         for run in dead:
             state: Any = Crashed(message="the process of this run was killed; the next run goes on where it was")
             client.set_flow_run_state(run.id, state, force=True)
     return [str(run.name) for run in dead]
 
 
-def _is_dead(infrastructure: str | None) -> bool:
-    """Say whether `host:pid` is a process of this machine that is no more; False where we cannot know."""
-    host, _, pid = (infrastructure or "").rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit() or int(pid) == os.getpid():
+def _is_dead(run: FlowRun) -> bool:
+    """Say whether a run was a process of this machine that is no more; False where we cannot know."""
+    worker = str(run.labels.get("prefect.worker.name", ""))
+    host, pid = worker.rpartition("@")[2].rpartition(":")[0], run.infrastructure_pid or ""
+    if host != socket.gethostname() or not pid.isdigit():
         return False
     try:
-        return bool(psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
+        process = psutil.Process(int(pid))
+        born, begun = process.create_time(), run.start_time
+        # A process younger than the run has got its number later.
+        return process.status() == psutil.STATUS_ZOMBIE or (begun is not None and born > begun.timestamp())
     except psutil.NoSuchProcess:
         return True
 

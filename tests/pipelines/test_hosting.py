@@ -1,0 +1,90 @@
+"""What Prefect's programs are started with, and servers that are open to others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from drillcore.errors import InputError
+from drillcore.settings import Settings
+from pipelines.hosting import is_loopback, prefect_environment, refuse_open_server, run_together, warning_of
+
+
+def test_everything_prefect_keeps_is_in_the_state_folder(settings: Settings) -> None:
+    env = prefect_environment(settings, {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PATH": "/bin"})
+    assert env["PREFECT_HOME"] == str(settings.state / "prefect")
+    assert env["PREFECT_SERVER_UI_STATIC_DIRECTORY"].startswith(str(settings.state))
+    assert env["PREFECT_LOGGING_LEVEL"] == "INFO"
+    assert env["PATH"] == "/bin"
+
+
+def test_what_the_user_has_set_stays(settings: Settings, tmp_path: Path) -> None:
+    own = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": "http://10.0.0.1/api", "PREFECT_LOGGING_LEVEL": "DEBUG"}
+    env = prefect_environment(settings, own)
+    assert {name: env[name] for name in own} == own
+    assert env["PREFECT_SERVER_UI_STATIC_DIRECTORY"] == str(tmp_path / "ui")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", ""])  # noqa: S104
+def test_reachable_by_others(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_a_server_beyond_loopback_needs_a_password() -> None:
+    refuse_open_server("127.0.0.1", {})
+    refuse_open_server("0.0.0.0", {"PREFECT_SERVER_API_AUTH_STRING": "user:secret"})  # noqa: S104
+    with pytest.raises(InputError, match="PREFECT_SERVER_API_AUTH_STRING"):
+        refuse_open_server("0.0.0.0", {"PREFECT_SERVER_API_AUTH_STRING": ""})  # noqa: S104
+
+
+def test_a_server_elsewhere_without_a_password_is_said_loudly() -> None:
+    assert warning_of({}) == ""
+    assert warning_of({"PREFECT_API_URL": "http://localhost:4200/api"}) == ""
+    assert "without a password" in warning_of({"PREFECT_API_URL": "https://prefect.example.org/api"})
+    secret = {"PREFECT_API_AUTH_STRING": "user:secret"}
+    assert "unencrypted" in warning_of({"PREFECT_API_URL": "http://10.0.0.1:4200/api"} | secret)
+    assert warning_of({"PREFECT_API_URL": "https://prefect.example.org/api"} | secret) == ""
+
+
+def test_where_one_program_ends_the_others_end_too(tmp_path: Path) -> None:
+    sleeper, failing = (
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        [sys.executable, "-c", "raise SystemExit(3)"],
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        began = time.monotonic()
+        assert run_together([sleeper, failing], os.environ, tmp_path) == 3
+        assert time.monotonic() - began < 30
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_ends_all(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from pipelines.hosting import run_together;"
+        "one = [sys.executable, '-c', 'import time; print(7, flush=True); time.sleep(60)'];"
+        "sys.exit(run_together([one, one], os.environ, Path('.')))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == [b"7\n"] * 2
+    process.terminate()
+    assert process.wait(30) == 0
+    assert process.stdout.read() == b""  # closed by all that had it: none is left
+    process.stdout.close()
+    timer.cancel()
