@@ -21,7 +21,7 @@ backbone:
   name: {backbone}
   weights: seed:7          # where training starts
   taps: [layer3]
-  train: {{}}                # trained once, then reused by later retrains
+  train: {{epochs: 60, patience: 15, batch: 32}}   # trained once, then reused by later retrains
   refresh: 0.2             # train it anew once a fifth of the images is new to it
 representation:
   name: activations
@@ -29,6 +29,7 @@ representation:
 head:
   name: forest
   params: {{n_estimators: 400}}
+augment: {{name: none}}      # or flip_and_turn, rotate: where a picture turned or mirrored keeps its class
 seeds: {{train: 7, bootstrap: 11}}
 evaluate:
   split: test
