@@ -59,5 +59,6 @@ def lookalikes(
             if same[row, column]:
                 pairs.append(Lookalikes(first, second, 1.0))
             elif telling[first] and telling[second] and abs(ratios[first] / ratios[second] - 1) <= _PROPORTION:
-                pairs.append(Lookalikes(first, second, min(float(alike[row, column]), 1.0)))
+                # Rounded: the last bits of the product depend on how it was cut into blocks.
+                pairs.append(Lookalikes(first, second, round(float(alike[row, column]), 5)))
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair.first, pair.second))

@@ -6,7 +6,7 @@ from drillcore.evaluation.changes import AnswerChange, ClassChange
 from drillcore.evaluation.significance import Comparison
 from drillcore.settings import Settings
 from drillcore.workflow.comparing import VersionComparison
-from drillcore.workflow.pages import Html, badge, details, element, join, page, section, table
+from drillcore.workflow.pages import Html, badge, breakable, details, element, join, page, section, table
 from drillcore.workflow.report_page import FIGURES, change
 from drillcore.workflow.thumbnails import cards, image_card
 
@@ -94,8 +94,8 @@ def _card(settings: Settings, found: VersionComparison, one: AnswerChange) -> Ht
         3 if found.manifest.channels == 3 else 1,
         f"{names[one.truth]}: A says {names[one.answers[0]]}, B says {names[one.answers[1]]}",
         badge(one.outcome, kind),
-        f"true: {names[one.truth]}",
-        f"A: {names[one.answers[0]]} {one.probabilities[0]:.2f}",
-        f"B: {names[one.answers[1]]} {one.probabilities[1]:.2f}",
-        element("span", path, class_="path"),
+        ["true: ", breakable(names[one.truth])],
+        ["A: ", breakable(names[one.answers[0]]), f" {one.probabilities[0]:.2f}"],
+        ["B: ", breakable(names[one.answers[1]]), f" {one.probabilities[1]:.2f}"],
+        element("span", breakable(path), class_="path"),
     )

@@ -28,7 +28,7 @@ scroll-margin-top:3.2rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.2rem,1fr));gap:.7rem;margin:.6rem 0 .2rem}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.7rem .85rem}
 .tile b{display:block;font-size:1.45rem;line-height:1.2;font-variant-numeric:tabular-nums}
-.tile span{color:var(--soft);font-size:.86rem;display:block}
+.tile span{font-size:.86rem;display:block}.tile span:not(.good):not(.bad){color:var(--soft)}
 .badge{display:inline-block;border-radius:99px;padding:.08rem .65rem;font-size:.84rem;font-weight:600;
 background:var(--warn-bg);border:1px solid var(--line);margin-right:.35rem;white-space:nowrap}
 .good{color:var(--good)}.bad{color:var(--bad)}
@@ -51,6 +51,9 @@ code,.mono{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;
 pre{overflow-x:auto;background:var(--warn-bg);padding:.8rem;border-radius:8px;font-size:.86rem}
 figure{margin:1rem 0;display:inline-block;max-width:100%}
 figure img{max-width:100%;height:auto;display:block;background:#fff;border:1px solid var(--line);border-radius:8px}
+figure.large{display:block;overflow:auto;max-height:92vh;border:1px solid var(--line);border-radius:8px;background:#fff}
+figure.large img{max-width:none;border:0}
+figure.large figcaption{position:sticky;left:0;padding:0 .6rem .4rem;color:#566375}
 figcaption{color:var(--soft);font-size:.9rem;margin-top:.35rem;max-width:70ch}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));gap:0 1.4rem;align-items:start}
 summary{cursor:pointer;color:var(--accent);padding:.35rem 0;font-weight:500}
@@ -63,6 +66,9 @@ image-rendering:pixelated;background:#f1f1f1}
 .prose table{width:auto}.prose h1{font-size:1.3rem}.prose h2{font-size:1.1rem;margin-top:1.2rem}
 footer{color:var(--soft);font-size:.86rem;padding-top:.6rem;padding-bottom:2.5rem}
 @media (max-width:40rem){section{padding:.9rem .85rem;border-radius:9px}header{padding-top:1.3rem}h1{font-size:1.5rem}
-th,td{padding:.34rem .45rem}dt{flex-basis:7rem}}
+th,td{padding:.34rem .45rem}dt{flex-basis:7rem}th[scope=row]{min-width:5.5rem}thead th{white-space:normal}
+figure.wide{display:block;overflow-x:auto}figure.wide img{max-width:none;width:42rem}
+.rules thead{display:none}.rules tr,.rules td,.rules th{display:block;border:0;padding:.1rem 0}
+.rules tr{border-bottom:1px solid var(--line);padding:.5rem 0}}
 @media print{nav,.skip{display:none}section{break-inside:avoid-page;border:0}body{background:#fff}}
 """

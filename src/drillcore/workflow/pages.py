@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from drillcore.workflow.page_style import STYLE
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_LARGE = 1400  # pixels of width
 
 
 class Html(str):
@@ -53,7 +55,9 @@ def join(content: Content) -> Html:
     return Html(html.escape(str(content)))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Content]], *, caption: str = "", numbers: int = 1) -> Html:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Content]], *, caption: str = "", numbers: int = 1, class_: str = ""
+) -> Html:
     """Return a table that scrolls by itself where it is too wide; from column `numbers` on cells stand to the right."""
     head = [element("th", name, scope="col", class_=_side(index, numbers)) for index, name in enumerate(columns)]
     body = [
@@ -72,7 +76,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Content]], *, caption:
         element("thead", element("tr", head)),
         element("tbody", body),
     )
-    return element("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption or "table")
+    classes = f"scroll {class_}".strip()
+    return element("div", inner, class_=classes, tabindex=0, role="region", aria_label=caption or ", ".join(columns))
 
 
 def facts(pairs: Iterable[tuple[str, Content]]) -> Html:
@@ -100,7 +105,15 @@ def picture(png: bytes, alt: str, *, caption: str = "", class_: str | None = Non
     width, height, kind = _size(png)
     data = base64.b64encode(png).decode()
     image = element("img", src=f"data:image/{kind};base64,{data}", alt=alt, width=width, height=height, loading="lazy")
-    return element("figure", image, element("figcaption", caption) if caption else None, class_=class_)
+    told = element("figcaption", caption) if caption else None
+    if class_ and width > _LARGE:  # shrunk to the page, its words could not be read: it scrolls instead
+        return element("figure", image, told, class_="large", tabindex=0, role="region", aria_label=alt)
+    return element("figure", image, told, class_=class_)
+
+
+def breakable(text: str) -> Html:
+    """Return a long name that may be broken after each underscore, slash or hyphen."""
+    return Html(re.sub(r"([_/-])", r"\1<wbr>", html.escape(text)))
 
 
 def badge(text: str, kind: str = "") -> Html:

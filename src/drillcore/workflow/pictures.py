@@ -125,7 +125,7 @@ def _duplicates(settings: Settings, manifest: Manifest) -> dict[str, bytes]:
         names = dict.fromkeys(str(labels[one]) for one in both)
         twice = digests[pair.first] == digests[pair.second]
         told = "the same file" if twice else f"correlation {pair.correlation:.4f}"
-        lines = [" | ".join(splits[one] for one in both), " / ".join(names), told]
+        lines = [" | ".join(splits[one] for one in both), *names, told]
         differ = splits[pair.first] != splits[pair.second] or len(names) > 1
         tiles.append(Tile([load(paths[one]) for one in both], lines, "wrong" if differ else ""))
     title = f"Near duplicates: {len(across):,} pairs across splits, {len(within):,} within, of {len(table):,} images"

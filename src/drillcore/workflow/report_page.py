@@ -173,7 +173,7 @@ def _gate(report: Report) -> Html | None:
         "Gate",
         element("p", text, class_=f"verdict {'good' if passed else 'bad'}"),
         note,
-        table(("rule", "outcome", "reason"), rows, numbers=9),
+        table(("rule", "outcome", "reason"), rows, numbers=9, class_="rules"),
     )
 
 
@@ -183,12 +183,12 @@ def _outcome(passed: bool) -> Html:
 
 def _pictures(report: Report, chosen: Mapping[str, tuple[str, str]], known: set[str]) -> Html | None:
     parts = [
-        [element("h3", title), picture(report.pictures[name], f"{title}: {text}", caption=text)]
+        [element("h3", title), picture(report.pictures[name], f"{title}: {text}", caption=text, class_="wide")]
         for name, (title, text) in chosen.items()
         if name in report.pictures
     ]
     parts += [
-        [element("h3", name.replace("-", " ").capitalize()), picture(png, name)]
+        [element("h3", name.replace("-", " ").capitalize()), picture(png, name, class_="wide")]
         for name, png in report.pictures.items()
         if name not in known
     ]
@@ -241,7 +241,7 @@ def _data(report: Report) -> Html:
         ]
     )
     drawn = [
-        [element("h3", title), picture(report.pictures[name], f"{title}: {text}", caption=text)]
+        [element("h3", title), picture(report.pictures[name], f"{title}: {text}", caption=text, class_="wide")]
         for name, (title, text) in _DATA_PICTURES.items()
         if name in report.pictures
     ]

@@ -132,7 +132,9 @@ def _rival(
     """Return the figures to compare with, the best source first, and what they are of."""
     if verdict and verdict.get("champion"):
         figures = verdict["champion"]
-        return figures, f"version {figures['version']}, champion then, measured on the same images"
+        costs = _costs(settings, version.model, figures["version"])
+        text = f"version {figures['version']}, the champion then, measured on the same images"
+        return {**costs, **{name: value for name, value in figures.items() if value is not None}}, text
     champions = [move.version for move in moves if move.alias == "champion"]
     others = [number for number in champions if number != version.version]
     if not others:
@@ -150,6 +152,16 @@ def _rival(
         "the same images" if same else f"images of its own (lineage {row.lineage}): not the same, compare with care"
     )
     return figures or None, f"version {row.version}, {word}, measured on {images}"
+
+
+def _costs(settings: Settings, model: str, version: int) -> dict[str, float]:
+    """Return ms and mb of a version as its own run measured them: the gate asks for the challenger's only."""
+    from drillcore import registry, tracking
+
+    row = next((one for one in registry.versions(settings, model) if one.version == version), None)
+    metrics = tracking.run_facts(settings, row.run_id).metrics if row else {}
+    named = {"ms": "ms_per_image", "mb": "onnx_mb"}
+    return {name: metrics[metric] for name, metric in named.items() if metric in metrics}
 
 
 def _measured(kept: dict[str, Any], run: RunFacts, figures: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from drillcore.settings import Settings
-from drillcore.workflow.pages import Html, badge, element, join, page, section, table
+from drillcore.workflow.pages import Html, badge, breakable, element, join, page, section, table
 from drillcore.workflow.suspects import SuspectLabels
 from drillcore.workflow.thumbnails import cards, image_card
 
@@ -51,10 +51,10 @@ def _card(settings: Settings, found: SuspectLabels, row: dict[str, str]) -> Html
         found.manifest.path_of(row["path"]),
         3 if found.manifest.channels == 3 else 1,
         f"labelled {label}, looks like {suggested}",
-        join(["label: ", element("strong", label), f" {row['label_probability']:.2f}"]),
-        join(["looks like: ", element("strong", suggested), f" {row['probability']:.2f}"]),
+        join(["label: ", element("strong", breakable(label)), f" {row['label_probability']:.2f}"]),
+        join(["looks like: ", element("strong", breakable(suggested)), f" {row['probability']:.2f}"]),
         badge(row["split"]),
-        element("span", row["path"], class_="path"),
+        element("span", breakable(row["path"]), class_="path"),
     )
 
 
