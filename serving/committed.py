@@ -68,12 +68,13 @@ def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
 
 def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
     """Return what of a finished output can be kept, as if its run had just been killed."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     aside: list[SetAside] | None
     try:
         aside = read_set_aside(output)
-    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException):
         aside = None
     if aside is not None and len(aside) != receipt.set_aside:
         aside = None
@@ -82,7 +83,16 @@ def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
         if damaged(output, part) or (part.set_aside and aside is None):
             continue
         rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
-        checksums = row_checksums(pq.ParquetFile(output / part.name).read())
+        try:
+            table = pq.ParquetFile(output / part.name).read()
+            start = shard * receipt.shard_rows
+            if not all(start <= index < start + receipt.shard_rows for index in table["input_index"].to_pylist()):
+                continue
+            checksums = row_checksums(table)
+        except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException):
+            continue  # what its digest vouches for is no part of ours: scored again
+        if len(checksums) != part.rows:
+            continue
         entries[shard] = Entry(shard, part, checksums, rows)
     return entries
 

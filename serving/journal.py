@@ -85,7 +85,7 @@ class Journal:
                 return plan, entries
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(f"{self.path} is damaged ({error}); start anew with --overwrite") from None
 
     def start(self, plan: Plan, entries: dict[int, Entry]) -> None:

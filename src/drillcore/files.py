@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from drillcore.digests import Json
 
@@ -56,6 +57,22 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Json) -> None:
     """Write `value` as indented JSON with sorted keys, atomically. Raises OSError."""
     write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8, not JSON, nested too deep, or something other than an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is expected")
+    return value
 
 
 @contextlib.contextmanager

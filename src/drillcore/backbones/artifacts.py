@@ -7,7 +7,7 @@ so that later retrains use the same backbone, and with it the feature store, unt
 from __future__ import annotations
 
 import dataclasses
-import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +18,11 @@ from drillcore.backbones.preprocessing import Preprocessing
 from drillcore.backbones.weights import load_state
 from drillcore.digests import Json, sha256_bytes, sha256_json
 from drillcore.errors import IntegrityError, UnknownNameError
-from drillcore.files import atomic_folder, write_json
+from drillcore.files import atomic_folder, read_object, write_json
 from drillcore.settings import Settings
 
 _SCHEMA = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +89,11 @@ def read_artifact(settings: Settings, name: str, sha256: str) -> Artifact:
         known = [path.parent.name for path in artifacts_folder(settings, name).glob("*/backbone.json")]
         raise UnknownNameError(f"trained {name}", sha256, known)
     try:
-        values: dict[str, Any] = json.loads((folder / "backbone.json").read_text())
+        values: dict[str, Any] = read_object(folder / "backbone.json")
         if values.pop("schema") != _SCHEMA or values["sha256"] != sha256:
             raise ValueError("schema or digest")
         return Artifact(**values, path=folder)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"the record of {name} {sha256[:12]} is damaged ({error}); remove its folder, a retrain makes it anew"
         ) from None
@@ -123,8 +124,11 @@ def latest_artifact(settings: Settings, name: str, purpose: Json) -> Artifact | 
     if not pointer.is_file():
         return None
     try:
-        return read_artifact(settings, name, json.loads(pointer.read_text())["sha256"])
-    except (ValueError, KeyError, TypeError, UnknownNameError):
+        sha256 = read_object(pointer)["sha256"]
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            return None
+        return read_artifact(settings, name, sha256)
+    except (OSError, ValueError, KeyError, UnknownNameError):
         return None
 
 

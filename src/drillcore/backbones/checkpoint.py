@@ -72,7 +72,9 @@ def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
             state = Checkpoint(**scalars)
             for key in stream.keys():  # noqa: SIM118 - a safe_open is not a dict
                 group, _, name = key.partition("/")
+                if group not in _GROUPS:
+                    return None
                 getattr(state, group)[name] = stream.get_tensor(key).clone()
-    except (SafetensorError, KeyError, TypeError, ValueError):
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
     return state

@@ -6,7 +6,6 @@ one fails the last good version of all stays. What is "unchanged" is judged per 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from drillcore.datasets.description import FILE_NAME
 from drillcore.datasets.landing import recover_imports
 from drillcore.datasets.manifest import Manifest, build_manifest, read_manifest, write_manifest
 from drillcore.errors import DataError, QualityError, UnknownNameError
-from drillcore.files import write_json
+from drillcore.files import read_object, write_json
 from drillcore.quality.report import QualityReport
 from drillcore.settings import Settings
 
@@ -273,14 +272,16 @@ def _pointer_path(settings: Settings, dataset: str) -> Path:
 def _read_pointer(settings: Settings, dataset: str) -> Pointer | None:
     path = _pointer_path(settings, dataset)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not {"digest", "lineage", "files", "tree", "dvc_md5"} <= set(found):
+        found = read_object(path)
+        if not all(isinstance(found.get(name), str) for name in ("digest", "lineage", "tree", "dvc_md5")):
             raise ValueError("fields are missing")
+        if type(found.get("files")) is not int or found["files"] < 1:
+            raise ValueError("files is no count")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); remove it, then: drillcore data check {dataset}") from None
-    return dict(found)
+    return found
 
 
 def _write_pointer(settings: Settings, manifest: Manifest, *, tree: str, dvc_md5: str) -> None:
@@ -301,13 +302,12 @@ def _write_seen(settings: Settings, digests: Mapping[str, str], md5: str) -> Non
 def _is_as_seen(settings: Settings, now: Mapping[str, str], pointers: Mapping[str, Pointer]) -> bool:
     """Return whether landing zone and data.dvc are as the last accepted update left them; nothing is hashed."""
     try:
-        seen = json.loads(_seen_path(settings).read_text(encoding="utf-8"))
+        seen = read_object(_seen_path(settings))
         text = versions.data_dvc_text(settings)
     except (FileNotFoundError, ValueError, DataError):
         return False
     return (
-        isinstance(seen, dict)
-        and seen.get("landing") == dict(now)
+        seen.get("landing") == dict(now)
         and seen.get("dvc_md5") == versions.outs_md5(text)
         and set(now) <= set(pointers)
         and all((settings.data / name).is_dir() for name in now)

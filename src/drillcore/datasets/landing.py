@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
-import json
 import os
 import re
 import shutil
@@ -30,7 +29,7 @@ from drillcore.datasets.description import (
 )
 from drillcore.datasets.synthetic import SAMPLES, write_sample
 from drillcore.errors import DataError, InputError, UnknownNameError
-from drillcore.files import atomic_folder, write_json
+from drillcore.files import atomic_folder, read_object, write_json
 from drillcore.progress import progress
 from drillcore.settings import Settings
 
@@ -192,8 +191,8 @@ def _lineage_path(settings: Settings, name: str) -> Path:
 def _last_lineage(settings: Settings, name: str) -> int:
     """Return the highest lineage number ever given to a data set here; a number is never given twice."""
     numbers = [0]
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-        numbers.append(int(json.loads(_lineage_path(settings, name).read_text(encoding="utf-8"))["last"]))
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
+        numbers.append(int(read_object(_lineage_path(settings, name))["last"]))
     for folder in (settings.landing / name, settings.data / name):
         with contextlib.suppress(DataError):
             lineage = read_description(folder).lineage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -11,9 +10,9 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.digests import Json, sha256_bytes, sha256_file
+from drillcore.digests import Json, sha256_bytes
 from drillcore.errors import InputError, IntegrityError
-from drillcore.files import atomic_folder, recover_folder, write_bytes, write_json
+from drillcore.files import atomic_folder, read_object, recover_folder, write_bytes, write_json
 
 ARRAYS_FILE, META_FILE = "head.safetensors", "head.json"
 _SCHEMA = 1
@@ -139,21 +138,29 @@ def load_head(folder: Path) -> Head:
         IntegrityError: the arrays do not match their digest, or the description does not fit.
         UnknownNameError: a head this version does not have.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     from drillcore.heads.catalogue import head_class
 
     recover_folder(folder)
     try:
-        described = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
-        name, digest, meta = described["head"], described["arrays_sha256"], described["meta"]
+        described = read_object(folder / META_FILE)
+        name, digest, meta = str(described["head"]), described["arrays_sha256"], described["meta"]
+        data = (folder / ARRAYS_FILE).read_bytes()
     except FileNotFoundError:
         raise InputError(f"no fitted head in {folder}; fit and save one first") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         raise IntegrityError(f"{folder / META_FILE} does not describe a head; fit it again") from None
-    found = sha256_file(folder / ARRAYS_FILE)
+    found = sha256_bytes(data)
     if found != digest:
         raise IntegrityError(
             f"{folder / ARRAYS_FILE} has digest {found[:12]}, {str(digest)[:12]} is expected; fit it again"
         )
-    return head_class(name).from_state(load((folder / ARRAYS_FILE).read_bytes()), meta)
+    try:
+        arrays = load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise IntegrityError(
+            f"{folder / ARRAYS_FILE} is not a safetensors file ({error}); fit the head again"
+        ) from None
+    return head_class(name).from_state(arrays, meta)

@@ -164,7 +164,9 @@ def _version(row: Any) -> ModelVersion | None:
         return None
     try:
         values = json.loads(metadata or "{}")
-    except ValueError:
+        if not isinstance(values, dict):
+            raise ValueError("a JSON object is expected")
+    except (ValueError, RecursionError):
         raise RegistryError(f"version {row.version} of {row.name}: its tag {_METADATA!r} is not JSON") from None
     return ModelVersion(
         row.name, int(row.version), row.run_id or "", sha256, values, tags, int(row.creation_timestamp or 0)

@@ -9,7 +9,7 @@ OUTPUT/receipt.json             all of that by digest
 from __future__ import annotations
 
 import dataclasses
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
-from drillcore.files import write_json
+from drillcore.files import read_object, write_json
 from drillcore.runtime.row_checksums import Checksums, row_checksums
 
 RECEIPT = "receipt.json"
 ROWS = "receipt.rows"
 SET_ASIDE = "set_aside.parquet"
 PARTS = "part-*.parquet"
+_PART_NAME = re.compile(r"part-[0-9]{5,}\.parquet")
 _SHOWN = 3  # rows that a message names
 
 
@@ -104,11 +105,11 @@ def read_receipt(output: Path) -> Receipt:
     """
     path = output / RECEIPT
     try:
-        value = json.loads(path.read_text())
+        value = read_object(path)
         if value.pop("schema") != 1:
             raise ValueError("schema 1 is expected")
         parts = [Part(**part) for part in value.pop("parts")]
-        return Receipt(**value.pop("counts"), **value, parts=parts)
+        return _checked(Receipt(**value.pop("counts"), **value, parts=parts))
     except FileNotFoundError:
         raise ReceiptError(
             f"{output} holds no {RECEIPT}: a finished output of `drillcore score` is expected; "
@@ -116,6 +117,24 @@ def read_receipt(output: Path) -> Receipt:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReceiptError(f"{path} cannot be read as a receipt ({error}); score again") from None
+
+
+def _checked(receipt: Receipt) -> Receipt:
+    """Return a receipt whose fields are of their types and whose parts lie in its folder. Raises ValueError."""
+    for name in ("version", "inputs", "scored", "set_aside", "shard_rows"):
+        if type(getattr(receipt, name)) is not int or getattr(receipt, name) < 0:
+            raise ValueError(f"{name} is no count")
+    for name in ("model", "model_sha256", "plan", "set_aside_sha256", "rows_sha256", "masks_sha256"):
+        if not isinstance(getattr(receipt, name), str):
+            raise ValueError(f"{name} is no text")
+    for part in receipt.parts:
+        if not isinstance(part.name, str) or not _PART_NAME.fullmatch(part.name) or not isinstance(part.sha256, str):
+            raise ValueError("a part without its name or digest")
+        if type(part.rows) is not int or type(part.set_aside) is not int or min(part.rows, part.set_aside) < 0:
+            raise ValueError(f"{part.name} has no counts")
+    if receipt.shard_rows == 0 and receipt.parts:
+        raise ValueError("parts of no rows")
+    return receipt
 
 
 def verify(output: Path) -> Receipt:
@@ -197,7 +216,7 @@ def _diagnose(path: Path, expected: Checksums) -> str:
         table = pq.ParquetFile(path).read()
         indices = table.column("input_index").to_numpy()
         found = row_checksums(table)
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, MemoryError) as error:
         return f"is changed and cannot be read ({str(error).splitlines()[0][:120]})"
     values, counts = np.unique(indices, return_counts=True)
     if len(doubled := values[counts > 1]):
@@ -238,7 +257,7 @@ def _indices(path: Path) -> NDArray[np.int64]:
 
     try:
         values: NDArray[Any] = pq.ParquetFile(path).read(columns=["input_index"]).column("input_index").to_numpy()
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, ValueError, TypeError, MemoryError, pa.ArrowException, KeyError) as error:
         raise ReceiptError(f"{path} cannot be read: {str(error).splitlines()[0][:120]}") from None
     return values.astype(np.int64)
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
-from drillcore.files import atomic_path, write_json
+from drillcore.files import atomic_path, read_object, write_json
 from drillcore.runtime.reference import DEFAULT_ALIAS, ModelReference, parse_reference
 from drillcore.settings import Settings
 
@@ -97,7 +96,10 @@ def read_pointer(settings: Settings, model: str, alias: str = DEFAULT_ALIAS) -> 
     path = pointer_path(settings, model, alias)
     wanted = model if alias == DEFAULT_ALIAS else f"{model}@{alias}"
     try:
-        text = path.read_text()
+        value = read_object(path)
+        version, sha256 = value["version"], value["sha256"]
+        if type(version) is not int or type(sha256) is not str or not _SHA256.fullmatch(sha256):
+            raise ValueError("a version and a SHA-256 digest are expected")
     except FileNotFoundError:
         known = known_models(settings)
         if model not in known:
@@ -106,12 +108,7 @@ def read_pointer(settings: Settings, model: str, alias: str = DEFAULT_ALIAS) -> 
             f"{wanted} was not fetched to this machine yet: run `drillcore fetch {wanted}` "
             f"(after a first `drillcore retrain {model} --promote`)"
         ) from None
-    try:
-        value = json.loads(text)
-        version, sha256 = value["version"], value["sha256"]
-        if type(version) is not int or type(sha256) is not str or not _SHA256.fullmatch(sha256):
-            raise ValueError("a version and a SHA-256 digest are expected")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError) as error:
         raise IntegrityError(f"{path} is damaged ({error}): run `drillcore fetch {wanted}`") from None
     return Pointer(model, alias, version, sha256)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = {"shard": "str", "row": "int64", "n": "int64", "crc": "int64"}
+_SHARD_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
+_CRC = b"drillcore.crc32"  # of the columns: Parquet itself does not notice a flipped bit
 
 
 def empty_index() -> pd.DataFrame:
@@ -38,21 +42,52 @@ def index_of_shard(name: str, shard: Shard) -> pd.DataFrame:
 
 def read_index(path: Path) -> pd.DataFrame:
     """Return the index at `path`; an empty one where there is none or it cannot be read (it is then made of shards)."""
-    import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        return pd.read_parquet(path).set_index("key")[list(COLUMNS)]
-    except FileNotFoundError:
+        # Not pandas' own reader: it follows what the file says about index and types.
+        with pq.ParquetFile(path) as file:
+            said = (file.schema_arrow.metadata or {}).get(_CRC)
+            if not file.schema_arrow.remove_metadata().equals(_schema()):
+                return empty_index()
+            table = file.read().replace_schema_metadata(None)
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException):
         return empty_index()
-    except (pa.ArrowInvalid, OSError, KeyError):
+    names = set(table.column("shard").unique().to_pylist())
+    if said != _checksum(table) or not all(_SHARD_NAME.fullmatch(name or "") for name in names):
         return empty_index()
+    return table.to_pandas().set_index("key")
 
 
 def write_index(path: Path, frame: pd.DataFrame) -> None:
     """Replace the index at `path`, sorted by key. Raises OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame.sort_index().reset_index(), schema=_schema(), preserve_index=False)
+    table = table.replace_schema_metadata({_CRC: _checksum(table)})
     with atomic_path(path) as partial:
-        frame.sort_index().reset_index().to_parquet(partial, index=False)
+        pq.write_table(table, partial)
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    kinds = {"str": pa.large_string(), "int64": pa.int64()}
+    return pa.schema([("key", pa.large_string()), *((name, kinds[kind]) for name, kind in COLUMNS.items())])
+
+
+def _checksum(table: Any) -> bytes:
+    """Return a CRC-32 of the columns' values; b"" where one is missing."""
+    crc = 0
+    for name in table.column_names:
+        column = table.column(name)
+        if column.null_count:
+            return b""
+        text = COLUMNS.get(name, "str") == "str"
+        crc = zlib.crc32("\n".join(column.to_pylist()).encode() if text else column.to_numpy().tobytes(), crc)
+    return str(crc).encode()
 
 
 def merge(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -90,8 +90,11 @@ def open_shard(path: Path) -> Shard:
         header, start = _header(view)
         tensors = {name: _tensor(view, start, header[name]) for name in ("keys", "counts", "rows")}
         crc = int(header["__metadata__"]["crc32"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
+    forms = [(tensors[name].dtype.kind, tensors[name].ndim) for name in ("keys", "counts", "rows")]
+    if forms != [("u", 2), ("i", 1), ("f", 2)] or tensors["keys"].shape[1] != 32 or (tensors["counts"] < 0).any():
+        raise _damaged(path, "its arrays are of another form")
     if int(tensors["counts"].sum()) != len(tensors["rows"]) or len(tensors["keys"]) != len(tensors["counts"]):
         raise _damaged(path, "keys and rows differ in number")
     return Shard(crc=crc, **tensors)
@@ -132,7 +135,7 @@ def _header(view: mmap.mmap) -> tuple[dict, int]:  # type: ignore[type-arg]
 def _tensor(view: mmap.mmap, start: int, entry: dict) -> npt.NDArray:  # type: ignore[type-arg]
     dtype = _DTYPES[entry["dtype"]]
     begin, end = entry["data_offsets"]
-    if start + end > len(view):
+    if not 0 <= begin <= end <= len(view) - start:
         raise ValueError("it is cut")
     flat = np.frombuffer(view, dtype, count=(end - begin) // np.dtype(dtype).itemsize, offset=start + begin)
     return flat.reshape(entry["shape"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.errors import StoreError
-from drillcore.files import write_json
+from drillcore.files import read_object, write_json
 from drillcore.settings import Settings
 from drillcore.store.index import empty_index, positions, read_index
 from drillcore.store.shards import SUFFIX, Shard, open_shard, verify_shard
@@ -177,7 +176,10 @@ def _info(folder: Path) -> TableInfo:
     index = folder / "index.parquet"
     images = len(read_index(index))
     size = sum(path.stat().st_size for path in [*files, index] if path.exists())
-    spec = json.loads((folder / "spec.json").read_text()) if (folder / "spec.json").is_file() else {}
+    try:
+        spec = read_object(folder / "spec.json")
+    except (OSError, ValueError):
+        spec = {}  # for people only: the folder's name is the spec's digest
     return TableInfo(
         digest=folder.name,
         spec=spec,

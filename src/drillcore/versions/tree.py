@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from drillcore.files import write_bytes
 from drillcore.settings import Settings
 
 Stat = tuple[int, int, int]  # size in bytes, time of modification and of change in nanoseconds
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _SHOWN = 3
 
 
@@ -78,8 +80,10 @@ def outs_md5(text: str) -> str | None:
     """
     try:
         value = yaml.safe_load(text)["outs"][0].get("md5")
-    except (yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError):
+    except (yaml.YAMLError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise DataError("data.dvc is malformed; bring it back with: git checkout data.dvc") from None
+    if value is not None and not _MD5.fullmatch(str(value)):
+        raise DataError("data.dvc names no digest; bring it back with: git checkout data.dvc")
     return None if value is None else str(value)
 
 
@@ -90,7 +94,7 @@ def tree_of(settings: Settings, md5: str) -> list[Entry] | None:
         return [Entry(item["relpath"], item["md5"]) for item in json.loads(path.read_bytes())]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"DVC's listing {path} is damaged; remove it, then: drillcore data check") from None
 
 
@@ -178,7 +182,7 @@ def _read_snapshot(settings: Settings) -> dict[str, Stat] | None:
     try:
         found = json.loads(_snapshot_path(settings).read_bytes())
         return {path: (int(size), int(modified), int(changed)) for path, (size, modified, changed) in found.items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
 

@@ -6,7 +6,6 @@ atomically, with the digests of the files its stage made; where a file is gone o
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from drillcore.digests import sha256_file, sha256_json
-from drillcore.files import write_json
+from drillcore.files import read_object, write_json
 from drillcore.settings import Settings
 
 Record = dict[str, Any]
@@ -43,10 +42,13 @@ class RunFolder:
     def read(self, stage: str) -> Record | None:
         """Return a stage's record if it is there and its files are as it left them."""
         try:
-            record: Record = json.loads(self._record(stage).read_text())
+            record: Record = read_object(self._record(stage))
         except (OSError, ValueError):
             return None
-        for name, digest in record.get(_FILES, {}).items():
+        files = record.get(_FILES)
+        if not isinstance(files, dict):
+            return None
+        for name, digest in files.items():
             file = self.path / name
             if not file.is_file() or sha256_file(file) != digest:
                 return None

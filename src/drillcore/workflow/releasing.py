@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from drillcore.datasets.manifest import Manifest, read_manifest
-from drillcore.errors import InputError
+from drillcore.errors import InputError, IntegrityError
 from drillcore.promotion.gate import Candidate, GateLimits, gate
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
@@ -87,7 +88,7 @@ def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder
         manifest,
         version,
         done["export"],
-        np.load(run.path / PROBABILITIES_FILE, allow_pickle=False),
+        _probabilities(run.path / PROBABILITIES_FILE),
         ms=evaluated["ms"],
         mb=evaluated["mb"],
     )
@@ -100,6 +101,17 @@ def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder
         "verdict": verdict.as_dict(),
         "note": verdict.summary,
     }
+
+
+def _probabilities(path: Path) -> Any:
+    """Return what the evaluation kept. Raises IntegrityError: it is no array of numbers."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype != np.float32:
+            raise ValueError("a table of float32 is expected")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise IntegrityError(f"{path} is not what the evaluation wrote ({error}); retrain with --force") from None
+    return found
 
 
 def promote_run(settings: Settings, recipe: Recipe, done: dict[str, Record]) -> Record:
