@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.suspects import class_thresholds, find_suspects, grouped_folds
+from drillcore.evaluation.suspects import class_thresholds, find_suspects, grouped_folds, wrong_labels
 
 LABELS = [0, 0, 1, 1, 1]
 ROWS = [
     [0.9, 0.1],
     [0.5, 0.5],
     [0.2, 0.8],
-    [0.72, 0.28],  # above the 0.7 that images of class 0 have on average: a suspect
-    [0.65, 0.35],  # answered 0 as well, but not as surely as class 0 is: none
+    [0.72, 0.28],  # above the 0.7 that images of class 0 have on average
+    [0.65, 0.35],  # answered 0 as well, but not as surely as class 0 is
 ]
 
 
@@ -24,17 +24,23 @@ def test_thresholds_are_the_mean_probability_of_the_own_class() -> None:
     assert found[2] == np.inf
 
 
-def test_only_those_as_sure_as_the_other_class_is_are_suspects() -> None:
-    [suspect] = find_suspects(LABELS, ROWS)
-    assert (suspect.row, suspect.given, suspect.suggested) == (3, 1, 0)
-    assert suspect.margin == pytest.approx(0.72 - 0.28)
+def test_wrong_labels_are_counted_by_the_calibrated_joint() -> None:
+    # Half of the images of class 0 that count for a class count for 1: 1 of 2. Half of those of class 1: 1.5 of 3.
+    assert wrong_labels(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, -1]), 2) == 2.5
+    assert wrong_labels(np.array([0, 0, 1]), np.array([-1, -1, 1]), 3) == 0
 
 
-def test_above_two_thresholds_the_more_probable_class_counts() -> None:
-    # Thresholds: a 0.4, b 0.4, c (0.8 + 0.1) / 2 = 0.45. The last image reaches those of a and of b.
-    labels = [0, 1, 2, 2]
-    rows = [[0.4, 0.3, 0.3], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8], [0.42, 0.48, 0.1]]
-    assert [(one.row, one.suggested) for one in find_suspects(labels, rows)] == [(3, 1)]
+def test_as_many_suspects_as_labels_are_wrong() -> None:
+    # Thresholds 0.7 and 0.4767: the five images count for 0, 1, 1, 0 and none, so 2.5 labels are wrong.
+    first, second = find_suspects(LABELS, ROWS)
+    assert (first.row, first.given, first.suggested, second.row) == (3, 1, 0, 4)
+    assert first.margin == pytest.approx(0.72 - 0.28)
+
+
+def test_an_answer_that_no_one_is_sure_of_is_no_suspect() -> None:
+    # Class 0 is known with 0.9 on average: 0.6 does not count for it, and nothing else hints at a wrong label.
+    rows = [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.6, 0.4]]
+    assert find_suspects([0, 0, 1, 1, 1], rows) == []
 
 
 def test_the_surest_come_first() -> None:

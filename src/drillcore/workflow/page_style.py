@@ -66,7 +66,8 @@ image-rendering:pixelated;background:#f1f1f1}
 .prose table{width:auto}.prose h1{font-size:1.3rem}.prose h2{font-size:1.1rem;margin-top:1.2rem}
 footer{color:var(--soft);font-size:.86rem;padding-top:.6rem;padding-bottom:2.5rem}
 @media (max-width:40rem){section{padding:.9rem .85rem;border-radius:9px}header{padding-top:1.3rem}h1{font-size:1.5rem}
-th,td{padding:.34rem .45rem}dt{flex-basis:7rem}th[scope=row]{min-width:5.5rem}thead th{white-space:normal}
+th,td{padding:.34rem .45rem}dt{flex-basis:7rem}th[scope=row]{min-width:6.5rem;overflow-wrap:break-word}
+thead th{white-space:normal}
 figure.wide{display:block;overflow-x:auto}figure.wide img{max-width:none;width:42rem}
 .rules thead{display:none}.rules tr,.rules td,.rules th{display:block;border:0;padding:.1rem 0}
 .rules tr{border-bottom:1px solid var(--line);padding:.5rem 0}}

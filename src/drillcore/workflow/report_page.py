@@ -16,7 +16,7 @@ FIGURES: dict[str, tuple[str, int, str]] = {
     "macro_f1": ("Macro F1", 1, ".4f"),
     "log_loss": ("Log loss", -1, ".4f"),
     "expected_calibration_error": ("Calibration error", -1, ".4f"),
-    "ms": ("Milliseconds for one image, one core", -1, ".2f"),
+    "ms": ("Time per image, ms", -1, ".2f"),
     "mb": ("Size in MB", -1, ".2f"),
 }
 _TILES = ("accuracy", "macro_f1", "log_loss", "expected_calibration_error", "ms", "mb")

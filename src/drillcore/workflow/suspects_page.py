@@ -78,9 +78,10 @@ def _method(found: SuspectLabels) -> Html:
     aside = len(found.rows) - found.judged
     text = (
         "The images were cut into folds, copies of one image kept together. For each fold a light head was fitted on "
-        "the others and asked about it, so that no answer comes from having learned the label. A label is suspected "
-        "where the head is at least as sure of another class as it is, on average, of that class's own images "
-        "(confident learning, Northcutt et al. 2021)."
+        "the others and asked about it, so that no answer comes from having learned the label. How often the head is "
+        "at least as sure of another class as it is, on average, of that class's own images says how many labels are "
+        "wrong (confident learning, Northcutt et al. 2021); that many are shown, those first where the answer is "
+        "furthest above the label."
     )
     limits = (
         f"The held-out answers are right for {found.accuracy:.1%} of the images. The backbone may have learned from "
