@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from drillcore.errors import InputError
+from drillcore.errors import DeviceError, InputError
 from drillcore.settings import Settings
-from pipelines.hosting import is_loopback, prefect_environment, refuse_open_server, run_together, warning_of
+from pipelines.hosting import POOLS, is_loopback, prefect_environment, refuse_open_server, run_together, warning_of
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_everything_prefect_keeps_is_in_the_state_folder(settings: Settings) -> None:
@@ -88,3 +92,56 @@ def test_sigterm_ends_all(tmp_path: Path) -> None:
     assert process.stdout.read() == b""  # closed by all that had it: none is left
     process.stdout.close()
     timer.cancel()
+
+
+def test_the_command_refuses_an_open_server_in_one_line(settings: Settings) -> None:
+    command = [sys.executable, "-m", "drillcore", "flows", "server", "--host", "0.0.0.0"]  # noqa: S104
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env["DRILLCORE_ROOT"] = str(settings.root)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("drillcore: a Prefect server on 0.0.0.0 without a password")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("device", "there", "taken"), [("auto", 2, True), ("auto", 0, False), ("cpu", 2, False)])
+def test_the_device_is_what_is_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, device: str, there: int, taken: bool
+) -> None:
+    from pipelines.running import takes_gpu
+
+    monkeypatch.setattr("drillcore.runtime.session.cuda_devices", lambda: there)
+    assert takes_gpu(dataclasses.replace(settings, device=device)) is taken
+
+
+def test_cuda_where_there_is_none_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.running import takes_gpu
+
+    monkeypatch.setattr("drillcore.runtime.session.cuda_devices", lambda: 0)
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        takes_gpu(dataclasses.replace(settings, device="cuda"))
+
+
+def test_the_deployments_name_flows_and_pools_that_there_are() -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    wanted = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())["deployments"]
+    assert {one["entrypoint"].rpartition(".")[2] for one in wanted} == {"ingest", "retrain", "promote", "score"}
+    for one in wanted:
+        flow = load_flow_from_entrypoint(one["entrypoint"])
+        flow.validate_parameters(one["parameters"])
+        assert one["work_pool"]["name"] in POOLS
+        assert one["schedules"][0]["active"]
+        assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        assert flow.persist_result
+        assert flow.result_serializer == "json"
+
+
+def test_no_task_of_a_flow_can_keep_a_pickle() -> None:
+    from pipelines import ingest, promote, retrain, score
+
+    tasks = [*retrain.TASKS.values(), ingest.bring, ingest.check, promote.judge_and_move]
+    tasks += [score.fetch, score.score_images, score.verify]
+    for task in tasks:
+        assert not task.persist_result or task.result_serializer == "json"
+        assert task.timeout_seconds

@@ -20,6 +20,8 @@ import psutil
 import pytest
 from shells import RECIPE, write_shells
 
+from drillcore.workflow.retraining import STAGES
+
 MODEL, DEPLOYMENT = "shells-forest", "retrain/shells-forest"
 PREFECT_YAML = """\
 name: test
@@ -128,9 +130,7 @@ def outcome(root: Path, env: dict[str, str]) -> dict[str, Any]:
 def test_a_schedule_survives_kills(tmp_path: Path) -> None:
     source = write_shells(tmp_path / "source", 24)
     plain, plain_env = make_checkout(tmp_path / "plain", source)
-    began = time.monotonic()
     drillcore(plain, "retrain", MODEL, "--promote", env=plain_env)
-    seconds = time.monotonic() - began
 
     root, env = make_checkout(tmp_path / "checkout", source)
     port = free_port()
@@ -144,7 +144,7 @@ def test_a_schedule_survives_kills(tmp_path: Path) -> None:
         assert "is there" in drillcore(root, "flows", "setup", env=env)  # may be said again
         drillcore(root, "flows", "deploy", env=env)
         wait_for_schedule(api)
-        hits = kill_thrice(root, env, api, log, seconds)
+        hits = kill_thrice(root, env, api, log)
         assert hits >= 2, "most kills came too late: nothing is proven"
         with running(root, "flows", "worker", "gpu", env=env, log=log):
             run = start_run(api)
@@ -167,21 +167,29 @@ def wait_for_schedule(api: httpx.Client) -> None:
         time.sleep(1)
 
 
-def kill_thrice(root: Path, env: dict[str, str], api: httpx.Client, log: Path, seconds: float) -> int:
-    """Kill worker and run at three seeded moments; a worker that starts ends what was left. Returns how many hit."""
-    generator = random.Random(5)
+def kill_thrice(root: Path, env: dict[str, str], api: httpx.Client, log: Path) -> int:
+    """Kill worker and run in three seeded stages; a worker that starts ends what was left. Returns how many hit."""
+    generator = random.Random(59)
     hits = 0
-    for _ in range(3):
+    for number in sorted(generator.sample(range(len(STAGES)), 3)):
+        seen = log.stat().st_size
         with running(root, "flows", "worker", "gpu", env=env, log=log) as worker:
             run = start_run(api)
-            wait_until(api, run, "RUNNING", *FINAL)
-            time.sleep(generator.uniform(0.05, 0.4) * seconds)
+            wait_for_line(log, seen, f" - {STAGES[number].name}: ")
+            time.sleep(generator.uniform(0, 1))
             kill_all(worker)
         hits += state_of(api, run)["type"] == "RUNNING"
         # What the next worker does when it starts, and what frees the deployment's only slot.
         with running(root, "flows", "worker", "gpu", env=env, log=log):
             wait_until(api, run, *FINAL, seconds=90)
     return hits
+
+
+def wait_for_line(log: Path, seen: int, text: str, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while text.encode() not in log.read_bytes()[seen:]:
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.1)
 
 
 def look_at_artifacts(api: httpx.Client, run: str) -> None:
