@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -184,7 +185,8 @@ def test_nothing_is_left_of_a_temporary_state(source: Path, limits: Settings) ->
     images = drillcore.load_folder(source, settings=limits)
     state = images.settings.state
     assert state.is_dir()
-    images._temporary.cleanup()
+    del images
+    gc.collect()
     assert not state.exists()
 
 

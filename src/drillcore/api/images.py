@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.errors import InputError
 from drillcore.settings import Settings
@@ -35,8 +36,8 @@ class Images:
 
     manifest: Manifest = field(repr=False)
     settings: Settings = field(repr=False)
-    # Removes the folder of the state once nothing uses it any more; None: the folder is the user's.
-    _temporary: Any = field(default=None, repr=False)
+    # Keeps the folder of the state as long as it is used; None: the folder is the user's.
+    _temporary: _Temporary | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -107,11 +108,19 @@ def load_folder(
     if get_layout(layout).task != "classification":
         raise InputError(f"layout {layout!r} labels pixels; a layout of classes is expected, such as classes")
     dataset = layout if layout != "classes" else name or _slug(found)
-    temporary = tempfile.TemporaryDirectory(prefix="drillcore-") if state is None else None
-    home = Path(temporary.name if temporary else Path(state or "").expanduser()).resolve()
+    temporary = _Temporary() if state is None else None
+    home = (temporary.path if temporary else Path(state or "")).expanduser().resolve()
     base = replace(settings or Settings.load(home), root=home, state=home, seed=seed)
     manifest, placed = _import(base, dataset, found, layout)
     return Images(manifest, placed, temporary)
+
+
+class _Temporary:
+    """A folder that goes with this object, at the end of the process at the latest."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="drillcore-"))
+        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _import(settings: Settings, dataset: str, source: Path, layout: str) -> tuple[Manifest, Settings]:
