@@ -52,5 +52,5 @@ def score(model: str, source: Path, output: Path, device: str | None, overwrite:
     print_table("", ("what", "value"), figures.items())
     if result.set_aside:
         click.echo(
-            f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside-*.parquet"
+            f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside.parquet"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.datasets.manifest import Manifest
-from drillcore.errors import DataError
+from drillcore.errors import DataError, LayoutError
 from drillcore.evaluation.metrics import align_columns, classification_metrics
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.runtime.scoring import Predictions, predict_many
@@ -126,7 +126,10 @@ def evaluate_source(settings: Settings, served: ServedModel, source: Path, split
     layout = layout_of(settings, load_recipe(settings, served.model).dataset.name)
     model = open_for_batches(settings, served.path, served.sha256)
     with opened_source(settings, source) as folder:
-        items = list(layout.find(folder, split))
+        try:
+            items = list(layout.find(folder, split))
+        except LayoutError as error:  # a zip was unpacked to a folder of ours: name what the user knows
+            raise LayoutError(str(error).replace(str(folder), str(source))) from None
         found = answers(settings, model, [item.source for item in items])
     if not len(found.rows):
         raise DataError(f"none of the {len(items)} images of {source} could be scored")
