@@ -1,0 +1,41 @@
+"""The small version of every benchmark runs and gives the figures by their names; their values are no claim here."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drillcore.cli.bench import BENCHES
+from drillcore.settings import Settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FIGURES = {
+    "store": ["extraction_vs_backbone", "plus_one_percent_forward_share"],
+    "score": ["score_vs_onnxruntime", "forest_single_speedup", "forest_batch_speedup", "peak_memory_ratio_10x"],
+    "retrain": ["unchanged_seconds", "plus_one_percent_extraction_share"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", sorted(BENCHES))
+def test_quick(settings: Settings, name: str) -> None:
+    shutil.copytree(CHECKOUT / "models", settings.models, dirs_exist_ok=True)
+    results = CHECKOUT / "benchmarks" / "results"
+    before = {path: path.stat().st_mtime_ns for path in results.glob("*")}
+    found = importlib.import_module(f"benchmarks.{BENCHES[name]}").run(settings, quick=True)
+    for figure in FIGURES[name]:
+        assert math.isfinite(found[figure]), figure
+        assert found[figure] >= 0
+    assert {"machine", "versions", "seeds", "date", "raw"} <= set(found)
+    assert {path: path.stat().st_mtime_ns for path in results.glob("*")} == before, "a quick run writes no report"
+
+
+def test_every_benchmark_is_a_script_with_figures() -> None:
+    assert set(FIGURES) == set(BENCHES)
+    for name in BENCHES.values():
+        assert (CHECKOUT / "benchmarks" / f"{name}.py").is_file()
