@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,18 +27,21 @@ _SILENT_RUNS = "drillcore: a run that has gone silent has crashed"
 _SILENCE = timedelta(seconds=100)  # three heartbeats of 30 s, and a little
 _RUN = "prefect.flow-run"
 
+Tell = Callable[[str], None]
 
-def set_up(gpus: int) -> list[str]:
+
+def set_up(gpus: int, tell: Tell) -> list[str]:
     """Make what is missing on the server that PREFECT_API_URL names; may be called again.
 
     Args:
         gpus: runs that may compute on a GPU at a time, over all workers: how many GPUs there are.
+        tell: called with one line when the server has to be waited for.
 
     Returns:
         one line for each thing that is there now.
     """
     with get_client(sync_client=True) as client:
-        wait_for_server(client)
+        wait_for_server(client, tell)
         lines = [f"server {client.api_url}"]
         for pool in POOLS:
             made = _make_pool(client, pool)
@@ -49,14 +53,23 @@ def set_up(gpus: int) -> list[str]:
     return lines
 
 
-def wait_for_server(client: SyncPrefectClient, seconds: float = 120) -> None:
+def reach_server(tell: Tell) -> None:
+    """Wait until the server that PREFECT_API_URL names answers. Raises StateError."""
+    with get_client(sync_client=True) as client:
+        wait_for_server(client, tell)
+
+
+def wait_for_server(client: SyncPrefectClient, tell: Tell, seconds: float = 120) -> None:
     """Wait until the server answers: it may have been started a moment ago.
 
     Raises:
         StateError: it does not; says how to start one.
     """
-    deadline = time.monotonic() + seconds
+    deadline, told = time.monotonic() + seconds, False
     while (error := client.api_healthcheck()) is not None:
+        if not told:
+            tell(f"waiting for a Prefect server at {client.api_url}, up to {seconds:.0f} s")
+            told = True
         if time.monotonic() > deadline:
             raise StateError(
                 f"no Prefect server answers at {client.api_url} ({type(error).__name__}); start one: drillcore flows "
@@ -65,14 +78,14 @@ def wait_for_server(client: SyncPrefectClient, seconds: float = 120) -> None:
         time.sleep(0.5)
 
 
-def end_dead_runs() -> list[str]:
+def end_dead_runs(tell: Tell) -> list[str]:
     """Mark as crashed the runs of this machine whose process is no more, and return their names.
 
     A worker that was killed leaves its runs "Running", which hold their deployment's one slot until the server notices
     minutes later; a worker that starts looks itself.
     """
     with get_client(sync_client=True) as client:
-        wait_for_server(client)
+        wait_for_server(client, tell)
         wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
         dead = [run for run in client.read_flow_runs(flow_run_filter=wanted) if _is_dead(run)]
         for run in dead:

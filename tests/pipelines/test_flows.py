@@ -5,6 +5,10 @@ The work itself is replaced where it is tested elsewhere.
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -184,13 +188,15 @@ def test_one_run_per_gpu_where_a_server_counts(here: Settings, monkeypatch: pyte
     @flow(name="gpu", persist_result=False)
     def held() -> int:
         with gpu_slot(here), get_client(sync_client=True) as client:
-            return int(client.read_global_concurrency_limit_by_name("gpu").active_slots)
+            return int(client.read_global_concurrency_limit_by_name(limit).active_slots)
 
+    limit = f"gpu-{uuid.uuid4().hex}"
+    monkeypatch.setattr("pipelines.running.GPU", limit)
     monkeypatch.setattr("pipelines.running.takes_gpu", lambda _: True)
     with pytest.raises(StateError, match="drillcore flows setup"):
         held()
     with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name("gpu", 1)
+        client.upsert_global_concurrency_limit_by_name(limit, 1)
         assert held() == 1
         monkeypatch.setattr("pipelines.running.takes_gpu", lambda _: False)
         assert held() == 0
@@ -273,3 +279,46 @@ def test_a_promotion_asks_the_gate_once(here: Settings, monkeypatch: pytest.Monk
     monkeypatch.setattr("drillcore.registry.aliases", lambda *_: {"challenger": 2, "champion": 2})
     assert promote("tiny")["status"] == "unchanged"
     assert len(asked) == 1
+
+
+def test_what_a_server_needs_is_made_once() -> None:
+    from prefect.client.orchestration import get_client
+
+    from pipelines.setup import set_up
+
+    set_up(1, print)
+    again = set_up(2, print)
+    assert [line for line in again if "made" in line] == []
+    with get_client(sync_client=True) as client:
+        assert {pool.name for pool in client.read_work_pools()} >= {"cpu", "gpu"}
+        assert client.read_global_concurrency_limit_by_name("gpu").limit == 2
+
+
+def test_only_runs_whose_process_is_gone_from_this_machine_are_ended() -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+
+    from pipelines.setup import end_dead_runs
+
+    @flow(name="left", persist_result=False)
+    def left() -> None: ...
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    here = f"gpu@{socket.gethostname()}:1"
+    cases = {
+        "gone": (here, str(gone.pid), "CRASHED"),
+        "alive": (here, str(os.getpid()), "RUNNING"),
+        "elsewhere": ("gpu@another.example:1", str(gone.pid), "RUNNING"),
+        "unknown": ("", str(gone.pid), "RUNNING"),
+    }
+    with get_client(sync_client=True) as client:
+        runs = {}
+        for name, (worker, pid, _) in cases.items():
+            runs[name] = client.create_flow_run(left, name=name, state=Running()).id
+            client.update_flow_run(runs[name], infrastructure_pid=pid)
+            client.update_flow_run_labels(runs[name], {"prefect.worker.name": worker} if worker else {})
+        assert end_dead_runs(print) == ["gone"]
+        found = {name: client.read_flow_run(run).state.type.value for name, run in runs.items()}
+    assert found == {name: expected for name, (_, _, expected) in cases.items()}

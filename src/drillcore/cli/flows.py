@@ -34,6 +34,10 @@ def _environment() -> dict[str, str]:
     return env
 
 
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
+
+
 @flows.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others than loopback need a password.")
 @click.option("--port", default=4200, show_default=True, type=click.IntRange(1, 65535))
@@ -64,7 +68,7 @@ def setup(gpus: int) -> None:
     os.environ.update(env)  # before Prefect is imported: it reads them once
     from pipelines.setup import set_up
 
-    for line in set_up(gpus):
+    for line in set_up(gpus, _tell):
         click.echo(line)
 
 
@@ -77,8 +81,11 @@ def deploy() -> None:
       drillcore flows deploy
     """
     env = _environment()
+    os.environ.update(env)
     from pipelines.hosting import deploy_command, replace_process
+    from pipelines.setup import reach_server
 
+    reach_server(_tell)
     replace_process(deploy_command(), env, Path(env["DRILLCORE_ROOT"]))
 
 
@@ -98,7 +105,7 @@ def worker(pools: tuple[str, ...], limit: int) -> None:
     from pipelines.hosting import POOLS, replace_process, run_together, worker_command
     from pipelines.setup import end_dead_runs
 
-    for name in end_dead_runs():
+    for name in end_dead_runs(_tell):
         click.echo(f"run {name} was killed with its worker: marked as crashed, the next one goes on")
     commands = [worker_command(pool, limit) for pool in pools or POOLS]
     folder = Path(env["DRILLCORE_ROOT"])
