@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-WIDTH = 100
+WIDTH = 76  # of the column a page has for it
 
 
 def commands_text() -> str:
@@ -52,7 +52,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def _helps(
     command: click.Command, words: list[str], parent: click.Context | None = None
 ) -> Iterator[tuple[list[str], str]]:
-    context = click.Context(command, parent=parent, info_name=words[-1], terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, parent=parent, info_name=words[-1], **settings)
     yield words, inspect.cleandoc(command.get_help(context))
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
