@@ -45,6 +45,7 @@ thead th{color:var(--soft);font-weight:600;font-size:.86rem;white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 tbody tr:last-child>*{border-bottom:0}
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:.1rem 2rem;margin:.4rem 0}
+dl.one{grid-template-columns:1fr}
 dl>div{display:flex;gap:.8rem;border-bottom:1px solid var(--line);padding:.32rem 0}
 dt{color:var(--soft);flex:0 0 8.6rem}dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 code,.mono{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.9em;overflow-wrap:anywhere}

@@ -80,10 +80,14 @@ def table(
     return element("div", inner, class_=classes, tabindex=0, role="region", aria_label=caption or ", ".join(columns))
 
 
-def facts(pairs: Iterable[tuple[str, Content]]) -> Html:
-    """Return a list of names and values; those without a value are left out."""
+def facts(pairs: Iterable[tuple[str, Content]], *, long: bool = False) -> Html:
+    """Return a list of names and values, one below the other if they are `long`; those without a value are left out."""
     told = [(name, value) for name, value in pairs if value not in (None, "")]
-    return element("dl", [element("div", element("dt", name), element("dd", value)) for name, value in told])
+    return element(
+        "dl",
+        [element("div", element("dt", name), element("dd", value)) for name, value in told],
+        class_="one" if long else None,
+    )
 
 
 def section(anchor: str, title: str, *content: Content) -> Html:
