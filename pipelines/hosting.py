@@ -95,6 +95,11 @@ def deploy_command() -> list[str]:
     return [*_prefect(), "--no-prompt", "deploy", "--all"]
 
 
+def run_command(deployment: str) -> list[str]:
+    """Return the command that asks for a run of a deployment, FLOW/NAME, now."""
+    return [*_prefect(), "deployment", "run", deployment]
+
+
 def worker_command(pool: str, limit: int) -> list[str]:
     """Return the command of a worker of one pool that runs `limit` flows at a time.
 

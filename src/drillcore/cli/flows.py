@@ -42,7 +42,9 @@ def _tell(text: str) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others than loopback need a password.")
 @click.option("--port", default=4200, show_default=True, type=click.IntRange(1, 65535))
 def server(host: str, port: int) -> None:
-    """Run a Prefect server with its page; its database stands in .drillcore/prefect.
+    """Run a Prefect server with its page.
+
+    Its database stands in .drillcore/prefect.
 
     \b
     Example:
@@ -58,7 +60,9 @@ def server(host: str, port: int) -> None:
 @flows.command()
 @click.option("--gpus", default=1, show_default=True, type=click.IntRange(1), help="GPUs of all workers together.")
 def setup(gpus: int) -> None:
-    """Make the work pools gpu and cpu and the limit gpu on the server that PREFECT_API_URL names.
+    """Make the work pools and the limit gpu.
+
+    The server is the one that PREFECT_API_URL names; default: the one on this machine.
 
     \b
     Example:
@@ -87,6 +91,21 @@ def deploy() -> None:
 
     reach_server(_tell)
     replace_process(deploy_command(), env, Path(env["DRILLCORE_ROOT"]))
+
+
+@flows.command()
+@click.argument("deployment")
+def run(deployment: str) -> None:
+    """Run DEPLOYMENT (FLOW/NAME) now, on a worker; its page is printed.
+
+    \b
+    Example:
+      drillcore flows run retrain/plankton-forest
+    """
+    env = _environment()
+    from pipelines.hosting import replace_process, run_command
+
+    replace_process(run_command(deployment), env, Path(env["DRILLCORE_ROOT"]))
 
 
 @flows.command()
