@@ -85,11 +85,12 @@ def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
         rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
         try:
             table = pq.ParquetFile(output / part.name).read()
+            table.validate(full=True)
             start = shard * receipt.shard_rows
             if not all(start <= index < start + receipt.shard_rows for index in table["input_index"].to_pylist()):
                 continue
             checksums = row_checksums(table)
-        except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, pa.ArrowException):
             continue  # what its digest vouches for is no part of ours: scored again
         if len(checksums) != part.rows:
             continue

@@ -108,7 +108,9 @@ def list_inputs(source: Path, *, skip: Path | None = None) -> InputList:
         else:
             raise InputError(f"{source} cannot be used as an input; {_EXPECTED}")
     except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}; {_EXPECTED}") from None
+        raise InputError(
+            f"cannot read {source}: {error.strerror or str(error).splitlines()[0][:160]}; {_EXPECTED}"
+        ) from None
     if not len(paths):
         raise InputError(f"{source} lists no paths; {_EXPECTED}")
     return InputList(source.parent, paths)
@@ -175,6 +177,7 @@ def _from_parquet(source: Path) -> Any:
                 columns = ", ".join(file.schema_arrow.names)
                 raise InputError(f"{source} has no column path; it has {columns}; {_EXPECTED}")
             column = file.read(columns=["path"]).column("path")
+            column.validate(full=True)  # else bytes that are no UTF-8 pass
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):

@@ -37,7 +37,8 @@ class UnknownNameError(InputError):
         meant = f" (did you mean {close[0]}?)" if close else ""
         listed = ", ".join(names) if names else "none yet"
         tail = f"; {hint}" if hint else ""
-        super().__init__(f"unknown {kind} {name!r}{meant}; known: {listed}{tail}")
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        super().__init__(f"unknown {kind} {shown!r}{meant}; known: {listed}{tail}")
         self.kind, self.name, self.known = kind, name, names
 
 

@@ -103,11 +103,11 @@ def test_weights(form: Form, marker: Path, tmp_path: Path) -> None:
     from drillcore.backbones.plankton_cnn import PlanktonCnn
     from drillcore.backbones.weights import load_state
 
-    data = form(marker)
+    data, module = form(marker), PlanktonCnn("cnn1", 3, seed=0)
     for name in ("weights.safetensors", "weights.pth"):
         (tmp_path / name).write_bytes(data)
-        module = PlanktonCnn("cnn1", 3, seed=0)
-        refused(IntegrityError, lambda name=name: load_state(module, tmp_path / name, sha256_bytes(data)))
+        place = tmp_path / name
+        refused(IntegrityError, lambda place=place: load_state(module, place, sha256_bytes(data)))
 
 
 @every_form

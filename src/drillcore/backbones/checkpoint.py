@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def write_checkpoint(path: Path, state: Checkpoint) -> None:
         for group in _GROUPS
         for name, tensor in getattr(state, group).items()
     }
-    write_bytes(path, save(tensors, metadata={"state": json.dumps(scalars)}))
+    text = json.dumps(scalars)
+    write_bytes(path, save(tensors, metadata={"state": text, "crc32": _checksum(text, tensors)}))
 
 
 def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
@@ -66,15 +68,28 @@ def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
         return None
     try:
         with safe_open(path, framework="pt") as stream:
-            scalars = json.loads((stream.metadata() or {})["state"])
+            about = stream.metadata() or {}
+            tensors = {key: stream.get_tensor(key).clone() for key in stream.keys()}  # noqa: SIM118 - no dict
+            if about["crc32"] != _checksum(about["state"], tensors):
+                return None
+            scalars = json.loads(about["state"])
             if scalars.pop("schema") != _SCHEMA or scalars["identity"] != identity:
                 return None
             state = Checkpoint(**scalars)
-            for key in stream.keys():  # noqa: SIM118 - a safe_open is not a dict
+            for key, tensor in tensors.items():
                 group, _, name = key.partition("/")
                 if group not in _GROUPS:
                     return None
-                getattr(state, group)[name] = stream.get_tensor(key).clone()
+                getattr(state, group)[name] = tensor
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
     return state
+
+
+def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
+    """Return a CRC-32 of everything: a training must not go on from a flipped bit."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), crc)
+        crc = zlib.crc32(tensors[name].contiguous().numpy().tobytes(), crc)
+    return str(crc)

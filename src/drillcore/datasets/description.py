@@ -33,11 +33,11 @@ class Description:
 
     def __post_init__(self) -> None:
         if not isinstance(self.layout, str) or not _NAME.fullmatch(self.layout):
-            raise DataError(f"layout {self.layout!r}: a layout's name is expected")
+            raise DataError(f"layout {str(self.layout)[:80]!r}: a layout's name is expected")
         if not isinstance(self.lineage, str) or not _LINEAGE.fullmatch(self.lineage):
-            raise DataError(f"lineage {self.lineage!r}: sample or import-<number> is expected")
+            raise DataError(f"lineage {str(self.lineage)[:80]!r}: sample or import-<number> is expected")
         if type(self.split_seed) is not int:
-            raise DataError(f"split_seed {self.split_seed!r}: a whole number is expected")
+            raise DataError(f"split_seed {str(self.split_seed)[:80]!r}: a whole number is expected")
 
 
 def read_description(folder: Path) -> Description:

@@ -35,6 +35,7 @@ from drillcore.settings import Settings
 
 OWN_LAYOUTS = ("classes",)  # layouts of one's own images: they need a name
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
+_MAX_LINEAGE = 10**9 - 1  # a description has nine digits for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +193,8 @@ def _last_lineage(settings: Settings, name: str) -> int:
     """Return the highest lineage number ever given to a data set here; a number is never given twice."""
     numbers = [0]
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
-        numbers.append(int(read_object(_lineage_path(settings, name))["last"]))
+        last = int(read_object(_lineage_path(settings, name))["last"])
+        numbers.append(last if 0 <= last < _MAX_LINEAGE else 0)
     for folder in (settings.landing / name, settings.data / name):
         with contextlib.suppress(DataError):
             lineage = read_description(folder).lineage

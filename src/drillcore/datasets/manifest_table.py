@@ -75,7 +75,7 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema, about: Mappi
     """Write a frame and what is said about it, atomically. Raises OSError."""
     arrow = _to_arrow(table, schema).replace_schema_metadata({_METADATA: canonical_json(dict(about)).encode()})
     stream = io.BytesIO()
-    pq.write_table(arrow, stream, compression="zstd")
+    pq.write_table(arrow, stream, compression="zstd", write_page_checksum=True)
     write_bytes(path, stream.getbuffer())
 
 
@@ -92,12 +92,13 @@ def read_arrow(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]
         DataError: the file is missing, malformed, or has other columns.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = file.schema_arrow
             if not found.remove_metadata().equals(schema):
                 raise DataError(f"{path}: the columns {', '.join(schema.names)} are expected; {_build_again(path)}")
             about = json.loads((found.metadata or {}).get(_METADATA, b"null"))
             table = file.read()
+            table.validate(full=True)  # else bytes that are no UTF-8 pass
     except FileNotFoundError:
         raise DataError(f"no manifest at {path}; {_build_again(path)}") from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError, MemoryError, pa.ArrowException) as error:

@@ -128,6 +128,8 @@ class ForestHead(ClassifierMixin, BaseEstimator):
             head.n_features_in_, count = int(meta["features"]), int(meta["classes"])
         except (KeyError, TypeError, ValueError, InputError):
             raise IntegrityError("the state is not one of a forest; fit the head again") from None
+        if not 1 <= count <= _MAX_CLASSES:
+            raise IntegrityError(f"the state is of a forest of {count} classes; fit the head again")
         tree_format.check_trees(head.trees_, head.n_features_in_, count)
         head.classes_ = np.arange(count, dtype=np.int64)
         return head

@@ -79,6 +79,7 @@ class _Reader:
     def fail(self, dotted: str, text: str) -> typing.NoReturn:
         line = self.lines.get(dotted)
         at = f"{self.path.name}:{line}" if line else self.path.name
+        dotted, text = (part if len(part) <= 400 else f"{part[:397]}..." for part in (dotted, text))
         raise RecipeError(f"{at}: {dotted} {text}" if dotted else f"{at}: {text}")
 
     def recipe(self, data: bytes) -> Recipe:

@@ -116,7 +116,7 @@ def read_receipt(output: Path) -> Receipt:
             "run the same `score` again to finish it"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReceiptError(f"{path} cannot be read as a receipt ({error}); score again") from None
+        raise ReceiptError(f"{path} cannot be read as a receipt ({_first_line(error)}); score again") from None
 
 
 def _checked(receipt: Receipt) -> Receipt:
@@ -214,10 +214,11 @@ def _diagnose(path: Path, expected: Checksums) -> str:
     try:
         # Without the dictionary schema the reader of a partitioned path would add columns.
         table = pq.ParquetFile(path).read()
-        indices = table.column("input_index").to_numpy()
+        table.validate(full=True)
+        indices = table.column("input_index").to_numpy().astype(np.int64, casting="safe")
         found = row_checksums(table)
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, MemoryError) as error:
-        return f"is changed and cannot be read ({str(error).splitlines()[0][:120]})"
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        return f"is changed and cannot be read ({_first_line(error)})"
     values, counts = np.unique(indices, return_counts=True)
     if len(doubled := values[counts > 1]):
         return f"holds doubled rows: input_index {_some(doubled)}"
@@ -258,8 +259,14 @@ def _indices(path: Path) -> NDArray[np.int64]:
     try:
         values: NDArray[Any] = pq.ParquetFile(path).read(columns=["input_index"]).column("input_index").to_numpy()
     except (OSError, ValueError, TypeError, MemoryError, pa.ArrowException, KeyError) as error:
-        raise ReceiptError(f"{path} cannot be read: {str(error).splitlines()[0][:120]}") from None
+        raise ReceiptError(f"{path} cannot be read: {_first_line(error)}") from None
+    if values.dtype != np.int64:
+        raise ReceiptError(f"{path} cannot be read: input_index holds {values.dtype}, int64 is expected")
     return values.astype(np.int64)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _some(values: NDArray[Any]) -> str:

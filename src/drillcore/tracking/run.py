@@ -164,7 +164,9 @@ def start_run(
         experiment = _experiment(settings, client, model)
         run_id = _resumed(client, resume) if resume else None
         if run_id is None:
-            run_id = client.create_run(experiment, run_name=name or None).info.run_id
+            # With its tags in one request: a run that was killed in between could never be found again.
+            texts = {key: _text(value)[:8000] for key, value in {"model": model, **(tags or {})}.items()}
+            run_id = client.create_run(experiment, run_name=name or None, tags=texts).info.run_id
     run = Run(run_id, experiment, settings)
     run.tags({"model": model, **(tags or {})})
     run.json("settings.json", {key: _safe(value) for key, value in settings.as_dict().items()})
