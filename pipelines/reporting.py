@@ -21,15 +21,15 @@ Values = Mapping[str, Any]
 def show_retrain(settings: Settings, summary: Values) -> None:
     """Make the artifacts of a retrain: figures beside the champion's, the gate's rules, stages, pictures, links.
 
-    A run that found nothing new has the text only: the rest stands with the run that made the version.
+    A run that found nothing new has text and figures only: the rest stands with the run that made the version.
     """
     model = summary["model"]
     text = [_verdict_text(summary), _links(settings, summary)]
     create_markdown_artifact("\n\n".join(text), key=_key(model, "verdict"), description=str(summary["reason"]))
-    if summary["status"] == "unchanged":
-        return
     description = f"{model} version {summary['version']} on images it has not learned from"
     _table(_figures(summary), _key(model, "figures"), description)
+    if summary["status"] == "unchanged":
+        return
     _table(summary["stages"], _key(model, "stages"), f"where the time of {model} version {summary['version']} went")
     for picture in sorted((Path(summary["folder"]) / "pictures").glob("*.png")):
         _show_picture(picture, _key(model, picture.stem), f"{picture.stem} of {model} version {summary['version']}")
