@@ -118,6 +118,8 @@ def test_scoring_a_folder_sets_bad_files_aside(model: drillcore.TrainedModel, tm
     assert table["path"].tolist() == ["disc/5-00.png", "ring/5-00.png", "rod/5-00.png"]
     assert table["input_index"].tolist() == [1, 2, 3]
     assert [row["path"] for row in table.attrs["set_aside"]] == ["a.png"]
+    listed = model.score(folder / path for path in table["path"])
+    assert listed["label"].tolist() == table["label"].tolist()
     one = model.score(folder / "rod" / "5-00.png")
     assert one["label"].tolist() == table["label"].tolist()[2:]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ _EXPECTED = "a folder of images, an image, or a list of paths is expected"
 
 def score(
     model: str | Path,
-    inputs: str | Path | Sequence[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     *,
     device: str | None = None,
     settings: Settings | None = None,
@@ -36,7 +36,7 @@ def score(
 
     Args:
         model: an ONNX file written by `export`.
-        inputs: a folder (searched through, sorted by path), one image, or a list of paths.
+        inputs: a folder (searched through, sorted by path), one image, or paths, such as a list or a column of a frame.
         device: auto, cpu or cuda; None: that of the settings.
         settings: threads and limits; None: the defaults, overridden by `DRILLCORE_*` variables.
 
@@ -92,13 +92,13 @@ def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str
     }
 
 
-def _list(inputs: str | Path | Sequence[str | Path]) -> tuple[list[str], list[Path]]:
+def _list(inputs: str | Path | Iterable[str | Path]) -> tuple[list[str], list[Path]]:
     """Return paths as they are shown, and the files."""
     if not isinstance(inputs, str | Path):
-        files = [Path(item).expanduser() for item in inputs]
-        if not files:
+        items = list(inputs)
+        if not items:
             raise InputError(f"there is nothing to score in an empty list; {_EXPECTED}")
-        return [str(item) for item in inputs], files
+        return [str(item) for item in items], [Path(item).expanduser() for item in items]
     source = Path(inputs).expanduser()
     if source.is_file():
         return [str(inputs)], [source]

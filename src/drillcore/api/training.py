@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -188,7 +188,7 @@ class TrainedModel:
             ) from None
         return target
 
-    def score(self, inputs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    def score(self, inputs: str | Path | Iterable[str | Path]) -> pd.DataFrame:
         """Classify images without labels, see `drillcore.score`."""
         from drillcore.api.scoring import score
 
