@@ -24,10 +24,10 @@ run: $(READY)  ## the main job end to end on the bundled sample data
 	@$(BIN)/drillcore run
 
 test: $(READY)  ## the tests, in parallel
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu"
 
 test-slow: $(READY)  ## the long ones: kills, whole flows
-	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu"
 
 lint: $(READY)  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
