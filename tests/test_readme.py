@@ -3,7 +3,8 @@
 The blocks run one after the other in a copy of the checkout, as a reader would run them, with these replacements:
 
     make run                     drillcore run: what the target calls once the environment is there
-    make test                    left out: this is one of its tests
+    make test, make docs, ...    left out: this is one of its tests
+    what keeps running           its --help (servers, workers, --watch): other tests start and stop those
     .venv                        a link to the environment the tests run in
     ~/shells, ~/new-images       small drawn images in a temporary HOME
     ../shared/data/*.zip         a small zip in the competition's layout, beside the copy
@@ -30,11 +31,10 @@ from PIL import Image, ImageDraw
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
-MAKE = {"make run": ".venv/bin/drillcore run", "make test": "true"}
+MAKE = {"make run": ".venv/bin/drillcore run"}
+_LASTING = re.compile(r"(\S*drillcore (?:flows \w+|serve|fetch)|\S*mlflow ui)\b.*")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"`(?:\.venv/bin/)?(drillcore [^`]+)`")
-# A long option or two named in running text, without its arguments.
-_FRAGMENT = re.compile(r"`(?:data import|retrain)[^`]*`")
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,19 @@ def blocks() -> list[Block]:
     return [Block(language, text) for language, text in _FENCE.findall(README.read_text(encoding="utf-8"))]
 
 
+def runnable(line: str) -> str:
+    """Return what is run in the place of a line."""
+    if line.startswith("make "):
+        return MAKE.get(line, "true")
+    lasting = _LASTING.fullmatch(line)
+    return f"{lasting[1]} --help" if lasting else line
+
+
 def commands() -> Iterator[str]:
     """Every `drillcore ...` of the README, in blocks and in the text."""
     for block in blocks():
         if block.language == "bash":
-            yield from (MAKE.get(line, line).replace(".venv/bin/", "") for line in block.lines)
+            yield from (runnable(line).replace(".venv/bin/", "") for line in block.lines)
     text = _FENCE.sub("", README.read_text(encoding="utf-8"))
     yield from _COMMAND.findall(text)
 
@@ -67,6 +75,19 @@ def test_there_are_blocks_and_only_of_known_languages() -> None:
     assert found.count("bash") >= 3
     assert "python" in found
     assert set(found) <= {"bash", "python"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("make run", ".venv/bin/drillcore run"),
+        ("make test", "true"),
+        (".venv/bin/drillcore flows server &", ".venv/bin/drillcore flows server --help"),
+        (".venv/bin/drillcore score MODEL a b", ".venv/bin/drillcore score MODEL a b"),
+    ],
+)
+def test_what_is_run_in_the_place_of_a_line(line: str, expected: str) -> None:
+    assert runnable(line) == expected
 
 
 def test_pictures_and_files_that_are_linked_exist() -> None:
@@ -170,7 +191,7 @@ def test_every_block_runs_in_order(reader: tuple[Path, dict[str, str]]) -> None:
     exported = re.search(r"`drillcore (export plankton-forest plankton\.onnx)`", README.read_text(encoding="utf-8"))
     for block in blocks():
         if block.language == "bash":
-            script = "\n".join(MAKE.get(line, line) for line in block.lines)
+            script = "\n".join(runnable(line) for line in block.lines)
             _run(["bash", "-euo", "pipefail", "-c", script], copy, env)
             continue
         if "plankton.onnx" in block.text and exported:
