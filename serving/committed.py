@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ def writing(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)):
+        unwritable = isinstance(error, (FileExistsError, NotADirectoryError, PermissionError))
+        if unwritable or error.errno == errno.EROFS:
             raise InputError(f"cannot write to {output}: {reason}; a folder that can be written is expected") from None
         raise DrillcoreError(
             f"cannot write to {output}: {reason}; the parts that were finished stay: make room and run the same again"
