@@ -248,10 +248,14 @@ def test_no_platform_is_needed(model: drillcore.TrainedModel, tmp_path: Path) ->
         "heavy = ('torch', 'mlflow', 'prefect', 'dvc', 'great_expectations')\n"
         "print(json.dumps([len(table), [name for name in heavy if name in sys.modules]]))"
     )
-    env = {**os.environ, "DRILLCORE_THREADS": "1"}
+    (tmp_path / "home").mkdir()
+    env = {**os.environ, "DRILLCORE_THREADS": "1", "HOME": str(tmp_path / "home")}
+    env.pop("ORT_DISABLE_TELEMETRY", None)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "here", env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [3, []]
     assert list((tmp_path / "here").iterdir()) == []
+    # Nor into the home: onnxruntime would keep there what it reports to its maker.
+    assert list((tmp_path / "home").iterdir()) == []

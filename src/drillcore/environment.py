@@ -29,6 +29,7 @@ def confine(settings: Settings) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime reports sessions to its maker, and keeps them in a cache
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # A busy machine takes longer than the 20 s that Prefect grants its own server.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

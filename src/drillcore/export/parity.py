@@ -8,6 +8,7 @@ the row over a threshold of the head, and nothing is wrong.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,6 +259,7 @@ def _both_forms(model: bytes | Path | onnx.ModelProto) -> tuple[bytes, onnx.Mode
 
 
 def _session(data: bytes, threads: int) -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imported
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

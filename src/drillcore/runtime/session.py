@@ -176,6 +176,8 @@ def cuda_devices() -> int:
 
 
 def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> Any:
+    # Read once, when onnxruntime is imported: without it each session is reported to its maker.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # Late: a tenth of a second, and more with CUDA.
     import onnxruntime
 
