@@ -234,7 +234,7 @@ def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, setting
     from drillcore.datasets.landing import _last_lineage
     from drillcore.datasets.manifest import read_manifest
     from drillcore.datasets.probe import _recall
-    from drillcore.versions.tree import _read_snapshot, outs_md5, tree_of
+    from drillcore.versions.tree import _read_snapshot, current_tree, outs_md5, tree_of
 
     digest, data = "b" * 64, form(marker)
     for place in (
@@ -254,6 +254,8 @@ def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, setting
     refused(DataError, lambda: read_description(settings.data / "shells"))
     refused(DataError, lambda: tree_of(settings, "a" * 32))
     refused(DataError, lambda: outs_md5(data.decode("latin-1")))
+    (settings.root / "data.dvc").write_bytes(data)
+    refused(DataError, lambda: current_tree(settings))
     assert _recall(settings.state / "probed" / "shells.parquet", {}, {}) == {}
     assert not _is_as_seen(settings, {}, {})
     assert _read_snapshot(settings) is None

@@ -14,7 +14,7 @@ from drillcore.files import write_text
 from drillcore.settings import Settings
 from drillcore.versions.mirroring import mirror
 from drillcore.versions.repository import ensure, opened
-from drillcore.versions.tree import outs_md5, refuse_hand_edits, take_snapshot, tree_of, updating_mark
+from drillcore.versions.tree import dvc_text, outs_md5, refuse_hand_edits, take_snapshot, tree_of, updating_mark
 
 # What `dvc import-url remote://landing data` writes before it has looked.
 _FRESH = "frozen: true\ndeps:\n- path: remote://landing\nouts:\n- path: data\n"
@@ -44,7 +44,7 @@ def data_dvc_text(settings: Settings) -> str:
         DataError: there is none.
     """
     try:
-        return _data_dvc(settings).read_text(encoding="utf-8")
+        return dvc_text(_data_dvc(settings))
     except FileNotFoundError:
         raise DataError(
             f"no data.dvc in {settings.root}; run `drillcore data sample` or `drillcore data import` first"
@@ -66,7 +66,7 @@ def update(settings: Settings) -> Version:
             "run `drillcore data sample` or `drillcore data import`"
         )
     path = _data_dvc(settings)
-    before = outs_md5(path.read_text(encoding="utf-8")) if path.is_file() else None
+    before = outs_md5(dvc_text(path)) if path.is_file() else None
     if not path.is_file():
         write_text(path, _FRESH)
     with _rewriting(settings), opened(settings) as repo:
@@ -140,7 +140,7 @@ def restore(settings: Settings, text: str) -> None:
     refuse_hand_edits(settings)
     outs_md5(text)
     path = _data_dvc(settings)
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    before = dvc_text(path) if path.is_file() else None
     write_text(path, text)
     try:
         _check_out(settings, text)

@@ -72,6 +72,14 @@ def stats_digests(found: Mapping[str, Stat]) -> dict[str, str]:
     return {name: sha256_bytes("".join(text).encode()) for name, text in lines.items()}
 
 
+def dvc_text(path: Path) -> str:
+    """Return the text of a data.dvc; raises DataError where it is none, OSError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataError("data.dvc is malformed; bring it back with: git checkout data.dvc") from None
+
+
 def outs_md5(text: str) -> str | None:
     """Return the digest in a data.dvc's text, None where it has none.
 
@@ -101,7 +109,7 @@ def tree_of(settings: Settings, md5: str) -> list[Entry] | None:
 def current_tree(settings: Settings) -> list[Entry] | None:
     """Return the files of the version that data.dvc names, None where there is none here."""
     path = settings.root / "data.dvc"
-    md5 = outs_md5(path.read_text(encoding="utf-8")) if path.is_file() else None
+    md5 = outs_md5(dvc_text(path)) if path.is_file() else None
     return tree_of(settings, md5) if md5 else None
 
 
