@@ -9,7 +9,7 @@ export UV_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 WORKERS ?= auto
 
-.PHONY: run test test-slow lint format bench lock setup clean
+.PHONY: run test test-slow lint format docs bench lock setup clean
 
 setup: $(READY)
 
@@ -38,6 +38,9 @@ lint: $(READY)  ## ruff, mypy strict, import-linter
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)  ## the documentation site, strictly, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## every benchmark that fits this machine; reports go to benchmarks/results/
 	for name in score store retrain; do $(BIN)/drillcore bench $$name || exit 1; done
