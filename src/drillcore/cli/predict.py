@@ -22,9 +22,8 @@ def predict(model: str, image: Path, as_json: bool) -> None:
       drillcore predict plankton-forest data/plankton/copepod/00017.jpg
     """
     settings = begin(as_json=as_json)
-    from serving.predict import predict_one
-
     from drillcore.runtime.session import open_model
+    from serving.predict import predict_one
 
     served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)

@@ -51,6 +51,4 @@ def score(model: str, source: Path, output: Path, device: str | None, overwrite:
     figures["output"] = shown(settings, output)
     print_table("", ("what", "value"), figures.items())
     if result.set_aside:
-        click.echo(
-            f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside.parquet"
-        )
+        click.echo(f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside.parquet")
