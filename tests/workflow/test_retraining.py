@@ -153,3 +153,14 @@ def test_a_wrong_part_is_said_before_any_work(settings: Settings, old: str, new:
     with pytest.raises(RecipeError, match=r"shells-forest\.yaml:\d+") as caught:
         Retrain(settings, "shells-forest").__enter__()
     assert expected in str(caught.value)
+
+
+def test_a_lost_state_database_is_filled_from_the_registry(retrained: Retrained) -> None:
+    settings, _ = retrained
+    for path in settings.state.glob("state.db*"):
+        path.unlink()
+    pointer = settings.served / "shells-forest.json"
+    pointer.unlink()
+    assert registry.fetch(settings, "shells-forest").version == 1
+    moves = model_history(settings, "shells-forest")
+    assert {(move["alias"], move["who"]) for move in moves} == {("champion", "reconcile"), ("challenger", "reconcile")}

@@ -32,6 +32,10 @@ def resolve_version(settings: Settings, reference: str | ModelReference) -> int:
     if wanted.version is not None:
         return get_version(settings, wanted.name, wanted.version).version
     found = aliases(settings, wanted.name)
+    if not found:
+        # A state database that was lost: what MLflow still knows is taken into the history.
+        reconcile(settings, wanted.name)
+        found = aliases(settings, wanted.name)
     if wanted.key in found:
         return found[wanted.key]
     if not found and wanted.name not in (known := model_names(settings)):

@@ -185,7 +185,7 @@ def model_history(settings: Settings, model: str) -> list[dict[str, Any]]:
     from drillcore import registry
 
     load_recipe(settings, model)
-    registry.reconcile(settings, model, pending_only=True)
+    registry.reconcile(settings, model, pending_only=bool(registry.aliases(settings, model)))
     return [dataclasses.asdict(move) for move in registry.history(settings, model)]
 
 
