@@ -20,7 +20,8 @@ from drillcore.settings import Settings
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 from scoring_case import serve_tiny, tree, write_images
 
-IMAGES, SHARD_ROWS = 600, 32
+IMAGES, SHARD_ROWS = 1200, 32
+SHARDS = -(-IMAGES // SHARD_ROWS)
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -53,24 +54,27 @@ def finish(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.fixture
-def case(settings: Settings, tmp_path: Path) -> tuple[Path, Path, dict[str, bytes], float]:
+def case(settings: Settings, tmp_path: Path) -> tuple[Path, Path, dict[str, bytes]]:
     serve_tiny(settings)
-    write_images(tmp_path / "in", IMAGES, bad=(1, 64, 300, 599))
-    finish(start(settings.root, tmp_path / "in", tmp_path / "warm"))
-    process = start(settings.root, tmp_path / "in", tmp_path / "whole")
-    began = time.monotonic()
-    finish(process)
-    seconds = time.monotonic() - began
+    write_images(tmp_path / "in", IMAGES, bad=(1, 64, 300, 1199))
+    finish(start(settings.root, tmp_path / "in", tmp_path / "whole"))
     assert verify(tmp_path / "whole").set_aside == 4
-    return settings.root, tmp_path / "in", tree(tmp_path / "whole"), seconds
+    return settings.root, tmp_path / "in", tree(tmp_path / "whole")
 
 
-def kill_and_finish(root: Path, source: Path, output: Path, delays: list[float]) -> tuple[int, int]:
-    """Kill a run after each delay, then let one finish; return kills that hit, and inputs the last run found done."""
+def kill_and_finish(root: Path, source: Path, output: Path, shards: list[int]) -> tuple[int, int]:
+    """Kill a run once so many shards are done, for each count; then let one finish.
+
+    Kills follow progress and not the clock, so that they hit on a quiet and on a busy machine.
+
+    Returns:
+        kills that hit, and inputs the last run found done.
+    """
     hits = 0
-    for delay in delays:
+    for count in shards:
         process = start(root, source, output)
-        time.sleep(delay)
+        while process.poll() is None and len(read_journal(output)) < count:
+            time.sleep(0.0005)
         children = psutil.Process(process.pid).children() if process.poll() is None else []
         process.send_signal(signal.SIGKILL)
         hits += process.wait() == -signal.SIGKILL
@@ -91,13 +95,13 @@ def read_journal(output: Path) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-def check(case: tuple[Path, Path, dict[str, bytes], float], folder: Path, points: int, seed: int) -> None:
-    root, source, whole, seconds = case
+def check(case: tuple[Path, Path, dict[str, bytes]], folder: Path, points: int, seed: int) -> None:
+    root, source, whole = case
     generator = random.Random(seed)
     hits = resumed = 0
     for number in range(points):
         output = folder / f"out-{number}"
-        hit, done = kill_and_finish(root, source, output, [generator.uniform(0, seconds)])
+        hit, done = kill_and_finish(root, source, output, [generator.randrange(SHARDS - 4)])
         hits += hit
         resumed += 0 < done < IMAGES
         assert tree(output) == whole
@@ -107,24 +111,20 @@ def check(case: tuple[Path, Path, dict[str, bytes], float], folder: Path, points
     assert resumed >= 1
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(
-    case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path
-) -> None:
+def test_a_killed_run_ends_as_an_undisturbed_one(case: tuple[Path, Path, dict[str, bytes]], tmp_path: Path) -> None:
     check(case, tmp_path, points=3, seed=3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_random_kills(case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path) -> None:
+def test_twenty_random_kills(case: tuple[Path, Path, dict[str, bytes]], tmp_path: Path) -> None:
     check(case, tmp_path, points=20, seed=20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_that_is_killed_again_and_again_ends(
-    case: tuple[Path, Path, dict[str, bytes], float], tmp_path: Path
-) -> None:
-    root, source, whole, seconds = case
-    delays = [random.Random(7).uniform(0.3, 1) * seconds for _ in range(5)]
-    kill_and_finish(root, source, tmp_path / "out", delays)
+def test_a_run_that_is_killed_again_and_again_ends(case: tuple[Path, Path, dict[str, bytes]], tmp_path: Path) -> None:
+    root, source, whole = case
+    hits, _ = kill_and_finish(root, source, tmp_path / "out", sorted(random.Random(7).sample(range(SHARDS - 4), 5)))
+    assert hits >= 3
     assert tree(tmp_path / "out") == whole
