@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.report import table, write_report
+from benchmarks.report import facts, table, write_report
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.backbones.devices import exact_computing, resolve_device
@@ -76,7 +76,7 @@ def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     }
     raw = {"rates": rates, "plus_one_percent": grown, "damage": damage, "memory": memory, "bytes": sizes}
     if quick:
-        return {**figures, "raw": raw}
+        return {**figures, **facts({"images": SEED}), "raw": raw}
     return write_report("store", figures, raw, _text(rates, grown, damage, memory, sizes), seeds={"images": SEED})
 
 

@@ -203,7 +203,14 @@ def look_at_artifacts(api: httpx.Client, run: str) -> None:
 
 
 def look_at_logs(api: httpx.Client, run: str) -> None:
-    rows = api.post("logs/filter", json={"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}).raise_for_status()
-    text = "\n".join(row["message"] for row in rows.json())
-    for stage in ("ingest", "features", "fit", "export", "register", "promote"):
-        assert f"{stage}: done in" in text
+    wanted = [f"{stage}: done in" for stage in ("ingest", "features", "fit", "export", "register", "promote")]
+    asked = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
+    deadline = time.monotonic() + 60
+    # Lines are sent in the background and may arrive after the run's last state.
+    while True:
+        rows = api.post("logs/filter", json=asked).raise_for_status().json()
+        text = "\n".join(row["message"] for row in rows)
+        if all(line in text for line in wanted):
+            return
+        assert time.monotonic() < deadline, text
+        time.sleep(0.5)
