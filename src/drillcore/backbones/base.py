@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -83,6 +84,7 @@ class Backbone:
         self.channels = len(preprocessing["scale"])
         self.weights_sha256 = weights_sha256 or weights_digest(module)
         self.images_passed = 0
+        self._counting = threading.Lock()  # batches may run side by side
 
     @property
     def resize(self) -> tuple[int, int] | None:
@@ -139,7 +141,8 @@ class Backbone:
             UnknownNameError: a tap the backbone does not have.
         """
         names = self.check_taps(taps)
-        self.images_passed += x.shape[0]
+        with self._counting:
+            self.images_passed += x.shape[0]
         return self.module.forward_taps(x, names)
 
     def rows(self, x: Tensor, taps: Sequence[str]) -> Tensor:

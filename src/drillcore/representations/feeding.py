@@ -19,7 +19,14 @@ _AHEAD = 3  # batches per worker that may wait; bounds the memory
 
 
 def prepared_batches(
-    backbone: Backbone, load: Load, rows: Sequence[int], *, batch: int, workers: int
+    backbone: Backbone,
+    load: Load,
+    rows: Sequence[int],
+    *,
+    batch: int,
+    workers: int,
+    then: Callable[[FloatArray], FloatArray] | None = None,
+    initializer: Callable[[], object] | None = None,
 ) -> Iterator[FloatArray]:
     """Yield prepared images in the order of `rows`, float32 [batch, C, h, w]; the last batch may be smaller.
 
@@ -29,6 +36,8 @@ def prepared_batches(
         rows: the row numbers.
         batch: images per batch.
         workers: threads, 1 or more.
+        then: called in the worker with each prepared batch; its result is yielded instead.
+        initializer: called once in each worker.
 
     Raises:
         InputError: the backbone takes any size, so that images do not fit one batch.
@@ -42,11 +51,11 @@ def prepared_batches(
         out = np.empty((len(part), *shape), np.float32)
         for place, row in enumerate(part):
             out[place] = backbone.prepare(load(row))
-        return out
+        return then(out) if then else out
 
     parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
     waiting: deque[Future[FloatArray]] = deque()
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode", initializer=initializer) as pool:
         try:
             for part in parts:
                 waiting.append(pool.submit(make, part))
