@@ -27,11 +27,13 @@ class Tap:
         width: channels.
         stride: input pixels from one cell to the next.
         flat: length of one image's flattened activation at the backbone's resize; 0 where any size is allowed.
+        origin: index of the input pixel in the centre of the first cell; a fraction, or negative, where it must be.
     """
 
     width: int
     stride: int
     flat: int
+    origin: float = 0.0
 
 
 class TappedModule(nn.Module):
