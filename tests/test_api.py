@@ -155,13 +155,13 @@ def test_evaluating_other_images(model: drillcore.TrainedModel, limits: Settings
 def test_the_same_again_trains_nothing(
     model: drillcore.TrainedModel, source: Path, limits: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drillcore.workflow import drilling
+    from drillcore.workflow import classifying, drilling
 
     def fail(*_: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(drilling, "prepare_backbone", fail)
-    monkeypatch.setattr(drilling, "fit_head", fail)
+    monkeypatch.setattr(classifying, "fit_head", fail)
     images = drillcore.load_folder(source, state=model.settings.state, settings=limits)
     again = drillcore.train(images, **QUICK)
     assert images.manifest.digest == model.images.manifest.digest

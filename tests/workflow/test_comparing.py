@@ -35,9 +35,10 @@ def two_versions(retrained: Retrained, monkeypatch: pytest.MonkeyPatch) -> Setti
         metadata = {**found.metadata, "classes": [*found.metadata["classes"], "snail"], "lineage": "sample"}
         return dataclasses.replace(found, version=2, metadata=metadata)
 
-    def answers(settings: Settings, version: Any, manifest: Any, split: str, classes: list[str]) -> Any:
+    def answers(settings: Settings, recipe: Any, version: Any, manifest: Any, classes: list[str]) -> Any:
         if version.version == 1:
-            return real_answers(settings, version, manifest, split, classes)
+            return real_answers(settings, recipe, version, manifest, classes)
+        split = recipe.evaluate.split
         rows = np.eye(len(classes))[[classes.index(label) for label in manifest.rows(split)["label"]]]
         rows[0] = np.eye(len(classes))[classes.index("ring")]
         return rows

@@ -56,7 +56,7 @@ def score(
     """
     import pandas as pd
 
-    from drillcore.workflow.evaluating import answers, open_for_batches
+    from drillcore.workflow.opening import answers, open_for_batches
 
     limits = settings or Settings.load()
     limits = replace(limits, device=device) if device else limits

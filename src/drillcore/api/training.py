@@ -132,13 +132,13 @@ class TrainedModel:
     @property
     def onnx(self) -> Path:
         """The model's ONNX file, exported and proven when first asked for. Raises ParityError."""
-        from drillcore.workflow import exporting
-        from drillcore.workflow.evaluating import MODEL_FILE
+        from drillcore.workflow import classifying
+        from drillcore.workflow.opening import MODEL_FILE
 
         run, backbone = self._run, self._done("backbone")
         parts = (self.settings, self.recipe, self.images.manifest, backbone, run.path)
-        run.once("export", lambda: exporting.export_model(*parts))
-        run.once("parity", lambda: exporting.prove_parity(*parts))
+        run.once("export", lambda: classifying.export_model(*parts))
+        run.once("parity", lambda: classifying.prove_parity(*parts))
         return run.path / MODEL_FILE
 
     @property
@@ -208,12 +208,12 @@ class TrainedModel:
         return RunFolder.of(self.settings, self.name, parts)
 
     def _fit(self) -> None:
-        from drillcore.workflow import drilling
+        from drillcore.workflow import classifying, drilling
 
         run, parts = self._run, (self.settings, self.recipe, self.images.manifest)
         backbone = run.once("backbone", lambda: drilling.prepare_backbone(*parts, run.path))
-        drilling.fill_store(*parts, backbone)
-        run.once("fit", lambda: drilling.fit_head(*parts, backbone, run.path))
+        classifying.fill_store(*parts, backbone)
+        run.once("fit", lambda: classifying.fit_head(*parts, backbone, run.path))
 
     def _done(self, stage: str) -> Record:
         record = self._run.read(stage)
@@ -222,10 +222,10 @@ class TrainedModel:
         return record
 
     def _evaluated(self) -> Record:
-        from drillcore.workflow.evaluating import evaluate_run
+        from drillcore.workflow.classifying import evaluate_run
 
         _ = self.onnx
-        parts = (self.settings, self.recipe, self.images.manifest, self._run.path)
+        parts = (self.settings, self.recipe, self.images.manifest, self._done("backbone"), self._run.path)
         return self._run.once("evaluate", lambda: evaluate_run(*parts))
 
 
@@ -270,7 +270,7 @@ def _check(model: TrainedModel) -> None:
 def _measure(model: TrainedModel, images: Images) -> dict[str, Any]:
     """Return the figures of a model on all usable rows of other images; classes it does not know count as misses."""
     from drillcore.evaluation.metrics import align_columns, classification_metrics
-    from drillcore.workflow.evaluating import answers, open_for_batches
+    from drillcore.workflow.opening import answers, open_for_batches
 
     started = time.monotonic()
     rows = images.manifest.rows()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
-from drillcore.recipes.schema import Recipe
+from drillcore.recipes.schema import GATE_METRICS, METRICS, Recipe
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
@@ -38,6 +38,7 @@ def check_parts(recipe: Recipe) -> None:
     if recipe.representation.name not in REPRESENTATIONS:
         _fail(recipe, "representation.name", f"is {recipe.representation.name!r}; known: {', '.join(REPRESENTATIONS)}")
     store_dtype(recipe)
+    _check_metrics(recipe)
     _check_refresh(recipe)
 
 
@@ -83,6 +84,14 @@ def _try_head(recipe: Recipe) -> None:
 
     rows = np.arange(48, dtype=np.float32).reshape(12, 4)
     build_head(recipe, n_classes=2).fit(rows, np.arange(12) % 2)
+
+
+def _check_metrics(recipe: Recipe) -> None:
+    known = {"evaluate.metrics": METRICS[recipe.task], "gate.metric": GATE_METRICS[recipe.task]}
+    for dotted, named in (("evaluate.metrics", recipe.evaluate.metrics), ("gate.metric", [recipe.gate.metric])):
+        for name in named:
+            if name not in known[dotted]:
+                _fail(recipe, dotted, f"has {name!r}; a model of the task {recipe.task} has {', '.join(known[dotted])}")
 
 
 def _check_refresh(recipe: Recipe) -> None:

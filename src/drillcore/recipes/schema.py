@@ -10,11 +10,34 @@ from typing import Any
 from drillcore.digests import sha256_json
 
 SCHEMA = 1
-TASKS = ("classification",)
+CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION = "classification", "dense_labels", "dense_regression"
+TASKS = (CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION)
 SPLITS = ("train", "val", "test")
-METRICS = ("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error")
-# Metrics the gate can compare image by image with a paired bootstrap.
-GATE_METRICS = ("accuracy", "macro_f1", "log_loss")
+# Figures of a task, the ones shown first first.
+METRICS = {
+    CLASSIFICATION: ("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error"),
+    DENSE_LABELS: (
+        "class_average",
+        "global_average",
+        "mean_iou",
+        "accuracy",
+        "ship_iou",
+        "ship_f1",
+        "average_precision",
+        "mean_squared_error",
+    ),
+    DENSE_REGRESSION: ("mean_squared_error", "psnr"),
+}
+# Metrics the gate can compare image by image with a paired bootstrap; the first is the task's default.
+GATE_METRICS = {
+    CLASSIFICATION: ("accuracy", "macro_f1", "log_loss"),
+    DENSE_LABELS: ("mean_iou", "class_average", "global_average", "ship_iou", "ship_f1"),
+    DENSE_REGRESSION: ("mean_squared_error",),
+}
+
+
+def _all_of(metrics: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in metrics.values() for name in names))
 
 
 def one_of(*choices: str, **more: Any) -> Any:
@@ -87,10 +110,10 @@ class SeedsSection:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSection:
-    """On which split, and which figures are shown first."""
+    """On which split, and which figures are shown first; none named: those of the task."""
 
     split: str = one_of(*SPLITS, default="test")
-    metrics: list[str] = field(default_factory=lambda: list(METRICS), metadata={"items": METRICS})
+    metrics: list[str] = field(default_factory=list, metadata={"items": _all_of(METRICS)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +121,7 @@ class GateSection:
     """When a challenger may become champion.
 
     Attributes:
-        metric: what has to be better.
+        metric: what has to be better; none named: the task's first.
         confidence: of the paired bootstrap that it is better.
         margin: by how much at least, in the metric's unit.
         max_class_drop: how far the recall of one class may fall.
@@ -107,7 +130,7 @@ class GateSection:
         max_mb: size limit of the ONNX file, megabytes (10**6 bytes).
     """
 
-    metric: str = one_of(*GATE_METRICS, default="accuracy")
+    metric: str = one_of("", *_all_of(GATE_METRICS), default="")
     confidence: float = between(0.5, 0.9999, default=0.95)
     margin: float = between(0.0, 1.0, default=0.0)
     max_class_drop: float = between(0.0, 1.0, default=0.15)
@@ -143,6 +166,14 @@ class Recipe:
     # Where it was read; not part of what the model is.
     path: Path | None = field(default=None, compare=False, metadata={"internal": True})
     lines: dict[str, int] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
+
+    def __post_init__(self) -> None:
+        """Fill in the defaults that depend on the task."""
+        if not self.evaluate.metrics:
+            shown = dataclasses.replace(self.evaluate, metrics=list(METRICS[self.task]))
+            object.__setattr__(self, "evaluate", shown)
+        if not self.gate.metric:
+            object.__setattr__(self, "gate", dataclasses.replace(self.gate, metric=GATE_METRICS[self.task][0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe's fields as plain values, defaults filled in."""

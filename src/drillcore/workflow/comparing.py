@@ -16,9 +16,11 @@ from drillcore.errors import InputError
 from drillcore.evaluation.changes import AnswerChange, Changes, find_changes
 from drillcore.evaluation.metrics import align_columns
 from drillcore.files import write_text
-from drillcore.recipes import load_recipe
+from drillcore.recipes import Recipe, load_recipe
+from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
-from drillcore.workflow.evaluating import open_for_batches, split_probabilities
+from drillcore.workflow.classifying import evidence
+from drillcore.workflow.opening import open_for_batches, version_file
 from drillcore.workflow.reporting import find_version
 
 if TYPE_CHECKING:
@@ -108,6 +110,9 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
     """
     versions = [find_version(settings, reference) for reference in (first, second)]
     recipes = [load_recipe(settings, version.model) for version in versions]
+    for recipe in recipes:
+        if recipe.task != CLASSIFICATION:
+            raise InputError(f"{recipe.name} has the task {recipe.task}; compare shows classifiers side by side")
     names = [recipe.dataset.name for recipe in recipes]
     if names[0] != names[1]:
         raise InputError(
@@ -117,7 +122,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
     rows = manifest.rows(split)
     classes = sorted({*manifest.classes, *(name for one in versions for name in one.metadata["classes"])})
     position = {name: index for index, name in enumerate(classes)}
-    before, after = (_answers(settings, version, manifest, split, classes) for version in versions)
+    before, after = (_answers(settings, recipes[0], version, manifest, classes) for version in versions)
     changes = find_changes(
         np.array([position[label] for label in rows["label"]], dtype=np.int64),
         before,
@@ -152,13 +157,9 @@ def write_comparison(settings: Settings, found: VersionComparison, folder: Path)
     return [folder / "index.html", folder / "changed.csv"]
 
 
-def _answers(settings: Settings, version: ModelVersion, manifest: Manifest, split: str, classes: list[str]) -> Any:
-    from drillcore import registry
-    from drillcore.runtime.served import blob_path
-
-    registry.fetch(settings, f"{version.model}@{version.version}")
-    model = open_for_batches(settings, blob_path(settings, version.sha256), version.sha256)
-    return align_columns(split_probabilities(settings, model, manifest, split), model.metadata.classes, classes)
+def _answers(settings: Settings, recipe: Recipe, version: ModelVersion, manifest: Manifest, classes: list[str]) -> Any:
+    model = open_for_batches(settings, version_file(settings, version.model, version.version), version.sha256)
+    return align_columns(evidence(settings, recipe, model, manifest), model.metadata.classes, classes)
 
 
 def _notes(versions: list[ModelVersion], manifest: Manifest, split: str, splits: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""From images to a fitted head: the backbone, the features of its taps in the store, the second stage."""
+"""The backbone of a retrain: as it comes, reused, or trained."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe
-from drillcore.recipes.building import build_head, store_dtype, training_plan
+from drillcore.recipes.building import training_plan
 from drillcore.settings import Settings
 from drillcore.workflow.records import Record
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from drillcore.backbones.artifacts import Artifact
     from drillcore.backbones.base import Backbone
-    from drillcore.representations.activations import FeatureTable
 
 HEAD_FOLDER, GROWTH_FOLDER = "head", "head-growth"
-FIT_SPLITS = ("train", "val")  # paper 004, II.B.1: the second stage learns from both
 
 
 def prepare_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, folder: Path) -> tuple[Record, list[str]]:
@@ -62,55 +56,11 @@ def load_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, record
     return build_backbone(recipe.backbone.name, record["weights"], settings, units=len(manifest.classes))
 
 
-def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Record:
-    """Bring the features of all labelled images into the store; only those that are missing pass the backbone."""
-    backbone = load_backbone(settings, recipe, manifest, record)
-    splits = sorted({*FIT_SPLITS, recipe.evaluate.split})
-    rows = manifest.table[manifest.table["split"].isin(splits)]
-    table = features(settings, recipe, manifest, backbone, rows)
-    passed = table.extracted
-    text = f"{len(rows):,} x {table.rows.shape[1]:,} {store_dtype(recipe)}, {passed:,} images passed the backbone"
-    return {"rows": len(rows), "width": int(table.rows.shape[1]), "passed": passed, "note": text, "reused": not passed}
-
-
-def features(
-    settings: Settings, recipe: Recipe, manifest: Manifest, backbone: Backbone, rows: pd.DataFrame
-) -> FeatureTable:
-    """Return the features of manifest rows, in their order, from the store where it has them."""
-    from drillcore.representations.activations import extract
-
-    paths = [manifest.path_of(path) for path in rows["path"]]
-    load = _loader(settings, backbone, paths)
-    return extract(backbone, recipe.backbone.taps, list(rows["sha256"]), load, settings, dtype=store_dtype(recipe))
-
-
-def _loader(settings: Settings, backbone: Backbone, paths: Sequence[Path]) -> Callable[[int], Any]:
+def load_images(settings: Settings, backbone: Backbone, paths: Sequence[Path]) -> Callable[[int], Any]:
     """Return what decodes the image of a number, as the exported model's users will."""
     from drillcore.runtime.decode import decode_file
 
     return lambda number: decode_file(paths[number], backbone.channels, max_pixels=settings.max_pixels)
-
-
-def fit_head(
-    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
-) -> tuple[Record, list[str]]:
-    """Fit the head on train + val and keep it in the run's folder; growth goes on after a kill."""
-    import shutil
-
-    from drillcore.heads.base import save_head
-    from drillcore.progress import progress
-
-    rows = manifest.rows(FIT_SPLITS)
-    table = features(settings, recipe, manifest, load_backbone(settings, recipe, manifest, record), rows)
-    head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads)
-    growth = folder / GROWTH_FOLDER
-    with progress(f"fitting {recipe.head.name}", recipe.head.params.get("n_estimators"), unit="trees") as advance:
-        head.fit(np.asarray(table.rows), manifest.label_indices(rows), checkpoint=growth, advance=advance)  # type: ignore[call-arg]
-    digest = save_head(folder / HEAD_FOLDER, head)
-    shutil.rmtree(growth, ignore_errors=True)
-    text = f"{recipe.head.name} on {len(rows):,} rows"
-    made = [f"{HEAD_FOLDER}/{path.name}" for path in sorted((folder / HEAD_FOLDER).iterdir())]
-    return {"arrays_sha256": digest, "rows": len(rows), "note": text}, made
 
 
 def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
@@ -191,6 +141,6 @@ def _labelled(settings: Settings, manifest: Manifest, backbone: Backbone, split:
 
     rows = manifest.table[manifest.table["split"] == split]
     paths = [manifest.path_of(path) for path in rows["path"]]
-    load = _loader(settings, backbone, paths)
+    load = load_images(settings, backbone, paths)
     images = prepare_all(backbone, load, len(paths), workers=settings.decode_workers)
     return Labelled(torch.from_numpy(images), torch.from_numpy(manifest.label_indices(rows)))

@@ -11,19 +11,13 @@ import numpy as np
 
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import InputError, IntegrityError
-from drillcore.promotion.gate import Candidate, GateLimits, gate
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings
-from drillcore.workflow.evaluating import (
-    MODEL_FILE,
-    PROBABILITIES_FILE,
-    one_image_milliseconds,
-    open_for_batches,
-    split_probabilities,
-)
+from drillcore.workflow.opening import MODEL_FILE, one_image_milliseconds, open_for_batches, version_file
 from drillcore.workflow.records import Record, RunFolder
+from drillcore.workflow.steps import Standing, steps
 
 _FINGERPRINT = "fingerprint"
 
@@ -83,12 +77,11 @@ def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder
         text = "it is the champion"
         return {"passed": True, "standing": "the champion", "seq": None, "verdict": None, "note": text}
     evaluated = done["evaluate"]
-    challenger = _candidate(
+    challenger = _standing(
         recipe,
-        manifest,
         version,
         done["export"],
-        _probabilities(run.path / PROBABILITIES_FILE),
+        _evidence(run.path / steps(recipe).EVIDENCE_FILE),
         ms=evaluated["ms"],
         mb=evaluated["mb"],
     )
@@ -103,12 +96,12 @@ def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder
     }
 
 
-def _probabilities(path: Path) -> Any:
-    """Return what the evaluation kept. Raises IntegrityError: it is no array of numbers."""
+def _evidence(path: Path) -> Any:
+    """Return the answers per image that the evaluation kept. Raises IntegrityError: it is no array of numbers."""
     try:
         found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype != np.float32:
-            raise ValueError("a table of float32 is expected")
+        if not isinstance(found, np.ndarray) or found.ndim < 1 or found.dtype.kind not in "fi":
+            raise ValueError("an array of numbers is expected")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise IntegrityError(f"{path} is not what the evaluation wrote ({error}); retrain with --force") from None
     return found
@@ -195,22 +188,21 @@ def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Ve
 
     row = registry.get_version(settings, recipe.name, version)
     manifest = read_manifest(settings, recipe.dataset.name, row.metadata["data_digest"])
-    path = _version_file(settings, recipe.name, version)
+    path = version_file(settings, recipe.name, version)
     model = open_for_batches(settings, path, row.sha256)
     images = [manifest.path_of(name) for name in manifest.rows(recipe.evaluate.split)["path"]]
-    challenger = _candidate(
+    challenger = _standing(
         recipe,
-        manifest,
         version,
         {"sha256": row.sha256, "metadata": row.metadata},
-        split_probabilities(settings, model, manifest, recipe.evaluate.split),
+        steps(recipe).evidence(settings, recipe, model, manifest),
         ms=one_image_milliseconds(path, images, settings),
         mb=path.stat().st_size / 1e6,
     )
     return _ask(settings, recipe, manifest, challenger)
 
 
-def _ask(settings: Settings, recipe: Recipe, manifest: Manifest, challenger: Candidate) -> tuple[Verdict, int]:
+def _ask(settings: Settings, recipe: Recipe, manifest: Manifest, challenger: Standing) -> tuple[Verdict, int]:
     """Return the gate's verdict and the number of the champion's last move it is about."""
     from drillcore import registry
 
@@ -219,56 +211,35 @@ def _ask(settings: Settings, recipe: Recipe, manifest: Manifest, challenger: Can
     moves = registry.history(settings, recipe.name, registry.CHAMPION)
     seq = moves[-1].seq if moves else 0
     champion = _champion(settings, recipe, manifest, moves[-1].version) if moves else None
-    limits = GateLimits(**dataclasses.asdict(recipe.gate))
-    truth = list(manifest.rows(recipe.evaluate.split)["label"])
-    return gate(limits, truth, challenger, champion, seed=recipe.seeds.bootstrap), seq
+    return steps(recipe).judge(recipe, manifest, challenger, champion), seq
 
 
-def _champion(settings: Settings, recipe: Recipe, manifest: Manifest, version: int) -> Candidate:
+def _champion(settings: Settings, recipe: Recipe, manifest: Manifest, version: int) -> Standing:
     """Return the champion with its answers to the challenger's images; none are needed from another lineage."""
     from drillcore import registry
 
     row = registry.get_version(settings, recipe.name, version)
     facts = {"sha256": row.sha256, "metadata": row.metadata}
     if row.lineage != manifest.lineage:
-        empty = np.zeros((len(manifest.rows(recipe.evaluate.split)), len(row.metadata["classes"])), np.float32)
-        return _candidate(recipe, manifest, version, facts, empty)
-    model = open_for_batches(settings, _version_file(settings, recipe.name, version), row.sha256)
-    answered = split_probabilities(settings, model, manifest, recipe.evaluate.split)
-    return _candidate(recipe, manifest, version, facts, answered)
+        return _standing(recipe, version, facts, None)
+    model = open_for_batches(settings, version_file(settings, recipe.name, version), row.sha256)
+    return _standing(recipe, version, facts, steps(recipe).evidence(settings, recipe, model, manifest))
 
 
-def _candidate(
-    recipe: Recipe,
-    manifest: Manifest,
-    version: int,
-    facts: Record,
-    probabilities: Any,
-    *,
-    ms: float | None = None,
-    mb: float | None = None,
-) -> Candidate:
-    return Candidate(
+def _standing(
+    recipe: Recipe, version: int, facts: Record, evidence: Any, *, ms: float | None = None, mb: float | None = None
+) -> Standing:
+    return Standing(
         version=version,
         lineage=facts["metadata"]["lineage"],
         classes=facts["metadata"]["classes"],
-        probabilities=probabilities,
-        images=list(manifest.rows(recipe.evaluate.split)["sha256"]),
+        evidence=evidence,
         sha256=facts["sha256"],
         # A seed is where a trained backbone starts; it is random weights only where nothing trains them.
         weights=recipe.backbone.weights if recipe.backbone.train is None else "trained",
         ms=ms,
         mb=mb,
     )
-
-
-def _version_file(settings: Settings, model: str, version: int) -> Path:
-    """Return a version's file among the served blobs, brought there if need be."""
-    from drillcore import registry
-    from drillcore.runtime.served import blob_path
-
-    pointer = registry.fetch(settings, f"{model}@{version}")
-    return blob_path(settings, pointer.sha256)
 
 
 def _challenge(settings: Settings, model: str, version: int) -> None:

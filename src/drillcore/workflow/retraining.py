@@ -7,6 +7,7 @@ the command, the Prefect flow and the Python interface run the same code, and a 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,7 +16,9 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
 from drillcore.workflow.records import Record, RunFolder
+from drillcore.workflow.steps import Made, steps
 
+Work = Callable[..., Made]
 _SUMMARY = "summary"
 
 
@@ -202,41 +205,25 @@ class Retrain:
         )
 
     def _features(self) -> Record:
-        from drillcore.workflow.drilling import fill_store
-
         # Asked each time: the store itself knows what it has, and a damaged shard must be noticed.
-        return fill_store(self.settings, self.recipe, self._data, self.done["backbone"])
+        return steps(self.recipe).fill_store(self.settings, self.recipe, self._data, self.done["backbone"])
 
     def _fit(self) -> Record:
-        from drillcore.workflow.drilling import fit_head
-
-        return self._run_folder.once(
-            "fit",
-            lambda: fit_head(self.settings, self.recipe, self._data, self.done["backbone"], self._run_folder.path),
-        )
+        return self._once("fit", steps(self.recipe).fit_head)
 
     def _export(self) -> Record:
-        from drillcore.workflow.exporting import export_model
-
-        return self._run_folder.once(
-            "export",
-            lambda: export_model(self.settings, self.recipe, self._data, self.done["backbone"], self._run_folder.path),
-        )
+        return self._once("export", steps(self.recipe).export_model)
 
     def _parity(self) -> Record:
-        from drillcore.workflow.exporting import prove_parity
-
-        return self._run_folder.once(
-            "parity",
-            lambda: prove_parity(self.settings, self.recipe, self._data, self.done["backbone"], self._run_folder.path),
-        )
+        return self._once("parity", steps(self.recipe).prove_parity)
 
     def _evaluate(self) -> Record:
-        from drillcore.workflow.evaluating import evaluate_run
+        return self._once("evaluate", steps(self.recipe).evaluate_run)
 
-        return self._run_folder.once(
-            "evaluate", lambda: evaluate_run(self.settings, self.recipe, self._data, self._run_folder.path)
-        )
+    def _once(self, stage: str, work: Work) -> Record:
+        """Run a step of the task unless its record stands."""
+        backbone, path = self.done["backbone"], self._run_folder.path
+        return self._run_folder.once(stage, lambda: work(self.settings, self.recipe, self._data, backbone, path))
 
     def _register(self) -> Record:
         from drillcore.workflow.releasing import register_run

@@ -92,7 +92,7 @@ def find_suspect_labels(settings: Settings, reference: str, *, folds: int = FOLD
         DataError: there is no current version of the data.
         RegistryError: MLflow cannot be reached.
     """
-    from drillcore.workflow.drilling import features
+    from drillcore.workflow.classifying import features
     from drillcore.workflow.reporting import find_version
 
     version = find_version(settings, reference)
