@@ -28,12 +28,14 @@ class Tap:
         stride: input pixels from one cell to the next.
         flat: length of one image's flattened activation at the backbone's resize; 0 where any size is allowed.
         origin: index of the input pixel in the centre of the first cell; a fraction, or negative, where it must be.
+        field: side of the square of input pixels that one cell depends on; 0 where the activation is no map.
     """
 
     width: int
     stride: int
     flat: int
     origin: float = 0.0
+    field: int = 0
 
 
 class TappedModule(nn.Module):

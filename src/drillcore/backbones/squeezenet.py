@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.backbones.preprocessing import from_mean_std
 
+# Of each tap the first cell's centre and the field, by composing kernels, strides and paddings below it.
+_PLACES = {"conv1": (3.0, 7), "fire4": (5.0, 35), "fire8": (9.0, 107), "fire9": (17.0, 155)}
 # After `features[index]`: channels and stride; each is the last before a pooling, or the end.
 LAYERS = {"conv1": (1, 96, 2), "fire4": (5, 256, 4), "fire8": (10, 512, 8), "fire9": (12, 512, 16)}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -68,5 +70,7 @@ def _taps(module: nn.Module, resize: Sequence[int] | None) -> dict[str, Tap]:
         with torch.no_grad():
             shapes = SqueezeNet.forward_taps(module.eval(), torch.zeros(1, 3, *resize), list(LAYERS))  # type: ignore[arg-type]
     for name, (_, width, stride) in LAYERS.items():
-        taps[name] = Tap(width=width, stride=stride, flat=shapes[name].numel() if shapes else 0)
+        origin, field = _PLACES[name]
+        flat = shapes[name].numel() if shapes else 0
+        taps[name] = Tap(width=width, stride=stride, flat=flat, origin=origin, field=field)
     return taps
