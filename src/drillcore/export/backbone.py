@@ -1,4 +1,4 @@
-"""The network below its taps as ONNX nodes: torch.export traces it, the table here says each operator's ONNX form.
+"""The network below its taps as ONNX nodes: torch.export traces it, `operators` says each operator's ONNX form.
 
 torch's own ONNX exporter would need onnxscript and some ten seconds, and writes source paths into the file.
 """
@@ -6,18 +6,21 @@ torch's own ONNX exporter would need onnxscript and some ten seconds, and writes
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 
 from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
+from drillcore.export.operators import OPERATORS
 
-Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
+# Height and width at which a network for any size is traced, twice: what differs between the two is bound to a size.
+# Odd, so that poolings round; large enough for the deepest of torchvision's networks.
+_EXAMPLE_SIZES = ((301, 363), (337, 411))
 
 
 def write_backbone(builder: GraphBuilder, backbone: Backbone, taps: Sequence[str], source: str, output: str) -> None:
@@ -34,13 +37,99 @@ def write_backbone(builder: GraphBuilder, backbone: Backbone, taps: Sequence[str
         UnknownNameError: a tap the backbone does not have.
         InputError: a backbone without an input size, or an operator that has no ONNX form here.
     """
-    program = trace(backbone, taps)
-    inside = {
-        **program.graph_signature.inputs_to_parameters,
-        **program.graph_signature.inputs_to_buffers,
-    }
-    names: dict[str, str] = {}
+    if backbone.resize is None:
+        raise InputError(f"backbone {backbone.name} has no input size; give its recipe a resize")
+    program = trace(backbone, backbone.subnetwork(taps), backbone.resize)
+    found = _write_program(builder, backbone, program, source, "backbone")
+    if len(found) != 1:
+        raise InputError(f"backbone {backbone.name}: one tensor of rows is expected from its sub-network")
+    builder.add("Identity", found, output)
+
+
+def write_taps(
+    builder: GraphBuilder, backbone: Backbone, taps: Sequence[str], source: str, *, scope: str = "backbone"
+) -> dict[str, str]:
+    """Write the nodes from prepared images of any size to the maps of several taps.
+
+    What lies below more than one tap is written once. Weights are named by their place in the network, whatever the
+    scope: a network that is written twice (an image at two scales) holds them once.
+
+    Args:
+        builder: of the graph.
+        backbone: frozen; its weights are copied.
+        taps: names of maps.
+        source: name of the input, float32 [N, C, H, W]; the nodes hold for every N, H and W.
+        scope: begins the names of the nodes; one of its own for each time a network is written.
+
+    Returns:
+        by tap the name of its map, float32 [N, width, h, w].
+
+    Raises:
+        UnknownNameError: a tap the backbone does not have.
+        InputError: an operator that has no ONNX form here, or one that is bound to the image's size.
+    """
+    names = backbone.check_taps(taps)
+    network = _Taps(backbone, names).eval()
+    program, other = (trace(backbone, network, size) for size in _EXAMPLE_SIZES)
+    for node, again in zip(program.graph.nodes, other.graph.nodes, strict=True):
+        if _recipe_of(node) != _recipe_of(again):
+            raise InputError(f"backbone {backbone.name}: {node.target} depends on the image's size")
+    return dict(zip(names, _write_program(builder, backbone, program, source, scope), strict=True))
+
+
+class _Taps(nn.Module):
+    """The part of a network below its taps, each an output of its own."""
+
+    def __init__(self, backbone: Backbone, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self.names = backbone.module, names
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.module.forward_taps(x, self.names)
+        return tuple(found[name] for name in self.names)
+
+
+def trace(backbone: Backbone, network: nn.Module, size: tuple[int, int]) -> torch.export.ExportedProgram:
+    """Return torch's graph of a part of a backbone, batch axis free.
+
+    Args:
+        backbone: for its name, channels and device.
+        network: of one input.
+        size: height and width of that.
+
+    Raises:
+        InputError: an operator works in place on a value that is read again afterwards.
+    """
+    example = torch.zeros(2, backbone.channels, *size, device=backbone.device)
+    shapes = ({0: torch.export.Dim("batch")},)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # about torch's own internals
+        program = torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+    _check_in_place(backbone, program.graph)
+    return program
+
+
+def _check_in_place(backbone: Backbone, graph: fx.Graph) -> None:
+    # Decompositions would remove in-place operators too, and take ten times as long.
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if node.op == "call_function" and _in_place(node) and any(order[u] > order[node] for u in node.args[0].users):
+            raise InputError(f"backbone {backbone.name}: {node.name} works in place on a value that is read again")
+
+
+def _in_place(node: fx.Node) -> bool:
+    """Say whether the operator's name ends as torch's in-place ones do, for instance aten.relu_.default."""
+    return str(node.target).split(".")[1].endswith("_") if str(node.target).startswith("aten.") else False
+
+
+def _write_program(
+    builder: GraphBuilder, backbone: Backbone, program: torch.export.ExportedProgram, source: str, scope: str
+) -> list[str]:
+    """Write a traced network; returns the names of its outputs."""
+    signature = program.graph_signature
+    inside = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     weights = {**program.state_dict, **program.constants}
+    names: dict[str, str] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             names[node.name] = _place(builder, node, inside, weights, source)
@@ -51,30 +140,26 @@ def write_backbone(builder: GraphBuilder, backbone: Backbone, taps: Sequence[str
                     f"backbone {backbone.name} uses {operator}, which has no ONNX form here; known: "
                     f"{', '.join(sorted(OPERATORS))}"
                 )
-            if node.kwargs:
-                raise InputError(f"backbone {backbone.name}: {operator} with named arguments has no ONNX form here")
-            arguments = fx.map_arg(node.args, lambda found: names[found.name])
-            names[node.name] = OPERATORS[operator](builder, arguments, f"backbone/{node.name}")
+            arguments = fx.map_arg(_arguments(backbone, node), lambda found: names[found.name])
+            names[node.name] = OPERATORS[operator](builder, arguments, f"{scope}/{node.name}")
     final = program.graph.output_node().args[0]
-    if not isinstance(final, tuple) or len(final) != 1 or not isinstance(final[0], fx.Node):
-        raise InputError(f"backbone {backbone.name}: one tensor of rows is expected from its sub-network")
-    builder.add("Identity", [names[final[0].name]], output)
+    return [names[node.name] for node in final if isinstance(node, fx.Node)] if isinstance(final, tuple) else []
 
 
-def trace(backbone: Backbone, taps: Sequence[str]) -> torch.export.ExportedProgram:
-    """Return torch's graph of the sub-network, batch axis free; raises as `write_backbone`."""
-    if backbone.resize is None:
-        raise InputError(f"backbone {backbone.name} has no input size; give its recipe a resize")
-    example = torch.zeros(2, backbone.channels, *backbone.resize, device=backbone.device)
-    shapes = ({0: torch.export.Dim("batch")},)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # about torch's own internals
-        program = torch.export.export(backbone.subnetwork(taps), (example,), dynamic_shapes=shapes, strict=False)
-    for node in program.graph.nodes:
-        # Decompositions would remove in-place operators too, and take ten times as long.
-        if node.op == "call_function" and str(node.target) in IN_PLACE and len(node.args[0].users) > 1:
-            raise InputError(f"backbone {backbone.name}: {node.name} works in place on a value that is read again")
-    return program
+def _arguments(backbone: Backbone, node: fx.Node) -> tuple[Any, ...]:
+    """Return a node's arguments by position, those given by name put at their places."""
+    if not node.kwargs:
+        return tuple(node.args)
+    schema = [item for item in node.target._schema.arguments if not item.kwarg_only]  # type: ignore[union-attr]
+    rest = schema[len(node.args) :]
+    if unknown := set(node.kwargs) - {item.name for item in rest}:
+        raise InputError(f"backbone {backbone.name}: {node.target} with {min(unknown)} has no ONNX form here")
+    return (*node.args, *(node.kwargs.get(item.name, item.default_value) for item in rest))
+
+
+def _recipe_of(node: fx.Node) -> tuple[str, str, str]:
+    """Return what a node computes, as text; equal for nodes that compute the same."""
+    return (str(node.target), str(node.args), str(node.kwargs))
 
 
 def _place(builder: GraphBuilder, node: fx.Node, inside: dict[str, str], weights: dict[str, Any], source: str) -> str:
@@ -85,107 +170,3 @@ def _place(builder: GraphBuilder, node: fx.Node, inside: dict[str, str], weights
     path = inside[node.name]
     value = weights[path].detach().cpu().numpy()
     return builder.constant(f"backbone/{path.removeprefix('module.')}", value, np.float32)
-
-
-def _argument(arguments: Sequence[Any], index: int, default: Any) -> Any:
-    return arguments[index] if len(arguments) > index else default
-
-
-def _pair(value: Any) -> list[int]:
-    pair = [int(side) for side in value] if isinstance(value, (list, tuple)) else [int(value)]
-    return pair * 2 if len(pair) == 1 else pair
-
-
-def _plain(operator: str, inputs: int = 1) -> Writer:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-        return builder.add(operator, list(arguments[:inputs]), output)
-
-    return write
-
-
-def _conv(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    inputs = [name for name in arguments[:3] if name]
-    padding = _argument(arguments, 4, 0)
-    if isinstance(padding, str):
-        raise InputError("a convolution padded by name has no ONNX form here; give its padding in pixels")
-    return builder.add(
-        "Conv",
-        inputs,
-        output,
-        strides=_pair(_argument(arguments, 3, 1)),
-        pads=_pair(padding) * 2,
-        dilations=_pair(_argument(arguments, 5, 1)),
-        group=int(_argument(arguments, 6, 1)),
-    )
-
-
-def _max_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    kernel = _pair(arguments[1])
-    return builder.add(
-        "MaxPool",
-        [arguments[0]],
-        output,
-        kernel_shape=kernel,
-        strides=_pair(_argument(arguments, 2, None) or kernel),
-        pads=_pair(_argument(arguments, 3, 0)) * 2,
-        dilations=_pair(_argument(arguments, 4, 1)),
-        ceil_mode=int(_argument(arguments, 5, False)),
-    )
-
-
-def _linear(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    return builder.add("Gemm", [name for name in arguments[:3] if name], output, transB=1)
-
-
-def _flatten(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    if _argument(arguments, 1, 0) != 1 or _argument(arguments, 2, -1) != -1:
-        raise InputError("only flattening to [N, D] has an ONNX form here")
-    return builder.add("Flatten", [arguments[0]], output, axis=1)
-
-
-def _concatenate(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    return builder.add("Concat", list(arguments[0]), output, axis=int(_argument(arguments, 1, 0)))
-
-
-def _batch_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    if arguments[5]:
-        raise InputError("batch normalisation in training mode has no ONNX form; a backbone is frozen")
-    return builder.add("BatchNormalization", list(arguments[:5]), output, epsilon=float(arguments[7]))
-
-
-def _reduce(operator: str) -> Writer:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-        axes = builder.constant(f"{output}/axes", [int(axis) for axis in np.atleast_1d(arguments[1])], np.int64)
-        return builder.add(operator, [arguments[0], axes], output, keepdims=int(_argument(arguments, 2, False)))
-
-    return write
-
-
-def _global_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    if _pair(arguments[1]) != [1, 1]:
-        raise InputError("adaptive pooling to more than one cell has no ONNX form here")
-    return builder.add("GlobalAveragePool", [arguments[0]], output)
-
-
-def _same(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    return str(arguments[0])
-
-
-IN_PLACE = ("aten.relu_.default",)
-# By torch's name of the operator; dropout does nothing in evaluation mode.
-OPERATORS: dict[str, Writer] = {
-    "aten.adaptive_avg_pool2d.default": _global_pool,
-    "aten.add.Tensor": _plain("Add", 2),
-    "aten.amax.default": _reduce("ReduceMax"),
-    "aten.batch_norm.default": _batch_norm,
-    "aten.cat.default": _concatenate,
-    "aten.clone.default": _same,
-    "aten.conv2d.default": _conv,
-    "aten.dropout.default": _same,
-    "aten.flatten.using_ints": _flatten,
-    "aten.linear.default": _linear,
-    "aten.max_pool2d.default": _max_pool,
-    "aten.mean.dim": _reduce("ReduceMean"),
-    "aten.relu.default": _plain("Relu"),
-    "aten.relu_.default": _plain("Relu"),
-}

@@ -1,0 +1,212 @@
+"""Which ONNX nodes stand for a torch operator: one table, by torch's name, for networks in evaluation mode.
+
+None of these forms carries the size of an image, so that a graph traced at one size answers at any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from drillcore.errors import InputError
+from drillcore.export.builder import GraphBuilder
+
+Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
+
+
+def _argument(arguments: Sequence[Any], index: int, default: Any) -> Any:
+    return arguments[index] if len(arguments) > index else default
+
+
+def _pair(value: Any) -> list[int]:
+    pair = [int(side) for side in value] if isinstance(value, (list, tuple)) else [int(value)]
+    return pair * 2 if len(pair) == 1 else pair
+
+
+def _plain(operator: str, inputs: int = 1) -> Writer:
+    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+        return builder.add(operator, list(arguments[:inputs]), output)
+
+    return write
+
+
+def _pairwise(operator: str) -> Writer:
+    """An operator on two tensors, or on a tensor and a number."""
+
+    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+        inputs = [
+            name if isinstance(name, str) else builder.constant(f"{output}/number", name, np.float32)
+            for name in arguments[:2]
+        ]
+        return builder.add(operator, inputs, output)
+
+    return write
+
+
+def _conv(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    inputs = [name for name in arguments[:3] if name]
+    padding = _argument(arguments, 4, 0)
+    if isinstance(padding, str):
+        raise InputError("a convolution padded by name has no ONNX form here; give its padding in pixels")
+    return builder.add(
+        "Conv",
+        inputs,
+        output,
+        strides=_pair(_argument(arguments, 3, 1)),
+        pads=_pair(padding) * 2,
+        dilations=_pair(_argument(arguments, 5, 1)),
+        group=int(_argument(arguments, 6, 1)),
+    )
+
+
+def _max_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    kernel, padding = _pair(arguments[1]), _pair(_argument(arguments, 3, 0))
+    strides = _pair(_argument(arguments, 2, None) or kernel)
+    ceil_mode = bool(_argument(arguments, 5, False))
+    _check_ceil_mode(ceil_mode, kernel, strides, padding)
+    return builder.add(
+        "MaxPool",
+        [arguments[0]],
+        output,
+        kernel_shape=kernel,
+        strides=strides,
+        pads=padding * 2,
+        dilations=_pair(_argument(arguments, 4, 1)),
+        ceil_mode=int(ceil_mode),
+    )
+
+
+def _average_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    kernel, padding = _pair(arguments[1]), _pair(_argument(arguments, 3, 0))
+    if _argument(arguments, 4, False):
+        raise InputError("average pooling with ceil_mode has no ONNX form here: its last cell is divided differently")
+    if _argument(arguments, 6, None):
+        raise InputError("average pooling with a divisor of its own has no ONNX form here")
+    return builder.add(
+        "AveragePool",
+        [arguments[0]],
+        output,
+        kernel_shape=kernel,
+        strides=_pair(_argument(arguments, 2, None) or kernel),
+        pads=padding * 2,
+        count_include_pad=int(_argument(arguments, 5, True)),
+    )
+
+
+def _check_ceil_mode(ceil_mode: bool, kernel: list[int], strides: list[int], padding: list[int]) -> None:
+    """Refuse what torch and onnxruntime round differently: a last window that begins beyond the image."""
+    if ceil_mode and any(s > k - p for k, s, p in zip(kernel, strides, padding, strict=True)):
+        raise InputError(f"pooling {kernel} of stride {strides} with ceil_mode and padding {padding} has no ONNX form")
+
+
+def _linear(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    return builder.add("Gemm", [name for name in arguments[:3] if name], output, transB=1)
+
+
+def _flatten(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    if _argument(arguments, 1, 0) != 1 or _argument(arguments, 2, -1) != -1:
+        raise InputError("only flattening to [N, D] has an ONNX form here")
+    return builder.add("Flatten", [arguments[0]], output, axis=1)
+
+
+def _concatenate(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    return builder.add("Concat", list(arguments[0]), output, axis=int(_argument(arguments, 1, 0)))
+
+
+def _batch_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    if arguments[5]:
+        raise InputError("batch normalisation in training mode has no ONNX form; a backbone is frozen")
+    return builder.add("BatchNormalization", list(arguments[:5]), output, epsilon=float(arguments[7]))
+
+
+def _layer_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    inputs = [name for name in (arguments[0], *arguments[2:4]) if name]
+    return builder.add(
+        "LayerNormalization",
+        inputs,
+        output,
+        axis=-len(arguments[1]),
+        epsilon=float(_argument(arguments, 4, 1e-5)),
+    )
+
+
+def _reduce(operator: str) -> Writer:
+    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+        axes = builder.constant(f"{output}/axes", [int(axis) for axis in np.atleast_1d(arguments[1])], np.int64)
+        return builder.add(operator, [arguments[0], axes], output, keepdims=int(_argument(arguments, 2, False)))
+
+    return write
+
+
+def _global_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    if _pair(arguments[1]) != [1, 1]:
+        raise InputError("adaptive pooling to more than one cell has no ONNX form here")
+    return builder.add("GlobalAveragePool", [arguments[0]], output)
+
+
+def _clip(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    limits = [
+        builder.constant(f"{output}/{name}", float(_argument(arguments, index, default)), np.float32)
+        for index, name, default in ((1, "low", -1.0), (2, "high", 1.0))
+    ]
+    return builder.add("Clip", [arguments[0], *limits], output)
+
+
+def _hard_sigmoid(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    return builder.add("HardSigmoid", [arguments[0]], output, alpha=1.0 / 6.0, beta=0.5)
+
+
+def _silu(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    gate = builder.add("Sigmoid", [arguments[0]], f"{output}/gate")
+    return builder.add("Mul", [arguments[0], gate], output)
+
+
+def _gelu(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    return builder.add("Gelu", [arguments[0]], output, approximate=str(_argument(arguments, 1, "none")))
+
+
+def _permute(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    axes = [int(axis) for axis in arguments[1]]
+    return builder.add("Transpose", [arguments[0]], output, perm=[axis % len(axes) for axis in axes])
+
+
+def _same(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    return str(arguments[0])
+
+
+# By torch's name of the operator; dropout does nothing in evaluation mode.
+OPERATORS: dict[str, Writer] = {
+    "aten.adaptive_avg_pool2d.default": _global_pool,
+    "aten.add.Tensor": _pairwise("Add"),
+    "aten.add_.Tensor": _pairwise("Add"),
+    "aten.amax.default": _reduce("ReduceMax"),
+    "aten.avg_pool2d.default": _average_pool,
+    "aten.batch_norm.default": _batch_norm,
+    "aten.cat.default": _concatenate,
+    "aten.clone.default": _same,
+    "aten.contiguous.default": _same,
+    "aten.conv2d.default": _conv,
+    "aten.dropout.default": _same,
+    "aten.flatten.using_ints": _flatten,
+    "aten.gelu.default": _gelu,
+    "aten.hardsigmoid.default": _hard_sigmoid,
+    "aten.hardsigmoid_.default": _hard_sigmoid,
+    "aten.hardswish.default": _plain("HardSwish"),
+    "aten.hardswish_.default": _plain("HardSwish"),
+    "aten.hardtanh.default": _clip,
+    "aten.hardtanh_.default": _clip,
+    "aten.layer_norm.default": _layer_norm,
+    "aten.linear.default": _linear,
+    "aten.max_pool2d.default": _max_pool,
+    "aten.mean.dim": _reduce("ReduceMean"),
+    "aten.mul.Tensor": _pairwise("Mul"),
+    "aten.mul_.Tensor": _pairwise("Mul"),
+    "aten.permute.default": _permute,
+    "aten.relu.default": _plain("Relu"),
+    "aten.relu_.default": _plain("Relu"),
+    "aten.sigmoid.default": _plain("Sigmoid"),
+    "aten.silu.default": _silu,
+    "aten.silu_.default": _silu,
+}
