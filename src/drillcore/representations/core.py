@@ -1,0 +1,364 @@
+"""A core: the maps of a frozen network beside the image, read at any pixel (paper 000, sections III-B and III-C).
+
+From grey levels to maps, in this order; the exported graph takes the same steps:
+
+1. a one-channel image is repeated to the backbone's three; the backbone's affine (its constants subtracted, as it was
+   trained) gives the normalised image;
+2. for each scale s of the spec: 1/2 and 1/4 are means of 2x2 and 4x4 pixels, after the last row and column were repeated
+   until the sides can be divided; 2 is bilinear between half-pixel centres; 1 is the image;
+3. edge padding: `pad` pixels of that scale on every side, then at the bottom and on the right whatever lacks to
+   `min_side`, with which every tap has a cell. An image of one pixel passes;
+4. the backbone's taps. Cell t of a map has its centre at origin + stride * t of the full-size image, with
+   stride = tap.stride / s and origin = (tap.origin - pad + 1/2) / s - 1/2.
+
+Planes, in this order: the taps of each scale ("fire8", "half:fire8", "quarter:fire8", "double:fire8"), the normalised
+image ("image"), the highest tap of the first scale averaged over windows ("blur96"), the same averaged onto a relative
+grid ("context6"), the position ("position"). Deviation from the paper: no plane is resized to the image's size; a
+pixel's values are read between the cells' true centres, where a resize would shift them by up to half a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from drillcore.backbones.base import Backbone, Tap
+from drillcore.digests import Json
+from drillcore.errors import InputError
+from drillcore.representations.planes import Grid, Plane, linear_weights, pooling_weights
+
+SCALES = {0.25: "quarter:", 0.5: "half:", 1.0: "", 2.0: "double:"}
+_MOST = 1024  # cells of a relative grid, pixels of padding and of a window: beyond lies a typing mistake
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreSpec:
+    """What a core is made of, from a recipe's `representation.params`.
+
+    Attributes:
+        scales: of the image the backbone sees, among 0.25, 0.5, 1, 2; the first one is blurred and pooled as context.
+        image: whether the normalised image is a plane.
+        position: cells of a relative grid that holds y and x from -1 to 1; 0: none, else 2 or more.
+        context: sizes of relative grids onto which the highest tap is averaged.
+        blur: windows in pixels of the first scale, over which the highest tap is averaged; an absolute grid, tileable.
+        pad: pixels of edge padding on every side; None: the fewest with which the first cell of every tap lies no
+            further from the first pixel than (stride - 1) / 2, where a cell of an unpadded pooling would.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    image: bool = True
+    position: int = 0
+    context: tuple[int, ...] = ()
+    blur: tuple[int, ...] = ()
+    pad: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scales or any(scale not in SCALES for scale in self.scales):
+            raise InputError(f"scales is {list(self.scales)}; one or more of 0.25, 0.5, 1, 2 are expected")
+        for name, values in (("context", self.context), ("blur", self.blur)):
+            if any(not 1 <= value <= _MOST for value in values):
+                raise InputError(f"{name} is {list(values)}; whole numbers from 1 to {_MOST} are expected")
+        for name in ("scales", "context", "blur"):
+            given = getattr(self, name)
+            if len(set(given)) != len(given):
+                raise InputError(f"{name} is {list(given)}; each may stand there once")
+        if self.position != 0 and not 2 <= self.position <= _MOST:
+            raise InputError(f"position is {self.position}; 0 (none) or 2 to {_MOST} cells are expected")
+        if self.pad is not None and not 0 <= self.pad <= _MOST:
+            raise InputError(f"pad is {self.pad}; 0 to {_MOST} pixels are expected, or none for the rule")
+
+    @classmethod
+    def from_dict(cls, params: Mapping[str, Any]) -> CoreSpec:
+        """Make a spec of a recipe's values; lists become tuples.
+
+        Raises:
+            InputError: an unknown name, a value of another kind or out of range.
+        """
+        known = {item.name for item in fields(cls)}
+        for name in params:
+            if name not in known:
+                raise InputError(f"{name} is not a parameter of a core; allowed: {', '.join(sorted(known))}")
+        values: dict[str, Any] = {}
+        for name, value in params.items():
+            if name in ("scales", "context", "blur"):
+                kinds: tuple[type, ...] = (int, float) if name == "scales" else (int,)
+                if not isinstance(value, (list, tuple)) or not all(_is(item, *kinds) for item in value):
+                    raise InputError(f"{name} is {value!r}; a list of numbers is expected")
+                values[name] = tuple(float(item) if name == "scales" else item for item in value)
+            elif not (_is(value, bool) if name == "image" else _is(value, int) or (name == "pad" and value is None)):
+                expected = "true or false" if name == "image" else "a whole number"
+                raise InputError(f"{name} is {value!r}; {expected} is expected")
+            else:
+                values[name] = value
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain values, for the store's key and the model's metadata."""
+        return {
+            "scales": [float(scale) for scale in self.scales],
+            "image": self.image,
+            "position": self.position,
+            "context": list(self.context),
+            "blur": list(self.blur),
+            "pad": self.pad,
+        }
+
+
+class CoreNetwork(nn.Module):
+    """The frozen network below a core's planes.
+
+    Args:
+        backbone: frozen, for any image size; its own `resize` is not applied.
+        taps: names; in the order their planes stand side by side.
+        spec: what else a core is made of.
+        channels: of the images, 1 or the backbone's; None: the backbone's.
+
+    Attributes:
+        planes: in the order of `forward`'s maps and of a sample's features.
+        width: features of a sample, the sum of the planes' widths.
+        channels: of the images.
+        pad: pixels of edge padding, the rule resolved.
+        min_side: pixels each side of the backbone's input has at least.
+        halo: pixels around a tile that decide the values within it, a multiple of `align`.
+        align: pixels; a tile starts at a multiple of it, so that its cells lie where the whole image's do.
+        tileable: whether no plane is spread over the whole image.
+
+    Raises:
+        UnknownNameError: a tap the backbone does not have.
+        InputError: a tap without a map, or channels that do not fit.
+    """
+
+    def __init__(
+        self, backbone: Backbone, taps: Sequence[str], spec: CoreSpec | None = None, *, channels: int | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone, self.spec = backbone, spec or CoreSpec()
+        self.module = backbone.module
+        self.taps = backbone.check_taps(taps)
+        self.channels = backbone.channels if channels is None else channels
+        if self.channels not in (1, backbone.channels):
+            raise InputError(
+                f"images of {self.channels} channels do not fit {backbone.name}; 1 or {backbone.channels} are expected"
+            )
+        found = [backbone.taps[name] for name in self.taps]
+        for name, tap in zip(self.taps, found, strict=True):
+            if tap.stride < 1 or tap.field < 1:
+                raise InputError(f"tap {name} of {backbone.name} is no map with a place on the image")
+        self.highest = max(self.taps, key=list(backbone.taps).index)
+        self.pad = _covering_pad(found) if self.spec.pad is None else self.spec.pad
+        self.min_side = max(2 * math.ceil(tap.origin) + 1 for tap in found)
+        self.planes = self._planes()
+        self.width = sum(plane.width for plane in self.planes)
+        self.tileable = not any(plane.grid.relative for plane in self.planes)
+        self.align = _align(self.planes, self.spec.scales)
+        self.halo = math.ceil(self._reach() / self.align) * self.align
+        preprocessing = backbone.preprocessing
+        for name, values in (("scale", preprocessing["scale"]), ("offset", preprocessing["offset"])):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
+        self.to(backbone.device)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps of images of one size.
+
+        Args:
+            images: float32 [N, channels, H, W], grey levels from 0 to 255, on the backbone's device.
+
+        Returns:
+            one map per plane, in the order of `planes`, float32 [N, width, h, w].
+
+        Raises:
+            InputError: another number of axes or channels, or no pixel.
+        """
+        if images.ndim != 4 or images.shape[1] != self.channels or min(images.shape[2:]) < 1:
+            raise InputError(f"images [N, {self.channels}, H, W] are expected, {list(images.shape)} came")
+        normal = self.normalise(images)
+        maps: list[Tensor] = []
+        for scale in self.spec.scales:
+            found = self.backbone.forward_taps(self.padded(rescale(normal, scale)), self.taps)
+            maps += [found[name] for name in self.taps]
+        first = maps[self.taps.index(self.highest)]
+        side = (int(images.shape[2]), int(images.shape[3]))
+        if self.spec.image:
+            maps.append(normal[:, : self.channels])
+        maps += [blur(first, self.blur_cells(window)) for window in self.spec.blur]
+        maps += [self._context(first, side, cells) for cells in self.spec.context]
+        if self.spec.position:
+            maps.append(position_map(self.spec.position).to(images.device).expand(len(images), -1, -1, -1))
+        return maps
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return the backbone's input at full size, float32 [N, backbone's channels, H, W]; arguments as `forward`."""
+        scale, offset = self.get_buffer("scale"), self.get_buffer("offset")
+        return images.expand(-1, len(scale), -1, -1) * scale + offset
+
+    def padded(self, scaled: Tensor) -> Tensor:
+        """Return a scaled image [N, C, h, w] with its edge padding, [N, C, max(h + 2 pad, min_side), ...]."""
+        lacking = [max(0, self.min_side - int(side) - 2 * self.pad) for side in scaled.shape[2:]]
+        pads = (self.pad, self.pad + lacking[1], self.pad, self.pad + lacking[0])
+        return functional.pad(scaled, pads, mode="replicate") if any(pads) else scaled
+
+    def sample(self, maps: Sequence[Tensor], side: Sequence[int], ys: Any, xs: Any, *, number: int = 0) -> Tensor:
+        """Read core samples at pixels by gathers; no map is ever brought to the image's size.
+
+        Args:
+            maps: as `forward` gives them.
+            side: height and width of the images in pixels.
+            ys: pixel rows, integers [P].
+            xs: pixel columns, integers [P].
+            number: of the image in the batch.
+
+        Returns:
+            float32 [P, width], the planes side by side, on the maps' device.
+
+        Raises:
+            InputError: pixels outside of the image, or as many maps as planes did not come.
+        """
+        ys, xs = _pixels(ys, side[0], "ys"), _pixels(xs, side[1], "xs")
+        if len(ys) != len(xs) or len(maps) != len(self.planes):
+            raise InputError(f"{len(ys)} ys, {len(xs)} xs, {len(maps)} maps of {len(self.planes)} planes do not fit")
+        result = torch.empty((len(ys), self.width), dtype=torch.float32, device=maps[0].device)
+        start = 0
+        for plane, values in zip(self.planes, maps, strict=True):
+            read_bilinear(plane.grid, values[number], side, ys, xs, result[:, start : start + plane.width])
+            start += plane.width
+        return result
+
+    def blur_cells(self, window: int) -> int:
+        """Return a window's cells along each axis, the odd number nearest to window / stride."""
+        return 2 * round((window / self.backbone.taps[self.highest].stride - 1) / 2) + 1 if window > 1 else 1
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return what the values of a sample depend on beside weights and preprocessing, for keys and metadata."""
+        return {**self.spec.to_dict(), "pad": self.pad, "channels": self.channels}
+
+    def _planes(self) -> tuple[Plane, ...]:
+        spec, taps = self.spec, self.backbone.taps
+        planes = [
+            Plane(name=SCALES[scale] + name, width=taps[name].width, grid=self._grid(taps[name], scale))
+            for scale in spec.scales
+            for name in self.taps
+        ]
+        top = taps[self.highest]
+        if spec.image:
+            planes.append(Plane(name="image", width=self.channels, grid=Grid(stride=1.0)))
+        grid = self._grid(top, spec.scales[0])
+        planes += [Plane(name=f"blur{window}", width=top.width, grid=grid) for window in spec.blur]
+        planes += [Plane(name=f"context{cells}", width=top.width, grid=Grid(cells=cells)) for cells in spec.context]
+        if spec.position:
+            planes.append(Plane(name="position", width=2, grid=Grid(cells=spec.position)))
+        return tuple(planes)
+
+    def _grid(self, tap: Tap, scale: float) -> Grid:
+        return Grid(stride=tap.stride / scale, origin=(tap.origin - self.pad + 0.5) / scale - 0.5)
+
+    def _reach(self) -> float:
+        """Pixels from a pixel to the furthest one that its values depend on, relative planes left out."""
+        taps = [self.backbone.taps[name] for name in self.taps]
+        # Half the field, the cell beyond the pixel, and the block or the neighbour that rescaling mixes in.
+        reach = max(((tap.field - 1) / 2 + tap.stride + 1) / s for tap in taps for s in self.spec.scales)
+        top, scale = self.backbone.taps[self.highest], self.spec.scales[0]
+        for window in self.spec.blur:
+            cells = self.blur_cells(window) // 2 + 1
+            reach = max(reach, ((top.field - 1) / 2 + cells * top.stride + 1) / scale)
+        return reach
+
+    def _context(self, values: Tensor, side: tuple[int, int], cells: int) -> Tensor:
+        grid = self._grid(self.backbone.taps[self.highest], self.spec.scales[0])
+        down, across = (
+            torch.from_numpy(pooling_weights(grid, side[axis], int(values.shape[2 + axis]), cells)).to(values.device)
+            for axis in (0, 1)
+        )
+        return down @ values @ across.T
+
+
+def rescale(images: Tensor, scale: float) -> Tensor:
+    """Return images float32 [N, C, H, W] at one of `SCALES`, as the module's step 2 says."""
+    if scale == 1:
+        return images
+    if scale == 2:
+        return functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
+    block = round(1 / scale)
+    down, across = (-int(side) % block for side in images.shape[2:])
+    return functional.avg_pool2d(functional.pad(images, (0, across, 0, down), mode="replicate"), block)
+
+
+def blur(values: Tensor, cells: int) -> Tensor:
+    """Return the mean over cells x cells (odd) around each cell, the map's border repeated outward; the same shape."""
+    if cells == 1:
+        return values
+    half = cells // 2
+    for pads, window in (((half, half, 0, 0), (1, cells)), ((0, 0, half, half), (cells, 1))):
+        values = functional.avg_pool2d(functional.pad(values, pads, mode="replicate"), window, stride=1)
+    return values
+
+
+def position_map(cells: int) -> Tensor:
+    """Return y and x from -1 (the first cell) to 1 (the last), float32 [1, 2, cells, cells]."""
+    line = torch.linspace(-1, 1, cells)
+    return torch.stack([line[:, None].expand(-1, cells), line[None].expand(cells, -1)])[None]
+
+
+def read_bilinear(
+    grid: Grid,
+    values: Tensor,
+    side: Sequence[int],
+    ys: npt.NDArray[np.int64],
+    xs: npt.NDArray[np.int64],
+    out: Tensor,
+) -> None:
+    """Write one map's values at pixels into `out` float32 [P, width]; values float32 [width, h, w]."""
+    device = values.device
+    rows, columns = int(values.shape[1]), int(values.shape[2])
+    top, bottom, down = linear_weights(grid, int(side[0]), rows, ys)
+    left, right, across = linear_weights(grid, int(side[1]), columns, xs)
+    corners = (
+        (top, left, (1 - down) * (1 - across)),
+        (top, right, (1 - down) * across),
+        (bottom, left, down * (1 - across)),
+        (bottom, right, down * across),
+    )
+    flat = values.flatten(1)
+    by_cell = flat.T.contiguous() if rows * columns <= 4 * len(ys) else None
+    for number, (row, column, weight) in enumerate(corners):
+        where = torch.from_numpy(row * columns + column).to(device)
+        found = flat.index_select(1, where).T if by_cell is None else by_cell.index_select(0, where)
+        share = torch.from_numpy(weight).to(device)[:, None]
+        if number:
+            out.addcmul_(found, share)
+        else:
+            torch.mul(found, share, out=out)
+
+
+def _pixels(values: Any, side: int, name: str) -> npt.NDArray[np.int64]:
+    if isinstance(values, Tensor):
+        values = values.cpu().numpy()
+    pixels = np.asarray(values)
+    if pixels.ndim != 1 or pixels.dtype.kind not in "iu":
+        raise InputError(f"{name} is {pixels.dtype} {list(pixels.shape)}; whole numbers in one row are expected")
+    if len(pixels) and (pixels.min() < 0 or pixels.max() >= side):
+        raise InputError(f"{name} runs from {pixels.min()} to {pixels.max()}; the image has pixels 0 to {side - 1}")
+    return pixels.astype(np.int64)
+
+
+def _covering_pad(taps: Sequence[Tap]) -> int:
+    return max(0, *(math.ceil(tap.origin - (tap.stride - 1) / 2) for tap in taps))
+
+
+def _align(planes: Sequence[Plane], scales: Sequence[float]) -> int:
+    steps = [Fraction(plane.grid.stride) for plane in planes if not plane.grid.relative]
+    steps += [1 / Fraction(scale) for scale in scales]
+    return math.lcm(*(step.numerator for step in steps))
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
