@@ -39,7 +39,7 @@ def sample(force: bool, as_json: bool) -> None:
 @data.command("import")
 @click.argument("name")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--layout", type=click.Choice(["classes"]), help="For images of your own: one folder per class.")
+@click.option("--layout", type=click.Choice(["classes", "masks"]), help="Images of your own: class folders, or masks.")
 @click.option("--append", is_flag=True, help="Add to what is there instead of starting a new lineage.")
 @json_option
 def import_(name: str, source: Path, layout: str | None, append: bool, as_json: bool) -> None:
@@ -51,6 +51,7 @@ def import_(name: str, source: Path, layout: str | None, append: bool, as_json: 
     Example:
       drillcore data import plankton ~/Downloads/train.zip
       drillcore data import --layout classes shells ~/shells
+      drillcore data import --layout masks boats ~/boats
     """
     settings = begin(as_json=as_json)
     from drillcore.datasets.landing import import_dataset

@@ -82,6 +82,10 @@ class DatasetLayout(ABC):
             LayoutError: the folder is not laid out as this data set is published.
         """
 
+    def extras(self, source: Path) -> list[tuple[Path, str]]:
+        """Return further files the layout is read from, each with the path an import stores it under."""
+        return []
+
     def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the label map of a decoded annotation.
 

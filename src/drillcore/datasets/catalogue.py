@@ -8,11 +8,12 @@ from drillcore.datasets.baeri import BaeriLayout
 from drillcore.datasets.base import DatasetLayout
 from drillcore.datasets.camvid import CamvidLayout
 from drillcore.datasets.classes import ClassesLayout
+from drillcore.datasets.masks import MasksLayout
 from drillcore.datasets.plankton import PlanktonLayout
 from drillcore.errors import UnknownNameError
 
 DATASETS: Mapping[str, type[DatasetLayout]] = {
-    layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, ClassesLayout)
+    layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, ClassesLayout, MasksLayout)
 }
 
 
@@ -26,5 +27,5 @@ def get_layout(name: str) -> DatasetLayout:
         return DATASETS[name]()
     except KeyError:
         raise UnknownNameError(
-            "data set", name, DATASETS, "images of your own: drillcore data import --layout classes NAME DIR"
+            "data set", name, DATASETS, "images of your own: drillcore data import --layout classes|masks NAME DIR"
         ) from None

@@ -33,7 +33,7 @@ from drillcore.files import atomic_folder, read_object, write_json
 from drillcore.progress import progress
 from drillcore.settings import Settings
 
-OWN_LAYOUTS = ("classes",)  # layouts of one's own images: they need a name
+OWN_LAYOUTS = ("classes", "masks")  # layouts of one's own images: they need a name
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _MAX_LINEAGE = 10**9 - 1  # a description has nine digits for it
 
@@ -82,7 +82,7 @@ def import_dataset(
         settings: where the landing zone is.
         name: a known data set, or with `layout` a name of one's own.
         source: the zip or folder; it is copied, never linked or changed.
-        layout: "classes" for images of one's own.
+        layout: "classes" or "masks" for images of one's own.
         append: extend the lineage there is with the images that are new; else a new lineage starts.
         as_sample: it is the synthetic sample.
 
@@ -101,6 +101,8 @@ def import_dataset(
         with atomic_folder(ready) as staged:
             before = _link_all(target, staged) if append else 0
             added = _bring(items, staged, move=ours)
+            for extra, stored in chosen.extras(folder):
+                _place(extra, staged / stored, move=False)
             write_description(staged, description)
         _remember_lineage(settings, name, description.lineage)
         _swap(settings, name)
@@ -153,7 +155,7 @@ def _layout_for(name: str, layout: str | None) -> DatasetLayout:
     if layout is None:
         known = [known for known in DATASETS if known not in OWN_LAYOUTS]
         if name not in known:
-            hint = "images of your own: drillcore data import --layout classes NAME DIR"
+            hint = "images of your own: drillcore data import --layout classes|masks NAME DIR"
             raise UnknownNameError("data set", name, known, hint)
         return get_layout(name)
     if layout not in OWN_LAYOUTS:

@@ -53,7 +53,8 @@ def probe_folder(
     Raises:
         OSError: what was seen cannot be written down.
     """
-    about = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
+    about: dict[str, Any] = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
+    about["classes"] = list(layout.classes or ())  # what a label may be
     memory = settings.state / "probed" / f"{folder.name}.parquet"
     stats = {name: _stat(folder / name) for name in (*images, *targets)}
     seen = _recall(memory, about, stats)

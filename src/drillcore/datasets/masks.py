@@ -1,0 +1,134 @@
+"""Images of one's own with a label for each pixel.
+
+    images/<name>.<suffix>      JPEG, PNG, WebP, TIFF or BMP, any size
+    masks/<name>.png            the label of each pixel: an index into the classes, or the class's colour
+    classes.txt                 one class a line in the order of the indices from 0, `name` or `name red green blue`
+    train/images, train/masks, val/..., test/...    the splits as named; else 70 / 10 / 20 is given once
+
+A last line `void` names pixels that are neither trained on nor judged; 255 always means that. Every image stands alone
+(no groups): frames of one film should be split by folders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.datasets.base import SPLIT_FOLDERS, DatasetLayout, FoundItem, check_class_name, open_source
+from drillcore.datasets.paired_images import pair_folders, shown, unwrap
+from drillcore.errors import BadImageError, LayoutError
+
+CLASSES_FILE, VOID, VOID_VALUE = "classes.txt", "void", 255
+_IMAGES, _MASKS = "images", "masks"
+_EXPECTED = f"images/<name>.jpg with masks/<name>.png and {CLASSES_FILE}, or train/ and test/ with images and masks"
+_MAX_BYTES, _MAX_CLASSES = 64 * 1024, 254
+# Told apart on a page without being told: the first of matplotlib's tab20, then hues spread by the golden angle.
+_PALETTE = ((0, 0, 0), (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75))
+
+
+class MasksLayout(DatasetLayout):
+    """Any folder of images with a folder of masks; its classes are known once `items` has read their file."""
+
+    name = "masks"
+    task = "dense"
+
+    def __init__(self) -> None:
+        self._void: int | None = None
+        self._codes: dict[int, int] = {}
+
+    def items(self, source: Path) -> list[FoundItem]:
+        """Return every image with its mask, sorted by stored path, and learn the classes. Raises LayoutError."""
+        root = unwrap(open_source(source), _is_part)
+        self._learn_classes(root)
+        items = _pair(root, "", None) if (root / _IMAGES).is_dir() else []
+        splits = [name for name in SPLIT_FOLDERS if (root / name / _IMAGES).is_dir()]
+        named = bool(items) or splits != ["train"]
+        for name in splits:
+            items += _pair(root / name, f"{name}/" if named else "", SPLIT_FOLDERS[name] if named else None)
+        if not items:
+            raise LayoutError(f"no images in {source}: expected {_EXPECTED}; found {shown(root)}")
+        return sorted(items, key=lambda item: item.path)
+
+    def extras(self, source: Path) -> list[tuple[Path, str]]:
+        """Return the file of classes and where an import stores it."""
+        return [(unwrap(open_source(source), _is_part) / CLASSES_FILE, CLASSES_FILE)]
+
+    def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return indices from indices or colours; void is 255. Raises BadImageError."""
+        names = self.classes or ()
+        if mask.ndim == 3:
+            return self._from_colours(mask)
+        labels = np.where(mask == (VOID_VALUE if self._void is None else self._void), VOID_VALUE, mask)
+        values = np.unique(labels)
+        bad = values[(values < 0) | ((values >= len(names)) & (values != VOID_VALUE))]
+        if len(bad):
+            raise BadImageError("label_value", f"label {int(bad[0])} is not one of 0 to {len(names) - 1}")
+        return labels.astype(np.uint8)
+
+    def _from_colours(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+        codes = (mask[..., 0].astype(np.int32) << 16) | (mask[..., 1].astype(np.int32) << 8) | mask[..., 2]
+        values, inverse = np.unique(codes, return_inverse=True)
+        for value in values.tolist():
+            if value not in self._codes:
+                raise BadImageError("label_value", f"colour #{value:06x} is none of those in {CLASSES_FILE}")
+        labels = np.array([self._codes[value] for value in values.tolist()], dtype=np.uint8)
+        return labels[inverse].reshape(codes.shape)
+
+    def _learn_classes(self, root: Path) -> None:
+        path = root / CLASSES_FILE
+        try:
+            data = path.read_bytes()[: _MAX_BYTES + 1]
+            lines = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError):
+            lines = []
+        if not 2 <= len(lines) <= _MAX_CLASSES + 1:
+            raise LayoutError(
+                f"{CLASSES_FILE} beside {_IMAGES}/ with 2 to {_MAX_CLASSES} classes is expected, one a line in the "
+                "order of the masks' values from 0, for instance: background, then ship 255 0 0"
+            )
+        rows = [_class(line, number, path) for number, line in enumerate(lines)]
+        names = [name for name, _ in rows]
+        if len(set(names)) != len(names):
+            raise LayoutError(f"{root.name}/{CLASSES_FILE} names a class twice; each needs a name of its own")
+        if VOID in names[:-1]:
+            raise LayoutError(f"{root.name}/{CLASSES_FILE}: {VOID} may only be the last line")
+        self._codes = {(r << 16) | (g << 8) | b: index for index, (_, (r, g, b)) in reversed(list(enumerate(rows)))}
+        if names[-1] == VOID:
+            self._void = len(names) - 1
+            self._codes = {code: VOID_VALUE if index == self._void else index for code, index in self._codes.items()}
+            rows = rows[:-1]
+        # The class attributes are those of every data set; these are of this one.
+        self.classes = tuple(name for name, _ in rows)  # type: ignore[misc]
+        self.colours = tuple(colour for _, colour in rows)  # type: ignore[misc]
+
+
+def _class(line: str, number: int, path: Path) -> tuple[str, tuple[int, int, int]]:
+    words = line.split()
+    numbers = words[-3:]
+    if len(words) > 3 and all(word.isdecimal() and len(word) < 4 and int(word) < 256 for word in numbers):
+        red, green, blue = (int(word) for word in numbers)
+        return check_class_name(" ".join(words[:-3]), path), (red, green, blue)
+    if number < len(_PALETTE):
+        return check_class_name(line, path), _PALETTE[number]
+    import colorsys
+
+    red, green, blue = (int(255 * part) for part in colorsys.hsv_to_rgb(number * 0.618 % 1, 0.75, 0.9))
+    return check_class_name(line, path), (red, green, blue)
+
+
+def _is_part(name: str) -> bool:
+    return name in SPLIT_FOLDERS or name in (_IMAGES, _MASKS)
+
+
+def _pair(folder: Path, prefix: str, split: str | None) -> list[FoundItem]:
+    if not (folder / _MASKS).is_dir():
+        raise LayoutError(f"{folder} has no {_MASKS}/: expected {_EXPECTED}; found {shown(folder)}")
+    stored = (f"{prefix}{_IMAGES}/", f"{prefix}{_MASKS}/")
+    return pair_folders(folder / _IMAGES, folder / _MASKS, stored=stored, split=split, group=_alone)
+
+
+def _alone(stem: str) -> str | None:
+    return None
