@@ -26,9 +26,10 @@ from benchmarks.store import draw_images
 from drillcore.runtime.batching import pad_batch
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.grouping import group_padded
-from drillcore.runtime.scoring import DEFAULT_BATCH, MAX_PADDING, WINDOW_ROWS
+from drillcore.runtime.scoring import DEFAULT_BATCH, MAX_PADDING
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import open_model
+from drillcore.runtime.windows import WINDOW_ROWS
 from drillcore.settings import Settings
 from serving.batch import score
 

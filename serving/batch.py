@@ -21,9 +21,10 @@ from drillcore.progress import progress
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.receipt import RECEIPT, Part, part_name
 from drillcore.runtime.row_checksums import row_checksums
-from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, Window, score_windows, set_aside, task_shape
+from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, score_windows, task_shape
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model, cuda_devices, open_model
+from drillcore.runtime.windows import Window, set_aside
 from drillcore.settings import Settings
 from serving.committed import clear, committed, finish, writing
 from serving.inputs import InputList, list_inputs

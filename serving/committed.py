@@ -23,7 +23,7 @@ from drillcore.runtime.receipt import (
     write_receipt,
 )
 from drillcore.runtime.row_checksums import row_checksums
-from drillcore.runtime.scoring import SetAside
+from drillcore.runtime.windows import SetAside
 from serving.journal import JOURNAL, Entry, Journal, Plan
 from serving.parts import read_set_aside, write_set_aside
 

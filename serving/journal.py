@@ -19,7 +19,7 @@ from drillcore.errors import InputError
 from drillcore.files import write_text
 from drillcore.runtime.receipt import Part
 from drillcore.runtime.row_checksums import Checksums
-from drillcore.runtime.scoring import SetAside
+from drillcore.runtime.windows import SetAside
 
 JOURNAL = ".progress"
 

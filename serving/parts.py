@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drillcore.digests import sha256_file
 from drillcore.files import atomic_path
 from drillcore.runtime.receipt import SET_ASIDE
-from drillcore.runtime.scoring import SetAside
+from drillcore.runtime.windows import SetAside
 
 TOP = 5
 

@@ -17,6 +17,8 @@ from drillcore.errors import UnsafeModelError
 METADATA_KEY = "drillcore"
 SCHEMA = 1
 MAX_METADATA_BYTES = 4 * 2**20
+MAX_DENSE_CLASSES = 256
+RGB_UNIT = "rgb 0..1"  # three channels: red, green, blue as shares of the full level
 _INPUT_FIELDS = ("channels", "preprocessing", "resize")
 
 
@@ -26,7 +28,7 @@ class ModelMetadata:
 
     Attributes:
         schema: version of this record, 1.
-        task: what is predicted, for instance "classification" or "dense".
+        task: what is predicted: "classification", "dense_labels", "dense_regression".
         model: the recipe's name.
         classes: names in the order of the outputs; empty for regression.
         colours: one [r, g, b] per class, or None.
@@ -40,9 +42,11 @@ class ModelMetadata:
         seeds: every seed by name.
         parent: "model@version" it was compared with or grew from, or None.
         min_size: smallest [height, width] in pixels the model takes.
-        tile: side of a tile in pixels for scenes, or None.
-        halo: overlap of tiles in pixels, or None.
-        align: sides are multiples of this many pixels, or None.
+        tile: side in pixels of what a tile of a scene answers, or None. Images of at most tile x tile pixels go whole.
+        halo: pixels around a tile that its answers depend on, or None.
+        align: tiles begin at multiples of this many pixels, or None. Scenes are tiled where all three are given.
+        unit: of the values of a dense regression, or None; "rgb 0..1" for three channels of colour. Left out of the
+            JSON where it is None.
 
     Raises:
         UnsafeModelError: a field of the wrong kind or out of range.
@@ -66,6 +70,7 @@ class ModelMetadata:
     tile: int | None = None
     halo: int | None = None
     align: int | None = None
+    unit: str | None = None
 
     def __post_init__(self) -> None:
         for name, expected, fits in _checks(self):
@@ -79,7 +84,10 @@ class ModelMetadata:
 
     def to_json(self) -> str:
         """Return JSON with sorted keys; equal metadata give equal text."""
-        return canonical_json(dataclasses.asdict(self))
+        values = dataclasses.asdict(self)
+        if self.unit is None:
+            del values["unit"]
+        return canonical_json(values)
 
     @classmethod
     def from_json(cls, text: str) -> ModelMetadata:
@@ -101,7 +109,7 @@ class ModelMetadata:
                 f"model metadata has schema {_short(values.get('schema'))}; this drillcore reads schema {SCHEMA}"
             )
         known = {item.name for item in dataclasses.fields(cls)}
-        unknown, missing = sorted(set(values) - known), sorted(known - set(values))
+        unknown, missing = sorted(set(values) - known), sorted(known - set(values) - {"unit"})
         if unknown or missing:
             problem = f"unknown field {_short(unknown[0])}" if unknown else f"missing field {missing[0]!r}"
             raise UnsafeModelError(f"model metadata has an {problem}" if unknown else f"model metadata has a {problem}")
@@ -132,6 +140,9 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     checks.append(("dirty", "true or false", isinstance(item.dirty, bool)))
     checks.append(("seeds", "an object of integers", _are_seeds(item.seeds)))
     checks.append(("parent", "null or a text", item.parent is None or isinstance(item.parent, str)))
+    names_fit = item.task != "dense_labels" or 1 <= len(item.classes) <= MAX_DENSE_CLASSES
+    checks.append(("classes", f"1 to {MAX_DENSE_CLASSES} names for dense labels, which are uint8", names_fit))
+    checks.append(("unit", "null or a text", item.unit is None or isinstance(item.unit, str)))
     checks.append(("min_size", "[height, width], both 1 or more", _is_size(item.min_size)))
     for name, least in (("tile", 1), ("halo", 0), ("align", 1)):
         value = getattr(item, name)

@@ -8,54 +8,30 @@ being decoded.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import InputError
 from drillcore.runtime.batching import pad_batch
+from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import DecodedImage
-from drillcore.runtime.grouping import Rows, group_equal, group_padded
+from drillcore.runtime.dense_windows import DenseJob, Keep, start_dense
+from drillcore.runtime.grouping import Rows, group_padded
+from drillcore.runtime.network import Array, Network
+from drillcore.runtime.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
 
-WINDOW_ROWS = 1024  # images that are grouped together; more save padding, fewer save memory
-WINDOW_BYTES = 64 << 20  # decoded pixels of a window
 IN_PROCESS = 192  # so few images decode sooner here than processes start
 TOO_SMALL = "too_small"  # a reason beside those of decoding: the model's, not the file's
 DEFAULT_BATCH = 32
 MAX_PADDING = 1.3  # canvas pixels per image pixel of a batch at most
 _CANVAS_BYTES = 32 << 20  # pixels of one batch at most
-
-Array = NDArray[Any]
-
-
-class _Metadata(Protocol):
-    @property
-    def task(self) -> str: ...
-    @property
-    def classes(self) -> Sequence[str]: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def min_size(self) -> Sequence[int]: ...
-
-
-class Network(Protocol):
-    """What scoring needs of `drillcore.runtime.session.Model`."""
-
-    @property
-    def metadata(self) -> _Metadata:
-        """What the model says of itself."""
-        ...
-
-    def run(self, canvas: Array, sizes: Array | None = None, outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Answer a batch uint8 [N,H,W,C] with sizes int32 [N,2]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +40,19 @@ class TaskShape:
 
     Attributes:
         outputs: the outputs that are asked for, each with one row per image.
-        padded: whether images of different sizes may share a batch.
+        padded: whether images of different sizes may share a batch; if not, the answers are maps as large as the
+            image, and scoring needs a `DenseJob`.
     """
 
     outputs: tuple[str, ...]
     padded: bool
 
 
-TASKS = {"classification": TaskShape(("label", "probabilities"), padded=True)}
-
-
-@dataclass(slots=True)
-class Window:
-    """Consecutive inputs and the model's answers to those that were decoded.
-
-    Attributes:
-        start: position of the first input.
-        images: one per input; the pixels are dropped once the answers are there.
-        scored: int64 [M], which of `images` were answered.
-        answers: output name -> array [M,...], rows as in `scored`.
-    """
-
-    start: int
-    images: list[DecodedImage]
-    scored: Rows = field(default_factory=lambda: np.empty(0, np.int64))
-    answers: dict[str, Array] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """An input that was not scored. `sha256` is empty where the file could not be read."""
-
-    index: int
-    path: str
-    sha256: str
-    reason: str
-    detail: str
+TASKS = {
+    "classification": TaskShape(("label", "probabilities"), padded=True),
+    "dense_labels": TaskShape(("label",), padded=False),  # probabilities are computed only where they are asked for
+    "dense_regression": TaskShape(("value",), padded=False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +95,7 @@ def score_windows(
     threads: int,
     batch: int = DEFAULT_BATCH,
     shard_rows: int = WINDOW_ROWS,
+    dense: DenseJob | None = None,
 ) -> Iterator[Window]:
     """Yield the answers to `paths` in order, window by window; a window never crosses a multiple of `shard_rows`.
 
@@ -152,19 +106,28 @@ def score_windows(
         threads: batches that run at the same time.
         batch: images in a batch at most.
         shard_rows: inputs per shard.
+        dense: what to do with each answer of a dense model, for which it is needed.
+
+    Raises:
+        InputError: a task that cannot be scored, or a dense model without a job.
     """
     shape = task_shape(model.metadata.task)
-    running: deque[tuple[Window, list[Rows], list[Future[dict[str, Array]]]]] = deque()
+    if (dense is None) != shape.padded:
+        raise InputError(
+            f"models of the task {model.metadata.task!r} are scored {'without' if dense else 'with'} a dense job"
+        )
+    running: deque[Callable[[], Window]] = deque()
     runners = ThreadPoolExecutor(threads, thread_name_prefix="infer")
     try:
-        for window in _windows(pool.stream(paths), shard_rows):
+        for window in cut_windows(pool.stream(paths), shard_rows):
             if len(running) > 1:
-                yield _collect(*running.popleft())
-            groups = _group(model, window, shape, batch)
-            futures = [runners.submit(_infer, model, shape, [window.images[row] for row in rows]) for rows in groups]
-            running.append((window, groups, futures))
+                yield running.popleft()()
+            if dense is None:
+                running.append(_start(model, window, shape, runners, batch))
+            else:
+                running.append(start_dense(model, window, dense, runners, batch))
         while running:
-            yield _collect(*running.popleft())
+            yield running.popleft()()
     finally:
         runners.shutdown(wait=True, cancel_futures=True)
 
@@ -215,31 +178,60 @@ def predict_many(
     )
 
 
-def set_aside(window: Window) -> list[SetAside]:
-    """Return the inputs of a window that were not scored."""
-    return [
-        SetAside(window.start + row, image.path, image.sha256, image.reason, image.detail)
-        for row, image in enumerate(window.images)
-        if image.reason
-    ]
+def visit_dense(
+    model: Network,
+    items: Sequence[Path],
+    visit: Keep,
+    *,
+    max_pixels: int,
+    workers: int,
+    threads: int,
+    batch: int = DEFAULT_BATCH,
+    probabilities: bool = False,
+    blending: Blending | None = None,
+) -> tuple[Rows, list[Any], list[SetAside]]:
+    """Answer files with a dense model in flat memory: each answer is seen by `visit` and dropped.
+
+    Args:
+        model: an open model of dense labels or dense regression.
+        items: the files.
+        visit: called with a decoded image and its answers, see `DenseJob.keep`, in any of several threads.
+        max_pixels: images of more pixels are set aside.
+        workers: processes that decode; few files are decoded in this one.
+        threads: batches that run at the same time.
+        batch: images in a batch at most.
+        probabilities: of a labelling model, whether they are among the answers.
+        blending: blended tiles; None: whole images, or tiles with halos.
+
+    Returns:
+        int64 [M] positions of the answered files, ascending; what `visit` returned for each; the other files.
+
+    Raises:
+        InputError: the model is not dense.
+    """
+    outputs = task_shape(model.metadata.task).outputs
+    job = DenseJob((*outputs, "probabilities") if probabilities else outputs, visit, blending)
+    rows: list[Rows] = []
+    results: list[Any] = []
+    aside: list[SetAside] = []
+    workers = workers if len(items) > IN_PROCESS else 0
+    with DecodePool(model.metadata.channels, max_pixels=max_pixels, workers=workers) as pool:
+        for window in score_windows(model, map(str, items), pool, threads=threads, batch=batch, dense=job):
+            aside += set_aside(window)
+            rows.append(window.scored + window.start)
+            results += window.results
+    return np.concatenate([*rows, np.empty(0, np.int64)]), results, aside
 
 
-def _windows(lists: Iterator[list[DecodedImage]], shard_rows: int) -> Iterator[Window]:
-    start, held = 0, 0
-    images: list[DecodedImage] = []
-    for chunk in lists:
-        for image in chunk:
-            images.append(image)
-            held += image.image.nbytes if image.image is not None else 0
-            ends = (start + len(images)) % shard_rows == 0
-            if ends or len(images) == WINDOW_ROWS or held >= WINDOW_BYTES:
-                yield Window(start, images)
-                start, held, images = start + len(images), 0, []
-    if images:
-        yield Window(start, images)
+def _start(
+    model: Network, window: Window, shape: TaskShape, runners: ThreadPoolExecutor, batch: int
+) -> Callable[[], Window]:
+    groups = _group(model, window, batch)
+    futures = [runners.submit(_infer, model, shape, [window.images[row] for row in rows]) for rows in groups]
+    return lambda: _collect(window, groups, [future.result() for future in futures])
 
 
-def _group(model: Network, window: Window, shape: TaskShape, batch: int) -> list[Rows]:
+def _group(model: Network, window: Window, batch: int) -> list[Rows]:
     height, width = model.metadata.min_size
     good: list[int] = []
     sizes: list[tuple[int, int]] = []
@@ -257,18 +249,16 @@ def _group(model: Network, window: Window, shape: TaskShape, batch: int) -> list
     if not good:
         return []
     canvas = _CANVAS_BYTES // model.metadata.channels
-    grid = np.array(sizes, np.int32)
-    groups = group_padded(grid, batch, MAX_PADDING, canvas) if shape.padded else group_equal(grid, batch, canvas)
+    groups = group_padded(np.array(sizes, np.int32), batch, MAX_PADDING, canvas)
     return [window.scored[group] for group in groups]
 
 
 def _infer(model: Network, shape: TaskShape, items: list[DecodedImage]) -> dict[str, Array]:
     canvas, sizes = pad_batch([item.image for item in items if item.image is not None])
-    return model.run(canvas, sizes if shape.padded else None, shape.outputs)
+    return model.run(canvas, sizes, shape.outputs)
 
 
-def _collect(window: Window, groups: list[Rows], futures: list[Future[dict[str, Array]]]) -> Window:
-    parts = [future.result() for future in futures]
+def _collect(window: Window, groups: list[Rows], parts: list[dict[str, Array]]) -> Window:
     for item in window.images:
         item.image = None
     if groups:

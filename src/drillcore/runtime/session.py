@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import DeviceError, InputError, IntegrityError, UnsafeModelError
+from drillcore.runtime import dense
 from drillcore.runtime.batching import pad_batch, plan_batches
+from drillcore.runtime.blending import Blending
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.safety import MAX_MODEL_BYTES, check_model_bytes
 
@@ -129,6 +131,16 @@ class Model:
                 raise UnsafeModelError(f"model {self.metadata.model} answers {shapes}, not as its metadata promises")
             label[rows], probabilities[rows] = answer["label"], answer["probabilities"]
         return Classification(label, probabilities)
+
+    def segment(
+        self, image: npt.NDArray[np.uint8], *, probabilities: bool = False, blending: Blending | None = None
+    ) -> dense.Segmentation:
+        """Label every pixel of an image uint8 [H,W,C]; see `drillcore.runtime.dense.segment`."""
+        return dense.segment(self, image, probabilities=probabilities, blending=blending)
+
+    def regress(self, image: npt.NDArray[np.uint8], *, blending: Blending | None = None) -> npt.NDArray[np.float32]:
+        """Return the values float32 [D,H,W] of every pixel; see `drillcore.runtime.dense.regress`."""
+        return dense.regress(self, image, blending=blending)
 
 
 def open_model(path: Path, *, sha256: str | None = None, device: str = "cpu", threads: int = 0) -> Model:
