@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.evaluation import significance
-from drillcore.evaluation.significance import compare_classifiers, paired_bootstrap
+from drillcore.evaluation.significance import compare_classifiers, compare_totals, paired_bootstrap
 
 
 def one_hot(answers: np.ndarray, n_classes: int) -> np.ndarray:
@@ -91,3 +91,42 @@ def test_bad_arguments() -> None:
         paired_bootstrap([1.0], [0.0], confidence=95)
     with pytest.raises(InputError, match="two scores"):
         paired_bootstrap([1.0], [0.0, 1.0])
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 0] / np.maximum(sums[:, 1], 1)
+
+
+def test_sums_of_images_agree_with_scores_where_every_image_weighs_the_same() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random(60), rng.random(60)
+    ones = np.ones(60)
+    sums = compare_totals(np.stack([a, ones], 1), np.stack([b, ones], 1), _mean, metric="share", seed=3)
+    scores = paired_bootstrap(a, b, metric="share", seed=3)
+    assert sums.as_dict() == pytest.approx(scores.as_dict())
+    less = compare_totals(np.stack([a, ones], 1), np.stack([b, ones], 1), _mean, metric="error", sign=-1, seed=3)
+    assert less.difference == pytest.approx(-sums.difference)
+    assert less.challenger == sums.challenger
+
+
+def test_whole_groups_are_drawn_and_widen_the_interval() -> None:
+    rng = np.random.default_rng(1)
+    groups = [f"g{index // 20}" for index in range(400)]
+    effect = np.repeat(rng.normal(0, 1, 20), 20)  # all images of a group go the same way
+    ones = np.ones(400)
+    a, b = np.stack([effect + 0.1, ones], 1), np.stack([np.zeros(400), ones], 1)
+    single = compare_totals(a, b, _mean, metric="x")
+    grouped = compare_totals(a, b, _mean, metric="x", groups=groups)
+    assert (single.groups, grouped.groups) == (None, 20)
+    assert grouped.high - grouped.low > 3 * (single.high - single.low)
+    assert grouped.difference == single.difference
+
+
+def test_groups_that_say_nothing() -> None:
+    sums = np.ones((30, 2))
+    for groups in ([str(index) for index in range(30)], ["one"] * 30, [str(index % 9) for index in range(30)]):
+        assert compare_totals(sums, sums, _mean, metric="x", groups=groups).groups is None
+    with pytest.raises(InputError, match="a group for each"):
+        compare_totals(sums, sums, _mean, metric="x", groups=["one"])
+    with pytest.raises(InputError, match="sums of each image"):
+        compare_totals(sums, sums[:5], _mean, metric="x")

@@ -1,13 +1,15 @@
 """Is one model better than another, or was it luck? A paired bootstrap over the images both have answered.
 
 Efron and Tibshirani 1993, chapter 13 (percentile interval); paired as in Koehn 2004: each resample draws the same
-images for both models, so that what is hard about an image cancels out.
+images for both models, so that what is hard about an image cancels out. Where images come in groups (cuts of one scene,
+frames of one sequence) whole groups are drawn: their images are not independent. Fewer than MIN_GROUPS say too little
+about how groups differ, and images are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from drillcore.evaluation.metrics import Floats, Ints, checked, log_losses, pred
 
 # metric -> +1 where more is better, -1 where less is
 METRICS = {"accuracy": 1, "top5_accuracy": 1, "macro_f1": 1, "log_loss": -1}
+MIN_GROUPS = 10
 _CELLS = 8_000_000  # counts held at a time: 64 MB
 
 Score = Callable[[NDArray[np.float64]], Floats]
@@ -40,6 +43,7 @@ class Comparison:
         images: images both answered.
         resamples: how many were drawn.
         identical: the two give the same score on every image.
+        groups: whole groups drawn; None where single images were.
     """
 
     metric: str
@@ -54,6 +58,7 @@ class Comparison:
     images: int
     resamples: int
     identical: bool
+    groups: int | None = None
 
     @property
     def better(self) -> bool:
@@ -152,6 +157,68 @@ def compare_classifiers(
     return _comparison(metric, a, b, a - b, drawn, identical, confidence, margin, len(truth))
 
 
+def compare_totals(
+    challenger: ArrayLike,
+    champion: ArrayLike,
+    figure: Score,
+    *,
+    metric: str,
+    sign: int = 1,
+    groups: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    margin: float = 0.0,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models by a figure of sums over images: pixels of confusion matrices, squared errors.
+
+    Args:
+        challenger: what each image adds, numbers [N,...].
+        champion: the same images in the same order.
+        figure: from summed images, float64 [B,...], to the figure [B].
+        metric: what it is called in the result.
+        sign: +1 where more is better, -1 where less is.
+        groups: of each image; None where every image stands alone.
+        confidence: from 0.5 to 1, exclusive.
+        margin: the difference must exceed it.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Raises:
+        InputError: shapes differ, no image, values that are not finite, or a confidence out of range.
+    """
+    a, b = np.asarray(challenger, dtype=np.float64), np.asarray(champion, dtype=np.float64)
+    if a.ndim < 2 or a.shape != b.shape or not len(a):
+        raise InputError(f"sums of each image are expected, twice [N,...]; got {list(a.shape)} and {list(b.shape)}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError("sums of images must be finite")
+    shape, flat_a, flat_b = a.shape[1:], a.reshape(len(a), -1), b.reshape(len(b), -1)
+
+    def difference(counts: NDArray[np.float64]) -> Floats:
+        sums = [(counts @ flat).reshape(len(counts), *shape) for flat in (flat_a, flat_b)]
+        return sign * (figure(sums[0]) - figure(sums[1]))
+
+    places, drawn_groups = _membership(groups, len(a))
+    drawn = _resample(difference, len(a), resamples, seed, confidence, places, cells=max(len(a), flat_a.shape[1]))
+    values = [float(figure(one.sum(axis=0)[None])[0]) for one in (a, b)]
+    gap = sign * (values[0] - values[1])
+    identical = bool((flat_a == flat_b).all())
+    found = _comparison(metric, values[0], values[1], gap, drawn, identical, confidence, margin, len(a))
+    return replace(found, groups=drawn_groups)
+
+
+def _membership(groups: Sequence[str] | None, images: int) -> tuple[Ints | None, int | None]:
+    """Return each image's group as an index and how many there are; None where single images are drawn."""
+    if groups is None:
+        return None, None
+    if len(groups) != images:
+        raise InputError(f"a group for each of {images} images is expected; got {len(groups)}")
+    names, places = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if len(names) < MIN_GROUPS or len(names) == images:
+        return None, None
+    return places.astype(np.int64), len(names)
+
+
 def _per_image(metric: str, truth: Ints, rows: Floats) -> Floats:
     if metric == "log_loss":
         return log_losses(truth, rows)
@@ -184,7 +251,19 @@ def _group_sums(counts: NDArray[np.float64], groups: Ints, n_groups: int) -> Flo
     return sums
 
 
-def _resample(score: Score, images: int, resamples: int, seed: int, confidence: float) -> Floats:
+def _resample(
+    score: Score,
+    images: int,
+    resamples: int,
+    seed: int,
+    confidence: float,
+    places: Ints | None = None,
+    cells: int = 0,
+) -> Floats:
+    """Return the score of each resample of images, or of whole groups where `places` says which group an image is in.
+
+    `cells` are the numbers a score holds per resample, where they are more than the images.
+    """
     if not 0.5 < confidence < 1:
         raise InputError(f"confidence is {confidence}; between 0.5 and 1 is expected, 0.95 for instance")
     if resamples < 100:
@@ -192,12 +271,14 @@ def _resample(score: Score, images: int, resamples: int, seed: int, confidence: 
     rng = np.random.default_rng(seed)
     drawn: list[Floats] = []
     # One row at a time from the generator, so that the draws do not depend on the size of a chunk.
-    chunk = max(1, min(resamples, _CELLS // images))
+    chunk = max(1, min(resamples, _CELLS // max(images, cells)))
+    units = images if places is None else int(places.max()) + 1
     for start in range(0, resamples, chunk):
         rows = [
-            np.bincount(rng.integers(0, images, images), minlength=images) for _ in range(min(chunk, resamples - start))
+            np.bincount(rng.integers(0, units, units), minlength=units) for _ in range(min(chunk, resamples - start))
         ]
-        drawn.append(score(np.asarray(rows, dtype=np.float64)))
+        counts = np.asarray(rows, dtype=np.float64)
+        drawn.append(score(counts if places is None else counts[:, places]))
     return np.concatenate(drawn)
 
 
