@@ -2,10 +2,10 @@
 
 From grey levels to maps, in this order; the exported graph takes the same steps:
 
-1. a one-channel image is repeated to the backbone's three; the backbone's affine (its constants subtracted, as it was
-   trained) gives the normalised image;
-2. for each scale s of the spec: 1/2 and 1/4 are means of 2x2 and 4x4 pixels, after the last row and column were repeated
-   until the sides can be divided; 2 is bilinear between half-pixel centres; 1 is the image;
+1. a one-channel image is repeated to the three of the backbone; its affine (the constants it was trained with)
+   gives the normalised image;
+2. for each scale s of the spec: 1/2 and 1/4 are means of 2x2 and 4x4 pixels, after the last row and column were
+   repeated until the sides can be divided; 2 is bilinear between half-pixel centres; 1 is the image;
 3. edge padding: `pad` pixels of that scale on every side, then at the bottom and on the right whatever lacks to
    `min_side`, with which every tap has a cell. An image of one pixel passes;
 4. the backbone's taps. Cell t of a map has its centre at origin + stride * t of the full-size image, with
@@ -205,7 +205,9 @@ class CoreNetwork(nn.Module):
         """Return a scaled image [N, C, h, w] with its edge padding, [N, C, max(h + 2 pad, min_side), ...]."""
         lacking = [max(0, self.min_side - int(side) - 2 * self.pad) for side in scaled.shape[2:]]
         pads = (self.pad, self.pad + lacking[1], self.pad, self.pad + lacking[0])
-        return functional.pad(scaled, pads, mode="replicate") if any(pads) else scaled
+        padded = functional.pad(scaled, pads, mode="replicate") if any(pads) else scaled
+        # Channels last: on a CPU the backbone takes half the time, and a cell's channels are read in one go.
+        return padded.contiguous(memory_format=torch.channels_last) if padded.device.type == "cpu" else padded
 
     def sample(self, maps: Sequence[Tensor], side: Sequence[int], ys: Any, xs: Any, *, number: int = 0) -> Tensor:
         """Read core samples at pixels by gathers; no map is ever brought to the image's size.
@@ -321,22 +323,18 @@ def read_bilinear(
     rows, columns = int(values.shape[1]), int(values.shape[2])
     top, bottom, down = linear_weights(grid, int(side[0]), rows, ys)
     left, right, across = linear_weights(grid, int(side[1]), columns, xs)
-    corners = (
-        (top, left, (1 - down) * (1 - across)),
-        (top, right, (1 - down) * across),
-        (bottom, left, down * (1 - across)),
-        (bottom, right, down * across),
+    corners = np.stack([top * columns + left, top * columns + right, bottom * columns + left, bottom * columns + right])
+    shares = np.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across])
+    # A cell's channels side by side: a view where the map is channels-last, as it is on a CPU.
+    by_cell = values.permute(1, 2, 0).reshape(rows * columns, -1)
+    out.copy_(
+        functional.embedding_bag(
+            torch.from_numpy(corners.T.copy()).to(device),
+            by_cell,
+            mode="sum",
+            per_sample_weights=torch.from_numpy(shares.T.copy()).to(device),
+        )
     )
-    flat = values.flatten(1)
-    by_cell = flat.T.contiguous() if rows * columns <= 4 * len(ys) else None
-    for number, (row, column, weight) in enumerate(corners):
-        where = torch.from_numpy(row * columns + column).to(device)
-        found = flat.index_select(1, where).T if by_cell is None else by_cell.index_select(0, where)
-        share = torch.from_numpy(weight).to(device)[:, None]
-        if number:
-            out.addcmul_(found, share)
-        else:
-            torch.mul(found, share, out=out)
 
 
 def _pixels(values: Any, side: int, name: str) -> npt.NDArray[np.int64]:

@@ -5,8 +5,9 @@ interpolation between the centres of its four nearest cells (paper 000, section 
 pixel indices: the centre of the first pixel is 0. Outside of the outermost centres the nearest cell counts.
 
 Two kinds of grids. An absolute one is fixed to pixels: cell t of a convolution's map has its centre at origin +
-stride * t, whatever the image's size, so that a tile of a scene reads the same values as the whole scene. A relative one
-is spread over the whole image (pooled context, position): its stride is side / cells, its first centre stride / 2 - 1/2.
+stride * t, whatever the image's size, so that a tile of a scene reads the same values as the whole scene. A relative
+one is spread over the whole image (pooled context, position): its stride is side / cells, its first centre
+stride / 2 - 1/2.
 """
 
 from __future__ import annotations
