@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from drillcore.files import sweep_partials
 from drillcore.progress import progress
 from drillcore.runtime.decode_pool import DecodePool
+from drillcore.runtime.decode_worker import DecodedImage
+from drillcore.runtime.dense_windows import DenseJob
+from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.receipt import RECEIPT, Part, part_name
 from drillcore.runtime.row_checksums import row_checksums
 from drillcore.runtime.scoring import DEFAULT_BATCH, IN_PROCESS, score_windows, task_shape
@@ -26,10 +27,12 @@ from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model, cuda_devices, open_model
 from drillcore.runtime.windows import Window, set_aside
 from drillcore.settings import Settings
-from serving.committed import clear, committed, finish, writing
+from serving.committed import clear, committed, finish, sweep, writing
+from serving.dense_files import DenseFiles, DenseOptions
 from serving.inputs import InputList, list_inputs
 from serving.journal import Entry, Journal, Plan, exclusive
-from serving.parts import label_table, write_table
+from serving.mask_parts import mask_rows, value_rows
+from serving.parts import Shard, label_rows, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +59,34 @@ class ScoreResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """One shard whose inputs all have an answer or a reason."""
-
-    number: int
-    start: int
-    paths: list[str]
-    windows: list[Window]
-
-
-@dataclass(frozen=True, slots=True)
 class TaskWriter:
     """How the results of a task are written.
 
     Attributes:
         shard_rows: inputs per part.
-        table: makes the table of scored rows; may write files beside it first.
+        table: makes the table of scored rows.
+        outputs: what a dense model is asked for; empty for other models.
+        keep: writes the files of a dense answer and returns what `table` needs of it.
     """
 
     shard_rows: int
-    table: Callable[[Model, ServedModel, Shard, Path], Any]
+    table: Callable[[Model, ServedModel, Shard], Any]
+    outputs: tuple[str, ...] = ()
+    keep: Callable[[DenseFiles, DecodedImage, dict[str, Any]], Any] | None = None
+
+    def job(self, metadata: ModelMetadata, output: Path, options: DenseOptions) -> DenseJob | None:
+        """Return what becomes of a dense model's answers, None for other models."""
+        if self.keep is None:
+            return None
+        return DenseJob(self.outputs, partial(self.keep, DenseFiles(output, metadata, options)), options.blending)
 
 
-def _labels(session: Model, model: ServedModel, shard: Shard, output: Path) -> Any:
-    rows: list[int] = []
-    digests: list[str] = []
-    for window in shard.windows:
-        rows += (window.scored + window.start).tolist()
-        digests += [window.images[row].sha256 for row in window.scored]
-    answers = [window.answers for window in shard.windows if window.answers]
-    classes = session.metadata.classes
-    labels = [answer["label"] for answer in answers] or [np.empty(0, np.int64)]
-    probabilities = [answer["probabilities"] for answer in answers] or [np.empty((0, len(classes)), np.float32)]
-    return label_table(
-        np.array(rows, np.int64),
-        [shard.paths[row - shard.start] for row in rows],
-        digests,
-        np.concatenate(labels),
-        np.concatenate(probabilities),
-        classes,
-        model.model,
-        model.version,
-    )
-
-
-WRITERS = {"classification": TaskWriter(4096, _labels)}
+WRITERS = {
+    "classification": TaskWriter(4096, label_rows),
+    # Few rows: each stands for a file, and what a kill undoes is at most a shard of them.
+    "dense_labels": TaskWriter(64, mask_rows, ("label",), DenseFiles.keep_label),
+    "dense_regression": TaskWriter(64, value_rows, ("value",), DenseFiles.keep_value),
+}
 
 
 def score(
@@ -113,6 +99,7 @@ def score(
     batch: int = DEFAULT_BATCH,
     shard_rows: int | None = None,
     overwrite: bool = False,
+    options: DenseOptions | None = None,
 ) -> ScoreResult:
     """Score all images of `source` into `output`; the same call again goes on after a kill, or finds all done.
 
@@ -125,9 +112,10 @@ def score(
         batch: images in a batch at most.
         shard_rows: inputs per part; None: as the task is best written.
         overwrite: remove the results of another run first.
+        options: how the answers of a dense model are made and written; None: the defaults.
 
     Raises:
-        InputError: nothing to score, or `output` holds something else or is in use.
+        InputError: nothing to score, options that do not fit the model, or `output` holds something else or is in use.
         DeviceError: the device is not there.
         DrillcoreError: the output cannot be written; the parts that were committed stay.
     """
@@ -140,14 +128,16 @@ def score(
         threads, runners = _threads(settings, device or settings.device)
         session = open_model(model.path, sha256=model.sha256, device=device or settings.device, threads=threads)
         task_shape(session.metadata.task)
-        writer = WRITERS[session.metadata.task]
+        writer, options = WRITERS[session.metadata.task], options or DenseOptions()
+        options.check(session.metadata.task)
         rows = shard_rows or writer.shard_rows
-        plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch)
-        run = _Run(settings, session, model, inputs, output, plan, writer, runners)
+        plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch, options.text())
+        job = writer.job(session.metadata, output, options)
+        run = _Run(settings, session, model, inputs, output, plan, writer, job, runners)
         with writing(output):
             if overwrite:
                 clear(output)
-            sweep_partials(output)
+            sweep(output)
             entries, done = committed(output, plan)
         shards = -(-len(inputs) // rows)
         kept = sum(entry.part.rows + entry.part.set_aside for entry in entries.values())
@@ -171,6 +161,7 @@ class _Run:
     output: Path
     plan: Plan
     writer: TaskWriter
+    job: DenseJob | None
     runners: int
 
     @property
@@ -206,7 +197,15 @@ class _Run:
         """Yield the pending shards with their answers; positions become those of the input list."""
         files = (file for shard in pending for file in self.inputs.files(self._start(shard), self._stop(shard)))
         rows, windows, count = self.plan.shard_rows, list[Window](), 0
-        stream = score_windows(self.session, files, pool, threads=self.runners, batch=self.plan.batch, shard_rows=rows)
+        stream = score_windows(
+            self.session,
+            files,
+            pool,
+            threads=self.runners,
+            batch=self.plan.batch,
+            shard_rows=rows,
+            dense=self.job,
+        )
         for window in stream:
             shard = pending[window.start // rows]
             window.start = self._start(shard) + window.start % rows
@@ -219,7 +218,7 @@ class _Run:
                 windows, count = [], 0
 
     def _commit(self, shard: Shard) -> Entry:
-        table = self.writer.table(self.session, self.model, shard, self.output)
+        table = self.writer.table(self.session, self.model, shard)
         name = part_name(shard.number)
         aside = [replace(row, path=shard.paths[row.index - shard.start]) for w in shard.windows for row in set_aside(w)]
         with writing(self.output):

@@ -10,7 +10,8 @@ from typing import Any
 
 from drillcore.digests import sha256_file, sha256_json
 from drillcore.errors import DrillcoreError, InputError, ReceiptError
-from drillcore.files import atomic_path
+from drillcore.files import atomic_path, sweep_partials
+from drillcore.runtime import kept_files
 from drillcore.runtime.receipt import (
     PARTS,
     RECEIPT,
@@ -27,17 +28,16 @@ from drillcore.runtime.windows import SetAside
 from serving.journal import JOURNAL, Entry, Journal, Plan
 from serving.parts import read_set_aside, write_set_aside
 
-MASKS = "masks"
-
 
 def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
     """Return the intact shards of an earlier run of the same plan, and whether it is finished and verified."""
     found = Journal(output).read()
     if found is not None:
         _same(output, plan, found[0].as_dict())
-        return {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}, False
+        kept = {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}
+        return {shard: entry for shard, entry in kept.items() if kept_files.intact(output, entry.part.name)}, False
     if not (output / RECEIPT).exists():
-        strangers = sorted(path.name for path in output.iterdir() if path.name != MASKS)
+        strangers = sorted(path.name for path in output.iterdir() if not _is_empty_folder(path))
         if strangers:
             raise InputError(f"{output} holds other files ({strangers[0]}): choose a new or an empty folder")
         return {}, False
@@ -48,7 +48,7 @@ def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
     if receipt.plan != sha256_json(plan.as_dict()):
         raise InputError(
             f"{output} holds the scores of {receipt.inputs} inputs by {receipt.model} version {receipt.version}, "
-            "which is another model, input list or batch: choose another folder, or --overwrite"
+            "which is another model, input list or batch, or other options: choose another folder, or --overwrite"
         )
     try:
         verify(output)
@@ -57,12 +57,23 @@ def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
     return _intact(output, receipt), True
 
 
+def sweep(output: Path) -> None:
+    """Remove what writers that were killed have left half-written. Raises OSError."""
+    for folder in (output, *(output / name for name in kept_files.FOLDERS)):
+        sweep_partials(folder)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.name in kept_files.FOLDERS and path.is_dir() and not any(path.iterdir())
+
+
 def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
-    different = [name for name, value in plan.as_dict().items() if before[name] != value]
+    now = plan.as_dict()
+    different = [name for name in {**now, **before} if before.get(name, "") != now.get(name, "")]
     if different:
         name = different[0]
         raise InputError(
-            f"{output} holds an unfinished run of another {name} ({before[name]}, now {plan.as_dict()[name]}): finish "
+            f"{output} holds an unfinished run of another {name} ({before.get(name)}, now {now.get(name)}): finish "
             "that one, choose another folder, or --overwrite"
         )
 
@@ -83,6 +94,8 @@ def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
     for shard, part in enumerate(receipt.parts):
         if damaged(output, part) or (part.set_aside and aside is None):
             continue
+        if not _files_intact(output, part.name):
+            continue
         rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
         try:
             table = pq.ParquetFile(output / part.name).read()
@@ -99,6 +112,15 @@ def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
     return entries
 
 
+def _files_intact(output: Path, part: str) -> bool:
+    import pyarrow as pa
+
+    try:
+        return kept_files.intact(output, part)
+    except (ReceiptError, ValueError, KeyError, TypeError, AttributeError, MemoryError, pa.ArrowException):
+        return False
+
+
 def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
     """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
     ordered = [entries[shard] for shard in sorted(entries)]
@@ -106,6 +128,9 @@ def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
     for path in output.glob(PARTS):
         if path.name not in names:
             path.unlink()
+    parts = [entry.part.name for entry in ordered]
+    for path in kept_files.unlisted(output, parts):
+        path.unlink()
     aside_sha256 = write_set_aside(output, (row for entry in ordered for row in entry.set_aside))
     with atomic_path(output / ROWS) as partial, partial.open("wb") as stream:
         for entry in ordered:
@@ -123,6 +148,7 @@ def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
         parts=[entry.part for entry in ordered],
         set_aside_sha256=aside_sha256,
         rows_sha256=sha256_file(output / ROWS),
+        masks_sha256=kept_files.digest(output, parts),
     )
     write_receipt(output, receipt)
     Journal(output).remove()
@@ -132,8 +158,11 @@ def clear(output: Path) -> None:
     """Remove the results of another run, and nothing else. Raises OSError."""
     for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE, JOURNAL))):
         path.unlink(missing_ok=True)
-    for path in (output / MASKS).glob("*.png"):
-        path.unlink()
+    for folder in kept_files.FOLDERS:
+        for path in kept_files.files_of(output / folder):
+            path.unlink()
+        with contextlib.suppress(OSError):  # it holds something else
+            (output / folder).rmdir()
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ class Plan:
         inputs_sha256: of the recorded paths in order.
         shard_rows: inputs per part.
         batch: images in a batch at most.
+        options: how a dense answer is made and written; empty for other models, and left out then.
     """
 
     model: str
@@ -45,10 +46,11 @@ class Plan:
     inputs_sha256: str
     shard_rows: int
     batch: int
+    options: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if name != "options" or self.options}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,68 @@ from numpy.typing import NDArray
 from drillcore.digests import sha256_file
 from drillcore.files import atomic_path
 from drillcore.runtime.receipt import SET_ASIDE
-from drillcore.runtime.windows import SetAside
+from drillcore.runtime.served import ServedModel
+from drillcore.runtime.session import Model
+from drillcore.runtime.windows import SetAside, Window
 
 TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard whose inputs all have an answer or a reason.
+
+    Attributes:
+        number: its place in the plan.
+        start: position of its first input.
+        paths: as recorded, one per input.
+        windows: its inputs and their answers.
+    """
+
+    number: int
+    start: int
+    paths: list[str]
+    windows: list[Window]
+
+    def identity(self, model: ServedModel) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the columns that every task has: the first ones (input_index, path, sha256) and the last ones."""
+        import pyarrow as pa
+
+        rows = [int(row) + window.start for window in self.windows for row in window.scored]
+        digests = [window.images[row].sha256 for window in self.windows for row in window.scored]
+        first = {
+            "input_index": pa.array(rows, pa.int64()),
+            "path": pa.array([self.paths[row - self.start] for row in rows], pa.string()),
+            "sha256": pa.array(digests, pa.string()),
+        }
+        last = {
+            "model": pa.array([model.model] * len(rows), pa.string()),
+            "version": pa.array(np.full(len(rows), model.version), pa.int64()),
+        }
+        return first, last
+
+
+def label_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+    """Return the table of a classifier's shard."""
+    rows: list[int] = []
+    digests: list[str] = []
+    for window in shard.windows:
+        rows += (window.scored + window.start).tolist()
+        digests += [window.images[row].sha256 for row in window.scored]
+    answers = [window.answers for window in shard.windows if window.answers]
+    classes = session.metadata.classes
+    labels = [answer["label"] for answer in answers] or [np.empty(0, np.int64)]
+    probabilities = [answer["probabilities"] for answer in answers] or [np.empty((0, len(classes)), np.float32)]
+    return label_table(
+        np.array(rows, np.int64),
+        [shard.paths[row - shard.start] for row in rows],
+        digests,
+        np.concatenate(labels),
+        np.concatenate(probabilities),
+        classes,
+        model.model,
+        model.version,
+    )
 
 
 def label_table(
@@ -78,7 +138,8 @@ def write_table(target: Path, table: Any) -> str:
 
     with atomic_path(target) as partial:
         # A digest is different in each row: a dictionary of them only costs.
-        repeated = ["label", "model", "version", "top5.list.element.label"]
+        nested = ("top5.list.element.label", "classes.list.element.label", "channels.list.element.channel")
+        repeated = [name for name in ("label", "model", "version", *nested) if name.split(".")[0] in table.column_names]
         pq.write_table(table, partial, compression="zstd", compression_level=1, use_dictionary=repeated)
         return sha256_file(partial)
 

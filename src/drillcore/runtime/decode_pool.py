@@ -29,6 +29,8 @@ from drillcore.runtime.decode_worker import DecodedImage, read_image
 _CHUNK_ROWS = 64  # paths per message: the cost of a message is spread, the latency stays small
 _FIRST_CHUNK = 8  # until the size of the images is known
 _TARGET_BYTES = 4 << 20
+_HELD_BYTES = 32 << 20  # of one chunk: what is left of it is decoded when this much was taken
+_AHEAD_BYTES = 256 << 20  # that wait to be taken, about: scenes are as large as a thousand photographs
 _PIPE_BYTES = 1 << 20
 
 
@@ -47,6 +49,7 @@ class DecodePool:
         self._all: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
         self._rows = _FIRST_CHUNK
+        self._ahead = max(workers, 1)  # until the size of the images is known
 
     def __enter__(self) -> Self:
         for _ in range(max(self.workers, 1)):
@@ -64,29 +67,37 @@ class DecodePool:
     def stream(self, paths: Iterable[str]) -> Iterator[list[DecodedImage]]:
         """Yield the images of `paths` in order, in lists of some; a few lists ahead are in the making."""
         source = iter(paths)
-        pending: deque[Future[list[DecodedImage]]] = deque()
+        pending: deque[tuple[list[str], Future[list[DecodedImage]]]] = deque()
         while True:
-            while len(pending) < 2 * max(self.workers, 1) + 1 and (chunk := list(islice(source, self._rows))):
-                pending.append(self._threads.submit(self._decode, chunk))
+            while len(pending) < self._ahead and (chunk := list(islice(source, self._rows))):
+                pending.append((chunk, self._threads.submit(self._decode, chunk)))
             if not pending:
                 return
-            images = pending.popleft().result()
+            chunk, future = pending.popleft()
+            images = future.result()
+            del future  # else it holds the images while they are used
+            if rest := chunk[len(images) :]:
+                pending.appendleft((rest, self._threads.submit(self._decode, rest)))
             self._adapt(images)
             yield images
 
     def _adapt(self, images: Sequence[DecodedImage]) -> None:
-        held = sum(item.image.nbytes for item in images if item.image is not None)
+        held = _bytes(images)
         fits = int(_TARGET_BYTES * len(images) / held) if held else _CHUNK_ROWS
         self._rows = min(max(fits, 1), _CHUNK_ROWS)
+        most = 2 * max(self.workers, 1) + 1
+        self._ahead = min(most, max(1, _AHEAD_BYTES // held)) if held else most
 
     def _decode(self, paths: list[str]) -> list[DecodedImage]:
+        """Return the first of `paths` decoded: all of them, or as many as pass `_HELD_BYTES`."""
         worker = self._idle.get()
+        images: list[DecodedImage] = []
         try:
-            if worker is None:
-                return [read_image(path, self.channels, self.max_pixels) for path in paths]
-            images: list[DecodedImage] = []
-            while len(images) < len(paths):
+            while len(images) < len(paths) and _bytes(images) < _HELD_BYTES:
                 rest = paths[len(images) :]
+                if worker is None:
+                    images.append(read_image(rest[0], self.channels, self.max_pixels))
+                    continue
                 try:
                     images += worker.decode(rest)
                 except (OSError, EOFError, ValueError):
@@ -114,6 +125,10 @@ class DecodePool:
         worker = _Worker(self.channels, self.max_pixels)
         self._all.append(worker)
         return worker
+
+
+def _bytes(images: Sequence[DecodedImage]) -> int:
+    return sum(item.image.nbytes for item in images if item.image is not None)
 
 
 class _Worker:

@@ -21,9 +21,7 @@ from drillcore.runtime.grouping import Rows, group_equal
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import Window
 
-BATCH_PIXELS = (
-    2**20
-)  # of a batch at most: six street scenes; the maps inside of a network are hundreds of bytes a pixel
+BATCH_PIXELS = 2**20  # of a batch at most, six street scenes: a network's own maps take hundreds of bytes a pixel
 REFUSED = "refused"  # a reason beside those of decoding: the network itself cannot take an image of that size
 
 Keep = Callable[[DecodedImage, dict[str, Array]], Any]

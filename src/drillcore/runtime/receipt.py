@@ -4,6 +4,7 @@ OUTPUT/part-00000.parquet ...   the scored rows, shard by shard in the order of 
 OUTPUT/set_aside.parquet        the other rows with their reasons
 OUTPUT/receipt.rows             uint32, little-endian: a CRC-32 for each scored row, in order
 OUTPUT/receipt.json             all of that by digest
+OUTPUT/masks/ values/ overlays/ of dense models, named and digested by the rows: see `kept_files`
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
 from drillcore.files import read_object, write_json
+from drillcore.runtime import kept_files
 from drillcore.runtime.row_checksums import Checksums, row_checksums
 
 RECEIPT = "receipt.json"
@@ -64,7 +66,8 @@ class Receipt:
         parts: the parts, in order.
         set_aside_sha256: of `set_aside.parquet`.
         rows_sha256: of `receipt.rows`.
-        masks_sha256: over the names and digests of `masks/`; empty where there are none.
+        masks_sha256: over the names and digests of masks, values and overlays in the order of the rows; empty where
+            there are none.
     """
 
     model: str
@@ -157,6 +160,10 @@ def verify(output: Path) -> Receipt:
             continue
         raise ReceiptError(f"{output / part.name} {_diagnose(output / part.name, checksums)}")
     _check_coverage(output, receipt, aside)
+    names = [part.name for part in receipt.parts]
+    kept_files.check(output, names)
+    if kept_files.digest(output, names) != receipt.masks_sha256:
+        raise ReceiptError(f"the receipt contradicts itself: its digest of masks is not that of the rows in {output}")
     return receipt
 
 

@@ -113,9 +113,8 @@ def score_windows(
     """
     shape = task_shape(model.metadata.task)
     if (dense is None) != shape.padded:
-        raise InputError(
-            f"models of the task {model.metadata.task!r} are scored {'without' if dense else 'with'} a dense job"
-        )
+        how = "without" if dense else "with"
+        raise InputError(f"models of the task {model.metadata.task!r} are scored {how} a dense job")
     running: deque[Callable[[], Window]] = deque()
     runners = ThreadPoolExecutor(threads, thread_name_prefix="infer")
     try:
