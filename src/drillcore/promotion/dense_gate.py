@@ -121,14 +121,15 @@ class _LabelJudge(Judge[LabelCandidate]):
         return Rule("majority", passed, text, figures)
 
     def compare(self, challenger: LabelCandidate, champion: LabelCandidate) -> Comparison:
-        counts = [self._counts(one) for one in (challenger, champion)]
-        if not np.array_equal(counts[0].sum(axis=2), counts[1].sum(axis=2)):
+        counts, rival = self._counts(challenger), self._counts(champion)
+        if not np.array_equal(counts.sum(axis=2), rival.sum(axis=2)):
             raise InputError(
                 f"{challenger.called} and {champion.called} were judged by different true labels of the same images; "
                 "evaluate both again"
             )
         return compare_totals(
-            *counts,
+            counts,
+            rival,
             self._figure,
             metric=self._limits.metric,
             groups=self._groups,
@@ -139,14 +140,14 @@ class _LabelJudge(Judge[LabelCandidate]):
 
     def class_drop(self, challenger: LabelCandidate, champion: LabelCandidate) -> list[Rule]:
         """Accuracy per class: the share of a class's own pixels that are still found."""
-        counts = [self._counts(one) for one in (challenger, champion)]
-        accuracies = []
-        for one in counts:
-            rows = dense_figures(one, self._axes)["per_class"]
-            accuracies.append({name: row["accuracy"] for name, row in rows.items()})
-        images = dict(zip(self._axes, images_of_class(counts[0]).tolist(), strict=True))
+        images = dict(zip(self._axes, images_of_class(self._counts(challenger)).tolist(), strict=True))
         shared = set(challenger.classes) & set(champion.classes)
+        accuracies = self._accuracies(challenger), self._accuracies(champion)
         return [class_drop_rule(self._limits, *accuracies, images, shared, "accuracy of its pixels")]
+
+    def _accuracies(self, candidate: LabelCandidate) -> dict[str, float]:
+        rows = dense_figures(self._counts(candidate), self._axes)["per_class"]
+        return {name: row["accuracy"] for name, row in rows.items()}
 
     def _value(self, counts: Ints) -> float:
         return float(self._figure(counts.sum(axis=0)[None].astype(np.float64))[0])
@@ -189,14 +190,15 @@ class _ValueJudge(Judge[ValueCandidate]):
                 f"{challenger.called} predicts {', '.join(challenger.outputs)}, {champion.called} "
                 f"{', '.join(champion.outputs)}: they cannot be compared"
             )
-        sums = [self._sums(one) for one in (challenger, champion)]
-        if not np.array_equal(sums[0][..., 0], sums[1][..., 0]):
+        sums, rival = self._sums(challenger), self._sums(champion)
+        if not np.array_equal(sums[..., 0], rival[..., 0]):
             raise InputError(
                 f"{challenger.called} and {champion.called} were judged by different true values of the same images; "
                 "evaluate both again"
             )
         return compare_totals(
-            *sums,
+            sums,
+            rival,
             mean_squared_error,
             metric=self._limits.metric,
             sign=-1,

@@ -84,14 +84,14 @@ class _ClassJudge(Judge[Candidate]):
 
     def class_drop(self, challenger: Candidate, champion: Candidate) -> list[Rule]:
         """Recall per class: the share of a class's own images that are still found."""
-        recalls = []
-        for rows in (self._rows(challenger), self._rows(champion)):
-            scores = class_scores(confusion_matrix(self._labels, predictions(rows), len(self._wanted)))
-            recalls.append(dict(zip(self._wanted, scores["recall"].tolist(), strict=True)))
         support = np.bincount(self._labels, minlength=len(self._wanted)).tolist()
         images = dict(zip(self._wanted, support, strict=True))
         shared = set(champion.classes) & set(challenger.classes)
-        return [class_drop_rule(self._limits, *recalls, images, shared)]
+        return [class_drop_rule(self._limits, self._recalls(challenger), self._recalls(champion), images, shared)]
+
+    def _recalls(self, candidate: Candidate) -> dict[str, float]:
+        counts = confusion_matrix(self._labels, predictions(self._rows(candidate)), len(self._wanted))
+        return dict(zip(self._wanted, class_scores(counts)["recall"].tolist(), strict=True))
 
     def _rows(self, candidate: Candidate) -> Floats:
         rows = align_columns(candidate.probabilities, candidate.classes, self._wanted)
