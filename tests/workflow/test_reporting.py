@@ -17,7 +17,8 @@ from PIL import Image
 from drillcore.cli import cli
 from drillcore.errors import DataError, UnknownNameError
 from drillcore.settings import Settings
-from drillcore.workflow.report_page import change, report_page
+from drillcore.workflow.figure_names import change
+from drillcore.workflow.report_page import report_page
 from drillcore.workflow.reporting import gather_report, read_json
 
 Retrained = tuple[Settings, dict[str, Any]]

@@ -39,5 +39,5 @@ def evaluate(model: str, source: Path, split: str | None, target: Path | None) -
     if to_terminal:
         print_json(figures)
         return
-    rows = [(name, value) for name, value in figures.items() if name != "per_class"]
+    rows = [(name, value) for name, value in figures.items() if not isinstance(value, dict)]
     print_table(f"{model} on {source}", ("figure", "value"), rows)

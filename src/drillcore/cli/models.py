@@ -20,13 +20,14 @@ def models(model: str | None, as_json: bool) -> None:
       drillcore models plankton-forest
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.listing import list_models
+    from drillcore.workflow.listing import FIGURES, list_models
 
     rows = list_models(settings, model)
     if as_json:
         print_json(rows)
         return
-    columns = ("model", "version", "aliases", "lineage", "accuracy", "macro_f1", "log_loss", "git", "sha256")
+    figures = [name for name in FIGURES if any(name in row for row in rows)]
+    columns = ("model", "version", "aliases", "lineage", *figures, "git", "sha256")
     print_table("", columns, ([row.get(column) for column in columns] for row in rows))
 
 

@@ -6,8 +6,8 @@ from drillcore.evaluation.changes import AnswerChange, ClassChange
 from drillcore.evaluation.significance import Comparison
 from drillcore.settings import Settings
 from drillcore.workflow.comparing import VersionComparison
+from drillcore.workflow.figure_names import FIGURES, change
 from drillcore.workflow.pages import Html, badge, breakable, details, element, join, page, section, table
-from drillcore.workflow.report_page import FIGURES, change
 from drillcore.workflow.thumbnails import cards, image_card
 
 MAX_PICTURES = 240  # on the page; the CSV file has all

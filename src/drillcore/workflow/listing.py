@@ -8,7 +8,7 @@ from drillcore.errors import UnknownNameError
 from drillcore.recipes import known_models
 from drillcore.settings import Settings
 
-_FIGURES = ("accuracy", "macro_f1", "log_loss")
+FIGURES = ("accuracy", "macro_f1", "log_loss", "class_average", "mean_iou", "ship_iou", "mean_squared_error")
 
 
 def list_models(settings: Settings, model: str | None = None) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
 
 
 def _row(version: Any, aliases: dict[str, int]) -> dict[str, Any]:
-    figures = {name: float(version.tags[name]) for name in _FIGURES if name in version.tags}
+    figures = {name: float(version.tags[name]) for name in FIGURES if name in version.tags}
     return {
         "model": version.model,
         "version": version.version,

@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from drillcore.workflow.pages import Html, badge, details, element, join, markdown, page, picture, section, table
+from drillcore.workflow.figure_names import FIGURES, SHORT, TILES, change
+from drillcore.workflow.pages import Html, badge, element, join, markdown, page, picture, section, table
+from drillcore.workflow.report_classes import classes_section
 from drillcore.workflow.report_origin import DATA_PICTURES, data_section, day, origin_section
 from drillcore.workflow.reporting import Report
 
-# figure: (name for people, +1 more is better or -1 less is, format)
-FIGURES: dict[str, tuple[str, int, str]] = {
-    "accuracy": ("Accuracy", 1, ".4f"),
-    "top5_accuracy": ("Top-5 accuracy", 1, ".4f"),
-    "macro_f1": ("Macro F1", 1, ".4f"),
-    "log_loss": ("Log loss", -1, ".4f"),
-    "expected_calibration_error": ("Calibration error", -1, ".4f"),
-    "ms": ("Time per image, ms", -1, ".2f"),
-    "mb": ("Size in MB", -1, ".2f"),
-}
-_TILES = ("accuracy", "macro_f1", "log_loss", "expected_calibration_error", "ms", "mb")
-_SHORT = {"ms": "ms per image", "mb": "MB on disk"}
 # name of the file: (what it shows, how to read it)
 _PICTURES: dict[str, tuple[str, str]] = {
     "confusion": (
         "Confusion matrix",
         "Rows are true classes, columns answers; classes taken for each other stand side by side.",
     ),
+    "examples": ("Examples", "The worst images, some from the middle and the best ones."),
+    "precision-recall": ("Precision and recall", "Of the ship pixels, as the threshold of the probability moves."),
+    "hypercolumn-maps": ("Maps of a core", "The strongest maps of each plane that a core sample is read from."),
+    "head-curves": ("Learning curves of the head", "Each epoch sees all core samples once."),
     "worst-mistakes": ("Worst mistakes", "Wrong answers the model was surest of. Wrong labels are often among them."),
     "best-examples": ("Best examples", "Right answers the model was surest of, each class in turn."),
-    "per-class": ("F1 of each class", "The number of evaluation images stands in brackets."),
+    "per-class": ("Each class", "F1 of images, or intersection over union of pixels."),
     "calibration": (
         "Calibration",
         "Bars below the dashed line: the model is surer than it is right; above: less sure.",
@@ -55,7 +49,7 @@ def report_page(report: Report) -> str:
         "figures": _figures(report),
         "gate": _gate(report),
         "pictures": _pictures(report, _PICTURES, {*_PICTURES, *DATA_PICTURES}),
-        "classes": _classes(report),
+        "classes": classes_section(report),
         "data": data_section(report),
         "origin": origin_section(report),
         "history": _history(report),
@@ -71,17 +65,6 @@ def report_page(report: Report) -> str:
     )
 
 
-def change(name: str, value: float, other: float) -> Html:
-    """Return the difference of a figure with a sign, in words for those who do not see colours."""
-    _, sign, form = FIGURES.get(name, ("", 1, ".4f"))
-    difference = value - other
-    if abs(difference) < 0.5 * 10.0 ** -int(form[1]):
-        return element("span", "same")
-    better = difference * sign > 0
-    word = "better" if better else "worse"
-    return element("span", f"{difference:+{form}} {word}", class_="good" if better else "bad")
-
-
 def _values(report: Report) -> dict[str, Any]:
     return {**report.figures, **report.measured}
 
@@ -89,20 +72,19 @@ def _values(report: Report) -> dict[str, Any]:
 def _header(report: Report) -> Html:
     version, values = report.version, _values(report)
     classes = len(version.metadata.get("classes", []))
-    task = str(version.metadata.get("task", "")).capitalize()
-    lead = f"{task} of {classes} classes. Made {day(version.created)} of data lineage {version.lineage}."
+    task = str(version.metadata.get("task", "")).replace("_", " ").capitalize()
+    of = f" of {classes} classes" if classes else ""
+    lead = f"{task}{of}. Made {day(version.created)} of data lineage {version.lineage}."
     aliases = [badge(alias, "good" if alias == "champion" else "") for alias in report.aliases] or badge("no alias")
     tiles = []
-    for name in _TILES:
+    for name in TILES:
         if not isinstance(value := values.get(name), int | float):
             continue
         title, _, form = FIGURES[name]
         rival = (report.rival or {}).get(name)
         delta = change(name, value, rival) if isinstance(rival, int | float) else None
         shown = format(value, ".3f" if form == ".4f" else form)
-        tiles.append(
-            element("div", element("b", shown), element("span", _SHORT.get(name, title)), delta, class_="tile")
-        )
+        tiles.append(element("div", element("b", shown), element("span", SHORT.get(name, title)), delta, class_="tile"))
     return join(
         [
             element("h1", f"{version.model}, version {version.version}"),
@@ -181,28 +163,6 @@ def _pictures(report: Report, chosen: Mapping[str, tuple[str, str]], known: set[
         if name not in known
     ]
     return section("pictures", "Pictures", parts) if parts else None
-
-
-def _classes(report: Report) -> Html | None:
-    own = report.figures.get("per_class") or {}
-    other = (report.rival or {}).get("per_class") or {}
-    seen = {name: row for name, row in own.items() if row["support"]}
-    if not seen:
-        return None
-    rows = []
-    for name, row in sorted(seen.items(), key=lambda item: (item[1]["f1"], item[0])):
-        cells = [name, f"{row['support']:,}", *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))]
-        if other:
-            then = other.get(name)
-            cells += [f"{then['f1']:.3f}", change("macro_f1", row["f1"], then["f1"])] if then else ["–", "new class"]
-        rows.append(cells)
-    columns = ["class", "images", "precision", "recall", "F1", *(["F1 compared with", "difference"] if other else [])]
-    unseen = len(own) - len(seen)
-    text = "The weakest first." + (f" {unseen} classes without an evaluation image are left out." if unseen else "")
-    whole = table(columns, rows)
-    if len(rows) > 25:
-        whole = join([table(columns, rows[:15]), details(f"all {len(rows)} classes", table(columns, rows))])
-    return section("classes", "Classes", element("p", text), whole)
 
 
 def _history(report: Report) -> Html | None:

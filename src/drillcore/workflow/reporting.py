@@ -166,8 +166,10 @@ def _costs(settings: Settings, model: str, version: int) -> dict[str, float]:
 
 def _measured(kept: dict[str, Any], run: RunFacts, figures: dict[str, Any]) -> dict[str, Any]:
     """Return images, ms and mb, from the run's metrics where an older run kept no more."""
-    support = sum(row.get("support", 0) for row in figures.get("per_class", {}).values())
-    old = {"images": support, "ms": run.metrics.get("ms_per_image"), "mb": run.metrics.get("onnx_mb")}
+    rows = figures.get("per_class", {}).values()
+    # Of pixels a class's support is no number of images.
+    images = None if any("iou" in row for row in rows) else sum(row.get("support", 0) for row in rows)
+    old = {"images": images, "ms": run.metrics.get("ms_per_image"), "mb": run.metrics.get("onnx_mb")}
     return {**{name: value for name, value in old.items() if value is not None}, **kept}
 
 

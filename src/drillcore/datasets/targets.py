@@ -1,0 +1,34 @@
+"""Label maps of a data set's annotation images, read as its layout says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.datasets.base import DatasetLayout
+from drillcore.datasets.catalogue import get_layout
+from drillcore.datasets.manifest import Manifest
+from drillcore.runtime.decode import decode_mask
+from drillcore.settings import Settings
+
+Labels = NDArray[np.uint8]
+
+
+def read_labels(layout: DatasetLayout, path: Path, settings: Settings) -> Labels:
+    """Return an annotation's label map, uint8 [H,W], void beyond the classes.
+
+    Raises:
+        BadImageError: it cannot be read, or holds a label that is not known.
+    """
+    return layout.read_target(decode_mask(path, max_pixels=settings.max_pixels))
+
+
+def label_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], Labels]:
+    """Return what reads the label map of a manifest's row, uint8 [H,W], void beyond the classes."""
+    layout = get_layout(manifest.layout)
+    layout.items(manifest.folder)  # a layout of one's own learns its classes from its folder
+    return lambda row: read_labels(layout, manifest.target_of(row), settings)
