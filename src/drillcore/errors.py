@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 60  # names in one message; a deep network has more taps than anybody reads
+
 
 class DrillcoreError(Exception):
     """Base class: anything a user can act on."""
@@ -35,7 +37,8 @@ class UnknownNameError(InputError):
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
-        listed = ", ".join(names) if names else "none yet"
+        listed = ", ".join(names[:_LISTED]) if names else "none yet"
+        listed += f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         tail = f"; {hint}" if hint else ""
         shown = name if len(name) <= 80 else f"{name[:77]}..."
         super().__init__(f"unknown {kind} {shown!r}{meant}; known: {listed}{tail}")

@@ -25,10 +25,11 @@ class Tap:
 
     Attributes:
         width: channels.
-        stride: input pixels from one cell to the next.
+        stride: input pixels from one cell to the next; 0 where the activation is no map.
         flat: length of one image's flattened activation at the backbone's resize; 0 where any size is allowed.
         origin: index of the input pixel in the centre of the first cell; a fraction, or negative, where it must be.
-        field: side of the square of input pixels that one cell depends on; 0 where the activation is no map.
+        field: side of the square of input pixels that one cell depends on, `geometry.WHOLE_IMAGE` where that is all of
+            the image; 0 where the activation is no map.
     """
 
     width: int

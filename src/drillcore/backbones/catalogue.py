@@ -6,16 +6,23 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 from drillcore.backbones.artifacts import load_artifact
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.torchvision_networks import DEFAULT_SIZE, build_torchvision, torchvision_names
+from drillcore.backbones.vgg import build_vgg16
 from drillcore.backbones.weights import load_weights_file
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 
 WEIGHTS_FORMS = "seed:N, sha256:DIGEST of a trained backbone, or FILE.safetensors#sha256=DIGEST"
+
+
+# Height and width of a backbone's input; "any": as the image is; None: the backbone's own.
+Resize = Sequence[int] | Literal["any"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +32,16 @@ class Entry:
     Attributes:
         build: (units, seed, resize) to an untrained backbone; `units` is None for one without classes.
         trainable: it has classes of its own and `training.train` can train it.
+        torchvision: the torchvision network whose named weights it takes; "": none.
     """
 
-    build: Callable[[int | None, int, Sequence[int] | None], Backbone]
+    build: Callable[[int | None, int, Resize], Backbone]
     trainable: bool
+    torchvision: str = ""
 
 
 def _plankton(architecture: str) -> Entry:
-    def build(units: int | None, seed: int, resize: Sequence[int] | None) -> Backbone:
+    def build(units: int | None, seed: int, resize: Resize) -> Backbone:
         if units is None:
             raise InputError(f"{architecture} needs the number of classes")
         if resize is not None:
@@ -42,22 +51,41 @@ def _plankton(architecture: str) -> Entry:
     return Entry(build, trainable=True)
 
 
-def _squeezenet(units: int | None, seed: int, resize: Sequence[int] | None) -> Backbone:
-    return build_squeezenet(seed=seed, resize=resize or (224, 224))
+class _Builder(Protocol):
+    def __call__(self, *, seed: int, resize: Sequence[int] | None) -> Backbone: ...
 
 
+def _pretrained(network: str, builder: _Builder) -> Entry:
+    def build(units: int | None, seed: int, resize: Resize) -> Backbone:
+        return builder(seed=seed, resize=None if isinstance(resize, str) else resize or DEFAULT_SIZE)
+
+    return Entry(build, trainable=False, torchvision=network)
+
+
+_TORCHVISION = "torchvision:"
 BACKBONES: dict[str, Entry] = {
     "cnn1": _plankton("cnn1"),
     "cnn2": _plankton("cnn2"),
-    "squeezenet1_0": Entry(_squeezenet, trainable=False),
+    "squeezenet1_0": _pretrained("squeezenet1_0", build_squeezenet),
+    "vgg16": _pretrained("vgg16", build_vgg16),
 }
 
 
 def get_entry(name: str) -> Entry:
-    """Return the entry of a backbone. Raises UnknownNameError naming the known ones."""
-    if name not in BACKBONES:
-        raise UnknownNameError("backbone", name, BACKBONES)
-    return BACKBONES[name]
+    """Return the entry of a backbone.
+
+    Besides the table's names each classification network of torchvision is one, as "resnet18" or, in full,
+    "torchvision:resnet18"; the full name is needed where the table has one with taps of its own ("torchvision:vgg16").
+
+    Raises:
+        UnknownNameError: names the known ones.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    network, known = name.removeprefix(_TORCHVISION), torchvision_names()
+    if network not in known:
+        raise UnknownNameError("backbone", name, [*BACKBONES, *(f"{_TORCHVISION}{other}" for other in known)])
+    return _pretrained(network, lambda *, seed, resize: build_torchvision(network, seed=seed, resize=resize))
 
 
 def build_backbone(
@@ -67,6 +95,7 @@ def build_backbone(
     *,
     units: int | None = None,
     resize: Sequence[int] | None = None,
+    any_size: bool = False,
 ) -> Backbone:
     """Return a frozen backbone with its weights.
 
@@ -75,7 +104,8 @@ def build_backbone(
         weights: `seed:N` (random), `sha256:DIGEST` (a trained artifact) or `FILE.safetensors#sha256=DIGEST`.
         settings: where artifacts are; a relative FILE is under its root.
         units: number of classes, for those that have classes.
-        resize: height and width, for those that take any.
+        resize: height and width of the input, for those that take any; None: the backbone's own, 224 x 224 for most.
+        any_size: images come as they are, unresized; taps are maps then, and `Tap.flat` is 0.
 
     Raises:
         UnknownNameError: no such backbone.
@@ -83,11 +113,14 @@ def build_backbone(
         IntegrityError: weights that are not what their digest says.
     """
     entry = get_entry(name)
+    if any_size and resize is not None:
+        raise InputError(f"{name} cannot have both resize and any_size")
+    size: Resize = "any" if any_size else resize
     if match := re.fullmatch(r"seed:(\d{1,9})", weights):
-        return entry.build(units, int(match[1]), resize)
+        return entry.build(units, int(match[1]), size)
     if match := re.fullmatch(r"sha256:([0-9a-f]{64})", weights):
-        return load_artifact(settings, name, match[1], lambda artifact: entry.build(artifact.units, 0, resize))
+        return load_artifact(settings, name, match[1], lambda artifact: entry.build(artifact.units, 0, size))
     if match := re.fullmatch(r"(.+\.safetensors)#sha256=([0-9a-f]{64})", weights):
-        backbone = entry.build(units, 0, resize)
+        backbone = entry.build(units, 0, size)
         return load_weights_file(backbone, settings.root / Path(match[1]), match[2])
     raise InputError(f"weights {weights!r} of {name} cannot be read; allowed: {WEIGHTS_FORMS}")

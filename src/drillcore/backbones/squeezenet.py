@@ -2,75 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from drillcore.backbones.base import Backbone
+from drillcore.backbones.torchvision_networks import (
+    DEFAULT_SIZE,
+    Size,
+    TracedNetwork,
+    mean_std,
+    seeded,
+    traced_backbone,
+)
 
-import torch
-from torch import Tensor, nn
-
-from drillcore.backbones.base import Backbone, Tap, TappedModule
-from drillcore.backbones.preprocessing import from_mean_std
-
-# Of each tap the first cell's centre and the field, by composing kernels, strides and paddings below it.
-_PLACES = {"conv1": (3.0, 7), "fire4": (5.0, 35), "fire8": (9.0, 107), "fire9": (17.0, 155)}
-# After `features[index]`: channels and stride; each is the last before a pooling, or the end.
-LAYERS = {"conv1": (1, 96, 2), "fire4": (5, 256, 4), "fire8": (10, 512, 8), "fire9": (12, 512, 16)}
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class SqueezeNet(TappedModule):
-    """The convolutional part of SqueezeNet 1.0.
-
-    Args:
-        seed: of the random weights it starts with.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        from torchvision.models import squeezenet1_0
-
-        # torchvision draws from the global generator; the seed must not leave a trace in it.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.features: Any = squeezenet1_0(weights=None).features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the last activation, float32 [N, 512, h / 16, w / 16]."""
-        return self.features(x)
-
-    def forward_taps(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        """Return the activations of `LAYERS`; see `TappedModule`."""
-        at = {LAYERS[name][0]: name for name in names}
-        found: dict[str, Tensor] = {}
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in at:
-                # The next layer's ReLU may work in place on what is handed out.
-                found[at[index]] = x
-            if len(found) == len(at):
-                break
-        return found
+# By tap the place in torchvision's network; conv1 is taken after its ReLU.
+LAYERS = {
+    "conv1": "features.1",
+    "fire2": "features.3",
+    "fire3": "features.4",
+    "fire4": "features.5",
+    "fire5": "features.7",
+    "fire6": "features.8",
+    "fire7": "features.9",
+    "fire8": "features.10",
+    "fire9": "features.12",
+}
 
 
-def build_squeezenet(*, seed: int = 0, resize: Sequence[int] | None = (224, 224)) -> Backbone:
-    """Return SqueezeNet 1.0 with random weights.
+def build_squeezenet(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
+    """Return the convolutional part of SqueezeNet 1.0 with random weights.
 
     Args:
         seed: of the weights.
-        resize: height and width; None: any.
+        resize: height and width of the input; None: any.
     """
-    module = SqueezeNet(seed)
-    return Backbone("squeezenet1_0", module, _taps(module, resize), from_mean_std(MEAN, STD, resize))
+    from torchvision.models import squeezenet1_0
 
-
-def _taps(module: nn.Module, resize: Sequence[int] | None) -> dict[str, Tap]:
-    taps: dict[str, Tap] = {}
-    shapes: dict[str, Tensor] = {}
-    if resize is not None:
-        with torch.no_grad():
-            shapes = SqueezeNet.forward_taps(module.eval(), torch.zeros(1, 3, *resize), list(LAYERS))  # type: ignore[arg-type]
-    for name, (_, width, stride) in LAYERS.items():
-        origin, field = _PLACES[name]
-        flat = shapes[name].numel() if shapes else 0
-        taps[name] = Tap(width=width, stride=stride, flat=flat, origin=origin, field=field)
-    return taps
+    module = TracedNetwork(seeded(lambda: squeezenet1_0(weights=None), seed), LAYERS, any_size=resize is None)
+    return traced_backbone("squeezenet1_0", module, mean_std("squeezenet1_0"), resize)
