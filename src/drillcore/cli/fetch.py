@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import signal
+import threading
+from typing import Any
 
 import click
 
@@ -10,12 +12,12 @@ from drillcore.cli.session import begin, json_option, print_json
 
 
 @click.command()
-@click.argument("model")
-@click.option("--watch", is_flag=True, help="Go on, and follow the alias as it moves.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--watch", is_flag=True, help="Go on, and follow the alias as it moves, until SIGTERM.")
 @click.option("--every", default=5.0, show_default=True, type=click.FloatRange(0.2), help="Seconds between two looks.")
 @json_option
-def fetch(model: str, watch: bool, every: float, as_json: bool) -> None:
-    """Bring the file of MODEL[@ALIAS|@VERSION] here, verified by digest; the default alias is champion.
+def fetch(models: tuple[str, ...], watch: bool, every: float, as_json: bool) -> None:
+    """Bring the file of each MODEL[@ALIAS|@VERSION] here, verified by digest; the default alias is champion.
 
     Scoring and serving read what this brought and never ask the registry themselves.
 
@@ -28,24 +30,31 @@ def fetch(model: str, watch: bool, every: float, as_json: bool) -> None:
     import drillcore.registry as registry
     from drillcore.errors import DrillcoreError
 
-    last = None
-    while True:
-        try:
-            pointer = registry.fetch(settings, model)
-        except DrillcoreError as error:
-            # A watcher outlives a registry that is away; the first look must succeed.
-            if not watch or last is None:
-                raise
-            click.echo(f"drillcore: {error}; trying again in {every:g} s", err=True)
-            time.sleep(every)
-            continue
-        if pointer != last:
-            facts = {"model": pointer.model, "version": pointer.version, "sha256": pointer.sha256}
-            if as_json:
-                print_json(facts)
-            else:
-                click.echo(f"{pointer.model} version {pointer.version} is here ({pointer.sha256[:12]})")
-        last = pointer
+    stop = threading.Event()
+    if watch and threading.current_thread() is threading.main_thread():
+        # What is being fetched is finished: the pointer moves last.
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    last: dict[str, Any] = {}
+    while not stop.is_set():
+        for model in models:
+            try:
+                pointer = registry.fetch(settings, model)
+            except DrillcoreError as error:
+                # A watcher outlives a registry that is away; the first look must succeed.
+                if not watch or model not in last:
+                    raise
+                click.echo(f"drillcore: {error}; trying again in {every:g} s", err=True)
+                continue
+            if pointer != last.get(model):
+                _say(pointer, as_json=as_json)
+            last[model] = pointer
         if not watch:
             return
-        time.sleep(every)
+        stop.wait(every)
+
+
+def _say(pointer: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"model": pointer.model, "version": pointer.version, "sha256": pointer.sha256})
+    else:
+        click.echo(f"{pointer.model} version {pointer.version} is here ({pointer.sha256[:12]})")

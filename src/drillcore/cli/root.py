@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "retrain": ("retrain", "retrain", "Train, evaluate, export, register and gate a model; --promote it."),
     "evaluate": ("evaluate", "evaluate", "Score a registered model on labelled data it has never seen."),
     "score": ("score", "score", "Score a folder or list of images into Parquet."),
+    "serve": ("serve", "serve", "Serve models online: a page, POST /predict, the Open Inference Protocol."),
     "predict": ("predict", "predict", "Answer for one image, on the terminal."),
     "fetch": ("fetch", "fetch", "Bring the promoted file here, by digest."),
     "models": ("models", "models", "List models, versions and aliases."),

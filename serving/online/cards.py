@@ -1,0 +1,76 @@
+"""What a person is told of the models a server has: facts, and the card that stands beside the recipe."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from drillcore import __version__
+from drillcore.runtime.decode import FORMATS
+from drillcore.runtime.reference import parse_reference
+from drillcore.settings import Settings
+from serving.online.answers import offers, palette
+from serving.online.models import LoadedModel
+from serving.online.service import Service
+
+_MAX_CARD = 200_000  # bytes
+
+
+async def describe_all(service: Service) -> dict[str, Any]:
+    """Return what /api/models says."""
+    options = service.options
+    models = [await asyncio.to_thread(_describe, service.settings, loaded) for loaded in service.shelf.current()]
+    return {
+        "server": {"name": "drillcore", "version": __version__},
+        "limits": {
+            "max_bytes": options.max_body,
+            "max_pixels": options.max_pixels,
+            "max_files": options.max_parts,
+            "formats": list(FORMATS),
+        },
+        "keys": bool(service.keys),
+        "models": models,
+    }
+
+
+def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
+    metadata = loaded.model.metadata
+    card = _card(settings, loaded.name)
+    return {
+        "name": loaded.name,
+        "title": _title(card) or loaded.name,
+        "version": loaded.version,
+        "sha256": loaded.pointer.sha256,
+        "task": loaded.task,
+        "classes": metadata.classes,
+        "colours": palette(metadata),
+        "input": {
+            "channels": metadata.channels,
+            "resize": metadata.input["resize"],
+            "min_size": metadata.min_size,
+        },
+        "answers": list(offers(loaded.task)),
+        "providers": loaded.model.providers,
+        "lineage": metadata.lineage,
+        "data_digest": metadata.data_digest,
+        "git": metadata.git,
+        "problem": loaded.problem,
+        "card": card,
+    }
+
+
+def _card(settings: Settings, name: str) -> str | None:
+    """Return the Markdown of models/<name>.md. The name was parsed: it holds no part of a path."""
+    path = settings.models / f"{parse_reference(name).name}.md"
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MAX_CARD).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _title(card: str | None) -> str:
+    for line in (card or "").splitlines():
+        if line.startswith("# "):
+            return line[2:].strip()
+    return ""

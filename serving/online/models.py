@@ -1,0 +1,321 @@
+"""The models of a server: opened from their pointers, warmed up, checked, and swapped while requests go on.
+
+A request takes a lease on the version that is current when it begins and keeps it to the end, so one answer is made by
+one version; a version that was replaced is closed after its last lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from drillcore.errors import DeviceError, DrillcoreError, UnknownNameError, UnsafeModelError
+from drillcore.runtime.batching import pad_batch
+from drillcore.runtime.reference import ModelReference, parse_reference
+from drillcore.runtime.served import Pointer, blob_path, pointer_path, read_pointer
+from drillcore.runtime.session import Model, open_model
+from drillcore.settings import Settings
+from serving.online.batcher import Batcher, BatchEvents, Image, Row
+from serving.online.logs import log
+from serving.online.metrics import Metrics
+from serving.online.options import ServeOptions
+
+# task: the outputs that a plain prediction asks for, of those the model has.
+OUTPUTS = {
+    "classification": ("label", "probabilities"),
+    "dense_labels": ("label",),
+    "dense_regression": ("value",),
+}
+_WARM_SIDE = 64  # pixels, where a model takes any size
+_T = TypeVar("_T")
+_RETRY_SECONDS = 30.0  # a version that was refused is tried again, since a disk may have been full
+
+
+class LoadedModel:
+    """One version of one model, open.
+
+    Attributes:
+        name: it is served under.
+        pointer: version and digest.
+        model: the open session.
+        batcher: makes its batches.
+        problem: why a newer version does not answer; empty where there is none.
+    """
+
+    def __init__(self, name: str, pointer: Pointer, model: Model, batcher: Batcher) -> None:
+        self.name, self.pointer, self.model, self.batcher = name, pointer, model, batcher
+        self.problem = ""
+        self._leases = 0
+        self._retired = False
+        self._idle = asyncio.Event()
+
+    @property
+    def version(self) -> int:
+        """As the registry has it."""
+        return self.pointer.version
+
+    @property
+    def task(self) -> str:
+        """What it predicts."""
+        return self.model.metadata.task
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Outputs that a plain prediction asks for."""
+        return tuple(name for name in OUTPUTS[self.task] if name in self.model.outputs)
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[LoadedModel]:
+        """Keep this version open."""
+        self._leases += 1
+        try:
+            yield self
+        finally:
+            self._leases -= 1
+            if self._retired and not self._leases:
+                self._idle.set()
+
+    async def retire(self) -> None:
+        """Wait for the last lease, then close."""
+        self._retired = True
+        if self._leases:
+            await self._idle.wait()
+        await self.batcher.close()
+
+
+@dataclass(slots=True)
+class _Place:
+    reference: ModelReference
+    current: LoadedModel
+    seen: tuple[object, ...]
+    tried: float = 0.0
+
+
+class ModelShelf:
+    """All models of a server, by the name they are served under: `NAME`, `NAME@ALIAS` or `NAME@VERSION`."""
+
+    def __init__(self, settings: Settings, options: ServeOptions, metrics: Metrics) -> None:
+        self._settings, self._options, self._metrics = settings, options, metrics
+        self._places: dict[str, _Place] = {}
+        self._opening = ThreadPoolExecutor(1, thread_name_prefix="open")
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def names(self) -> list[str]:
+        """Names they are served under, in the order they were given."""
+        return list(self._places)
+
+    def current(self) -> list[LoadedModel]:
+        """Return the versions that answer now."""
+        return [place.current for place in self._places.values()]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def get(self, name: str, version: str | None = None) -> LoadedModel:
+        """Return the version that answers now.
+
+        Raises:
+            UnknownNameError: no such model here, or another version answers.
+        """
+        if name not in self._places:
+            raise UnknownNameError("model", name, self._places)
+        found = self._places[name].current
+        if version is not None and version != str(found.version):
+            raise UnknownNameError(f"version of {name}", version, [str(found.version)])
+        return found
+
+    async def add(self, reference: str) -> LoadedModel:
+        """Open what a reference points at.
+
+        Raises:
+            DrillcoreError: it cannot be opened; says why.
+        """
+        wanted = parse_reference(reference)
+        name = str(wanted)
+        if name not in self._places:
+            seen = self._signature(wanted)
+            loaded = await self._open(
+                name, await self._in_thread(read_pointer, self._settings, wanted.name, wanted.key)
+            )
+            self._places[name] = _Place(wanted, loaded, seen)
+            self._publish(loaded)
+        return self._places[name].current
+
+    async def watch(self) -> None:
+        """Follow the pointers until cancelled."""
+        while True:
+            await asyncio.sleep(self._options.poll_seconds)
+            for name in self.names:
+                await self.look(name)
+
+    async def look(self, name: str) -> bool:
+        """Follow one pointer; return whether another version answers now. What is wrong with a version is logged."""
+        place = self._places[name]
+        signature = self._signature(place.reference)
+        retry = place.current.problem and time.monotonic() - place.tried > _RETRY_SECONDS
+        if signature == place.seen and not retry:
+            return False
+        place.tried = time.monotonic()
+        try:
+            pointer = await self._in_thread(read_pointer, self._settings, place.reference.name, place.reference.key)
+            if (pointer.version, pointer.sha256) == (place.current.version, place.current.pointer.sha256):
+                place.seen, place.current.problem = signature, ""
+                return False
+            loaded = await self._open(name, pointer)
+        except (DrillcoreError, OSError, MemoryError) as error:
+            place.seen = signature
+            # The whole of it goes to the log; those who only predict learn that it is so.
+            place.current.problem = "a newer version is here and was refused; the log says why"
+            self._metrics.swaps.labels(name, "refused").inc()
+            log("version refused", level=logging.ERROR, model=name, kept=place.current.version, why=str(error))
+            return False
+        old, place.current, place.seen = place.current, loaded, signature
+        self._publish(loaded)
+        self._metrics.swaps.labels(name, "swapped").inc()
+        log("version swapped", model=name, version=loaded.version, was=old.version, sha256=loaded.pointer.sha256)
+        task = asyncio.create_task(old.retire(), name="retire")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return True
+
+    async def close(self) -> None:
+        """Finish what was taken and close all."""
+        for place in self._places.values():
+            await place.current.retire()
+        await asyncio.gather(*self._retiring)
+        self._opening.shutdown(wait=False)
+
+    def _publish(self, loaded: LoadedModel) -> None:
+        facts = {
+            "version": str(loaded.version),
+            "sha256": loaded.pointer.sha256,
+            "task": loaded.task,
+            "provider": loaded.model.providers[0],
+        }
+        self._metrics.model.labels(loaded.name).info(facts)
+        self._metrics.version.labels(loaded.name).set(loaded.version)
+
+    async def _open(self, name: str, pointer: Pointer) -> LoadedModel:
+        began = time.monotonic()
+        model = await self._in_thread(self._open_checked, pointer)
+        log(
+            "model open",
+            model=name,
+            version=pointer.version,
+            sha256=pointer.sha256,
+            task=model.metadata.task,
+            providers=model.providers,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        queue, failed = self._metrics.queue.labels(name), self._metrics.failed.labels(name)
+        batches, infer = self._metrics.batches.labels(name), self._metrics.stages.labels(name, "infer")
+
+        def count(images: int, seconds: float) -> None:
+            batches.observe(images)
+            infer.observe(seconds)
+
+        batcher = Batcher(
+            lambda images, outputs: run_batch(model, images, outputs),
+            limits=self._options.limits_of(name),
+            padded=takes_padding(model),
+            lanes=self._options.lanes,
+            events=BatchEvents(count, queue.set, failed.inc),
+        )
+        return LoadedModel(name, pointer, model, batcher)
+
+    def _open_checked(self, pointer: Pointer) -> Model:
+        options, path = self._options, blob_path(self._settings, pointer.sha256)
+        threads = options.threads or max(1, self._settings.cpu_threads // options.lanes)
+        try:
+            model = open_model(path, sha256=pointer.sha256, device=options.device, threads=threads)
+        except DeviceError as error:
+            if options.device != "cuda" or not options.allow_cpu:
+                raise
+            log("no CUDA, the CPU answers", level=logging.WARNING, model=pointer.model, why=str(error))
+            model = open_model(path, sha256=pointer.sha256, device="cpu", threads=threads)
+        check_answers(model)
+        return model
+
+    async def _in_thread(self, action: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._opening, lambda: action(*arguments))
+
+    def _signature(self, reference: ModelReference) -> tuple[object, ...]:
+        """Return what changes when a pointer is moved: it is replaced, so its inode changes with every move."""
+        return _facts(pointer_path(self._settings, reference.name, reference.key))
+
+
+def takes_padding(model: Model) -> bool:
+    """Tell whether images of different sizes may share a batch of this model."""
+    return model.metadata.task == "classification" and "sizes" in model.inputs
+
+
+def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...]) -> list[Row]:
+    """Answer images that share a batch; in a thread.
+
+    Args:
+        model: an open model.
+        images: uint8 [h,w,C] each, of one size unless the model takes padding.
+        outputs: names.
+
+    Raises:
+        InputError: an image that the model cannot take.
+        UnsafeModelError: an output without one row per image.
+    """
+    canvas, sizes = pad_batch(images)
+    answer = model.run(canvas, sizes if takes_padding(model) else None, outputs)
+    if any(array.shape[:1] != (len(images),) for array in answer.values()):
+        raise UnsafeModelError(f"model {model.metadata.model} does not answer one row per image")
+    return [{name: array[row] for name, array in answer.items()} for row in range(len(images))]
+
+
+def check_answers(model: Model) -> None:
+    """Warm a model up and check that it answers two blank images as its metadata promises.
+
+    Raises:
+        UnsafeModelError: it does not, or its task cannot be served.
+    """
+    metadata = model.metadata
+    if metadata.task not in OUTPUTS:
+        raise UnsafeModelError(f"models of the task {metadata.task!r} cannot be served; known: {', '.join(OUTPUTS)}")
+    outputs = tuple(name for name in OUTPUTS[metadata.task] if name in model.outputs)
+    if not outputs:
+        raise UnsafeModelError(f"a model of the task {metadata.task!r} has the outputs {', '.join(model.outputs)}")
+    height, width = metadata.input["resize"] or (max(side, _WARM_SIDE) for side in metadata.min_size)
+    blank = np.zeros((int(height), int(width), metadata.channels), np.uint8)
+    for count in (1, 2):
+        for row in run_batch(model, [blank] * count, outputs):
+            _check_row(metadata.task, len(metadata.classes), blank.shape[:2], row)
+
+
+def _check_row(task: str, classes: int, size: tuple[int, ...], row: Row) -> None:
+    expected = {
+        ("classification", "label"): ((), "i"),
+        ("classification", "probabilities"): ((classes,), "f"),
+        ("dense_labels", "label"): (size, "u"),
+    }
+    for name, array in row.items():
+        shape, kind = expected.get((task, name), ((array.shape[0] if array.ndim else 0, *size), "f"))
+        if array.shape != shape or array.dtype.kind != kind:
+            raise UnsafeModelError(f"output {name} is {array.dtype} {list(array.shape)}; {list(shape)} is promised")
+        if kind == "f" and not bool(np.isfinite(array).all()):
+            raise UnsafeModelError(f"output {name} of a blank image is not finite")
+        if name == "label" and not bool((array < classes).all()):
+            raise UnsafeModelError(f"label {int(array.max())} is promised to be one of {classes} classes")
+
+
+def _facts(path: Path) -> tuple[object, ...]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size

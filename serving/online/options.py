@@ -1,0 +1,117 @@
+"""What a server may be told; every limit has a default that a stranger cannot turn against it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from drillcore.errors import InputError
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How requests of one model share batches.
+
+    Attributes:
+        batch: images in a batch at most.
+        delay: seconds that a batch waits at most for images which are on their way.
+        queue: images that wait at most; more are answered 429.
+    """
+
+    batch: int = 32
+    delay: float = 0.005
+    queue: int = 256
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.queue < 1 or not 0 <= self.delay <= 10:
+            raise InputError(
+                f"a batch of {self.batch}, a queue of {self.queue} and a delay of {self.delay:g} s: batch and queue "
+                "must be 1 or more, the delay from 0 to 10 s"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """One frozen object for a whole server.
+
+    Attributes:
+        host: address it listens on; beyond loopback only with API keys.
+        port: 0: any free one.
+        device: "auto", "cpu" or "cuda"; "cuda" is an error where there is none, unless `allow_cpu`.
+        allow_cpu: fall back to the CPU where CUDA was asked for.
+        threads: CPU threads of one batch; 0: the cores there are, divided by `lanes`.
+        lanes: batches of a model that run at the same time.
+        batching: limits of models that `per_model` does not name.
+        per_model: limits by the name a model is served under.
+        deadline: seconds after which a request is answered 504 and dropped, unless X-Deadline-Ms says less.
+        max_body: bytes of a request's body.
+        max_json: bytes of JSON in a request: numbers grow twentyfold when they are read.
+        max_parts: files and fields of a multipart body.
+        max_pixels: of an image; larger ones are refused before they are decoded.
+        max_requests: requests in work at a time; more are answered 503.
+        max_memory: bytes of bodies and pixels held at a time; more are answered 503.
+        read_seconds: a body must have come by then.
+        drain_seconds: from SIGTERM, when readiness ends, to closing the door: load balancers need a moment.
+        stop_seconds: what was taken must be finished by then.
+        poll_seconds: between two looks at the pointers.
+        api_keys: any of them opens; none: open to all who reach the address, which must be loopback then.
+        cors_origins: origins whose pages may ask; none by default.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    device: str = "auto"
+    allow_cpu: bool = False
+    threads: int = 0
+    lanes: int = 1
+    batching: BatchLimits = BatchLimits()
+    per_model: Mapping[str, BatchLimits] = field(default_factory=dict)
+    deadline: float = 30.0
+    max_body: int = 64 * MIB
+    max_json: int = 8 * MIB
+    max_parts: int = 64
+    max_pixels: int = 64_000_000
+    max_requests: int = 512
+    max_memory: int = 1024 * MIB
+    read_seconds: float = 60.0
+    drain_seconds: float = 0.0
+    stop_seconds: float = 60.0
+    poll_seconds: float = 0.5
+    api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.api_keys and not is_loopback(self.host):
+            raise InputError(
+                f"{self.host} can be reached from elsewhere: give API keys (--api-keys FILE or DRILLCORE_API_KEYS), or "
+                "listen on 127.0.0.1"
+            )
+        if "*" in self.cors_origins:
+            raise InputError(
+                "--cors-origin takes origins such as https://lab.example.org; * would open it to every page"
+            )
+        for name in ("deadline", "read_seconds", "stop_seconds", "poll_seconds"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("max_body", "max_json", "max_parts", "max_pixels", "max_requests", "max_memory", "lanes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
+    def limits_of(self, model: str) -> BatchLimits:
+        """Return how requests of a model share batches."""
+        return self.per_model.get(model, self.batching)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("localhost")
+    (True, True, False, True)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

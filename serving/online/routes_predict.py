@@ -1,0 +1,171 @@
+"""Plain use: `POST /predict/{model}` with an image file; JSON, a picture of labels, or an overlay, by `Accept`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from drillcore.errors import BadImageError
+from serving.online import examples
+from serving.online.accepting import choose
+from serving.online.answers import JPEG, JSON, PNG, answer_of, offers, overlay_of, picture_of, timings
+from serving.online.batcher import Answer, Image
+from serving.online.limits import Part, Share, read_body, split_multipart
+from serving.online.models import LoadedModel
+from serving.online.problems import RefusedError, problem_of
+from serving.online.service import Service
+
+IMAGE_TYPES = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/tiff": "TIFF", "image/bmp": "BMP"}
+_RAW = (*IMAGE_TYPES, "application/octet-stream", "")
+_FIELD = "file"
+_T = TypeVar("_T")
+
+
+def predict_routes(service: Service) -> APIRouter:
+    """Return the route of plain predictions."""
+    router = APIRouter(tags=["predict"])
+
+    @router.post(
+        "/predict/{model}",
+        summary="Answer for an image file",
+        description=examples.PREDICT_TEXT,
+        responses=examples.PREDICT_RESPONSES,
+        openapi_extra={"requestBody": examples.PREDICT_BODY, "parameters": examples.COMMON_HEADERS},
+        response_class=Response,
+    )
+    async def predict(
+        request: Request,
+        model: Annotated[str, Path(description="Name of a model.", max_length=200)],
+        opacity: Annotated[float, Query(ge=0, le=1, description="Of the labels in an overlay.")] = 0.5,
+        mask: Annotated[bool, Query(description="Put the PNG of labels into the JSON, as a data URL.")] = False,
+    ) -> Response:
+        with service.shelf.get(model).lease() as loaded, service.memory.share() as share:
+            request.scope["drillcore.model"] = loaded
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            wanted = choose(request.headers.get("accept", ""), offers(loaded.task))
+            if kind == "multipart/form-data":
+                return await _several(service, request, loaded, share, wanted, mask=mask, opacity=opacity)
+            if kind not in _RAW:
+                known = ", ".join((*IMAGE_TYPES, "multipart/form-data"))
+                raise RefusedError(415, f"{kind[:80]} is not read; send one of {known}")
+            return await _single(service, request, loaded, share, wanted, mask=mask, opacity=opacity)
+
+    return router
+
+
+async def _single(
+    service: Service, request: Request, loaded: LoadedModel, share: Share, wanted: str, *, mask: bool, opacity: float
+) -> Response:
+    deadline = service.deadline(request)
+    data = await read_body(request, service.options.max_body, share, service.options.read_seconds)
+    work = _answer(service, loaded, Part("", "", data), share, deadline)
+    image, answer, spent = await service.unless_gone(request, work)
+    if wanted != JSON:
+        return await _picture(service, loaded, image, answer, spent, wanted, opacity, deadline)
+    body = {**_facts(loaded), **await _said(service, loaded, answer, spent, deadline, mask=mask)}
+    return JSONResponse(body)
+
+
+async def _several(
+    service: Service, request: Request, loaded: LoadedModel, share: Share, wanted: str, *, mask: bool, opacity: float
+) -> Response:
+    deadline, options = service.deadline(request), service.options
+    data = await read_body(request, options.max_body, share, options.read_seconds)
+    content_type = request.headers.get("content-type", "")
+    parts = await service.in_thread(lambda: split_multipart(data, content_type, options.max_parts), deadline)
+    share.take(sum(len(part.data) for part in parts))
+    files = [part for part in parts if part.field == _FIELD]
+    if not files:
+        raise RefusedError(400, f"no field {_FIELD!r} in the body: curl -F {_FIELD}=@image.jpg sends one")
+    if wanted != JSON:
+        if len(files) > 1:
+            raise RefusedError(406, f"{wanted} is one picture and {len(files)} files came; take application/json")
+        work = _answer(service, loaded, files[0], share, deadline)
+        image, answer, spent = await service.unless_gone(request, work)
+        return await _picture(service, loaded, image, answer, spent, wanted, opacity, deadline)
+
+    async def one(part: Part) -> dict[str, Any]:
+        said: dict[str, Any]
+        try:
+            _, answer, spent = await _answer(service, loaded, part, share, deadline)
+            said = await _said(service, loaded, answer, spent, deadline, mask=mask)
+        except BadImageError as error:
+            problem = problem_of(error)
+            said = problem.body() if problem else {}
+        return {"name": part.filename[-200:], **said}
+
+    return JSONResponse({**_facts(loaded), "images": await service.unless_gone(request, _all(map(one, files)))})
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Do all at once; where one fails the rest is cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _answer(
+    service: Service, loaded: LoadedModel, part: Part, share: Share, deadline: float
+) -> tuple[Image, Answer, float]:
+    with loaded.batcher.arriving():
+        began = time.monotonic()
+        try:
+            image = await service.decode(loaded, part.data, part.filename, share, deadline)
+        except BadImageError as error:
+            service.metrics.refused.labels(loaded.name, error.reason).inc()
+            raise
+        spent = time.monotonic() - began
+        service.metrics.stages.labels(loaded.name, "decode").observe(spent)
+    answers = await service.answer(loaded, [image], loaded.outputs, deadline)
+    return image, answers[0], spent
+
+
+async def _said(
+    service: Service, loaded: LoadedModel, answer: Answer, spent: float, deadline: float, *, mask: bool
+) -> dict[str, Any]:
+    metadata = loaded.model.metadata
+    if metadata.task == "classification":
+        said = answer_of(metadata, answer.row)
+    else:
+        said = await service.in_thread(lambda: answer_of(metadata, answer.row), deadline)
+        if mask:
+            png = await service.in_thread(lambda: picture_of(metadata, answer.row), deadline)
+            said["mask"] = f"data:{PNG};base64,{base64.b64encode(png).decode()}"
+    return {**said, "ms": timings([answer], spent), "batch": answer.batch}
+
+
+async def _picture(
+    service: Service,
+    loaded: LoadedModel,
+    image: Image,
+    answer: Answer,
+    spent: float,
+    wanted: str,
+    opacity: float,
+    deadline: float,
+) -> Response:
+    metadata = loaded.model.metadata
+    if wanted == JPEG:
+        data = await service.in_thread(lambda: overlay_of(metadata, answer.row, image, opacity), deadline)
+    else:
+        data = await service.in_thread(lambda: picture_of(metadata, answer.row), deadline)
+    times = ", ".join(f"{name};dur={value}" for name, value in timings([answer], spent).items())
+    return Response(data, media_type=wanted, headers={"server-timing": times, "vary": "accept"})
+
+
+def _facts(loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "model": loaded.name,
+        "version": loaded.version,
+        "model_sha256": loaded.pointer.sha256,
+        "task": loaded.task,
+    }

@@ -1,0 +1,157 @@
+"""The Open Inference Protocol (KServe V2) over REST: health, metadata, inference with JSON or binary tensors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse
+
+from drillcore import __version__
+from drillcore.errors import InputError
+from serving.online import examples
+from serving.online.batcher import Image
+from serving.online.limits import read_body
+from serving.online.models import LoadedModel, takes_padding
+from serving.online.problems import RefusedError
+from serving.online.service import Service, check_least
+from serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
+
+_ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)}
+_OCTETS = "application/octet-stream"
+# output: shape behind the batch axis as the protocol has it, -1 for any; datatype
+_OUTPUTS: dict[tuple[str, str], tuple[list[int], str]] = {
+    ("classification", "label"): ([], "INT64"),
+    ("dense_labels", "label"): ([-1, -1], "UINT8"),
+    ("dense_regression", "value"): ([-1, -1, -1], "FP32"),
+}
+
+Name = Annotated[str, Path(description="Name of a model.", max_length=200)]
+Version = Annotated[str, Path(description="The version that answers now.", max_length=20)]
+
+
+def v2_routes(service: Service) -> APIRouter:
+    """Return the routes of the protocol."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=_ERRORS)
+
+    @router.get("", summary="What this server is")
+    async def server() -> dict[str, Any]:
+        return {"name": "drillcore", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    @router.get("/health/live", summary="Whether the process lives")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/health/ready", summary="Whether new requests are welcome")
+    async def ready() -> Response:
+        return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
+
+    @router.get("/models/{model}", summary="What a model takes and gives")
+    @router.get("/models/{model}/versions/{version}", summary="What a version takes and gives")
+    async def metadata(request: Request, model: Name, version: Version | None = None) -> dict[str, Any]:
+        loaded = service.shelf.get(model, version)
+        request.scope["drillcore.model"] = loaded
+        return describe(loaded)
+
+    @router.get("/models/{model}/ready", summary="Whether a model answers")
+    @router.get("/models/{model}/versions/{version}/ready", summary="Whether a version answers")
+    async def model_ready(request: Request, model: Name, version: Version | None = None) -> Response:
+        request.scope["drillcore.model"] = service.shelf.get(model, version)
+        return JSONResponse({"name": model, "ready": service.ready}, 200 if service.ready else 503)
+
+    details: dict[str, Any] = {
+        "description": examples.INFER_TEXT,
+        "responses": examples.INFER_RESPONSES,
+        "response_class": Response,
+        "openapi_extra": {"requestBody": examples.INFER_BODY, "parameters": examples.COMMON_HEADERS},
+    }
+
+    @router.post("/models/{model}/infer", summary="Inference", **details)
+    @router.post("/models/{model}/versions/{version}/infer", summary="Inference by a version", **details)
+    async def infer(request: Request, model: Name, version: Version | None = None) -> Response:
+        with service.shelf.get(model, version).lease() as loaded, service.memory.share() as share:
+            request.scope["drillcore.model"] = loaded
+            deadline, options = service.deadline(request), service.options
+            body = await read_body(request, options.max_body, share, options.read_seconds)
+            length = request.headers.get(LENGTH_HEADER)
+            asked = await service.in_thread(lambda: read_request(body, length, options.max_json), deadline)
+            images = _images(service, loaded, asked)
+            share.take(sum(image.nbytes for image in images))
+            wanted = _wanted(loaded, asked)
+            work = service.answer(loaded, images, tuple(wanted), deadline)
+            answers = await service.unless_gone(request, work)
+
+            def respond() -> tuple[bytes, int | None]:
+                arrays = {name: np.stack([answer.row[name] for answer in answers]) for name in wanted}
+                facts = {"model_name": loaded.name, "model_version": str(loaded.version)}
+                return write_response({**facts, **({"id": asked.id} if asked.id else {})}, arrays, wanted)
+
+            data, head = await service.in_thread(respond, deadline)
+            if head is None:
+                return Response(data, media_type="application/json")
+            return Response(data, media_type=_OCTETS, headers={LENGTH_HEADER: str(head)})
+
+    return router
+
+
+def describe(loaded: LoadedModel) -> dict[str, Any]:
+    """Return a model's metadata as the protocol has it, with what is ours under `parameters`."""
+    model, metadata = loaded.model, loaded.model.metadata
+    inputs: list[dict[str, Any]] = [
+        {"name": "images", "datatype": "UINT8", "shape": [-1, -1, -1, metadata.channels]},
+    ]
+    if takes_padding(model):
+        inputs.append({"name": "sizes", "datatype": "INT32", "shape": [-1, 2], "parameters": {"optional": True}})
+    outputs = []
+    for name in model.outputs:
+        rest, datatype = _OUTPUTS.get((loaded.task, name), (None, "FP32"))
+        if rest is None:
+            rest = [len(metadata.classes)] + ([] if loaded.task == "classification" else [-1, -1])
+        outputs.append({"name": name, "datatype": datatype, "shape": [-1, *rest]})
+    return {
+        "name": loaded.name,
+        "versions": [str(loaded.version)],
+        "platform": "onnxruntime_onnx",
+        "inputs": inputs,
+        "outputs": outputs,
+        "parameters": {
+            "sha256": loaded.pointer.sha256,
+            "task": loaded.task,
+            "classes": metadata.classes,
+            "providers": model.providers,
+            "problem": loaded.problem,
+        },
+    }
+
+
+def _images(service: Service, loaded: LoadedModel, asked: InferenceRequest) -> list[Image]:
+    """Return the images of a request, each cut to its size."""
+    metadata, shape = loaded.model.metadata, asked.images.shape
+    if shape[3] != metadata.channels:
+        raise RefusedError(400, f"images have {shape[3]} channels; {metadata.channels} are expected")
+    pixels = shape[0] * shape[1] * shape[2]
+    if pixels > service.options.max_pixels:
+        raise RefusedError(413, f"{pixels} pixels in one request; at most {service.options.max_pixels} are taken")
+    images = list(asked.images)
+    if asked.sizes is not None:
+        if asked.sizes.shape != (len(images), 2):
+            raise RefusedError(400, f"sizes have the shape {list(asked.sizes.shape)}; [{len(images)}, 2] is expected")
+        if bool((asked.sizes < 1).any()) or bool((asked.sizes > shape[1:3]).any()):
+            raise RefusedError(400, f"sizes must be from 1 to the canvas' {shape[1]} x {shape[2]} pixels")
+        if not takes_padding(loaded.model) and not bool((asked.sizes == shape[1:3]).all()):
+            raise RefusedError(400, "this model takes images of one size per batch, without padding")
+        images = [image[:height, :width] for image, (height, width) in zip(images, asked.sizes, strict=True)]
+    for image in images:
+        check_least(loaded, image)
+    return images
+
+
+def _wanted(loaded: LoadedModel, asked: InferenceRequest) -> dict[str, bool]:
+    """Return name -> whether as binary data, of the outputs to compute."""
+    if not asked.outputs:
+        return dict.fromkeys(loaded.outputs, asked.binary)
+    for name in asked.outputs:
+        if name not in loaded.model.outputs:
+            raise InputError(f"unknown output {name[:80]!r}; known: {', '.join(loaded.model.outputs)}")
+    return asked.outputs

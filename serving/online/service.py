@@ -1,0 +1,139 @@
+"""What all routes share: the shelf, limits and counters of one server, and how a request gets its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from drillcore.errors import BadImageError, UnsafeModelError
+from drillcore.runtime.decode import decode_bytes
+from drillcore.runtime.scoring import TOO_SMALL
+from drillcore.settings import Settings
+from serving.online.auth import ApiKeys
+from serving.online.batcher import Answer, Image
+from serving.online.limits import MemoryBudget, Share, until_gone
+from serving.online.metrics import Metrics
+from serving.online.models import LoadedModel, ModelShelf
+from serving.online.options import ServeOptions
+from serving.online.problems import RefusedError, too_late
+
+DEADLINE_HEADER = "x-deadline-ms"
+_T = TypeVar("_T")
+
+
+class ClientGoneError(Exception):
+    """Whoever asked went away: nobody reads an answer."""
+
+
+class Service:
+    """One server's parts.
+
+    Attributes:
+        ready: whether new requests are welcome; false while it stops.
+    """
+
+    def __init__(self, settings: Settings, options: ServeOptions) -> None:
+        self.settings, self.options = settings, options
+        self.metrics = Metrics()
+        self.keys = ApiKeys(options.api_keys)
+        self.shelf = ModelShelf(settings, options, self.metrics)
+        self.memory = MemoryBudget(options.max_memory, self.metrics.held.set)
+        self.ready = False
+        self._decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+
+    async def close(self) -> None:
+        """Finish what was taken."""
+        await self.shelf.close()
+        self._decoding.shutdown(wait=False)
+
+    def deadline(self, request: Request) -> float:
+        """Return when a request must be answered, on the clock of `time.monotonic`.
+
+        Raises:
+            RefusedError: 400, the header is no number of milliseconds.
+        """
+        began: float = request.scope.get("drillcore.began", time.monotonic())
+        seconds = self.options.deadline
+        text = request.headers.get(DEADLINE_HEADER)
+        if text is not None:
+            if not (text.isascii() and text.isdigit() and len(text) <= 9) or int(text) < 1:
+                raise RefusedError(400, "X-Deadline-Ms must be a whole number of milliseconds, 1 or more")
+            seconds = min(seconds, int(text) / 1e3)
+        return began + seconds
+
+    async def decode(self, loaded: LoadedModel, data: bytes, name: str, share: Share, deadline: float) -> Image:
+        """Decode one image in a thread, within the limits on pixels and memory.
+
+        Raises:
+            BadImageError: it cannot be read, or is smaller than the model takes.
+            RefusedError: 503 no memory, 504 too late.
+        """
+        metadata = loaded.model.metadata
+        image: Image = await self.in_thread(
+            lambda: decode_bytes(data, metadata.channels, max_pixels=self.options.max_pixels, name=name), deadline
+        )
+        share.take(image.nbytes)
+        check_least(loaded, image)
+        return image
+
+    async def in_thread(self, action: Callable[[], _T], deadline: float) -> _T:
+        """Run `action` among the decoding threads; 504 where its turn does not come in time."""
+
+        def unless_late() -> _T:
+            if time.monotonic() > deadline:
+                raise too_late()
+            return action()
+
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, unless_late)
+
+    async def unless_gone(self, request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+        """Return what `work` gives; cancel it when the client goes away. The body must have been read.
+
+        Raises:
+            ClientGoneError: nobody waits any more.
+        """
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(until_gone(request))
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientGoneError
+            return task.result()
+        finally:
+            task.cancel()
+            gone.cancel()
+
+    async def answer(
+        self, loaded: LoadedModel, images: Sequence[Image], outputs: tuple[str, ...], deadline: float
+    ) -> list[Answer]:
+        """Return the answers of one model version.
+
+        Raises:
+            RefusedError: the queue is full, or the deadline has passed.
+            InputError: an image that the model cannot take.
+        """
+        try:
+            answers = await loaded.batcher.answer(images, outputs, deadline)
+        except UnsafeModelError:  # the model's fault, not the request's
+            raise RuntimeError("the model does not answer as its metadata promises") from None
+        for answer in answers:
+            self.metrics.stages.labels(loaded.name, "queue").observe(max(answer.queue, 0))
+        self.metrics.images.labels(loaded.name).inc(len(answers))
+        return answers
+
+
+def check_least(loaded: LoadedModel, image: Image) -> None:
+    """Refuse an image that is smaller than the model takes.
+
+    Raises:
+        BadImageError: with the reason too_small.
+    """
+    height, width = loaded.model.metadata.min_size
+    if image.shape[0] < height or image.shape[1] < width:
+        raise BadImageError(
+            TOO_SMALL, f"{image.shape[1]} x {image.shape[0]} pixels; the model takes {width} x {height} and more"
+        )

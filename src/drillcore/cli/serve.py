@@ -1,0 +1,120 @@
+"""`drillcore serve`: models online."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drillcore.cli.session import begin
+from drillcore.errors import InputError
+
+
+def _per_model(option: str, values: tuple[str, ...], kind: type[int] | type[float]) -> dict[str, Any]:
+    """Parse `VALUE` (for all, under "") and `MODEL=VALUE`."""
+    found: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.rpartition("=")
+        try:
+            found[name if equals else ""] = kind(value)
+        except ValueError:
+            raise InputError(f"{option} {text}: a number, or MODEL=number, is expected") from None
+    return found
+
+
+@click.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback only with API keys.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Default: DRILLCORE_DEVICE.")
+@click.option("--allow-cpu", is_flag=True, help="With --device cuda: the CPU where there is none, said in the log.")
+@click.option("--threads", default=0, type=click.IntRange(0), help="CPU threads of one batch; 0: all cores.")
+@click.option("--lanes", default=1, show_default=True, type=click.IntRange(1), help="Batches of a model at a time.")
+@click.option("--max-batch", multiple=True, metavar="[MODEL=]N", help="Images of a batch at most; default 32.")
+@click.option("--max-delay-ms", multiple=True, metavar="[MODEL=]MS", help="A batch waits so long at most; default 5.")
+@click.option(
+    "--max-queue", multiple=True, metavar="[MODEL=]N", help="Images that wait at most, else 429; default 256."
+)
+@click.option("--deadline-ms", default=30_000, show_default=True, type=click.IntRange(1), help="Later is answered 504.")
+@click.option("--max-body-mib", default=64, show_default=True, type=click.IntRange(1), help="Of a request.")
+@click.option("--max-pixels", default=64_000_000, show_default=True, type=click.IntRange(1), help="Of an image.")
+@click.option("--max-requests", default=512, show_default=True, type=click.IntRange(1), help="In work, else 503.")
+@click.option("--max-memory-mib", default=1024, show_default=True, type=click.IntRange(1), help="Of bodies and pixels.")
+@click.option("--api-keys", type=click.Path(path_type=Path), help="File of keys, one a line; also DRILLCORE_API_KEYS.")
+@click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Whose pages may ask; none by default.")
+@click.option(
+    "--drain-seconds", default=0.0, show_default=True, type=click.FloatRange(0), help="Not ready, still open."
+)
+@click.option(
+    "--stop-seconds", default=60.0, show_default=True, type=click.FloatRange(1), help="To finish what was taken."
+)
+@click.option("--poll-seconds", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Between two looks.")
+@click.option("--follow", is_flag=True, help="Run `drillcore fetch --watch` beside it, so that promotions arrive.")
+def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
+    """Serve MODEL[@ALIAS|@VERSION]...: a page for people, POST /predict, the Open Inference Protocol.
+
+    What was promoted is fetched first where it is not here. A server follows its pointers: when `drillcore fetch`
+    (or --follow) moves one, the new version is opened, warmed up and checked before it answers, and no request fails.
+    On SIGTERM what was taken is finished.
+
+    \b
+    Example:
+      drillcore serve plankton-forest --port 8080
+      curl -F file=@copepod.jpg localhost:8080/predict/plankton-forest
+    """
+    settings = begin()
+    from drillcore.cli.following import following
+    from drillcore.cli.serving_models import bring
+    from serving.online.logs import start_logs
+    from serving.online.run import serve as run
+
+    options = _options(settings.device, settings.max_pixels, given)
+    start_logs(settings.log_level)
+    for model in models:
+        bring(settings, model)
+
+    def opened(url: str, loaded: list[Any]) -> None:
+        names = ", ".join(f"{item.name} version {item.version}" for item in loaded)
+        click.echo(f"{url} answers for {names}; press Ctrl+C to stop")
+
+    with following(settings, models if follow else ()):
+        run(settings, models, options, opened=opened)
+
+
+def _options(device: str, max_pixels: int, given: dict[str, Any]) -> Any:
+    from serving.online.auth import read_keys
+    from serving.online.options import MIB, BatchLimits, ServeOptions
+
+    batches = _per_model("--max-batch", given["max_batch"], int)
+    delays = _per_model("--max-delay-ms", given["max_delay_ms"], float)
+    queues = _per_model("--max-queue", given["max_queue"], int)
+    usual = BatchLimits()
+
+    def limits(name: str) -> BatchLimits:
+        return BatchLimits(
+            batches.get(name, batches.get("", usual.batch)),
+            delays.get(name, delays.get("", usual.delay * 1e3)) / 1e3,
+            queues.get(name, queues.get("", usual.queue)),
+        )
+
+    return ServeOptions(
+        host=given["host"],
+        port=given["port"],
+        device=given["device"] or device,
+        allow_cpu=given["allow_cpu"],
+        threads=given["threads"],
+        lanes=given["lanes"],
+        batching=limits(""),
+        per_model={name: limits(name) for name in {*batches, *delays, *queues} - {""}},
+        deadline=given["deadline_ms"] / 1e3,
+        max_body=given["max_body_mib"] * MIB,
+        max_pixels=min(given["max_pixels"], max_pixels),
+        max_requests=given["max_requests"],
+        max_memory=given["max_memory_mib"] * MIB,
+        drain_seconds=given["drain_seconds"],
+        stop_seconds=given["stop_seconds"],
+        poll_seconds=given["poll_seconds"],
+        api_keys=read_keys(given["api_keys"]),
+        cors_origins=given["cors_origin"],
+    )
