@@ -140,9 +140,7 @@ class DenseFiles:
                 data = target.read_bytes()
             else:
                 write_bytes(target, data)
-        planes = value.reshape(len(value), -1)
-        statistics = np.stack([planes.mean(axis=1, dtype=np.float64), planes.min(axis=1), planes.max(axis=1)], axis=1)
-        return KeptValues(name, sha256_bytes(data), *value.shape[1:], statistics)
+        return KeptValues(name, sha256_bytes(data), *value.shape[1:], value_statistics(value))
 
     def _lock(self, sha256: str) -> threading.Lock:
         return self._locks[int(sha256[:8], 16) % _LOCKS]
@@ -178,6 +176,12 @@ def label_bytes(label: npt.NDArray[np.uint8], metadata: ModelMetadata, form: str
         require_rasterio()
         return encode_label(label, colours, read_georeference(image, *label.shape))
     return encode_mask(label, colours)
+
+
+def value_statistics(value: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return mean, least and greatest value of each channel of float32 [D,H,W], float64 [D,3]."""
+    planes = value.reshape(len(value), -1)
+    return np.stack([planes.mean(axis=1, dtype=np.float64), planes.min(axis=1), planes.max(axis=1)], axis=1)
 
 
 def value_bytes(value: npt.NDArray[np.float32], metadata: ModelMetadata, form: str, image: Path) -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from drillcore.errors import BadImageError, InputError
 from drillcore.runtime.decode_worker import MISSING, read_image
@@ -42,15 +43,19 @@ def predict_one(model: Model, image: Path, *, max_pixels: int) -> Prediction:
         InputError: there is no such file, or the model is no classifier.
         BadImageError: the file is no image that can be scored; says why.
     """
+    sha256, pixels = read_one(model, image, max_pixels)
+    answer = model.classify([pixels])
+    row, names = answer.probabilities[0], model.metadata.classes
+    best = np.argsort(-row, kind="stable")[:TOP]
+    label = int(answer.label[0])
+    return Prediction(names[label], float(row[label]), [(names[index], float(row[index])) for index in best], sha256)
+
+
+def read_one(model: Model, image: Path, max_pixels: int) -> tuple[str, npt.NDArray[np.uint8]]:
+    """Return the SHA-256 of an image's file and its pixels uint8 [H,W,C]. Raises as `predict_one`."""
     found = read_image(str(image), model.metadata.channels, max_pixels)
     if found.reason == MISSING:
         raise InputError(f"no such image: {image}")
     if found.image is None:
         raise BadImageError(found.reason, f"{found.detail} ({image})")
-    answer = model.classify([found.image])
-    row, names = answer.probabilities[0], model.metadata.classes
-    best = np.argsort(-row, kind="stable")[:TOP]
-    label = int(answer.label[0])
-    return Prediction(
-        names[label], float(row[label]), [(names[index], float(row[index])) for index in best], found.sha256
-    )
+    return found.sha256, found.image

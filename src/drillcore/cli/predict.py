@@ -3,43 +3,108 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin, json_option, print_json, print_table
+from drillcore.errors import InputError
+
+if TYPE_CHECKING:
+    from drillcore.runtime.served import ServedModel
+    from serving.predict import Prediction
+    from serving.predict_dense import DensePrediction
 
 
 @click.command()
 @click.argument("model")
 @click.argument("image", type=click.Path(path_type=Path))
+@click.option("--mask", type=click.Path(path_type=Path), help="Dense models: write the answer here, .png or .tif.")
+@click.option(
+    "--overlay", type=click.Path(path_type=Path), help="Dense labels: write the image under its colours, .jpg."
+)
+@click.option(
+    "--tiles",
+    type=click.Choice(["exact", "blended"]),
+    default="exact",
+    help="Dense models: as the whole image, or from overlapping tiles of 224 pixels, averaged.",
+)
 @json_option
-def predict(model: str, image: Path, as_json: bool) -> None:
-    """Answer for one IMAGE with MODEL[@ALIAS|@VERSION].
+def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, tiles: str, as_json: bool) -> None:
+    """Answer for one IMAGE with MODEL[@ALIAS|@VERSION]; nothing is written unless a file is named.
 
     \b
     Example:
       drillcore predict plankton-forest data/plankton/copepod/00017.jpg
+      drillcore predict camvid frame.png --overlay seen.jpg
     """
     settings = begin(as_json=as_json)
+    from drillcore.runtime.blending import Blending
     from drillcore.runtime.session import open_model
     from serving.predict import predict_one
+    from serving.predict_dense import check_targets, predict_dense, write_mask, write_overlay
 
     served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)
-    answer = predict_one(opened, image, max_pixels=settings.max_pixels)
-    if as_json:
-        print_json(
-            {
-                "image": str(image),
-                "label": answer.label,
-                "top5": [{"label": label, "probability": probability} for label, probability in answer.top5],
-                "model": served.model,
-                "version": served.version,
-                "model_sha256": served.sha256,
-            }
-        )
+    check_targets(opened.metadata.task, mask, overlay)
+    origin = {"image": str(image), "model": served.model, "version": served.version, "model_sha256": served.sha256}
+    if opened.metadata.task == "classification":
+        if tiles == "blended":
+            raise InputError("blended tiles are for dense models; this model's task is 'classification'")
+        _show_label(predict_one(opened, image, max_pixels=settings.max_pixels), served, origin, as_json)
         return
-    click.echo(f"{image}: {answer.label}   ({served.model} version {served.version})")
+    blending = Blending() if tiles == "blended" else None
+    answer = predict_dense(opened, image, max_pixels=settings.max_pixels, blending=blending)
+    if mask is not None:
+        write_mask(answer, mask)
+    if overlay is not None:
+        write_overlay(answer, overlay)
+    written = {name: str(path) for name, path in (("mask", mask), ("overlay", overlay)) if path is not None}
+    if as_json:
+        print_json({**origin, **written, **_dense_figures(answer)})
+        return
+    height, width = answer.image.shape[:2]
+    click.echo(f"{image}: {width} x {height} pixels   ({served.model} version {served.version})")
+    _print_dense(answer)
+    for name, path in written.items():
+        click.echo(f"{name}: {path}")
+
+
+def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        top = [{"label": label, "probability": probability} for label, probability in answer.top5]
+        print_json({**origin, "label": answer.label, "top5": top})
+        return
+    click.echo(f"{origin['image']}: {answer.label}   ({served.model} version {served.version})")
     rows = [(label, f"{probability:6.1%}", "█" * round(30 * probability)) for label, probability in answer.top5]
     print_table("", ("class", "probability", ""), rows)
+
+
+def _dense_figures(answer: DensePrediction) -> dict[str, Any]:
+    height, width = answer.image.shape[:2]
+    figures: dict[str, Any] = {"task": answer.metadata.task, "width": width, "height": height}
+    if answer.label is not None:
+        figures["label"] = answer.classes[0].label
+        figures["classes"] = [{"label": row.label, "pixels": row.pixels, "share": row.share} for row in answer.classes]
+    else:
+        names = ("mean", "min", "max")
+        figures["unit"] = answer.metadata.unit
+        figures["channels"] = [dict(zip(names, row, strict=True)) for row in answer.statistics.tolist()]
+    return figures
+
+
+def _print_dense(answer: DensePrediction) -> None:
+    """Print the classes that are there with a block in their colour, or the channels of a regression."""
+    from rich.text import Text
+
+    if answer.label is None:
+        rows = [(index, *row) for index, row in enumerate(answer.statistics.tolist())]
+        print_table(answer.metadata.unit or "", ("channel", "mean", "min", "max"), rows)
+        return
+    shares = [
+        (Text("██", style=f"rgb({','.join(map(str, row.colour))})"), row.label, f"{row.share:7.2%}", f"{row.pixels:,}")
+        for row in answer.classes
+        if row.pixels
+    ]
+    print_table("", ("", "class", "share", "pixels"), shares)

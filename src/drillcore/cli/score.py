@@ -15,25 +15,56 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Default: DRILLCORE_DEVICE.")
+@click.option("--overlay", is_flag=True, help="Dense labels: also write overlays/, images under their colours.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "geotiff"]),
+    default="png",
+    help="Dense models: palette PNG, or cloud-optimised GeoTIFF that lies where its scene lies.",
+)
+@click.option(
+    "--tiles",
+    type=click.Choice(["exact", "blended"]),
+    default="exact",
+    help="Dense models: tiles with halos, equal to the whole image; or tiles of 224 pixels that overlap, averaged.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what another run wrote to OUTPUT.")
 @json_option
-def score(model: str, source: Path, output: Path, device: str | None, overwrite: bool, as_json: bool) -> None:
+def score(
+    model: str,
+    source: Path,
+    output: Path,
+    device: str | None,
+    overlay: bool,
+    form: str,
+    tiles: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
     INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
     OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored.
     A run that was killed goes on where it was; every input is scored or set aside exactly once.
+    Models that answer every pixel also write OUTPUT/masks/ (or values/), one file per image, named by its digest.
 
     \b
     Example:
       drillcore score plankton-forest new-images/ scored/
+      drillcore score camvid frames/ scored/ --overlay
+      drillcore score baeri scenes/ scored/ --format geotiff
       drillcore receipt verify scored/
     """
     settings = begin(as_json=as_json)
+    from drillcore.runtime.blending import Blending
     from serving.batch import score as run
+    from serving.dense_files import DenseOptions
 
+    options = DenseOptions(overlay=overlay, format=form, blending=Blending() if tiles == "blended" else None)
     served = bring(settings, model)
-    result = run(settings, served, source, output, device=device or settings.device, overwrite=overwrite)
+    device = device or settings.device
+    result = run(settings, served, source, output, device=device, overwrite=overwrite, options=options)
     figures = {
         "model": served.model,
         "version": served.version,

@@ -61,9 +61,11 @@ def shown(settings: Settings, path: Path) -> str:
         return str(path)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Any:
     if value is None:
         return "-"
+    if hasattr(value, "__rich_console__"):  # text with colours of its own
+        return value
     if isinstance(value, float):
         return f"{value:.4f}"
     return str(value)
