@@ -14,10 +14,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from drillcore import __version__
 from drillcore.errors import DrillcoreError
 from serving.online import examples, metrics
-from serving.online.cards import describe_all
+from serving.online.cards import describe_all, release
 from serving.online.docs_page import docs_page
 from serving.online.guard import Guard, refusal
 from serving.online.problems import RefusedError, problem_of
@@ -33,7 +32,7 @@ def build_app(service: Service) -> ASGIApp:
     """Return the ASGI application; models are opened before, see `run.py`."""
     app = FastAPI(
         title="drillcore",
-        version=__version__,
+        version=release(),
         description="Answers of pretrained networks with light second stages, one ONNX file each.",
         docs_url=None,
         redoc_url=None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 from typing import Any
 
-from drillcore import __version__
 from drillcore.runtime.decode import FORMATS
 from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings
@@ -16,12 +16,18 @@ from serving.online.service import Service
 _MAX_CARD = 200_000  # bytes
 
 
+def release() -> str:
+    """Return the version of drillcore."""
+    # Not drillcore.__version__: the linter of imports follows the package's lazy interface to what trains.
+    return importlib.metadata.version("drillcore")
+
+
 async def describe_all(service: Service) -> dict[str, Any]:
     """Return what /api/models says."""
     options = service.options
     models = [await asyncio.to_thread(_describe, service.settings, loaded) for loaded in service.shelf.current()]
     return {
-        "server": {"name": "drillcore", "version": __version__},
+        "server": {"name": "drillcore", "version": release()},
         "limits": {
             "max_bytes": options.max_body,
             "max_pixels": options.max_pixels,

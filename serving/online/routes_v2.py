@@ -8,10 +8,10 @@ import numpy as np
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from drillcore import __version__
 from drillcore.errors import InputError
 from serving.online import examples
 from serving.online.batcher import Image
+from serving.online.cards import release
 from serving.online.limits import read_body
 from serving.online.models import LoadedModel, takes_padding
 from serving.online.problems import RefusedError
@@ -37,7 +37,7 @@ def v2_routes(service: Service) -> APIRouter:
 
     @router.get("", summary="What this server is")
     async def server() -> dict[str, Any]:
-        return {"name": "drillcore", "version": __version__, "extensions": ["binary_tensor_data"]}
+        return {"name": "drillcore", "version": release(), "extensions": ["binary_tensor_data"]}
 
     @router.get("/health/live", summary="Whether the process lives")
     async def live() -> dict[str, bool]:

@@ -46,13 +46,19 @@ def serve(
         InputError: the address cannot be listened on, or a model was not fetched.
         DrillcoreError: a model cannot be opened.
     """
-    with _listening(options.host, options.port) as door:
-        server = _Server(settings, references, options, door, opened)
+    with listening(options.host, options.port) as door:
+        server = OnlineServer(settings, references, options, door, opened)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(server.serve())
 
 
-class _Server:
+class OnlineServer:
+    """One server; made in one thread, it lives in one event loop.
+
+    Attributes:
+        service: its parts.
+    """
+
     def __init__(
         self,
         settings: Settings,
@@ -61,28 +67,42 @@ class _Server:
         door: socket.socket,
         opened: Callable[[str, list[LoadedModel]], None],
     ) -> None:
-        self._settings, self._references, self._options = settings, references, options
-        self._door, self._opened = door, opened
+        self._references, self._door, self._opened = references, door, opened
+        self.service = Service(settings, options)
+        self._http: _Uvicorn | None = None
 
     async def serve(self) -> None:
-        began = time.monotonic()
-        service = Service(self._settings, self._options)
+        """Open the models, answer until `stop`, finish what was taken."""
+        began, service = time.monotonic(), self.service
         try:
             for reference in self._references:
                 await service.shelf.add(reference)
-            http = _Uvicorn(self._config(build_app(service)))
-            with _stopping(lambda: self._stop(service, http)):
+            self._http = _Uvicorn(self._config(build_app(service)))
+            with _stopping(self.stop):
                 watching = asyncio.create_task(service.shelf.watch(), name="watch")
                 service.ready = True
                 url = self._url()
                 log("ready", url=url, models=service.shelf.names, seconds=round(time.monotonic() - began, 3))
                 self._opened(url, service.shelf.current())
-                await http.serve(sockets=[self._door])
+                await self._http.serve(sockets=[self._door])
                 service.ready = False
                 watching.cancel()
         finally:
             await service.close()
         log("stopped")
+
+    async def stop(self) -> None:
+        """Say that we are not ready, give those who balance the load a moment, then close the door."""
+        if self._http is None:
+            return
+        if not self.service.ready:
+            self._http.should_exit = self._http.force_exit = True  # asked twice
+            return
+        self.service.ready = False
+        drain = self.service.options.drain_seconds
+        log("stopping", drain_seconds=drain)
+        await asyncio.sleep(drain)
+        self._http.should_exit = True
 
     def _config(self, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(
@@ -96,18 +116,8 @@ class _Server:
             proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=max(1, round(self._options.stop_seconds)),
+            timeout_graceful_shutdown=max(1, round(self.service.options.stop_seconds)),
         )
-
-    async def _stop(self, service: Service, http: uvicorn.Server) -> None:
-        """Say that we are not ready, give those who balance the load a moment, then close the door."""
-        if not service.ready:
-            http.should_exit = http.force_exit = True  # asked twice
-            return
-        service.ready = False
-        log("stopping", drain_seconds=self._options.drain_seconds)
-        await asyncio.sleep(self._options.drain_seconds)
-        http.should_exit = True
 
     def _url(self) -> str:
         host, port = self._door.getsockname()[:2]
@@ -147,7 +157,7 @@ def _stopping(stop: Callable[[], Coroutine[Any, Any, None]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Bind before models are opened: a port in use is said at once."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
