@@ -56,6 +56,35 @@ class Head(Protocol):
         ...
 
 
+class Regressor(Protocol):
+    """A head whose answers are numbers; with the manners of `Head`."""
+
+    name: ClassVar[str]
+    n_features_in_: int
+    n_outputs_: int
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's parameters."""
+        ...
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Learn from rows [N, D] and numbers [N, outputs]."""
+        ...
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Return numbers float32 [N, outputs], in the unit of those learnt from."""
+        ...
+
+    def state(self) -> tuple[Arrays, Json]:
+        """Return what was learnt: arrays, and JSON with everything else."""
+        ...
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+        """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
+        ...
+
+
 def check_params(kind: type, params: Mapping[str, Any]) -> None:
     """Refuse parameters the constructor of `kind` does not have.
 
@@ -110,7 +139,31 @@ def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[np
     return labels, count
 
 
-def save_head(folder: Path, head: Head) -> str:
+def check_values(y: npt.ArrayLike, rows: int) -> npt.NDArray[np.float32]:
+    """Return numbers to learn as float32 [N, outputs]; one axis is one output.
+
+    Args:
+        y: numbers.
+        rows: how many rows of them are expected.
+
+    Raises:
+        InputError: another number of rows, no row at all, or a value that is not finite.
+    """
+    values = np.asarray(y)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or len(values) != rows or rows == 0 or values.shape[1] == 0 or values.dtype.kind not in "biuf":
+        raise InputError(
+            f"numbers [N, outputs] for each of {rows} rows are expected (at least one), "
+            f"{values.dtype} {list(values.shape)} came"
+        )
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        raise InputError(f"the numbers of row {bad} are not finite")
+    return values
+
+
+def save_head(folder: Path, head: Head | Regressor) -> str:
     """Keep a fitted head in `folder`, replacing what is there, whole or not at all.
 
     Returns:
@@ -131,13 +184,28 @@ def save_head(folder: Path, head: Head) -> str:
 
 
 def load_head(folder: Path) -> Head:
-    """Read what `save_head` wrote.
+    """Read a classifier that `save_head` wrote.
 
     Raises:
-        InputError: no head is there.
+        InputError: no head is there, or a regressor.
         IntegrityError: the arrays do not match their digest, or the description does not fit.
         UnknownNameError: a head this version does not have.
     """
+    head = _load(folder)
+    if not hasattr(head, "predict_proba"):
+        raise InputError(f"{folder} holds a regressor ({head.name}); a classifier is expected")
+    return head  # type: ignore[return-value]
+
+
+def load_regressor(folder: Path) -> Regressor:
+    """Read a regressor that `save_head` wrote; raises as `load_head`, for a classifier too."""
+    head = _load(folder)
+    if hasattr(head, "predict_proba"):
+        raise InputError(f"{folder} holds a classifier ({head.name}); a regressor is expected")
+    return head  # type: ignore[return-value]
+
+
+def _load(folder: Path) -> Head | Regressor:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,11 @@ from drillcore.errors import UnknownNameError
 from drillcore.heads.base import Head, check_params
 
 # Name to "module:class"; a module is imported when its head is asked for.
-HEADS = {"forest": "drillcore.heads.forest:ForestHead"}
+HEADS = {
+    "forest": "drillcore.heads.forest:ForestHead",
+    "dbn": "drillcore.heads.dbn:DbnHead",
+    "dbn_regressor": "drillcore.heads.dbn:DbnRegressor",
+}
 
 
 def head_class(name: str) -> type[Head]:
@@ -28,13 +33,15 @@ def build_head(name: str, params: Mapping[str, Any] | None = None, **more: Any) 
     Args:
         name: key of `HEADS`.
         params: the recipe's parameters.
-        more: what the workflow adds (n_classes, seed, n_jobs); the recipe's own values win.
+        more: what the workflow offers (n_classes, seed, n_jobs, threads, device); a head takes those its constructor
+            has, and the recipe's own values win.
 
     Raises:
         UnknownNameError: no such head.
         InputError: a parameter it does not have; values are checked by `fit`.
     """
     kind = head_class(name)
-    given = {**more, **(params or {})}
+    taken = inspect.signature(kind).parameters
+    given = {**{key: value for key, value in more.items() if key in taken}, **(params or {})}
     check_params(kind, given)
     return kind(**given)

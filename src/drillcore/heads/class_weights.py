@@ -1,0 +1,58 @@
+"""How much a row of each class counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.errors import InputError
+
+CLASS_WEIGHTS = ("balanced", "sqrt_median_frequency")
+
+
+def class_weights(given: Any, counts: npt.NDArray[np.int64], head: str) -> npt.NDArray[np.float64]:
+    """Return the weight of each class, float64 [K], 0 for a class without a row.
+
+    Args:
+        given: None: 1 each; "balanced": rows / (classes * rows of the class), as scikit-learn; "sqrt_median_frequency":
+            sqrt(median / frequency), the square root of SegNet's median frequency balancing (Eigen and Fergus 2015),
+            which lifts rare classes with half the cost to the common ones; or weights by class index, 1 where one is
+            not named.
+        counts: rows of each class, int64 [K].
+        head: name for the messages.
+
+    Raises:
+        InputError: something else.
+    """
+    seen = counts > 0
+    weights = np.zeros(len(counts))
+    if given is None:
+        weights[seen] = 1
+    elif isinstance(given, str) and given == "balanced":
+        weights[seen] = counts.sum() / (seen.sum() * counts[seen])
+    elif isinstance(given, str) and given == "sqrt_median_frequency":
+        weights[seen] = np.sqrt(np.median(counts[seen]) / counts[seen])
+    elif isinstance(given, Mapping):
+        weights[seen] = [named_weights(given, len(counts), head).get(number, 1.0) for number in np.flatnonzero(seen)]
+    else:
+        known = ", ".join(CLASS_WEIGHTS)
+        raise InputError(f"head {head!r}: class_weight is {given!r}; none, {known} or weights by class are expected")
+    return weights
+
+
+def named_weights(given: Mapping[Any, Any], classes: int, head: str) -> dict[int, float]:
+    """Return weights by class index; JSON and YAML may have made strings of the indices. Raises InputError."""
+    found = {}
+    for key, value in given.items():
+        number = str(key)
+        fits = number.isdecimal() and int(number) < classes and isinstance(value, int | float)
+        if not fits or not 0 <= value < float("inf"):
+            raise InputError(
+                f"head {head!r}: class_weight has {key!r}: {value!r}; indices from 0 to {classes - 1} and weights of at "
+                "least 0 are expected"
+            )
+        found[int(number)] = float(value)
+    return found

@@ -1,0 +1,136 @@
+"""Greedy pretraining of a deep belief network: each layer an RBM on what the layers below make of the rows.
+
+- `sigmoid`: Gaussian-Bernoulli on the standardised rows, then Bernoulli-Bernoulli on the probabilities below, both by
+  persistent contrastive divergence: the classical DBN (Hinton, Osindero, Teh 2006; paper 000, section III-D).
+- `relu`: Gaussian visible and ReLU hidden units (Nair and Hinton 2010) by CD-1. A trained layer's units are scaled to
+  variance 1, which max(0, x) lets through unchanged, and the mean of the layer below goes into the next layer's bias:
+  so every RBM sees rows of mean 0 and variance 1, and the network needs no scaling of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from drillcore.heads.contrastive_divergence import ContrastiveDivergence, equal_batches
+from drillcore.heads.dbn_plan import DbnPlan
+from drillcore.heads.perceptron import Layer, activate
+from drillcore.heads.rbm import Rbm
+from drillcore.heads.standardisation import Standardisation
+
+# Learning rates where the plan names none, by kind of visible and hidden units.
+RATES = {("gaussian", "bernoulli"): 0.005, ("bernoulli", "bernoulli"): 0.05, ("gaussian", "relu"): 0.0005}
+_WEIGHT_DECAY = 2e-4  # Hinton's guide, section 10
+_DEAD = 1e-3  # deviation of a unit below which it is not scaled
+
+
+class LayerPretraining:
+    """One layer's RBM.
+
+    Args:
+        number: of the layer, 0 for the first.
+        below: layers that are trained, on the device.
+        below_mean: float [D], mean of the values below; ReLU layers but the first, else None.
+        standardisation: of the rows.
+        plan: hyper-parameters.
+        mean: float [D], mean of what this RBM sees; its first visible biases.
+        seeds: generators of the weights (CPU) and the chains (on the device).
+    """
+
+    def __init__(
+        self,
+        number: int,
+        below: list[Layer],
+        below_mean: Tensor | None,
+        standardisation: Standardisation,
+        plan: DbnPlan,
+        mean: Tensor,
+        seeds: tuple[torch.Generator, torch.Generator],
+    ) -> None:
+        self.name, self.epochs = f"pretraining {number + 1}", plan.pretrain_epochs
+        self.plan, self.below, self.below_mean, self.standardisation = plan, below, below_mean, standardisation
+        relu = plan.activation == "relu"
+        visible = "gaussian" if relu or number == 0 else "bernoulli"
+        hidden = "relu" if relu else "bernoulli"
+        rbm = Rbm.start(mean, plan.hidden[number], visible=visible, hidden=hidden, generator=seeds[0])
+        self.learning = ContrastiveDivergence.start(
+            rbm, plan.pretrain_batch, decay=_WEIGHT_DECAY, persistent=not relu, generator=seeds[1]
+        )
+        self.rate = plan.pretrain_learning_rate or RATES[visible, hidden]
+        self.error, self.checked = 0.0, 0
+
+    @torch.inference_mode()
+    def learn(self, rows: Tensor, numbers: Any, done: float, share: float, generator: torch.Generator) -> None:
+        """Go once over a block.
+
+        Args:
+            rows: float16 or float32 [n, D], not standardised, on the device.
+            numbers: their numbers; what is seen here has no labels.
+            done: share of the stage's steps before this block.
+            share: of the stage's steps in this block.
+            generator: of this block, on the device.
+        """
+        order = torch.randperm(len(rows), generator=generator, device=rows.device)
+        bounds = equal_batches(len(rows), self.plan.pretrain_batch)
+        for step, (first, last) in enumerate(bounds):
+            seen = self.see(rows.index_select(0, order[first:last]))
+            if step == 0:
+                self.error += self.learning.reconstruction_error(seen)
+                self.checked += 1
+            rate = self.rate * (1 - done - share * step / len(bounds))
+            self.learning.step(seen, rate, generator)
+
+    def see(self, rows: Tensor) -> Tensor:
+        """Return what this RBM sees of rows [n, D] that are not standardised."""
+        values = pass_up(self.standardisation(rows), self.below, self.plan.activation)
+        return values if self.below_mean is None else values - self.below_mean
+
+    def loss(self) -> float:
+        """Return the mean squared reconstruction error of one batch in each block so far, and begin anew."""
+        value, self.error, self.checked = self.error / max(1, self.checked), 0.0, 0
+        return value
+
+    def layer(self) -> Layer:
+        """Return weight and hidden bias as they follow the values below (their mean taken into the bias)."""
+        rbm = self.learning.rbm
+        bias = rbm.hidden_bias
+        return rbm.weight, bias if self.below_mean is None else bias - self.below_mean @ rbm.weight
+
+    def scaled(self, values: Tensor) -> tuple[Layer, Tensor | None]:
+        """Return the trained layer for the network, and the mean of its values.
+
+        Args:
+            values: what the layer before scaling makes of many rows, [n, H].
+        """
+        weight, bias = self.layer()
+        if self.plan.activation != "relu":
+            return (weight.clone(), bias.clone()), None
+        deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
+        scale = torch.where(deviation > _DEAD, deviation, 1.0)
+        return (weight / scale.float(), bias / scale.float()), (mean / scale).float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what changes from block to block, by name."""
+        rbm, learning = self.learning.rbm, self.learning
+        velocities = dict(zip(("velocity", "visible_velocity", "hidden_velocity"), learning.velocities, strict=True))
+        parts = {"weight": rbm.weight, "visible_bias": rbm.visible_bias, "hidden_bias": rbm.hidden_bias}
+        return {**parts, "chains": learning.chains, **velocities}
+
+    def restore(self, tensors: dict[str, Tensor], scalars: dict[str, float]) -> None:
+        """Go on from what `tensors` and `scalars` gave."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.error, self.checked = scalars["error"], int(scalars["checked"])
+
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers that change from block to block."""
+        return {"error": self.error, "checked": self.checked}
+
+
+def pass_up(rows: Tensor, layers: list[Layer], activation: str) -> Tensor:
+    """Return the hidden values of standardised rows above all of `layers`."""
+    for weight, bias in layers:
+        rows = activate(torch.addmm(bias, rows, weight), activation)
+    return rows

@@ -1,0 +1,174 @@
+"""Rows that may be larger than memory: what a source of rows is, its moments, and reading it in shuffled blocks.
+
+A source is anything with `shape == (N, D)` and `source[indices]`, where indices are an ascending int64 array or a slice
+and float16 or float32 [n, D] comes back: numpy arrays and memory maps are sources, so is a table of core samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.errors import InputError
+
+FloatRows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+
+RUN = 64  # neighbouring rows read together: 190 kB of 1,507 float16 features, long enough for a disk
+BLOCK_VALUES = 1 << 25  # of a block: 67 MB in float16; two are held while one is learnt from
+_SLICE_VALUES = 1 << 22  # of a slice read in order: in float64 it stays below 34 MB
+
+
+class RowSource(Protocol):
+    """Rows [N, D] that are read by number."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        ...
+
+    def __getitem__(self, indices: Any, /) -> Any:
+        """Return rows float16 or float32 [n, D] for an ascending int64 array or a slice."""
+        ...
+
+
+def row_source(X: Any, features: int | None = None) -> RowSource:
+    """Return `X` as a source; an array, or a source, of float16 or float32 is not copied.
+
+    Args:
+        X: a source, an array or anything numpy makes an array of.
+        features: the width that is expected; None: any.
+
+    Raises:
+        InputError: not two axes, no feature, or another width than `features`.
+    """
+    found = X
+    reads_itself = hasattr(X, "shape") and hasattr(X, "__getitem__") and not hasattr(X, "iloc")  # not a data frame
+    if isinstance(X, np.ndarray) or not reads_itself:
+        found = np.asarray(X)
+        if found.dtype not in (np.float16, np.float32):
+            found = found.astype(np.float32)
+    shape = tuple(found.shape)
+    if len(shape) != 2 or shape[1] < 1:
+        raise InputError(f"rows of shape [N, D] are expected, shape {list(shape)} came")
+    if features is not None and shape[1] != features:
+        raise InputError(f"rows of {features} features are expected, {shape[1]} came; were other taps extracted?")
+    return found  # type: ignore[no-any-return]
+
+
+def read_rows(source: RowSource, indices: npt.NDArray[np.int64] | slice) -> FloatRows:
+    """Return the rows of ascending `indices`, float16 or float32 [n, D], in memory and C order."""
+    rows = np.asarray(source[indices])
+    if rows.dtype not in (np.float16, np.float32):
+        rows = rows.astype(np.float32)
+    return np.ascontiguousarray(rows)
+
+
+def slices(source: RowSource) -> Iterator[tuple[int, FloatRows]]:
+    """Yield (number of the first row, rows) in order, a few megabytes each."""
+    count, width = source.shape
+    step = max(1, _SLICE_VALUES // width)
+    for first in range(0, count, step):
+        yield first, read_rows(source, slice(first, min(first + step, count)))
+
+
+def check_finite(rows: FloatRows, first: int = 0) -> None:
+    """Raise InputError, naming the row, where a value is not finite. `first`: number of the first row."""
+    finite = np.isfinite(rows)
+    if not finite.all():
+        bad = first + int(np.flatnonzero(~finite.all(axis=1))[0])
+        raise InputError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Of each feature over all rows.
+
+    Attributes:
+        mean: float64 [D].
+        deviation: float64 [D], standard deviation of the population.
+        digest: SHA-256 of all rows; empty when it was not asked for.
+    """
+
+    mean: npt.NDArray[np.float64]
+    deviation: npt.NDArray[np.float64]
+    digest: str
+
+    def scale(self) -> npt.NDArray[np.float64]:
+        """Return what standardised features are divided by, [D]: the deviation; 1 where a feature is constant.
+
+        Constant is a deviation below one part in 10**7 of the mean, which is rounding, or below 1e-12.
+        """
+        constant = self.deviation <= np.maximum(1e-7 * np.abs(self.mean), 1e-12)
+        return np.where(constant, 1.0, self.deviation)
+
+
+def moments(source: RowSource, *, digest: bool = False) -> Moments:
+    """Return the moments of all rows in one pass, accumulated in float64 (Chan, Golub, LeVeque 1983).
+
+    Args:
+        source: [N, D], N at least 1.
+        digest: hash the rows on the way.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    hashed = hashlib.sha256(str(tuple(source.shape)).encode())
+    seen, mean, squares = 0, np.zeros(source.shape[1]), np.zeros(source.shape[1])
+    for first, rows in slices(source):
+        values = rows.astype(np.float64)
+        own = values.mean(axis=0)
+        if not np.isfinite(own).all():
+            check_finite(rows, first)
+        values -= own
+        np.square(values, out=values)
+        total, shift = seen + len(rows), own - mean
+        squares += values.sum(axis=0) + shift**2 * (seen * len(rows) / total)
+        mean += shift * (len(rows) / total)
+        seen = total
+        if digest:
+            hashed.update(str(rows.dtype).encode())
+            hashed.update(rows.data.cast("B"))
+    return Moments(mean, np.sqrt(squares / max(seen, 1)), hashed.hexdigest() if digest else "")
+
+
+def epoch_blocks(count: int, width: int, batch: int, seed: int) -> list[npt.NDArray[np.int64]]:
+    """Cut the rows of one epoch into blocks: every row once, in a random order of short runs.
+
+    A block mixes hundreds of runs from all over the source, and is shuffled again when batches are drawn from it; the
+    reads stay long. The blocks depend on the arguments only, not on the kind of source.
+
+    Args:
+        count: rows there are.
+        width: features of a row.
+        batch: blocks are a multiple of it, the last one apart.
+        seed: of the order.
+
+    Returns:
+        ascending row numbers, int64, of each block.
+    """
+    starts = np.random.default_rng(seed).permutation(np.arange(0, count, RUN))
+    order = (starts[:, None] + np.arange(RUN)).ravel()
+    order = order[order < count]
+    size = max(1, BLOCK_VALUES // width // batch) * batch
+    return [np.sort(order[first : first + size]) for first in range(0, count, size)]
+
+
+def read_ahead(
+    source: RowSource, blocks: list[npt.NDArray[np.int64]]
+) -> Iterator[tuple[npt.NDArray[np.int64], FloatRows]]:
+    """Yield (row numbers, rows) of each block, reading the next one while this one is learnt from."""
+    if not blocks:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="rows") as pool:
+        coming: Future[FloatRows] = pool.submit(read_rows, source, blocks[0])
+        for number, indices in enumerate(blocks):
+            rows = coming.result()
+            if number + 1 < len(blocks):
+                coming = pool.submit(read_rows, source, blocks[number + 1])
+            yield indices, rows
