@@ -37,7 +37,7 @@ def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
         kept = {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}
         return {shard: entry for shard, entry in kept.items() if kept_files.intact(output, entry.part.name)}, False
     if not (output / RECEIPT).exists():
-        strangers = sorted(path.name for path in output.iterdir() if not _is_empty_folder(path))
+        strangers = sorted(path.name for path in output.iterdir() if not _is_free(path))
         if strangers:
             raise InputError(f"{output} holds other files ({strangers[0]}): choose a new or an empty folder")
         return {}, False
@@ -63,8 +63,9 @@ def sweep(output: Path) -> None:
         sweep_partials(folder)
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.name in kept_files.FOLDERS and path.is_dir() and not any(path.iterdir())
+def _is_free(path: Path) -> bool:
+    """Whether it is a folder of masks without one of ours: without a receipt nobody knows which model made them."""
+    return path.name in kept_files.FOLDERS and path.is_dir() and next(kept_files.files_of(path), None) is None
 
 
 def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
