@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
-from drillcore.recipes.schema import GATE_METRICS, METRICS, Recipe
+from drillcore.recipes.cores import core_plan
+from drillcore.recipes.schema import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, GATE_METRICS, METRICS, Recipe
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
     from drillcore.backbones.training_plan import TrainingPlan
     from drillcore.heads.base import Head
 
-REPRESENTATIONS = ("activations",)
+# What the rows of a task are.
+REPRESENTATIONS = {CLASSIFICATION: "activations", DENSE_LABELS: "core_samples", DENSE_REGRESSION: "core_samples"}
 STORE_DTYPES = ("float16", "float32")
 
 
@@ -35,9 +37,13 @@ def check_parts(recipe: Recipe) -> None:
             _fail(recipe, "backbone.train", f"{recipe.backbone.name} has no training of its own; leave train out")
     if recipe.dataset.params:
         _fail(recipe, "dataset.params", "no data set has parameters; leave params out")
-    if recipe.representation.name not in REPRESENTATIONS:
-        _fail(recipe, "representation.name", f"is {recipe.representation.name!r}; known: {', '.join(REPRESENTATIONS)}")
-    store_dtype(recipe)
+    wanted = REPRESENTATIONS[recipe.task]
+    if recipe.representation.name != wanted:
+        _fail(recipe, "representation.name", f"is {recipe.representation.name!r}; {recipe.task} needs {wanted}")
+    if recipe.task == CLASSIFICATION:
+        store_dtype(recipe)
+    else:
+        _at(recipe, "representation.params", lambda: core_plan(recipe))
     _check_metrics(recipe)
     _check_refresh(recipe)
 
@@ -52,11 +58,12 @@ def training_plan(recipe: Recipe) -> TrainingPlan:
     return TrainingPlan.from_dict({**given, "augment": recipe.augment.name})
 
 
-def build_head(recipe: Recipe, *, n_classes: int, n_jobs: int = 1) -> Head:
+def build_head(recipe: Recipe, *, n_classes: int, n_jobs: int = 1, device: str = "cpu") -> Head:
     """Return the recipe's head, not fitted. Raises UnknownNameError, InputError."""
     from drillcore.heads.catalogue import build_head as build
 
-    return build(recipe.head.name, recipe.head.params, n_classes=n_classes, seed=recipe.seeds.train, n_jobs=n_jobs)
+    more = {"n_classes": n_classes, "seed": recipe.seeds.train, "n_jobs": n_jobs, "threads": n_jobs, "device": device}
+    return build(recipe.head.name, recipe.head.params, **more)
 
 
 def store_dtype(recipe: Recipe) -> str:
@@ -75,7 +82,8 @@ def _untrained(recipe: Recipe) -> Backbone:
     """Return the recipe's backbone with random weights and two classes: it has the taps of the real one."""
     from drillcore.backbones.catalogue import get_entry
 
-    return get_entry(recipe.backbone.name).build(2, 0, None)
+    dense = recipe.task != CLASSIFICATION
+    return get_entry(recipe.backbone.name).build(None if dense else 2, 0, "any" if dense else None)
 
 
 def _try_head(recipe: Recipe) -> None:
@@ -83,7 +91,8 @@ def _try_head(recipe: Recipe) -> None:
     import numpy as np
 
     rows = np.arange(48, dtype=np.float32).reshape(12, 4)
-    build_head(recipe, n_classes=2).fit(rows, np.arange(12) % 2)
+    truth = rows[:, :3] / 48 if recipe.task == DENSE_REGRESSION else np.arange(12) % 2
+    build_head(recipe, n_classes=2).fit(rows, truth)
 
 
 def _check_metrics(recipe: Recipe) -> None:

@@ -55,7 +55,7 @@ def features(
     from drillcore.representations.activations import extract
 
     paths = [manifest.path_of(path) for path in rows["path"]]
-    load = load_images(settings, backbone, paths)
+    load = load_images(settings, backbone.channels, paths)
     return extract(backbone, recipe.backbone.taps, list(rows["sha256"]), load, settings, dtype=store_dtype(recipe))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import training_plan
+from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
 from drillcore.workflow.records import Record
 
@@ -25,10 +26,8 @@ def prepare_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, fol
     Returns:
         a record with `weights` (a form `build_backbone` reads), `weights_sha256`, `trained`, the learning `curve`.
     """
-    from drillcore.backbones.catalogue import build_backbone
-
     if recipe.backbone.train is None:
-        backbone = build_backbone(recipe.backbone.name, recipe.backbone.weights, settings, units=len(manifest.classes))
+        backbone = _as_it_comes(settings, recipe, manifest, recipe.backbone.weights)
         text = f"{recipe.backbone.name} as it comes, {recipe.backbone.weights}"
         facts = {"weights": recipe.backbone.weights, "weights_sha256": backbone.weights_sha256, "note": text}
         return {**facts, "trained": False, "curve": []}, []
@@ -51,16 +50,22 @@ def prepare_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, fol
 
 def load_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Backbone:
     """Return the backbone of a run's record, its weights verified. Raises IntegrityError."""
+    return _as_it_comes(settings, recipe, manifest, record["weights"])
+
+
+def _as_it_comes(settings: Settings, recipe: Recipe, manifest: Manifest, weights: str) -> Backbone:
     from drillcore.backbones.catalogue import build_backbone
 
-    return build_backbone(recipe.backbone.name, record["weights"], settings, units=len(manifest.classes))
+    dense = recipe.task != CLASSIFICATION  # every pixel is answered: images are not resized
+    units = None if dense else len(manifest.classes)
+    return build_backbone(recipe.backbone.name, weights, settings, units=units, any_size=dense)
 
 
-def load_images(settings: Settings, backbone: Backbone, paths: Sequence[Path]) -> Callable[[int], Any]:
+def load_images(settings: Settings, channels: int, paths: Sequence[Path]) -> Callable[[int], Any]:
     """Return what decodes the image of a number, as the exported model's users will."""
     from drillcore.runtime.decode import decode_file
 
-    return lambda number: decode_file(paths[number], backbone.channels, max_pixels=settings.max_pixels)
+    return lambda number: decode_file(paths[number], channels, max_pixels=settings.max_pixels)
 
 
 def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
@@ -141,6 +146,6 @@ def _labelled(settings: Settings, manifest: Manifest, backbone: Backbone, split:
 
     rows = manifest.table[manifest.table["split"] == split]
     paths = [manifest.path_of(path) for path in rows["path"]]
-    load = load_images(settings, backbone, paths)
+    load = load_images(settings, backbone.channels, paths)
     images = prepare_all(backbone, load, len(paths), workers=settings.decode_workers)
     return Labelled(torch.from_numpy(images), torch.from_numpy(manifest.label_indices(rows)))

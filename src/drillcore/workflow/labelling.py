@@ -171,6 +171,10 @@ class LabelScores:
         """Return the figures of everything that was added."""
         return dense_figures(self.counts, self.confusions.axes)
 
+    def pictures(self) -> dict[str, bytes]:
+        """Return further pictures by name, as PNG."""
+        return {}
+
     def add_all(self, settings: Settings, model: Model, paths: Sequence[Path], truth: Truth) -> list[Path]:
         """Answer images side by side, count them in their order, and return those that could not be judged."""
         bad = []
@@ -199,6 +203,13 @@ class _ShipLabelScores(LabelScores):
 
     def figures(self) -> dict[str, Any]:
         return self.ships.figures()
+
+    def pictures(self) -> dict[str, bytes]:
+        from drillcore.evaluation.ship_pictures import precision_recall_png
+
+        if not self.ships.histogram.own.any():  # no ship among the images: there is no curve
+            return {}
+        return {"precision-recall": precision_recall_png({"this model": self.ships.histogram})}
 
 
 def _scores(classes: Sequence[str], model: Model) -> LabelScores:

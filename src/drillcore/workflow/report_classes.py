@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from drillcore.workflow.figure_names import change
@@ -19,7 +18,7 @@ def classes_section(report: Report) -> Html | None:
     """Return one row per class with its figures and, where there is a rival, the change of the last of them."""
     own = report.figures.get("per_class") or {}
     other = (report.rival or {}).get("per_class") or {}
-    seen: dict[str, Mapping[str, Any]] = {name: row for name, row in own.items() if row["support"]}
+    seen: dict[str, Any] = {name: row for name, row in own.items() if row["support"]}
     if not seen:
         return None
     columns = _OF_PIXELS if "iou" in next(iter(seen.values())) else _OF_IMAGES
@@ -29,8 +28,10 @@ def classes_section(report: Report) -> Html | None:
         cells = [name, f"{row['support']:,}", *(f"{row[key]:.3f}" for key in columns)]
         if other:
             then = other.get(name)
-            known = then is not None and last in then
-            cells += [f"{then[last]:.3f}", change("share", row[last], then[last])] if known else ["–", "new class"]
+            if then is None or last not in then:
+                cells += ["–", "new class"]
+            else:
+                cells += [f"{then[last]:.3f}", change("share", row[last], then[last])]
         rows.append(cells)
     counted = "pixels" if columns is _OF_PIXELS else "images"
     compared = [f"{columns[last]} compared with", "difference"] if other else []

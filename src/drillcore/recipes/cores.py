@@ -1,0 +1,100 @@
+"""A recipe's `representation.params` of core samples: what a core is made of, which pixels of which views are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from drillcore.errors import InputError
+from drillcore.recipes.schema import DENSE_REGRESSION, Recipe
+
+if TYPE_CHECKING:
+    from drillcore.representations.core import CoreSpec
+    from drillcore.representations.sampling import SamplingSpec
+    from drillcore.representations.views import ViewSpec
+
+STORAGES = ("store", "subset")
+_OWN = ("sampling", "views", "storage", "max_rows", "weighted", "dtype", "tile")
+_MAX_ROWS, _TILE = 4_000_000, 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorePlan:
+    """How core samples are taken.
+
+    Attributes:
+        spec: planes of a core.
+        sampling: pixels per image and view.
+        views: variants of each training image.
+        storage: "store": every sample in the feature store; "subset": at most `max_rows` of them, drawn at random
+            (paper 000, section III-D, names both answers to their size).
+        max_rows: of a subset.
+        weighted: each sample counts as many pixels as it stands for, in training.
+        dtype: of the stored samples.
+        tile: side of the tiles in which large scenes are answered, pixels.
+    """
+
+    spec: CoreSpec
+    sampling: SamplingSpec
+    views: ViewSpec
+    storage: str
+    max_rows: int
+    weighted: bool
+    dtype: str
+    tile: int
+
+
+def core_plan(recipe: Recipe) -> CorePlan:
+    """Read the parameters of a recipe whose representation is `core_samples`; draws are seeded by the recipe.
+
+    Raises:
+        InputError: an unknown name, or a value that cannot be meant.
+    """
+    from drillcore.representations.core import CoreSpec
+    from drillcore.representations.sampling import SamplingSpec
+    from drillcore.representations.views import ViewSpec
+
+    params = dict(recipe.representation.params)
+    own = {name: params.pop(name) for name in _OWN if name in params}
+    sampling, views = ({"seed": recipe.seeds.train, **_mapping(own, name)} for name in ("sampling", "views"))
+    storage, dtype = own.get("storage", STORAGES[0]), own.get("dtype", "float16")
+    if storage not in STORAGES:
+        raise InputError(f"storage is {storage!r}; allowed: {', '.join(STORAGES)}")
+    if dtype not in ("float16", "float32"):
+        raise InputError(f"dtype is {dtype!r}; allowed: float16, float32")
+    weighted = own.get("weighted", False)
+    if not isinstance(weighted, bool):
+        raise InputError(f"weighted is {weighted!r}; true or false is expected")
+    known = [*CoreSpec.__dataclass_fields__, *_OWN]
+    for name in params:
+        if name not in known:
+            raise InputError(f"{name} is not a parameter of core_samples; allowed: {', '.join(sorted(known))}")
+    return CorePlan(
+        spec=CoreSpec.from_dict(params),
+        sampling=SamplingSpec.from_dict(sampling),
+        views=ViewSpec.from_dict(views),
+        storage=storage,
+        max_rows=_whole(own, "max_rows", _MAX_ROWS, 1000),
+        weighted=weighted,
+        dtype=dtype,
+        tile=_whole(own, "tile", _TILE, 64),
+    )
+
+
+def image_channels(recipe: Recipe, channels: int) -> int:
+    """Return the channels a model's images have: the data set's, or 1 where colour is predicted from grey."""
+    return 1 if recipe.task == DENSE_REGRESSION else channels
+
+
+def _mapping(own: dict[str, Any], name: str) -> dict[str, Any]:
+    found = own.get(name, {})
+    if not isinstance(found, dict):
+        raise InputError(f"{name} is {found!r}; a mapping is expected, for instance {name}: {{seed: 1}}")
+    return found
+
+
+def _whole(own: dict[str, Any], name: str, default: int, least: int) -> int:
+    value = own.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}; a whole number from {least} on is expected")
+    return value

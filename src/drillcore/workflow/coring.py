@@ -1,0 +1,227 @@
+"""From images to a fitted head and one ONNX file where every pixel is answered: what dense tasks have in common."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drillcore.datasets.manifest import Manifest
+from drillcore.errors import DataError
+from drillcore.files import write_bytes
+from drillcore.recipes import Recipe
+from drillcore.recipes.building import build_head
+from drillcore.recipes.cores import core_plan, image_channels
+from drillcore.recipes.schema import DENSE_REGRESSION
+from drillcore.settings import Settings
+from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER, load_backbone, load_images
+from drillcore.workflow.exporting import DecodedImages, keep_model, metadata_of, parity_rows
+from drillcore.workflow.opening import MODEL_FILE
+from drillcore.workflow.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.representations.core import CoreNetwork
+    from drillcore.representations.core_samples import CoreSamples
+    from drillcore.representations.drilling import Targets
+    from drillcore.runtime.metadata import ModelMetadata
+
+FIT_SPLITS = ("train", "val")
+_MAPS_SHOWN, _PARITY_IMAGES, _CALIBRATION_IMAGES = 6, 8, 8
+
+
+def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Record:
+    """Bring the core samples the head learns from into the store; only missing views pass the backbone.
+
+    A random subset is kept nowhere: it is drawn when the head is fitted.
+    """
+    plan = core_plan(recipe)
+    if plan.storage != "store":
+        return {"rows": 0, "width": 0, "passed": 0, "note": f"a subset of at most {plan.max_rows:,} core samples"}
+    found = samples(settings, recipe, manifest, record)
+    count, width = found.rows.shape
+    text = f"{count:,} x {width:,} {plan.dtype}, {found.extracted:,} views passed the backbone"
+    return {"rows": count, "width": width, "passed": found.extracted, "note": text, "reused": not found.extracted}
+
+
+def fit_rows(recipe: Recipe, manifest: Manifest) -> pd.DataFrame:
+    """Return the rows a head learns from: train, and val unless the figures are measured on it."""
+    return manifest.rows([split for split in FIT_SPLITS if split != recipe.evaluate.split])
+
+
+def core_of(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> CoreNetwork:
+    """Return the frozen network of a run's record with the planes of its recipe."""
+    from drillcore.representations.core import CoreNetwork
+
+    backbone = load_backbone(settings, recipe, manifest, record)
+    channels = image_channels(recipe, manifest.channels)
+    return CoreNetwork(backbone, recipe.backbone.taps, core_plan(recipe).spec, channels=channels)
+
+
+def samples(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, *, subset: Path | None = None
+) -> CoreSamples:
+    """Return the core samples of the rows a head learns from; `subset`: the file of a random part of them."""
+    from drillcore.representations.core_samples import extract
+
+    plan, core = core_plan(recipe), core_of(settings, recipe, manifest, record)
+    rows = fit_rows(recipe, manifest)
+    return extract(
+        core,
+        list(rows["sha256"]),
+        load_images(settings, core.channels, [manifest.path_of(path) for path in rows["path"]]),
+        targets_of(settings, recipe, manifest, rows),
+        settings,
+        sampling=plan.sampling,
+        views=plan.views,
+        dtype=plan.dtype,
+        storage=plan.storage,
+        max_rows=plan.max_rows,
+        file=subset,
+    )
+
+
+def targets_of(settings: Settings, recipe: Recipe, manifest: Manifest, rows: pd.DataFrame) -> Targets:
+    """Return what is learnt at each pixel of manifest rows: labels, or the image's own colours."""
+    from drillcore.datasets.targets import label_reader
+    from drillcore.representations.drilling import Targets
+
+    if recipe.task == DENSE_REGRESSION:
+        colours = load_images(settings, 3, [manifest.path_of(path) for path in rows["path"]])
+        return Targets(
+            digests=list(rows["sha256"]), load=lambda number: colours(number).astype(np.float32) / 255.0, rule="colour"
+        )
+    read, listed = label_reader(settings, manifest), rows.to_dict("records")
+    return Targets(
+        digests=list(rows["target_sha256"]),
+        load=lambda number: read(listed[number]),
+        classes=len(manifest.classes),
+        rule=f"{manifest.layout}: {', '.join(manifest.classes)}",
+    )
+
+
+def fit_head(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
+) -> tuple[Record, list[str]]:
+    """Fit the head on core samples and keep it in the run's folder; training goes on after a kill.
+
+    Raises:
+        DataError: no pixel has a label.
+    """
+    from drillcore.heads.base import save_head
+    from drillcore.progress import progress
+
+    folder.mkdir(parents=True, exist_ok=True)
+    growth, subset = folder / GROWTH_FOLDER, folder / "subset.npy"
+    try:
+        found = samples(settings, recipe, manifest, record, subset=subset)
+        if not len(found):
+            raise DataError(f"no labelled pixel in data set {manifest.dataset}: there is nothing to learn from")
+        head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads, device=settings.device)
+        weights = found.weights / found.weights.mean() if core_plan(recipe).weighted else None
+        truth = found.targets if recipe.task == DENSE_REGRESSION else found.targets.astype(np.int64)
+        total = head.work(len(found)) if hasattr(head, "work") else None
+        with progress(f"fitting {recipe.head.name}", total, unit="steps") as advance:
+            head.fit(found.rows, truth, weights, checkpoint=growth, advance=advance)  # type: ignore[call-arg,arg-type]
+    finally:
+        subset.unlink(missing_ok=True)
+    digest = save_head(folder / HEAD_FOLDER, head)
+    shutil.rmtree(growth, ignore_errors=True)
+    made = [str(path.relative_to(folder)) for path in sorted((folder / HEAD_FOLDER).iterdir())]
+    curve = list(getattr(head, "curve_", []))
+    images = len(np.unique(found.images))
+    text = f"{recipe.head.name} on {len(found):,} core samples of {images:,} images"
+    return {"arrays_sha256": digest, "rows": len(found), "curve": curve, "note": text}, made
+
+
+def export_model(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
+) -> tuple[Record, list[str]]:
+    """Write `model.onnx` to the run's folder: raw images of any size in, an answer for every pixel out."""
+    from drillcore.export.dense import export_dense
+    from drillcore.heads.base import load_head
+
+    core = core_of(settings, recipe, manifest, record)
+    metadata = _metadata(settings, recipe, manifest, core)
+    rows = fit_rows(recipe, manifest)
+    chosen = rows.iloc[:: max(1, len(rows) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
+    images = _decoded(settings, manifest, chosen, core.channels)
+    data = export_dense(
+        core,
+        load_head(folder / HEAD_FOLDER),
+        mode=recipe.export.dense_mode or "exact",
+        metadata=metadata,
+        calibration=images,
+    )
+    return keep_model(folder, data, metadata)
+
+
+def prove_parity(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
+) -> tuple[Record, list[str]]:
+    """Compare every pixel of the run's file with network, interpolation and head, on some images and on odd sizes.
+
+    Raises:
+        ParityError: names the worst image and pixel; nothing is registered.
+    """
+    from drillcore.export.dense_parity import DenseReference, check_dense_parity
+    from drillcore.heads.base import load_head
+
+    core = core_of(settings, recipe, manifest, record)
+    rows = parity_rows(manifest)
+    chosen = rows.iloc[:: max(1, len(rows) // _PARITY_IMAGES)][:_PARITY_IMAGES]
+    report = check_dense_parity(
+        folder / MODEL_FILE,
+        DenseReference(core, load_head(folder / HEAD_FOLDER)),
+        _decoded(settings, manifest, chosen, core.channels),
+        names=list(chosen["path"]),
+        threads=settings.cpu_threads,
+        mode=recipe.export.dense_mode or "exact",
+    )
+    values = report.to_dict()
+    text = f"{values['pixels']:,} pixels, largest difference {values['max_difference']:.1e}"
+    return {**values, "note": text}, []
+
+
+def draw_maps(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, rows: pd.DataFrame, folder: Path
+) -> list[str]:
+    """Draw the strongest maps of each plane of one image (paper 000, figure 3); return the file's name."""
+    import torch
+
+    from drillcore.evaluation.plane_maps import plane_maps_png
+
+    core = core_of(settings, recipe, manifest, record)
+    image = _decoded(settings, manifest, rows.iloc[:1], core.channels)[0]
+    with torch.inference_mode():
+        maps = core(torch.from_numpy(image).permute(2, 0, 1)[None].to(torch.float32))
+    shown = [(plane.name, values[0].numpy()) for plane, values in zip(core.planes, maps, strict=True)]
+    png = plane_maps_png(image, shown, maps=_MAPS_SHOWN, title="Maps a core sample is read from")
+    write_bytes(folder / "hypercolumn-maps.png", png)
+    return [f"{folder.name}/hypercolumn-maps.png"]
+
+
+def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channels: int) -> Sequence[Any]:
+    return DecodedImages([manifest.path_of(path) for path in rows["path"]], channels, settings.max_pixels)
+
+
+def _metadata(settings: Settings, recipe: Recipe, manifest: Manifest, core: CoreNetwork) -> ModelMetadata:
+    from drillcore.runtime.metadata import RGB_UNIT
+
+    more: dict[str, Any] = {
+        "input": {
+            "channels": core.channels,
+            "preprocessing": {**core.backbone.preprocessing, "core": core.to_dict()},
+            "resize": None,
+        }
+    }
+    if core.tileable:
+        tile = -(-core_plan(recipe).tile // core.align) * core.align
+        more |= {"tile": tile, "halo": core.halo, "align": core.align}
+    if recipe.task == DENSE_REGRESSION:
+        more["unit"] = RGB_UNIT
+    return metadata_of(settings, recipe, manifest, core.backbone, **more)
