@@ -13,6 +13,8 @@ from onnx import TensorProto, helper
 
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.torchvision_networks import build_torchvision
+from drillcore.backbones.vgg import CORE_TAPS, build_vgg16
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.export.backbone import write_taps
 from drillcore.export.builder import GraphBuilder
@@ -62,9 +64,43 @@ def largest_difference(
 @pytest.mark.parametrize("resize", [None, (224, 224)])
 def test_squeezenet_at_odd_sizes(resize: tuple[int, int] | None) -> None:
     backbone = build_squeezenet(seed=3, resize=resize)
-    taps = ["conv1", "fire4", "fire8", "fire9"]
+    taps = ["conv1", "fire3", "fire5", "fire8", "fire9"]
     session = session_of(model_of(backbone, taps))
     for shape in [(1, 97, 131), (2, 64, 63), (1, 35, 200), (3, 21, 21)]:
+        assert largest_difference(backbone, session, taps, shape) < 1e-4
+
+
+def test_vgg16_at_odd_sizes() -> None:
+    backbone = build_vgg16(seed=3, resize=None)
+    session = session_of(model_of(backbone, CORE_TAPS))
+    for shape in [(1, 33, 47), (2, 31, 16), (1, 16, 95)]:
+        assert largest_difference(backbone, session, CORE_TAPS, shape) < 1e-4
+
+
+# Networks with what SqueezeNet and VGG do not have: residuals and batch normalisation, poolings that round up, average
+# poolings, gates over the whole image, several activations, layer normalisation.
+@pytest.mark.parametrize(
+    ("name", "taps"),
+    [
+        ("resnet18", ["relu", "layer1", "layer2.0.bn2", "layer2", "layer3", "layer4"]),
+        ("googlenet", ["conv3", "inception3b", "inception4e", "inception5b"]),
+        ("densenet121", ["features.denseblock1", "features.transition1", "features.norm5"]),
+        ("mobilenet_v3_small", ["features.0", "features.1", "features.6", "features.12"]),
+        ("efficientnet_b0", ["features.1", "features.4", "features.8"]),
+        ("mnasnet0_5", ["layers.8", "layers.16"]),
+        ("regnet_y_400mf", ["trunk_output.block1", "trunk_output.block4"]),
+        ("convnext_tiny", ["features.0", "features.1", "features.3", "features.7"]),
+        pytest.param("inception_v3", ["Mixed_5b", "Mixed_6e", "Mixed_7c"], marks=pytest.mark.slow),
+    ],
+)
+def test_torchvisions_networks_at_odd_sizes(name: str, taps: list[str]) -> None:
+    backbone = build_torchvision(name, seed=3, resize=None)
+    for layer in backbone.module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):  # as after training: neither 0 nor 1
+            layer.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            layer.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    session = session_of(model_of(backbone, taps))
+    for shape in [(1, 97, 131), (2, 101, 76), (1, 75, 200)]:
         assert largest_difference(backbone, session, taps, shape) < 1e-4
 
 

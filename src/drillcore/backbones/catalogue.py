@@ -10,7 +10,9 @@ from typing import Literal, Protocol
 
 from drillcore.backbones.artifacts import load_artifact
 from drillcore.backbones.base import Backbone
+from drillcore.backbones.named_weights import StoredWeights, WeightsName, add_weights, find_weights, provide_weights
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.preprocessing import from_mean_std
 from drillcore.backbones.squeezenet import build_squeezenet
 from drillcore.backbones.torchvision_networks import DEFAULT_SIZE, build_torchvision, torchvision_names
 from drillcore.backbones.vgg import build_vgg16
@@ -18,7 +20,11 @@ from drillcore.backbones.weights import load_weights_file
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 
-WEIGHTS_FORMS = "seed:N, sha256:DIGEST of a trained backbone, or FILE.safetensors#sha256=DIGEST"
+WEIGHTS_FORMS = "seed:N, sha256:DIGEST of a trained backbone, FILE.safetensors#sha256=DIGEST"
+_SEED = re.compile(r"seed:(\d{1,9})")
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_FILE = re.compile(r"(.+\.safetensors)#sha256=([0-9a-f]{64})")
+NAMED_FORM = "a name torchvision gives weights, such as IMAGENET1K_V1"
 
 
 # Height and width of a backbone's input; "any": as the image is; None: the backbone's own.
@@ -101,14 +107,15 @@ def build_backbone(
 
     Args:
         name: of the catalogue.
-        weights: `seed:N` (random), `sha256:DIGEST` (a trained artifact) or `FILE.safetensors#sha256=DIGEST`.
+        weights: `seed:N` (random), `sha256:DIGEST` (a trained artifact), `FILE.safetensors#sha256=DIGEST`, or a name of
+            torchvision's (`named_weights`), with its own preprocessing.
         settings: where artifacts are; a relative FILE is under its root.
         units: number of classes, for those that have classes.
         resize: height and width of the input, for those that take any; None: the backbone's own, 224 x 224 for most.
         any_size: images come as they are, unresized; taps are maps then, and `Tap.flat` is 0.
 
     Raises:
-        UnknownNameError: no such backbone.
+        UnknownNameError: no such backbone, or no such named weights.
         InputError: weights that cannot be meant or do not fit.
         IntegrityError: weights that are not what their digest says.
     """
@@ -116,11 +123,51 @@ def build_backbone(
     if any_size and resize is not None:
         raise InputError(f"{name} cannot have both resize and any_size")
     size: Resize = "any" if any_size else resize
-    if match := re.fullmatch(r"seed:(\d{1,9})", weights):
+    if match := _SEED.fullmatch(weights):
         return entry.build(units, int(match[1]), size)
-    if match := re.fullmatch(r"sha256:([0-9a-f]{64})", weights):
+    if match := _DIGEST.fullmatch(weights):
         return load_artifact(settings, name, match[1], lambda artifact: entry.build(artifact.units, 0, size))
-    if match := re.fullmatch(r"(.+\.safetensors)#sha256=([0-9a-f]{64})", weights):
+    if match := _FILE.fullmatch(weights):
         backbone = entry.build(units, 0, size)
         return load_weights_file(backbone, settings.root / Path(match[1]), match[2])
-    raise InputError(f"weights {weights!r} of {name} cannot be read; allowed: {WEIGHTS_FORMS}")
+    found = _named(name, entry, weights)
+    return _with_named_weights(settings, entry.build(units, 0, size), found)
+
+
+def check_weights(name: str, weights: str) -> None:
+    """Check what a recipe says of a backbone's weights, without looking for them; raises as `build_backbone`."""
+    entry = get_entry(name)
+    if not any(form.fullmatch(weights) for form in (_SEED, _DIGEST, _FILE)):
+        _named(name, entry, weights)
+
+
+def _named(name: str, entry: Entry, weights: str) -> WeightsName:
+    if entry.torchvision and re.fullmatch(r"[A-Za-z][\w:.]*", weights):
+        return find_weights(weights, entry.torchvision)
+    forms = f"{WEIGHTS_FORMS}, or {NAMED_FORM}" if entry.torchvision else WEIGHTS_FORMS
+    raise InputError(f"weights {weights!r} of {name} cannot be read; allowed: {forms}")
+
+
+def add_named_weights(settings: Settings, file: Path, name: str) -> StoredWeights:
+    """Bring a file into the weights folder, once it is known to fit the network it is named for.
+
+    Args:
+        settings: where the folder is.
+        file: .safetensors or .pth.
+        name: for instance "squeezenet1_0.IMAGENET1K_V1".
+
+    Raises:
+        UnknownNameError: no such network or weights.
+        InputError: no such file, or one that does not fit.
+        IntegrityError: a damaged file.
+    """
+    found = find_weights(name)
+    return add_weights(settings, found, file, get_entry(found.network).build(None, 0, None).module)
+
+
+def _with_named_weights(settings: Settings, backbone: Backbone, name: WeightsName) -> Backbone:
+    path, sha256 = provide_weights(settings, name, backbone.module)
+    load_weights_file(backbone, path, sha256)
+    if name.constants is not None:
+        backbone.preprocessing = from_mean_std(*name.constants, backbone.resize)
+    return backbone

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, IntegrityError
+
+_COUNTER = ".num_batches_tracked"  # missing from older files; frozen batch normalisation does not read it
 
 
 def load_weights_file(backbone: Backbone, path: Path, sha256: str) -> Backbone:
@@ -28,23 +30,49 @@ def load_weights_file(backbone: Backbone, path: Path, sha256: str) -> Backbone:
 
 def load_state(module: nn.Module, path: Path, sha256: str) -> None:
     """Read the tensors of `module` from a safetensors file; errors as `load_weights_file`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     if not path.is_file():
         raise InputError(f"no weights file {path.name}; put it at the place the recipe names")
     data = path.read_bytes()
     found = sha256_bytes(data)
     if found != sha256:
         raise IntegrityError(f"{path.name} has sha256 {found}, expected {sha256}; bring the file again")
+    module.load_state_dict(fitting_tensors(module, parse_tensors(data, path.name), path.name))
+
+
+def parse_tensors(data: bytes, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file's bytes; raises IntegrityError where they are none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
-        tensors = load(data)
+        return load(data)
     except SafetensorError as error:
-        raise IntegrityError(f"{path.name} is not a safetensors file: {error}") from None
+        raise IntegrityError(f"{name} is not a safetensors file, or not a whole one: {error}") from None
+
+
+def fitting_tensors(module: nn.Module, tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors a network takes from a file.
+
+    Args:
+        module: the network.
+        tensors: of the file.
+        name: of the file, for the error.
+
+    Raises:
+        InputError: a tensor is missing or has another shape.
+    """
     wanted = module.state_dict()
-    missing = sorted(
-        name for name, value in wanted.items() if name not in tensors or tensors[name].shape != value.shape
-    )
-    if missing:
-        raise InputError(f"{path.name} does not fit the network: {len(missing)} tensors differ, first {missing[0]}")
-    module.load_state_dict({name: tensors[name] for name in wanted})
+    result: dict[str, Tensor] = {}
+    wrong: list[str] = []
+    for key, value in wanted.items():
+        given = tensors.get(key)
+        if given is None and key.endswith(_COUNTER):
+            result[key] = value
+        elif given is None or given.shape != value.shape or given.is_floating_point() != value.is_floating_point():
+            came = f"{list(given.shape)} {str(given.dtype).removeprefix('torch.')}" if given is not None else "none"
+            wrong.append(f"{key} ({list(value.shape)} is expected, {came} came)")
+        else:
+            result[key] = given
+    if wrong:
+        raise InputError(f"{name} does not fit the network: {len(wrong)} of {len(wanted)} tensors differ, {wrong[0]}")
+    return result

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "receipt": ("receipt", "receipt", "Check what a scoring run wrote."),
     "flows": ("flows", "flows", "Run the flows on schedules: Prefect server, deployments, workers."),
     "bench": ("bench", "bench", "Run a benchmark and write its report."),
+    "weights": ("weights", "weights", "Named pretrained weights: list them, bring them from a file."),
     "doctor": ("doctor", "doctor", "Say what this machine and checkout have and lack."),
     "gc": ("gc", "gc", "Say what may go, and remove it."),
 }

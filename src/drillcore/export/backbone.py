@@ -16,7 +16,7 @@ from torch import fx, nn
 from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.operators import OPERATORS
+from drillcore.export.operators import LINEAR_PER_CELL, OPERATORS
 
 # Height and width at which a network for any size is traced, twice: what differs between the two is bound to a size.
 # Odd, so that poolings round; large enough for the deepest of torchvision's networks.
@@ -134,7 +134,7 @@ def _write_program(
         if node.op == "placeholder":
             names[node.name] = _place(builder, node, inside, weights, source)
         elif node.op == "call_function":
-            operator = str(node.target)
+            operator = _operator(node)
             if operator not in OPERATORS:
                 raise InputError(
                     f"backbone {backbone.name} uses {operator}, which has no ONNX form here; known: "
@@ -144,6 +144,14 @@ def _write_program(
             names[node.name] = OPERATORS[operator](builder, arguments, f"{scope}/{node.name}")
     final = program.graph.output_node().args[0]
     return [names[node.name] for node in final if isinstance(node, fx.Node)] if isinstance(final, tuple) else []
+
+
+def _operator(node: fx.Node) -> str:
+    """Return the key of a node in the table of operators: torch's name of it, but for the one that depends on axes."""
+    name = str(node.target)
+    if name == "aten.linear.default" and isinstance(node.args[0], fx.Node) and node.args[0].meta["val"].dim() > 2:
+        return LINEAR_PER_CELL
+    return name
 
 
 def _arguments(backbone: Backbone, node: fx.Node) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
 
+LINEAR_PER_CELL = "aten.linear.default on more than two axes"
 Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
 
 
@@ -103,6 +104,15 @@ def _check_ceil_mode(ceil_mode: bool, kernel: list[int], strides: list[int], pad
 
 def _linear(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return builder.add("Gemm", [name for name in arguments[:3] if name], output, transB=1)
+
+
+def _linear_per_cell(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    """A fully connected layer on the last of more than two axes; Gemm takes two only."""
+    turned = builder.add("Transpose", [arguments[1]], f"{output}/turned", perm=[1, 0])
+    if len(arguments) < 3 or not arguments[2]:
+        return builder.add("MatMul", [arguments[0], turned], output)
+    product = builder.add("MatMul", [arguments[0], turned], f"{output}/product")
+    return builder.add("Add", [product, arguments[2]], output)
 
 
 def _flatten(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
@@ -199,6 +209,7 @@ OPERATORS: dict[str, Writer] = {
     "aten.hardtanh_.default": _clip,
     "aten.layer_norm.default": _layer_norm,
     "aten.linear.default": _linear,
+    LINEAR_PER_CELL: _linear_per_cell,
     "aten.max_pool2d.default": _max_pool,
     "aten.mean.dim": _reduce("ReduceMean"),
     "aten.mul.Tensor": _pairwise("Mul"),
