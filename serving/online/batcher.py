@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.runtime.grouping import group_equal, group_padded
+from drillcore.runtime.batching import plan_batches
+from drillcore.runtime.scoring import MAX_PADDING
 from serving.online.options import BatchLimits
 from serving.online.problems import RefusedError, busy, too_late
 
-MAX_PADDING = 1.3  # canvas pixels per image pixel at most
 CANVAS_PIXELS = 2**24  # of a whole batch; a larger image goes alone
 _WINDOW = 4  # batches' worth of waiting images among which those of like size are looked for
 
@@ -165,14 +165,13 @@ class Batcher:
         self._threads.shutdown(wait=False)
 
     def _forget(self, items: Sequence[_Waiting]) -> None:
-        unfinished = False
+        """Give up what is not answered yet, so that its place in the queue is free at once."""
         for item in items:
             if not item.future.done():
-                unfinished = True
                 item.future.cancel()
             elif not item.future.cancelled():
                 item.future.exception()  # seen, so that asyncio does not report it
-        if unfinished:
+        if any(item.future.cancelled() for item in items):
             self._queue = deque(item for item in self._queue if not item.future.done())
             self._events.queue(len(self._queue))
 
@@ -228,11 +227,9 @@ class Batcher:
         first = wanted[: self.limits.batch]
         if all(item.image.shape[:2] == (height, width) for item in first):
             return first[: max(1, canvas // (height * width))]
-        sizes = np.array([item.image.shape[:2] for item in wanted], np.int32)
-        if self.padded:
-            groups = group_padded(sizes, self.limits.batch, MAX_PADDING, canvas)
-        else:
-            groups = group_equal(sizes, self.limits.batch, canvas)
+        sizes = [item.image.shape[:2] for item in wanted]
+        waste = MAX_PADDING - 1 if self.padded else 0
+        groups = plan_batches(sizes, batch=self.limits.batch, waste=waste, max_pixels=canvas)
         # Groups stand by their first position: the first one holds the oldest image.
         return [wanted[row] for row in groups[0]]
 
