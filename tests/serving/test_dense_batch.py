@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dense_case import serve_dense, tiny_dense, write_scenes
@@ -20,8 +21,7 @@ from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime import dense
 from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode import decode_mask
-from drillcore.runtime.receipt import verify
-from drillcore.runtime.scoring import visit_dense
+from drillcore.runtime.receipt import read_receipt, verify, write_receipt
 from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
 from serving.batch import score
@@ -352,18 +352,31 @@ def test_masks_of_another_run_are_never_taken_for_ours(settings: Settings, tmp_p
     verify(output)
 
 
-def test_answers_can_be_visited_without_files(settings: Settings, tmp_path: Path) -> None:
-    paths = write_scenes(tmp_path / "in", 9, bad=(4,))
-    model = open_model(serve_dense(settings).path, threads=1)
+@pytest.mark.parametrize("name", ["masks/../../secret.png", "/etc/passwd", "masks/x.png", 7])
+def test_a_part_that_names_foreign_files_is_refused(settings: Settings, tmp_path: Path, name: object) -> None:
+    """A receipt from a stranger must not make `verify` look at files outside of the output."""
+    model, output = serve_dense(settings), tmp_path / "out"
+    write_scenes(tmp_path / "in", 2)
+    score(settings, model, tmp_path / "in", output)
+    part = output / "part-00000.parquet"
+    table = pq.ParquetFile(part).read()
+    column = pa.array([name] * table.num_rows)
+    pq.write_table(table.set_column(table.column_names.index("mask"), "mask", column), part)
+    receipt = read_receipt(output)
+    receipt.parts[0] = dataclasses.replace(receipt.parts[0], sha256=sha256_file(part))
+    write_receipt(output, receipt)
+    with pytest.raises(ReceiptError, match="names no file of this output"):
+        verify(output)
 
-    def visit(item: Any, answers: dict[str, np.ndarray]) -> tuple[str, int, tuple[int, ...]]:
-        return item.path, int(answers["label"].sum()), answers["probabilities"].shape
 
-    rows, found, aside = visit_dense(
-        model, paths, visit, max_pixels=10**6, workers=0, threads=2, batch=4, probabilities=True
-    )
-    assert rows.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
-    assert [row.index for row in aside] == [4]
-    for row, (path, total, shape) in zip(rows, found, strict=True):
-        expected = tiny_dense.expected_label(grey(paths[row]))
-        assert (path, total, shape) == (str(paths[row]), int(expected.sum()), (3, *expected.shape))
+def test_a_part_without_its_digests_is_refused(settings: Settings, tmp_path: Path) -> None:
+    model, output = serve_dense(settings), tmp_path / "out"
+    write_scenes(tmp_path / "in", 2)
+    score(settings, model, tmp_path / "in", output)
+    part = output / "part-00000.parquet"
+    pq.write_table(pq.ParquetFile(part).read().drop_columns(["mask_sha256"]), part)
+    receipt = read_receipt(output)
+    receipt.parts[0] = dataclasses.replace(receipt.parts[0], sha256=sha256_file(part))
+    write_receipt(output, receipt)
+    with pytest.raises(ReceiptError, match="cannot be read"):
+        verify(output)

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,27 +30,33 @@ def listed(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield input_index, name and SHA-256 of each file that the rows of a part name.
 
     Raises:
-        ReceiptError: a name that is none of ours.
-        OSError: and pyarrow's errors: the part cannot be read.
+        ReceiptError: a name that is none of ours, or the part cannot be read.
     """
+    import pyarrow as pa
+
+    try:
+        for column, rows in _columns(path):
+            for index, name, sha256 in zip(rows["input_index"], rows[column], rows[f"{column}_sha256"], strict=True):
+                if name is None and column == "overlay":
+                    continue
+                if not isinstance(name, str) or not _NAME.fullmatch(name):
+                    raise ReceiptError(f"{path}: the row of input_index {index} names no file of this output")
+                yield index, name, sha256
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise ReceiptError(f"{path} cannot be read: {(str(error).splitlines() or ['?'])[0][:120]}") from None
+
+
+def _columns(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         names = [name for name in _COLUMNS if name in file.schema_arrow.names]
-        if not names:
-            return
-        columns = ["input_index", *names, *(f"{name}_sha256" for name in names)]
-        for batch in file.iter_batches(columns=columns):
-            rows = batch.to_pydict()
-            for column in names:
-                for index, name, sha256 in zip(
-                    rows["input_index"], rows[column], rows[f"{column}_sha256"], strict=True
-                ):
-                    if name is None and column == "overlay":
-                        continue
-                    if not isinstance(name, str) or not _NAME.fullmatch(name):
-                        raise ReceiptError(f"{path}: the row of input_index {index} names no file of this output")
-                    yield index, name, sha256
+        if names:
+            columns = ["input_index", *names, *(f"{name}_sha256" for name in names)]
+            for batch in file.iter_batches(columns=columns):
+                rows = batch.to_pydict()
+                for name in names:
+                    yield name, rows
 
 
 def changed(output: Path, name: str, sha256: str) -> bool:

@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import InputError
 from drillcore.runtime.batching import pad_batch
-from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import DecodedImage
-from drillcore.runtime.dense_windows import DenseJob, Keep, start_dense
+from drillcore.runtime.dense_windows import DenseJob, start_dense
 from drillcore.runtime.grouping import Rows, group_padded
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
@@ -175,51 +173,6 @@ def predict_many(
         digests,
         aside,
     )
-
-
-def visit_dense(
-    model: Network,
-    items: Sequence[Path],
-    visit: Keep,
-    *,
-    max_pixels: int,
-    workers: int,
-    threads: int,
-    batch: int = DEFAULT_BATCH,
-    probabilities: bool = False,
-    blending: Blending | None = None,
-) -> tuple[Rows, list[Any], list[SetAside]]:
-    """Answer files with a dense model in flat memory: each answer is seen by `visit` and dropped.
-
-    Args:
-        model: an open model of dense labels or dense regression.
-        items: the files.
-        visit: called with a decoded image and its answers, see `DenseJob.keep`, in any of several threads.
-        max_pixels: images of more pixels are set aside.
-        workers: processes that decode; few files are decoded in this one.
-        threads: batches that run at the same time.
-        batch: images in a batch at most.
-        probabilities: of a labelling model, whether they are among the answers.
-        blending: blended tiles; None: whole images, or tiles with halos.
-
-    Returns:
-        int64 [M] positions of the answered files, ascending; what `visit` returned for each; the other files.
-
-    Raises:
-        InputError: the model is not dense.
-    """
-    outputs = task_shape(model.metadata.task).outputs
-    job = DenseJob((*outputs, "probabilities") if probabilities else outputs, visit, blending)
-    rows: list[Rows] = []
-    results: list[Any] = []
-    aside: list[SetAside] = []
-    workers = workers if len(items) > IN_PROCESS else 0
-    with DecodePool(model.metadata.channels, max_pixels=max_pixels, workers=workers) as pool:
-        for window in score_windows(model, map(str, items), pool, threads=threads, batch=batch, dense=job):
-            aside += set_aside(window)
-            rows.append(window.scored + window.start)
-            results += window.results
-    return np.concatenate([*rows, np.empty(0, np.int64)]), results, aside
 
 
 def _start(
