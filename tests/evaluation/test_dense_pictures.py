@@ -75,7 +75,7 @@ def test_right_pixels_stay_pale_in_the_error_image() -> None:
     assert holds(more, COLOURS[1]) > 1.9 * holds(base, COLOURS[1])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (300, 2), (1200, 1000)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (300, 2), (500, 1100)])
 def test_odd_sizes(shape: tuple[int, int]) -> None:
     grey = RNG.integers(0, 256, (*shape, 1), np.uint8)
     labels = RNG.integers(0, 3, shape, np.uint8)

@@ -139,9 +139,12 @@ def precision_recall_png(
 
 
 def _outline(axes: Axes, truth: NDArray[np.bool_], answer: NDArray[np.bool_], width: float) -> None:
+    rows, columns = truth.shape
+    places = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
     for mask, colour in ((truth, _TRUTH), (answer, _ANSWER)):
-        if mask.any() and not mask.all():
-            axes.contour(mask.astype(np.float32), levels=[0.5], colors=[colour], linewidths=width)
+        if mask.any():  # a rim of sea around it: the outline of a ship at the border is closed
+            axes.contour(*places, np.pad(mask, 1).astype(np.float32), levels=[0.5], colors=[colour], linewidths=width)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
 def _outcome(image: Pixels, truth: NDArray[np.bool_], answer: NDArray[np.bool_]) -> NDArray[np.uint8]:
