@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -81,7 +83,7 @@ def test_an_image_of_a_batch_reads_as_alone(backbone: Backbone) -> None:
 def linear(seed_backbone: Backbone) -> Backbone:
     """The same geometry, but positive equal weights and averages for maxima: a cell's gradient is where it looks."""
     backbone = build_squeezenet(seed=0, resize=None)
-    features = backbone.module.features
+    features: Any = backbone.module.features
     for index in (2, 6, 11):
         features[index] = nn.AvgPool2d(3, 2, ceil_mode=True)
     for parameter in backbone.module.parameters():

@@ -99,18 +99,29 @@ class FeatureStore:
         starts = np.concatenate([[0], np.cumsum(count)])
         result: npt.NDArray[np.floating] | None = None
         for name, chosen in _groups(shards):
-            shard = self._shard(name)
-            if shard is None:
-                raise StoreError(f"shard {name} of the feature store is damaged or gone; retrain again to compute it")
+            rows = self.shard_rows(name)
             if result is None:
-                result = np.empty((int(starts[-1]), shard.rows.shape[1]), self.spec.dtype)
-            _copy(shard.rows, result, first[chosen], count[chosen], starts[:-1][chosen])
+                result = np.empty((int(starts[-1]), rows.shape[1]), self.spec.dtype)
+            _copy(rows, result, first[chosen], count[chosen], starts[:-1][chosen])
         return np.empty((0, 0), self.spec.dtype) if result is None else result
 
     def counts(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the number of rows of each key, int64 [N]. Raises StoreError for a key without one."""
         frame, where = self._located(keys)
         return frame["n"].to_numpy()[where]
+
+    def located(self, keys: Sequence[str]) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where the rows of each key lie: shard, first row in it, rows, each [N]. Raises as `read`."""
+        frame, where = self._located(keys)
+        shards, first, count = (frame[name].to_numpy()[where] for name in ("shard", "row", "n"))
+        return shards.astype(np.str_), first, count
+
+    def shard_rows(self, name: str) -> npt.NDArray[np.floating]:
+        """Return the memory-mapped rows of a shard [R, D], verified when first asked for; raises as `read`."""
+        shard = self._shard(name)
+        if shard is None:
+            raise StoreError(f"shard {name} of the feature store is damaged or gone; retrain again to compute it")
+        return shard.rows
 
     def damaged(self) -> list[str]:
         """Return the names of the shards in the index that are gone or fail their checksum; reads all of them."""

@@ -80,6 +80,11 @@ class StoreWriter:
             if kind is None:
                 self._merge_small()
 
+    @property
+    def pending(self) -> int:
+        """Keys that were added and not committed yet."""
+        return len(self._keys)
+
     def add(
         self, keys: Sequence[str], rows: npt.NDArray[np.floating], counts: npt.NDArray[np.int64] | None = None
     ) -> None:
