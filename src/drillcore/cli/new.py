@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from drillcore.cli.session import begin, shown
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout
 
 _TEMPLATE = """\
 # {title}
@@ -43,6 +47,39 @@ gate:
   max_mb: 1000
 """
 
+_DENSE_TEMPLATE = """\
+# {title}
+schema: 1
+name: {name}
+task: dense_labels
+dataset:
+  name: {dataset}
+backbone:
+  name: squeezenet1_0
+  weights: IMAGENET1K_V1   # downloaded, or from drillcore weights add
+  taps: [conv1, fire3, fire5, fire8, fire9]
+representation:
+  name: core_samples       # each tap, and the image, read at sampled pixels
+  params:
+    scales: [1, 0.5]
+    sampling: {{method: class_balanced, pixels: 1000}}
+    views: {{count: 2}}      # the image, and a variant: mirror, scale, contrast
+head:
+  name: dbn
+  params: {{hidden: [256, 128], epochs: 8, dropout: 0.3}}
+seeds: {{train: 7, bootstrap: 11}}
+evaluate:
+  split: test
+gate:
+  metric: mean_iou
+  confidence: 0.95
+  margin: 0.0
+  max_class_drop: 0.15
+  min_class_support: 5
+  max_ms: 20000
+  max_mb: 100
+"""
+
 
 @click.command()
 @click.argument("model")
@@ -66,10 +103,22 @@ def new(model: str, dataset: str | None) -> None:
     if path.exists():
         raise InputError(f"{shown(settings, path)} is there already; edit it, or choose another name")
     chosen = _choose(settings, model, dataset)
-    title = f"A random forest on the features of a small network trained on {chosen}."
-    write_text(path, _TEMPLATE.format(title=title, name=model, dataset=chosen, backbone="cnn1"))
+    if _layout(settings, chosen).task == "dense":
+        title = f"A deep belief network on core samples of SqueezeNet, for the pixels of {chosen}."
+        text = _DENSE_TEMPLATE.format(title=title, name=model, dataset=chosen)
+    else:
+        title = f"A random forest on the features of a small network trained on {chosen}."
+        text = _TEMPLATE.format(title=title, name=model, dataset=chosen, backbone="cnn1")
+    write_text(path, text)
     click.echo(f"{shown(settings, path)}: a recipe for the data set {chosen}")
     click.echo(f"next: drillcore retrain {model} --promote")
+
+
+def _layout(settings: Settings, dataset: str) -> DatasetLayout:
+    from drillcore.datasets.catalogue import get_layout
+    from drillcore.datasets.description import read_description
+
+    return get_layout(read_description(settings.landing / dataset).layout)
 
 
 def _choose(settings: Settings, model: str, dataset: str | None) -> str:

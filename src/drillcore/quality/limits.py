@@ -22,6 +22,7 @@ class Limits:
         min_classes: fewest classes that can be told apart.
         min_per_class: images below which a class is only warned about: it is trained on, and judged by none.
         share_change: largest total variation distance (0 to 1) between the class shares of two versions of a lineage.
+        splits: those that must have images; a data set whose published parts lack one is used without it.
         near_duplicates: whether near duplicates across splits count; a published split is not ours to mend.
         near_duplicate_share: share of images that may have a near duplicate in another split; fewer are a warning. Of
             one's own images (bursts, video) all may: a person who has no others is warned, not turned away.
@@ -35,6 +36,7 @@ class Limits:
     min_classes: int = 2
     min_per_class: int = 3
     share_change: float = 0.25
+    splits: tuple[str, ...] = ("train", "val", "test")
     near_duplicates: bool = True
     near_duplicate_share: float = 1.0
     near_correlation: float = 0.99  # real plankton, 26,536 images: 4 pairs; at 0.98 already 1,004
@@ -57,6 +59,7 @@ LIMITS: Mapping[str, Limits] = {
         modes=("RGB", "P"),
         dtypes=("uint8",),
         sides=(60, 2_048),
+        splits=("train", "val"),  # the test images are often kept apart
         near_duplicates=False,  # the published split cuts video sequences
     ),
     # In dB as float32, or already mapped to 8 or 16 bits as other radar sets are.
@@ -65,6 +68,7 @@ LIMITS: Mapping[str, Limits] = {
         suffixes=(".tif", ".tiff", ".png", ".jpg", ".jpeg"),
         modes=("F", "L", "I;16", "I;16B", "RGB"),
         sides=(32, 20_000),
+        splits=("train", "test"),  # small sets published in two parts
         near_duplicate_share=0.01,
     ),
 }

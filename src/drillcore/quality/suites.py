@@ -92,7 +92,7 @@ def _of_splits(limits: Limits) -> list[Expected]:
     found = [
         _in_set("split", "known split", ("train", "val", "test", "none")),
         _between("images", "splits_of_image", "no image in two splits", None, 1),
-        *(_between("set", name, f"{name} has images", 1, None) for name in ("train", "val", "test")),
+        *(_between("set", name, f"{name} has images", 1, None) for name in limits.splits),
     ]
     if limits.near_duplicates:
         words = f"near duplicates across splits at most {limits.near_duplicate_share:.0%}"
