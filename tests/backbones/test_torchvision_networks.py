@@ -81,7 +81,9 @@ def test_vgg16_is_torchvisions() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "googlenet", "convnext_tiny"])
 def test_any_network_by_torchvisions_node_names(name: str) -> None:
     backbone = build_torchvision(name, seed=2)
-    network = get_model(name, weights=None, **({"aux_logits": False, "init_weights": False} if name == "googlenet" else {})).eval()
+    network = get_model(
+        name, weights=None, **({"aux_logits": False, "init_weights": False} if name == "googlenet" else {})
+    ).eval()
     network.load_state_dict(backbone.module.state_dict())
     assert backbone.weights_sha256 == weights_digest(network)
     _, nodes = get_graph_node_names(network, suppress_diff_warning=True)

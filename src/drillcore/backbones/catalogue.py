@@ -24,6 +24,7 @@ WEIGHTS_FORMS = "seed:N, sha256:DIGEST of a trained backbone, FILE.safetensors#s
 _SEED = re.compile(r"seed:(\d{1,9})")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FILE = re.compile(r"(.+\.safetensors)#sha256=([0-9a-f]{64})")
+_NAMED = re.compile(r"(?:torchvision:)?[A-Za-z]\w*(?:\.\w+)?")
 NAMED_FORM = "a name torchvision gives weights, such as IMAGENET1K_V1"
 
 
@@ -142,7 +143,7 @@ def check_weights(name: str, weights: str) -> None:
 
 
 def _named(name: str, entry: Entry, weights: str) -> WeightsName:
-    if entry.torchvision and re.fullmatch(r"[A-Za-z][\w:.]*", weights):
+    if entry.torchvision and _NAMED.fullmatch(weights):
         return find_weights(weights, entry.torchvision)
     forms = f"{WEIGHTS_FORMS}, or {NAMED_FORM}" if entry.torchvision else WEIGHTS_FORMS
     raise InputError(f"weights {weights!r} of {name} cannot be read; allowed: {forms}")
