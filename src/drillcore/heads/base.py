@@ -202,7 +202,7 @@ def load_regressor(folder: Path) -> Regressor:
     head = _load(folder)
     if hasattr(head, "predict_proba"):
         raise InputError(f"{folder} holds a classifier ({head.name}); a regressor is expected")
-    return head  # type: ignore[return-value]
+    return head
 
 
 def _load(folder: Path) -> Head | Regressor:

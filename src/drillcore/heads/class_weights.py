@@ -36,7 +36,8 @@ def class_weights(given: Any, counts: npt.NDArray[np.int64], head: str) -> npt.N
     elif isinstance(given, str) and given == "sqrt_median_frequency":
         weights[seen] = np.sqrt(np.median(counts[seen]) / counts[seen])
     elif isinstance(given, Mapping):
-        weights[seen] = [named_weights(given, len(counts), head).get(number, 1.0) for number in np.flatnonzero(seen)]
+        named = named_weights(given, len(counts), head)
+        weights[seen] = [named.get(int(number), 1.0) for number in np.flatnonzero(seen)]
     else:
         known = ", ".join(CLASS_WEIGHTS)
         raise InputError(f"head {head!r}: class_weight is {given!r}; none, {known} or weights by class are expected")
@@ -51,8 +52,29 @@ def named_weights(given: Mapping[Any, Any], classes: int, head: str) -> dict[int
         fits = number.isdecimal() and int(number) < classes and isinstance(value, int | float)
         if not fits or not 0 <= value < float("inf"):
             raise InputError(
-                f"head {head!r}: class_weight has {key!r}: {value!r}; indices from 0 to {classes - 1} and weights of at "
-                "least 0 are expected"
+                f"head {head!r}: class_weight has {key!r}: {value!r}; indices from 0 to {classes - 1} "
+                "and weights of at least 0 are expected"
             )
         found[int(number)] = float(value)
     return found
+
+
+def row_weights(
+    weights: npt.NDArray[np.float64], sample_weight: npt.ArrayLike | None, head: str
+) -> npt.NDArray[np.float32] | None:
+    """Return the rows' weights times `sample_weight`, scaled to a mean of 1, float32 [N]; None where all are 1.
+
+    Raises:
+        InputError: weights of another length, negative, not finite, or all 0.
+    """
+    if sample_weight is not None:
+        given = np.asarray(sample_weight, np.float64)
+        if given.shape != weights.shape or not np.isfinite(given).all() or (given < 0).any():
+            raise InputError(
+                f"head {head!r}: one sample_weight of at least 0 for each of {len(weights)} rows is expected"
+            )
+        weights = weights * given
+    mean = weights.mean()
+    if not mean > 0:
+        raise InputError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
+    return None if (weights == weights[0]).all() else (weights / mean).astype(np.float32)

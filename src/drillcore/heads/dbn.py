@@ -8,159 +8,22 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import ClassifierMixin, RegressorMixin
 
-from drillcore.digests import Json
-from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, check_labels, check_params, check_values
-from drillcore.heads.class_weights import class_weights
+from drillcore.errors import InputError
+from drillcore.heads.base import check_labels, check_values
+from drillcore.heads.class_weights import class_weights, row_weights
+from drillcore.heads.dbn_estimator import PLAN_FIELDS, DbnEstimator
 from drillcore.heads.dbn_plan import DbnPlan, dbn_plan
-from drillcore.heads.row_source import RowSource, check_finite, row_source, slices
+from drillcore.heads.row_source import row_source
 
-_PLAN = DbnPlan.__dataclass_fields__
 # Bias of a class that had no training row: exp of it is 0 in float32 beside any other logit, and unlike an infinity it
 # can be interpolated.
 ABSENT_LOGIT = -1e4
-FloatLayer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-class _Dbn(BaseEstimator):
-    """What the classifier and the regressor share: training, standardisation, layers and their state."""
-
-    name: ClassVar[str]
-
-    def work(self, rows: int) -> int:
-        """Return what `fit` advances by altogether for that many rows; early stopping ends it sooner."""
-        from drillcore.heads.dbn_training import work
-
-        return work(rows, self._plan())
-
-    def _plan(self) -> DbnPlan:
-        return dbn_plan(self.name, {name: getattr(self, name) for name in _PLAN})
-
-    def _train(
-        self,
-        source: RowSource,
-        targets: tuple[npt.NDArray[Any], npt.NDArray[np.float32] | None, int],
-        checkpoint: Path | None,
-        advance: Callable[[int], None] | None,
-        validation: tuple[RowSource, npt.NDArray[Any]] | None,
-    ) -> None:
-        from drillcore.devices import exact_computing, resolve_device
-        from drillcore.heads.dbn_training import train_dbn
-        from drillcore.heads.fine_tuning import Targets
-
-        if not isinstance(self.threads, int) or self.threads < 0:
-            raise InputError(f"head {self.name!r}: threads is {self.threads!r}; 0 (torch's own) or more are expected")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise InputError(f"head {self.name!r}: device is {self.device!r}; auto, cpu or cuda is expected")
-        judged = validation and (validation[0], Targets(validation[1], None, targets[2]))
-        with exact_computing(self.threads):
-            done = train_dbn(
-                source,
-                Targets(*targets),
-                self._plan(),
-                device=resolve_device(self.device),
-                validation=judged,
-                checkpoint=checkpoint,
-                advance=advance,
-            )
-        self.layers_, self.mean_, self.scale_ = done.layers, done.mean, done.scale
-        self.curve_, self.pretraining_curve_ = done.curve, done.pretraining_curve
-        self.best_epoch_, self.n_features_in_ = done.best_epoch, source.shape[1]
-
-    def _outputs(self, X: Any) -> npt.NDArray[np.float32]:
-        """Return the last layer's values of rows, float32 [N, outputs]; a part of the rows at a time."""
-        import torch
-
-        from drillcore.devices import exact_computing, resolve_device
-        from drillcore.heads.perceptron import forward
-        from drillcore.heads.standardisation import Standardisation
-
-        check_is_fitted(self, "layers_")
-        source = row_source(X, self.n_features_in_)
-        result = np.empty((source.shape[0], len(self.layers_[-1][1])), np.float32)
-        device = resolve_device(self.device)
-        with exact_computing(self.threads), torch.inference_mode():
-            layers = [tuple(torch.from_numpy(part).to(device) for part in layer) for layer in self.layers_]
-            standardise = Standardisation(self.mean_, self.scale_, device)
-            for first, rows in slices(source):
-                check_finite(rows, first)
-                values = forward(standardise(torch.from_numpy(rows).to(device)), layers, self.activation)
-                result[first : first + len(rows)] = values.cpu().numpy()
-        return result
-
-    def state(self) -> tuple[Arrays, Json]:
-        """Return the layers and the standardisation; and JSON with parameters and learning curves."""
-        check_is_fitted(self, "layers_")
-        arrays: Arrays = {"mean": self.mean_, "scale": self.scale_}
-        for number, (weight, bias) in enumerate(self.layers_):
-            arrays |= {f"weight{number}": weight, f"bias{number}": bias}
-        params = self.get_params()
-        if isinstance(params["hidden"], Sequence):
-            params["hidden"] = list(params["hidden"])
-        if isinstance(params.get("class_weight"), Mapping):
-            params["class_weight"] = {str(key): float(value) for key, value in params["class_weight"].items()}
-        meta = {
-            "params": params,
-            "layers": len(self.layers_),
-            "curve": self.curve_,
-            "pretraining_curve": self.pretraining_curve_,
-            "best_epoch": self.best_epoch_,
-        }
-        return arrays, meta
-
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
-        """Make the fitted head again; it predicts the same bits.
-
-        Raises:
-            IntegrityError: the parts do not fit together.
-        """
-        try:
-            params = dict(meta["params"])
-            check_params(cls, params)
-            params["hidden"] = tuple(params["hidden"])
-            if isinstance(params.get("class_weight"), dict):
-                params["class_weight"] = {int(key): value for key, value in params["class_weight"].items()}
-            head = cls(**params)
-            head._plan()
-            head.layers_ = [(arrays[f"weight{number}"], arrays[f"bias{number}"]) for number in range(meta["layers"])]
-            head.mean_, head.scale_ = arrays["mean"], arrays["scale"]
-            head.curve_, head.pretraining_curve_ = list(meta["curve"]), list(meta["pretraining_curve"])
-            head.best_epoch_ = int(meta["best_epoch"])
-            head._check_layers(len(arrays))
-        except (KeyError, TypeError, ValueError, AttributeError, InputError):
-            raise IntegrityError("the state is not one of a deep belief network; fit the head again") from None
-        head.n_features_in_ = len(head.mean_)
-        head._take_outputs(len(head.layers_[-1][1]))
-        return head
-
-    def _check_layers(self, arrays: int) -> None:
-        """Raise ValueError where shapes, dtypes or values are not those of a network of these widths."""
-        widths = [len(self.mean_), *self.hidden]
-        shapes = [weight.shape for weight, _ in self.layers_]
-        fits = (
-            arrays == 2 * len(self.layers_) + 2
-            and len(self.layers_) == len(widths)
-            and self.mean_.shape == self.scale_.shape == (widths[0],)
-            and [shape[0] for shape in shapes] == widths
-            and [shape[1] for shape in shapes[:-1]] == widths[1:]
-            and all(bias.shape == (shape[1],) for (_, bias), shape in zip(self.layers_, shapes, strict=True))
-            and all(part.dtype == np.float32 for layer in self.layers_ for part in layer)
-            and self.mean_.dtype == self.scale_.dtype == np.float32
-            and all(np.isfinite(part).all() for layer in self.layers_ for part in layer)
-            and bool(np.isfinite(self.mean_).all() and np.isfinite(self.scale_).all() and (self.scale_ > 0).all())
-        )
-        if not fits:
-            raise ValueError
-
-    def _take_outputs(self, outputs: int) -> None:
-        raise NotImplementedError
-
-
-_SHARED = """
+class DbnHead(ClassifierMixin, DbnEstimator):
+    """Deep belief network with softmax outputs and negative log likelihood (paper 000, equation 2).
 
     Rows are standardised with the mean and deviation of each feature over the training rows; then come `hidden` layers
     and linear outputs. Without pretraining the network starts from random weights, with it from RBMs trained layer by
@@ -189,15 +52,7 @@ _SHARED = """
         seed: of everything random.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; 0: torch's own number.
-"""
-
-
-class DbnHead(ClassifierMixin, _Dbn):
-    """Deep belief network with softmax outputs and negative log likelihood (paper 000, equation 2)."""
-
-    __doc__ += (
-        _SHARED
-        + """        class_weight: None, "balanced", "sqrt_median_frequency" (`heads.class_weights`) or weights by class index.
+        class_weight: None, "balanced", "sqrt_median_frequency" (`heads.class_weights`) or weights by class index.
         label_smoothing: share of the target spread over all classes.
         n_classes: length of the model's class list; None: one more than the highest label seen.
 
@@ -209,7 +64,6 @@ class DbnHead(ClassifierMixin, _Dbn):
         pretraining_curve_: records `layer, epoch, reconstruction_error`.
         best_epoch_: whose weights these are, 1 for the first.
     """
-    )
 
     name: ClassVar[str] = "dbn"
 
@@ -322,12 +176,11 @@ class DbnHead(ClassifierMixin, _Dbn):
         self.classes_ = np.arange(outputs, dtype=np.int64)
 
 
-class DbnRegressor(RegressorMixin, _Dbn):
-    """Deep belief network with linear outputs and mean squared error (paper 000, equation 1)."""
+class DbnRegressor(RegressorMixin, DbnEstimator):
+    """Deep belief network with linear outputs and mean squared error (paper 000, equation 1).
 
-    __doc__ += (
-        _SHARED
-        + """
+    The parameters are those of `DbnHead`, without class_weight, label_smoothing and n_classes.
+
     The targets are centred, and divided by one number for all outputs, while it is trained: the loss stays the mean
     squared error, in every unit with the same learning rate. The last layer is given in the targets' unit.
 
@@ -335,8 +188,8 @@ class DbnRegressor(RegressorMixin, _Dbn):
         layers_, mean_, scale_, pretraining_curve_, best_epoch_: as of `DbnHead`.
         curve_: a record of each epoch: `epoch, learning_rate, loss, val_loss`, the squared unit of the targets.
         n_outputs_: numbers of an answer.
+
     """
-    )
 
     name: ClassVar[str] = "dbn_regressor"
 
@@ -383,7 +236,7 @@ class DbnRegressor(RegressorMixin, _Dbn):
         self.threads = threads
 
     def _plan(self) -> DbnPlan:
-        own = {name: getattr(self, name) for name in _PLAN if name != "label_smoothing"}
+        own = {name: getattr(self, name) for name in PLAN_FIELDS if name != "label_smoothing"}
         return dbn_plan(self.name, {**own, "label_smoothing": 0.0})
 
     def fit(
@@ -425,24 +278,3 @@ class DbnRegressor(RegressorMixin, _Dbn):
 
     def _take_outputs(self, outputs: int) -> None:
         self.n_outputs_ = outputs
-
-
-def row_weights(
-    weights: npt.NDArray[np.float64], sample_weight: npt.ArrayLike | None, head: str
-) -> npt.NDArray[np.float32] | None:
-    """Return the rows' weights times `sample_weight`, scaled to a mean of 1, float32 [N]; None where all are 1.
-
-    Raises:
-        InputError: weights of another length, negative, not finite, or all 0.
-    """
-    if sample_weight is not None:
-        given = np.asarray(sample_weight, np.float64)
-        if given.shape != weights.shape or not np.isfinite(given).all() or (given < 0).any():
-            raise InputError(
-                f"head {head!r}: one sample_weight of at least 0 for each of {len(weights)} rows is expected"
-            )
-        weights = weights * given
-    mean = weights.mean()
-    if not mean > 0:
-        raise InputError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
-    return None if (weights == weights[0]).all() else (weights / mean).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ def start_layers(widths: Sequence[int], activation: str, generator: torch.Genera
     2015), sqrt(2 / (in + out)) for sigmoid (Glorot and Bengio 2010). The output layer starts small.
     """
     layers = []
-    for number, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         weight = torch.randn(inputs, outputs, generator=generator)
         if number == len(widths) - 2:
             weight *= 1 / math.sqrt(3 * inputs)  # the variance of torch's own linear layer

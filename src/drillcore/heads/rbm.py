@@ -70,7 +70,8 @@ class Rbm:
         Args:
             mean: float [D], of the training rows; gives the visible biases.
             units: H.
-            visible, hidden: kinds of units.
+            visible: kind of the visible units.
+            hidden: kind of the hidden units.
             generator: of the weights, on the CPU, so that every device starts with the same.
             deviation: of the normal weights.
         """
@@ -194,7 +195,7 @@ def bernoulli_(probability: Tensor, generator: torch.Generator) -> Tensor:
     """Replace probabilities by draws of 0 or 1, in place.
 
     Four draws share one random number of 64 bits, so a probability counts as its nearest multiple of 2**-16; that is
-    twice as fast as uniform_ and ten times as fast as torch's bernoulli_ on a CPU, where drawing is a quarter of a step.
+    twice as fast as uniform_ and ten times as fast as torch's bernoulli_ on a CPU.
     """
     numbers = torch.empty(-(-probability.numel() // 4), dtype=torch.int64, device=probability.device)
     numbers.random_(torch.iinfo(torch.int64).min, None, generator=generator)

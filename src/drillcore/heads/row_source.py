@@ -58,7 +58,7 @@ def row_source(X: Any, features: int | None = None) -> RowSource:
         raise InputError(f"rows of shape [N, D] are expected, shape {list(shape)} came")
     if features is not None and shape[1] != features:
         raise InputError(f"rows of {features} features are expected, {shape[1]} came; were other taps extracted?")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def read_rows(source: RowSource, indices: npt.NDArray[np.int64] | slice) -> FloatRows:
