@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from drillcore.backbones.base import Backbone, Tap
+from drillcore.backbones.geometry import WHOLE_IMAGE
 from drillcore.digests import Json
 from drillcore.errors import InputError
 from drillcore.representations.planes import Grid, Plane, linear_weights, pooling_weights
@@ -130,7 +131,7 @@ class CoreNetwork(nn.Module):
         min_side: pixels each side of the backbone's input has at least.
         halo: pixels around a tile that decide the values within it, a multiple of `align`.
         align: pixels; a tile starts at a multiple of it, so that its cells lie where the whole image's do.
-        tileable: whether no plane is spread over the whole image.
+        tileable: whether no plane is spread over the whole image, and no tap depends on all of it.
 
     Raises:
         UnknownNameError: a tap the backbone does not have.
@@ -158,9 +159,10 @@ class CoreNetwork(nn.Module):
         self.min_side = max(2 * math.ceil(tap.origin) + 1 for tap in found)
         self.planes = self._planes()
         self.width = sum(plane.width for plane in self.planes)
-        self.tileable = not any(plane.grid.relative for plane in self.planes)
+        whole = any(tap.field >= WHOLE_IMAGE for tap in found)
+        self.tileable = not (whole or any(plane.grid.relative for plane in self.planes))
         self.align = _align(self.planes, self.spec.scales)
-        self.halo = math.ceil(self._reach() / self.align) * self.align
+        self.halo = 0 if whole else math.ceil(self._reach() / self.align) * self.align
         preprocessing = backbone.preprocessing
         for name, values in (("scale", preprocessing["scale"]), ("offset", preprocessing["offset"])):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
