@@ -127,7 +127,8 @@ class DenseFiles:
                 write_bytes(self.output / overlay, picture)
                 overlay_sha256 = sha256_bytes(picture)
         pixels = class_pixels(label, len(self.metadata.classes))
-        return KeptLabels(name, sha256_bytes(data), *label.shape, pixels, overlay, overlay_sha256)
+        height, width = label.shape
+        return KeptLabels(name, sha256_bytes(data), height, width, pixels, overlay, overlay_sha256)
 
     def keep_value(self, item: DecodedImage, answers: dict[str, Array]) -> KeptValues:
         """Write the values of an image; errors as of `keep_label`."""
@@ -140,7 +141,8 @@ class DenseFiles:
                 data = target.read_bytes()
             else:
                 write_bytes(target, data)
-        return KeptValues(name, sha256_bytes(data), *value.shape[1:], value_statistics(value))
+        _, height, width = value.shape
+        return KeptValues(name, sha256_bytes(data), height, width, value_statistics(value))
 
     def _lock(self, sha256: str) -> threading.Lock:
         return self._locks[int(sha256[:8], 16) % _LOCKS]

@@ -91,7 +91,7 @@ class Scene:
     ) -> None:
         if image.ndim != 3 or image.dtype != np.uint8:
             raise InputError(f"an image uint8 [H,W,C] is expected, not {image.dtype} {list(image.shape)}")
-        reason, detail = refusal(model.metadata, *image.shape[:2], blending)
+        reason, detail = refusal(model.metadata, image.shape[0], image.shape[1], blending)
         if reason:
             raise InputError(detail)
         self._model, self._image, self._outputs = model, image, tuple(outputs)
