@@ -10,57 +10,56 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drillcore.runtime.metadata import ModelMetadata
+from drillcore.runtime.dense import LABELS, REGRESSION
+from drillcore.runtime.float_tiff import encode_float_tiff
+from drillcore.runtime.masks import class_colours, class_pixels, encode_colours, encode_mask
+from drillcore.runtime.metadata import RGB_UNIT, ModelMetadata
+from serving.dense_files import value_statistics
 from serving.online.batcher import Answer, Row
+from serving.overlays import encode_overlay
 
 TOP = 5
-JSON, PNG, JPEG = "application/json", "image/png", "image/jpeg"
+JSON, PNG, JPEG, TIFF = "application/json", "image/png", "image/jpeg", "image/tiff"
 _QUALITY = 90
 
 
 def offers(task: str) -> tuple[str, ...]:
     """Return the media types a task is answered in, the default first."""
-    return (JSON,) if task == "classification" else (JSON, PNG, JPEG)
+    return {LABELS: (JSON, PNG, JPEG), REGRESSION: (JSON, PNG, JPEG, TIFF)}.get(task, (JSON,))
 
 
 def answer_of(metadata: ModelMetadata, row: Row) -> dict[str, Any]:
-    """Return what JSON says of one image: label, probability and top5; or size and shares of the classes."""
-    if metadata.task == "classification":
-        return _classification(metadata, row)
-    if metadata.task == "dense_labels":
+    """Return what JSON says of one image: label, probability and top5; or size, and shares of classes or bounds."""
+    if metadata.task == LABELS:
         return _shares(metadata, row["label"])
+    if metadata.task == REGRESSION:
+        figures = value_statistics(row["value"])
+        bounds = [{"mean": float(mean), "min": float(least), "max": float(most)} for mean, least, most in figures]
+        return {"size": [int(side) for side in row["value"].shape[1:]], "values": bounds, "unit": metadata.unit}
+    return _classification(metadata, row)
+
+
+def picture_of(metadata: ModelMetadata, row: Row, wanted: str = PNG) -> bytes:
+    """Return a picture of the image's size.
+
+    PNG: palette indices are labels; values are colours where their unit says so, else the grey levels from the least
+    to the greatest value of the first channel. TIFF: the values themselves, float32.
+    """
+    if metadata.task == LABELS:
+        return encode_mask(row["label"], class_colours(metadata))
     value = row["value"]
-    bounds = [{"min": float(plane.min()), "max": float(plane.max()), "mean": float(plane.mean())} for plane in value]
-    return {"size": [int(side) for side in value.shape[1:]], "values": bounds}
-
-
-def picture_of(metadata: ModelMetadata, row: Row) -> bytes:
-    """Return a PNG of the image's size: palette indices are labels; values are grey levels, or colours where three."""
-    if metadata.task == "dense_labels":
-        picture = Image.fromarray(row["label"])
-        picture.putpalette(_palette(metadata).tobytes())
-    else:
-        picture = Image.fromarray(_levels(row["value"]))
-    return _encoded(picture, "PNG", optimize=False)
+    if wanted == TIFF:
+        return encode_float_tiff(value)
+    return encode_colours(value) if _is_colour(metadata, value) else _encoded(_grey(value[0]), "PNG")
 
 
 def overlay_of(metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
     """Return a JPEG: the answer's colours over the image, uint8 [H,W,C], with an opacity from 0 to 1."""
-    below = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-    if metadata.task == "dense_labels":
-        above = _palette(metadata)[row["label"]]
-    else:
-        levels = _levels(row["value"])
-        above = levels if levels.ndim == 3 else np.repeat(levels[:, :, None], 3, axis=2)
-    mixed = below.astype(np.float32) * (1 - opacity) + above.astype(np.float32) * opacity
-    return _encoded(Image.fromarray(np.rint(mixed).astype(np.uint8)), "JPEG", quality=_QUALITY)
-
-
-def palette(metadata: ModelMetadata) -> list[list[int]] | None:
-    """Return one [r, g, b] per class, of the data set or drawn here; None: the task has no labels of pixels."""
-    if metadata.task != "dense_labels":
-        return metadata.colours
-    return [[int(level) for level in colour] for colour in _palette(metadata)[: len(metadata.classes)]]
+    if metadata.task == LABELS:
+        return encode_overlay(image, row["label"], class_colours(metadata), opacity)
+    above = Image.open(io.BytesIO(picture_of(metadata, row))).convert("RGB")
+    below = Image.fromarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
+    return _encoded(Image.blend(below, above, opacity), "JPEG", quality=_QUALITY)
 
 
 def timings(answers: Sequence[Answer], decode: float) -> dict[str, float]:
@@ -82,32 +81,22 @@ def _classification(metadata: ModelMetadata, row: Row) -> dict[str, Any]:
 
 
 def _shares(metadata: ModelMetadata, label: NDArray[np.uint8]) -> dict[str, Any]:
-    counts = np.bincount(label.ravel(), minlength=len(metadata.classes))[: len(metadata.classes)]
-    colours = _palette(metadata)
+    pixels = class_pixels(label, len(metadata.classes))
     shares = [
-        {"label": name, "share": float(count / label.size), "colour": [int(level) for level in colours[index]]}
-        for index, (name, count) in enumerate(zip(metadata.classes, counts, strict=True))
+        {"label": name, "share": int(count) / label.size, "colour": list(colour)}
+        for name, count, colour in zip(metadata.classes, pixels, class_colours(metadata), strict=True)
     ]
     return {"size": [int(side) for side in label.shape], "shares": shares}
 
 
-def _palette(metadata: ModelMetadata) -> NDArray[np.uint8]:
-    """Return uint8 [256,3]; where the data set has no colours, hues far from each other."""
-    table = np.zeros((256, 3), np.uint8)
-    if metadata.colours:
-        table[: len(metadata.colours)] = np.array(metadata.colours, np.uint8)
-        return table
-    # Steps of the golden angle: neighbours differ most.
-    hues = (np.arange(256) * 0.6180339887) % 1
-    phases = np.array([0, 2 / 3, 1 / 3])
-    waves = np.clip(np.abs(((hues[:, None] + phases) % 1) * 6 - 3) - 1, 0, 1)
-    return np.rint(255 * (0.25 + 0.7 * waves)).astype(np.uint8)
+def _is_colour(metadata: ModelMetadata, value: NDArray[np.float32]) -> bool:
+    return metadata.unit == RGB_UNIT and len(value) == 3
 
 
-def _levels(value: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return uint8 [H,W], or [H,W,3] of three planes, of values float32 [D,H,W] where 0 is black and 1 is white."""
-    planes = np.rint(255 * np.clip(np.nan_to_num(value), 0, 1)).astype(np.uint8)
-    return np.ascontiguousarray(planes.transpose(1, 2, 0)) if len(planes) == 3 else planes[0]
+def _grey(plane: NDArray[np.float32]) -> Image.Image:
+    least, most = float(plane.min()), float(plane.max())
+    levels = np.rint(255 * (plane - least) / (most - least if most > least else 1.0))
+    return Image.fromarray(levels.astype(np.uint8))
 
 
 def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:

@@ -29,7 +29,8 @@ _WINDOW = 4  # batches' worth of waiting images among which those of like size a
 
 Image = NDArray[np.uint8]
 Row = dict[str, NDArray[Any]]
-Runner = Callable[[Sequence[Image], tuple[str, ...]], Sequence[Row]]
+Wanted = Callable[[], bool]  # whether anybody still waits for a batch
+Runner = Callable[[Sequence[Image], tuple[str, ...], Wanted], Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Batcher:
     """Makes batches for one open model; lives in one event loop.
 
     Args:
-        run: answers images in a thread: (images uint8 [h,w,C] each, names of outputs) -> one row per image.
+        run: answers images in a thread: (images uint8 [h,w,C] each, names of outputs, whether anybody still waits) ->
+            one row per image.
         limits: batch, delay and queue.
         padded: whether images of different sizes may share a batch.
         lanes: batches that run at the same time.
@@ -238,7 +240,7 @@ class Batcher:
         batch.started = time.monotonic()
         images, outputs = [item.image for item in batch.items], batch.items[0].outputs
         try:
-            rows = self._run(images, outputs)
+            rows = self._run(images, outputs, lambda: not all(item.future.done() for item in batch.items))
             if len(rows) != len(images):
                 raise RuntimeError(f"{len(rows)} rows for {len(images)} images")
             batch.results = list(rows)
@@ -253,7 +255,7 @@ class Batcher:
         if item.future.done():
             return None
         try:
-            return self._run([item.image], item.outputs)[0]
+            return self._run([item.image], item.outputs, lambda: not item.future.done())[0]
         except Exception as error:  # noqa: BLE001 - handed to the one who waits
             return error
 

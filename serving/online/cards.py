@@ -7,9 +7,11 @@ import importlib.metadata
 from typing import Any
 
 from drillcore.runtime.decode import FORMATS
+from drillcore.runtime.dense import LABELS
+from drillcore.runtime.masks import class_colours
 from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings
-from serving.online.answers import offers, palette
+from serving.online.answers import offers
 from serving.online.models import LoadedModel
 from serving.online.service import Service
 
@@ -49,7 +51,8 @@ def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
         "sha256": loaded.pointer.sha256,
         "task": loaded.task,
         "classes": metadata.classes,
-        "colours": palette(metadata),
+        "colours": class_colours(metadata) if metadata.task == LABELS else metadata.colours,
+        "unit": metadata.unit,
         "input": {
             "channels": metadata.channels,
             "resize": metadata.input["resize"],

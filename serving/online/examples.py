@@ -58,9 +58,10 @@ Send an image file as the body, or several as fields `file` of a form.
     curl -F file=@street.png -H 'Accept: image/png' localhost:8080/predict/camvid-core -o labels.png
     curl -F file=@street.png -H 'Accept: image/jpeg' localhost:8080/predict/camvid-core -o overlay.jpg
 
-By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models); or
-`image/jpeg`, the classes' colours over the image with the `opacity` asked for. A form with several files is answered in
-JSON, one entry a file; a file that cannot be read has `error` and `reason` in its entry and does not touch the others.
+By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models);
+`image/jpeg`, the classes' colours over the image with the `opacity` asked for; or `image/tiff`, predicted values.
+A form with several files is answered in JSON, one entry a file; a file that cannot be read has `error` and `reason` in
+its entry and does not touch the others.
 """
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -119,6 +120,7 @@ _ONE = {
         "description": "Bounds of each predicted plane, dense regression.",
         "items": {"type": "object", "properties": {"min": _NUMBER, "max": _NUMBER, "mean": _NUMBER}},
     },
+    "unit": {"type": ["string", "null"], "description": "Of the values, dense regression."},
     "mask": {"type": "string", "description": "The PNG of labels as a data URL, where asked for."},
     "ms": {
         "type": "object",
@@ -184,6 +186,7 @@ PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
             },
             "image/png": _BINARY,
             "image/jpeg": _BINARY,
+            "image/tiff": _BINARY,
         },
         "headers": {
             "X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}},

@@ -10,31 +10,30 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from drillcore.errors import DeviceError, DrillcoreError, UnknownNameError, UnsafeModelError
+from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError, UnsafeModelError
 from drillcore.runtime.batching import pad_batch
+from drillcore.runtime.dense import DENSE_TASKS, Scene, fits_whole, run_dense
 from drillcore.runtime.reference import ModelReference, parse_reference
+from drillcore.runtime.scoring import TASKS
 from drillcore.runtime.served import Pointer, blob_path, pointer_path, read_pointer
 from drillcore.runtime.session import Model, open_model
 from drillcore.settings import Settings
-from serving.online.batcher import Batcher, BatchEvents, Image, Row
+from serving.online.batcher import Answer, Batcher, BatchEvents, Image, Row, Wanted
 from serving.online.logs import log
 from serving.online.metrics import Metrics
-from serving.online.options import ServeOptions
+from serving.online.options import BatchLimits, ServeOptions
 
-# task: the outputs that a plain prediction asks for, of those the model has.
-OUTPUTS = {
-    "classification": ("label", "probabilities"),
-    "dense_labels": ("label",),
-    "dense_regression": ("value",),
-}
+_SCENES = 16  # images larger than a tile that wait at most: each holds its pixels
 _WARM_SIDE = 64  # pixels, where a model takes any size
 _T = TypeVar("_T")
 _RETRY_SECONDS = 30.0  # a version that was refused is tried again, since a disk may have been full
@@ -47,12 +46,12 @@ class LoadedModel:
         name: it is served under.
         pointer: version and digest.
         model: the open session.
-        batcher: makes its batches.
         problem: why a newer version does not answer; empty where there is none.
     """
 
-    def __init__(self, name: str, pointer: Pointer, model: Model, batcher: Batcher) -> None:
-        self.name, self.pointer, self.model, self.batcher = name, pointer, model, batcher
+    def __init__(self, name: str, pointer: Pointer, model: Model, batcher: Batcher, scenes: Batcher | None) -> None:
+        self.name, self.pointer, self.model = name, pointer, model
+        self._batcher, self._scenes = batcher, scenes
         self.problem = ""
         self._leases = 0
         self._retired = False
@@ -71,7 +70,7 @@ class LoadedModel:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Outputs that a plain prediction asks for."""
-        return tuple(name for name in OUTPUTS[self.task] if name in self.model.outputs)
+        return wanted_outputs(self.model)
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[LoadedModel]:
@@ -84,12 +83,28 @@ class LoadedModel:
             if self._retired and not self._leases:
                 self._idle.set()
 
+    def arriving(self) -> contextlib.AbstractContextManager[None]:
+        """Announce an image that is being decoded."""
+        return self._batcher.arriving()
+
+    async def answer(self, images: Sequence[Image], outputs: tuple[str, ...], deadline: float) -> list[Answer]:
+        """Return the answers to the images of one request; see `Batcher.answer`.
+
+        Scenes, which go through the model tile by tile, have a thread of their own: they hold up no batch.
+        """
+        batcher = self._batcher
+        if self._scenes is not None and not all(_fits_whole(self.model, image) for image in images):
+            batcher = self._scenes
+        return await batcher.answer(images, outputs, deadline)
+
     async def retire(self) -> None:
         """Wait for the last lease, then close."""
         self._retired = True
         if self._leases:
             await self._idle.wait()
-        await self.batcher.close()
+        await self._batcher.close()
+        if self._scenes is not None:
+            await self._scenes.close()
 
 
 @dataclass(slots=True)
@@ -224,14 +239,19 @@ class ModelShelf:
             batches.observe(images)
             infer.observe(seconds)
 
+        limits = self._options.limits_of(name)
         batcher = Batcher(
-            lambda images, outputs: run_batch(model, images, outputs),
-            limits=self._options.limits_of(name),
+            partial(run_batch, model),
+            limits=limits,
             padded=takes_padding(model),
             lanes=self._options.lanes,
             events=BatchEvents(count, queue.set, failed.inc),
         )
-        return LoadedModel(name, pointer, model, batcher)
+        scenes = None
+        if model.metadata.task in DENSE_TASKS:
+            alone = BatchLimits(1, 0, min(limits.queue, _SCENES))
+            scenes = Batcher(partial(run_scenes, model), limits=alone, padded=False, events=BatchEvents(count))
+        return LoadedModel(name, pointer, model, batcher, scenes)
 
     def _open_checked(self, pointer: Pointer) -> Model:
         options, path = self._options, blob_path(self._settings, pointer.sha256)
@@ -259,7 +279,7 @@ def takes_padding(model: Model) -> bool:
     return model.metadata.task == "classification" and "sizes" in model.inputs
 
 
-def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...]) -> list[Row]:
+def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...], _: Wanted = lambda: True) -> list[Row]:
     """Answer images that share a batch; in a thread.
 
     Args:
@@ -269,48 +289,73 @@ def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...]) -
 
     Raises:
         InputError: an image that the model cannot take.
-        UnsafeModelError: an output without one row per image.
+        UnsafeModelError: an output that is not as the metadata promises.
     """
     canvas, sizes = pad_batch(images)
-    answer = model.run(canvas, sizes if takes_padding(model) else None, outputs)
-    if any(array.shape[:1] != (len(images),) for array in answer.values()):
-        raise UnsafeModelError(f"model {model.metadata.model} does not answer one row per image")
+    if model.metadata.task in DENSE_TASKS:
+        answer = run_dense(model, canvas, outputs)
+    else:
+        answer = model.run(canvas, sizes if takes_padding(model) else None, outputs)
+        _check_classes(model, answer, len(images))
     return [{name: array[row] for name, array in answer.items()} for row in range(len(images))]
 
 
+def run_scenes(model: Model, images: Sequence[Image], outputs: tuple[str, ...], wanted: Wanted) -> list[Row]:
+    """Answer images that are larger than a tile, tile by tile, and stop where nobody waits any more; in a thread.
+
+    Raises:
+        InputError: an image that the model cannot take.
+        UnsafeModelError: an output that is not as the metadata promises.
+    """
+    rows = []
+    for image in images:
+        scene = Scene(model, image, outputs)
+        for step in scene.steps:
+            if not wanted():
+                raise InputError("nobody waits for it any more")
+            step()
+        rows.append(scene.answers)
+    return rows
+
+
 def check_answers(model: Model) -> None:
-    """Warm a model up and check that it answers two blank images as its metadata promises.
+    """Warm a model up and check that it answers blank images as its metadata promises.
 
     Raises:
         UnsafeModelError: it does not, or its task cannot be served.
     """
     metadata = model.metadata
-    if metadata.task not in OUTPUTS:
-        raise UnsafeModelError(f"models of the task {metadata.task!r} cannot be served; known: {', '.join(OUTPUTS)}")
-    outputs = tuple(name for name in OUTPUTS[metadata.task] if name in model.outputs)
+    if metadata.task not in TASKS:
+        raise UnsafeModelError(f"models of the task {metadata.task!r} cannot be served; known: {', '.join(TASKS)}")
+    outputs = wanted_outputs(model)
     if not outputs:
         raise UnsafeModelError(f"a model of the task {metadata.task!r} has the outputs {', '.join(model.outputs)}")
     height, width = metadata.input["resize"] or (max(side, _WARM_SIDE) for side in metadata.min_size)
     blank = np.zeros((int(height), int(width), metadata.channels), np.uint8)
     for count in (1, 2):
-        for row in run_batch(model, [blank] * count, outputs):
-            _check_row(metadata.task, len(metadata.classes), blank.shape[:2], row)
+        run_batch(model, [blank] * count, outputs)
 
 
-def _check_row(task: str, classes: int, size: tuple[int, ...], row: Row) -> None:
-    expected = {
-        ("classification", "label"): ((), "i"),
-        ("classification", "probabilities"): ((classes,), "f"),
-        ("dense_labels", "label"): (size, "u"),
-    }
-    for name, array in row.items():
-        shape, kind = expected.get((task, name), ((array.shape[0] if array.ndim else 0, *size), "f"))
-        if array.shape != shape or array.dtype.kind != kind:
-            raise UnsafeModelError(f"output {name} is {array.dtype} {list(array.shape)}; {list(shape)} is promised")
-        if kind == "f" and not bool(np.isfinite(array).all()):
-            raise UnsafeModelError(f"output {name} of a blank image is not finite")
-        if name == "label" and not bool((array < classes).all()):
-            raise UnsafeModelError(f"label {int(array.max())} is promised to be one of {classes} classes")
+def wanted_outputs(model: Model) -> tuple[str, ...]:
+    """Return the outputs that a plain prediction asks for, of those the model has."""
+    return tuple(name for name in TASKS[model.metadata.task].outputs if name in model.outputs)
+
+
+def _check_classes(model: Model, answer: Mapping[str, NDArray[Any]], count: int) -> None:
+    classes = len(model.metadata.classes)
+    shapes = {"label": ((count,), "i"), "probabilities": ((count, classes), "f")}
+    for name, array in answer.items():
+        shape, kind = shapes.get(name, ((count, *array.shape[1:]), array.dtype.kind))
+        fits = array.shape == shape and array.dtype.kind == kind and bool(np.isfinite(array).all())
+        if not fits or (name == "label" and not bool(((array >= 0) & (array < classes)).all())):
+            raise UnsafeModelError(
+                f"model {model.metadata.model} answers {name} as {array.dtype} {list(array.shape)}, not as its "
+                "metadata promises"
+            )
+
+
+def _fits_whole(model: Model, image: Image) -> bool:
+    return fits_whole(model.metadata, *image.shape[:2])
 
 
 def _facts(path: Path) -> tuple[object, ...]:

@@ -116,7 +116,7 @@ async def _all(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
 async def _answer(
     service: Service, loaded: LoadedModel, part: Part, share: Share, deadline: float
 ) -> tuple[Image, Answer, float]:
-    with loaded.batcher.arriving():
+    with loaded.arriving():
         began = time.monotonic()
         try:
             image = await service.decode(loaded, part.data, part.filename, share, deadline)
@@ -157,7 +157,7 @@ async def _picture(
     if wanted == JPEG:
         data = await service.in_thread(lambda: overlay_of(metadata, answer.row, image, opacity), deadline)
     else:
-        data = await service.in_thread(lambda: picture_of(metadata, answer.row), deadline)
+        data = await service.in_thread(lambda: picture_of(metadata, answer.row, wanted), deadline)
     times = ", ".join(f"{name};dur={value}" for name, value in timings([answer], spent).items())
     return Response(data, media_type=wanted, headers={"server-timing": times, "vary": "accept"})
 

@@ -15,7 +15,7 @@ from serving.online.cards import release
 from serving.online.limits import read_body
 from serving.online.models import LoadedModel, takes_padding
 from serving.online.problems import RefusedError
-from serving.online.service import Service, check_least
+from serving.online.service import Service, check_size
 from serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
 
 _ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)}
@@ -143,7 +143,7 @@ def _images(service: Service, loaded: LoadedModel, asked: InferenceRequest) -> l
             raise RefusedError(400, "this model takes images of one size per batch, without padding")
         images = [image[:height, :width] for image, (height, width) in zip(images, asked.sizes, strict=True)]
     for image in images:
-        check_least(loaded, image)
+        check_size(loaded, image)
     return images
 
 

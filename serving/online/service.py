@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from drillcore.errors import BadImageError, UnsafeModelError
 from drillcore.runtime.decode import decode_bytes
+from drillcore.runtime.dense import DENSE_TASKS, refusal
 from drillcore.runtime.scoring import TOO_SMALL
 from drillcore.settings import Settings
 from serving.online.auth import ApiKeys
@@ -78,7 +79,7 @@ class Service:
             lambda: decode_bytes(data, metadata.channels, max_pixels=self.options.max_pixels, name=name), deadline
         )
         share.take(image.nbytes)
-        check_least(loaded, image)
+        check_size(loaded, image)
         return image
 
     async def in_thread(self, action: Callable[[], _T], deadline: float) -> _T:
@@ -117,7 +118,7 @@ class Service:
             InputError: an image that the model cannot take.
         """
         try:
-            answers = await loaded.batcher.answer(images, outputs, deadline)
+            answers = await loaded.answer(images, outputs, deadline)
         except UnsafeModelError:  # the model's fault, not the request's
             raise RuntimeError("the model does not answer as its metadata promises") from None
         for answer in answers:
@@ -126,14 +127,18 @@ class Service:
         return answers
 
 
-def check_least(loaded: LoadedModel, image: Image) -> None:
-    """Refuse an image that is smaller than the model takes.
+def check_size(loaded: LoadedModel, image: Image) -> None:
+    """Refuse an image that is smaller or larger than the model takes.
 
     Raises:
-        BadImageError: with the reason too_small.
+        BadImageError: with the reason too_small or too_large.
     """
-    height, width = loaded.model.metadata.min_size
-    if image.shape[0] < height or image.shape[1] < width:
-        raise BadImageError(
-            TOO_SMALL, f"{image.shape[1]} x {image.shape[0]} pixels; the model takes {width} x {height} and more"
-        )
+    metadata, (height, width) = loaded.model.metadata, image.shape[:2]
+    least = metadata.min_size
+    reason, detail = "", ""
+    if metadata.task in DENSE_TASKS:
+        reason, detail = refusal(metadata, height, width)
+    elif height < least[0] or width < least[1]:
+        reason, detail = TOO_SMALL, f"{width} x {height} pixels; the model takes {least[1]} x {least[0]} and more"
+    if reason:
+        raise BadImageError(reason, detail)

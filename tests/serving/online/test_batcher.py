@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.online.batcher import Batcher, BatchEvents, Image, Row
+from serving.online.batcher import Batcher, BatchEvents, Image, Row, Wanted
 from serving.online.options import BatchLimits
 from serving.online.problems import RefusedError
 
@@ -27,7 +27,7 @@ class Network:
         self.gate.set()
         self.entered = threading.Event()
 
-    def __call__(self, images: Sequence[Image], outputs: tuple[str, ...]) -> list[Row]:
+    def __call__(self, images: Sequence[Image], outputs: tuple[str, ...], wanted: Wanted) -> list[Row]:
         levels = [int(image[0, 0, 0]) for image in images]
         self.batches.append(levels)
         self.entered.set()

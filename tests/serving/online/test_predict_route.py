@@ -5,12 +5,14 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import dense_case
 import numpy as np
 import pytest
 from online_case import DENSE_COLOURS, Running, encoded, png, serve_dense, serve_tiny
 from PIL import Image
 from scoring_case import load_tiny_models
 
+from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
 
 Start = Callable[..., Running]
@@ -99,11 +101,25 @@ def test_labels_without_colours_get_different_ones(settings: Settings, start: St
 def test_dense_regression_is_a_grey_picture(settings: Settings, start: Start) -> None:
     serve_dense(settings, task="dense_regression")
     server = start("dense")
-    image = encoded(np.full((5, 6, 3), 102, np.uint8))
-    assert server.predict(image, "dense").json()["values"][0]["mean"] == pytest.approx(0.4)
+    pixels = np.full((5, 6, 3), 102, np.uint8)
+    pixels[:2] = 51
+    image = encoded(pixels)
+    found = server.predict(image, "dense").json()["values"][0]
+    assert found == {"min": pytest.approx(0.2), "max": pytest.approx(0.4), "mean": pytest.approx(0.32)}
     picture = Image.open(io.BytesIO(server.predict(image, "dense", accept="image/png").content))
-    assert (np.asarray(picture) == 102).all()
+    np.testing.assert_array_equal(np.asarray(picture)[:, 0], [0, 0, 255, 255, 255])
+    values = Image.open(io.BytesIO(server.predict(image, "dense", accept="image/tiff").content))
+    np.testing.assert_allclose(np.asarray(values)[:, 0], [0.2, 0.2, 0.4, 0.4, 0.4], atol=1e-6)
     assert server.predict(image, "dense", accept="image/jpeg").headers["content-type"] == "image/jpeg"
+
+
+def test_scenes_larger_than_a_tile_are_answered_as_the_whole(settings: Settings, start: Start) -> None:
+    served = dense_case.serve_dense(settings)
+    name = served.model
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90)).astype(np.uint8)
+    whole = open_model(served.path, threads=1).run(pixels[None, :, :, None], None, ("label",))["label"][0]
+    answer = start(name).predict(encoded(pixels), name, accept="image/png")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), whole)
 
 
 @pytest.mark.parametrize(
