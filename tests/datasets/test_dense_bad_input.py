@@ -13,9 +13,10 @@ from drillcore.datasets.camvid import VOID, CamvidLayout
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.description import Description, write_description
 from drillcore.datasets.manifest import Manifest, build_manifest
+from drillcore.datasets.targets import read_labels
 from drillcore.quality.frames import Facts
 from drillcore.quality.validation import validate
-from drillcore.runtime.decode import decode_file, decode_mask
+from drillcore.runtime.decode import decode_file
 from drillcore.settings import Settings
 
 Pixels = np.ndarray
@@ -133,8 +134,50 @@ def test_palette_and_alpha_keep_their_labels(settings: Settings) -> None:
     layout = get_layout("camvid")
     for name in ("palette", "alpha"):
         row = found.table[found.table["path"] == f"train/{name}.png"].iloc[0]
-        mask = layout.read_target(decode_mask(found.target_of(row), max_pixels=10**6))
+        mask = read_labels(layout, found.target_of(row), settings)
         assert np.array_equal(mask, labels)
+
+
+def sorted_palette(painted: Pixels, colours: list[tuple[int, int, int]]) -> Image.Image:
+    """An image painted in colours, stored with a palette in that order, as a program that saves space leaves it."""
+    indices = np.argmax((painted[:, :, None] == np.array(colours)).all(axis=3), axis=2).astype(np.uint8)
+    image = Image.fromarray(indices, "P")
+    image.putpalette([component for colour in colours for component in colour])
+    return image
+
+
+def test_a_sorted_palette_is_read_by_its_colours(settings: Settings) -> None:
+    labels = noise(64, 80) % 12
+    colours = [*CamvidLayout.colours, (0, 0, 0)]
+    painted = np.array(colours, np.uint8)[labels]
+    found = streets(
+        settings,
+        {
+            "sorted": (noise(64, 80, 3), sorted_palette(painted, colours[::-1])),
+            "published": (noise(64, 80, 3), sorted_palette(painted, colours)),
+        },
+    )
+    for name in ("sorted", "published"):
+        row = found.table[found.table["path"] == f"train/{name}.png"].iloc[0]
+        assert np.array_equal(read_labels(get_layout("camvid"), found.target_of(row), settings), labels)
+
+
+def test_white_before_black_is_no_sea_of_ships(settings: Settings) -> None:
+    ship = np.zeros((64, 80, 3), np.uint8)
+    ship[10:20, 10:20] = (255, 0, 0)
+    white = np.where(ship.any(axis=2, keepdims=True), np.uint8(255), np.uint8(0)).repeat(3, axis=2)
+    image = RNG.normal(-15, 5, (64, 80)).astype(np.float32)
+    found = seas(
+        settings,
+        {
+            "red.tif": (image, sorted_palette(ship, [(255, 0, 0), (0, 0, 0)])),
+            "white.tif": (image + 1, sorted_palette(white, [(255, 255, 255), (0, 0, 0)])),
+            "black.tif": (image + 2, sorted_palette(white, [(0, 0, 0), (255, 255, 255)])),
+        },
+    )
+    for name in ("red", "white", "black"):
+        row = found.table[found.table["path"] == f"images/{name}.tif"].iloc[0]
+        assert read_labels(get_layout("baeri"), found.target_of(row), settings).sum() == 100
 
 
 def test_photographs_with_palette_and_alpha_are_decoded_or_named(settings: Settings) -> None:
@@ -208,7 +251,7 @@ def test_labels_that_do_not_fit_a_sea(settings: Settings) -> None:
     layout = get_layout("baeri")
     for name in ("colour", "palette", "bits"):
         row = found.table[found.table["path"] == f"images/{name}.tif"].iloc[0]
-        mask = layout.read_target(decode_mask(found.target_of(row), max_pixels=10**6))
+        mask = read_labels(layout, found.target_of(row), settings)
         assert np.array_equal(mask, np.eye(64, 80, dtype=np.uint8))
 
 
@@ -218,7 +261,7 @@ def test_a_mask_with_alpha_is_ship_by_its_colours_alone(settings: Settings) -> N
     opaque[10:20, 10:20, 0] = 255
     found = seas(settings, {"alpha.tif": (RNG.normal(-15, 5, (64, 80)).astype(np.float32), opaque)})
     row = found.table[found.table["path"] == "images/alpha.tif"].iloc[0]
-    mask = get_layout("baeri").read_target(decode_mask(found.target_of(row), max_pixels=10**6))
+    mask = read_labels(get_layout("baeri"), found.target_of(row), settings)
     assert mask.sum() == 100
 
 

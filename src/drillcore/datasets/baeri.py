@@ -53,6 +53,10 @@ class BaeriLayout(DatasetLayout):
             raise LayoutError(f"no SAR images in {source}: expected {_EXPECTED}; found {shown(root)}")
         return sorted(items, key=lambda item: item.path)
 
+    def palette_as_colours(self, entries: Mapping[int, tuple[int, int, int]]) -> bool:
+        """Return whether black stands at another index than 0: sea is what is black, or index 0 where nothing is."""
+        return any(colour == (0, 0, 0) and index != 0 for index, colour in entries.items())
+
     def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
         """Return 1 where any channel of the mask is not zero, else 0."""
         return (mask != 0 if mask.ndim == 2 else (mask != 0).any(axis=2)).astype(np.uint8)

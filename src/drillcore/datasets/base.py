@@ -100,6 +100,24 @@ class DatasetLayout(ABC):
         """
         raise BadImageError("label_value", f"data set {self.name} has no annotation images")
 
+    def palette_as_colours(self, entries: Mapping[int, tuple[int, int, int]]) -> bool:
+        """Return whether the colours of a palette annotation are its labels, not its indices.
+
+        They are where all are the data set's own and stand at other indices than their labels: a program has sorted the
+        palette. Any other palette decorates its indices.
+
+        Args:
+            entries: the indices the annotation uses, and their colours.
+        """
+        labels = {colour: label for label, colour in reversed(list(enumerate(self.mask_colours)))}
+        found = [(labels.get(colour), index) for index, colour in entries.items()]
+        return all(label is not None for label, _ in found) and any(label != index for label, index in found)
+
+    @property
+    def mask_colours(self) -> tuple[tuple[int, int, int], ...]:
+        """Colours an annotation may be painted in, by label; those of the classes where nothing more is published."""
+        return self.colours or ()
+
     def find(self, source: Path, split: str | None = None) -> Iterator[FoundItem]:
         """Yield the labelled images of one split, or of all.
 

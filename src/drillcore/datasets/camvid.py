@@ -76,6 +76,11 @@ class CamvidLayout(DatasetLayout):
             raise LayoutError(f"no CamVid images in {source}: expected {_EXPECTED}; found {shown(root)}")
         return sorted(items, key=lambda item: item.path)
 
+    @property
+    def mask_colours(self) -> tuple[tuple[int, int, int], ...]:
+        """The classes' colours, then that of void."""
+        return (*self.colours, VOID_COLOUR)
+
     def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
         """Return labels 0..10 and VOID, from indices or from the published colours. Raises BadImageError."""
         if mask.ndim == 3:

@@ -38,6 +38,7 @@ class MasksLayout(DatasetLayout):
     def __init__(self) -> None:
         self._void: int | None = None
         self._codes: dict[int, int] = {}
+        self._colours: tuple[tuple[int, int, int], ...] = ()
 
     def items(self, source: Path) -> list[FoundItem]:
         """Return every image with its mask, sorted by stored path, and learn the classes. Raises LayoutError."""
@@ -55,6 +56,11 @@ class MasksLayout(DatasetLayout):
     def extras(self, source: Path) -> list[tuple[Path, str]]:
         """Return the file of classes and where an import stores it."""
         return [(unwrap(open_source(source), _is_part) / CLASSES_FILE, CLASSES_FILE)]
+
+    @property
+    def mask_colours(self) -> tuple[tuple[int, int, int], ...]:
+        """The colours of the file's lines, void's included."""
+        return self._colours
 
     def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
         """Return indices from indices or colours; void is 255. Raises BadImageError."""
@@ -96,6 +102,7 @@ class MasksLayout(DatasetLayout):
         if VOID in names[:-1]:
             raise LayoutError(f"{root.name}/{CLASSES_FILE}: {VOID} may only be the last line")
         self._codes = {(r << 16) | (g << 8) | b: index for index, (_, (r, g, b)) in reversed(list(enumerate(rows)))}
+        self._colours = tuple(colour for _, colour in rows)
         if names[-1] == VOID:
             self._void = len(names) - 1
             self._codes = {code: VOID_VALUE if index == self._void else index for code, index in self._codes.items()}

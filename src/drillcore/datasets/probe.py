@@ -40,7 +40,7 @@ _SEEN = pa.schema(
         ("detail", pa.string()),
     ]
 )
-_VERSION = 1  # of what is looked at: raise it when decoding finds other facts
+_VERSION = 2  # of what is looked at: raise it when decoding finds other facts
 _CHUNK = 64
 _COARSE_NS = 2_000_000_000
 
@@ -114,7 +114,8 @@ def _image_facts(path: Path, max_pixels: int) -> Facts:
 
 def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:
     def facts(path: Path, max_pixels: int) -> Facts:
-        labels = layout.read_target(decode_mask(path, max_pixels=max_pixels))
+        mask = decode_mask(path, max_pixels=max_pixels, as_colours=layout.palette_as_colours)
+        labels = layout.read_target(mask)
         return {"sha256": sha256_file(path), "width": labels.shape[1], "height": labels.shape[0]}
 
     return facts

@@ -24,7 +24,8 @@ def read_labels(layout: DatasetLayout, path: Path, settings: Settings) -> Labels
     Raises:
         BadImageError: it cannot be read, or holds a label that is not known.
     """
-    return layout.read_target(decode_mask(path, max_pixels=settings.max_pixels))
+    rule = layout.palette_as_colours
+    return layout.read_target(decode_mask(path, max_pixels=settings.max_pixels, as_colours=rule))
 
 
 def label_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], Labels]:

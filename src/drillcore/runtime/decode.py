@@ -10,6 +10,7 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ _ORIENTATION_SOURCES = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type ex
 _MODES_8 = ("L", "RGB", "1", "P", "LA", "PA", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 Array = npt.NDArray[Any]
+PaletteRule = Callable[[Mapping[int, tuple[int, int, int]]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,14 @@ def probe_file(path: Path, *, max_pixels: int) -> ImageFacts:
     )
 
 
-def decode_mask(path: Path, *, max_pixels: int) -> Array:
+def decode_mask(path: Path, *, max_pixels: int, as_colours: PaletteRule | None = None) -> Array:
     """Decode an annotation without any conversion of colours: the stored numbers are labels.
+
+    Args:
+        path: the file.
+        max_pixels: an image whose header states more is refused before it is decoded.
+        as_colours: asked of a palette image with the indices it uses and their colours, whether these colours are its
+            labels and the indices mean nothing, as where a program has sorted the palette; None: indices are.
 
     Returns:
         [H,W] palette or grey indices, uint8 (int32 where stored with 16 or 32 bits), or uint8 [H,W,3] for colours.
@@ -147,6 +155,8 @@ def decode_mask(path: Path, *, max_pixels: int) -> Array:
         BadImageError: the annotation is set aside; the reason is one of `REASONS`.
     """
     image = _load(read_image_bytes(path), max_pixels, path.name)
+    if image.mode == "P" and as_colours is not None and as_colours(_palette(image)):
+        image = image.convert("RGB")
     if image.mode in ("L", "P"):
         return np.array(image)
     if image.mode == "1":
@@ -158,6 +168,13 @@ def decode_mask(path: Path, *, max_pixels: int) -> Array:
     raise BadImageError(
         "format", f"{_shown(path.name)}: a mask of indices or colours is expected, not mode {image.mode}"
     )
+
+
+def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
+    """Return the colours of the indices a palette image uses; those without an entry are left out."""
+    entries = image.getpalette("RGB") or []
+    colours = dict(enumerate(zip(entries[::3], entries[1::3], entries[2::3], strict=False)))
+    return {index: colours[index] for index in np.unique(np.asarray(image)).tolist() if index in colours}
 
 
 def read_image_bytes(path: Path) -> bytes:
