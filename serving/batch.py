@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from drillcore.files import sync_files
 from drillcore.progress import progress
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import DecodedImage
@@ -222,6 +223,8 @@ class _Run:
         name = part_name(shard.number)
         aside = [replace(row, path=shard.paths[row.index - shard.start]) for w in shard.windows for row in set_aside(w)]
         with writing(self.output):
+            # Here and not where they are made: the threads that infer need not wait for the disk.
+            sync_files(self.output / name for name in shard.files())
             sha256 = write_table(self.output / name, table)
             part = Part(name, table.num_rows, len(aside), sha256)
             entry = Entry(shard.number, part, row_checksums(table), aside)

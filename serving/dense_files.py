@@ -78,6 +78,11 @@ class KeptLabels:
     overlay: str = ""
     overlay_sha256: str = ""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What was written, below the output."""
+        return (self.mask, self.overlay) if self.overlay else (self.mask,)
+
 
 @dataclass(frozen=True, slots=True)
 class KeptValues:
@@ -89,9 +94,16 @@ class KeptValues:
     width: int
     statistics: npt.NDArray[np.float64]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What was written, below the output."""
+        return (self.value,)
+
 
 class DenseFiles:
     """Writes the files of one output, from any of several threads.
+
+    They are renamed into place and reach the disk when their shard is committed.
 
     Args:
         output: the folder.
@@ -117,14 +129,14 @@ class DenseFiles:
         with writing(self.output), self._lock(item.sha256):
             standing = self._standing(name, data, label.shape)
             if standing is None:
-                write_bytes(self.output / name, data)
+                write_bytes(self.output / name, data, sync=False)
             elif standing != data:
                 label, data = self._read_label(name, standing), standing
             overlay, overlay_sha256 = "", ""
             if self.options.overlay and item.image is not None:
                 overlay = f"{OVERLAYS}/{item.sha256}.jpg"
                 picture = encode_overlay(item.image, label, self._colours)
-                write_bytes(self.output / overlay, picture)
+                write_bytes(self.output / overlay, picture, sync=False)
                 overlay_sha256 = sha256_bytes(picture)
         pixels = class_pixels(label, len(self.metadata.classes))
         height, width = label.shape
@@ -140,7 +152,7 @@ class DenseFiles:
             if target.is_file():
                 data = target.read_bytes()
             else:
-                write_bytes(target, data)
+                write_bytes(target, data, sync=False)
         _, height, width = value.shape
         return KeptValues(name, sha256_bytes(data), height, width, value_statistics(value))
 

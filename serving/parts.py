@@ -36,6 +36,10 @@ class Shard:
     paths: list[str]
     windows: list[Window]
 
+    def files(self) -> list[str]:
+        """Return the files of dense answers below the output, each once."""
+        return sorted({name for window in self.windows for kept in window.results for name in kept.files})
+
     def identity(self, model: ServedModel) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the columns that every task has: the first ones (input_index, path, sha256) and the last ones."""
         import pyarrow as pa

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ _PARTIAL = ".partial-"  # names that start so are never read and may always be r
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a path beside `target` to write to; on a clean exit it is synced and renamed over `target`.
 
     After an exception, or kill -9, `target` is as it was; a left-over partial file is never read.
+
+    Args:
+        target: where it goes.
+        sync: False where `sync_files` follows for many files at once; until then a power cut may take them.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -35,18 +39,31 @@ def atomic_path(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if sync:
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
         partial.replace(target)
-        _sync_folder(target.parent)
+        if sync:
+            _sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `target` atomically. Raises OSError."""
-    with atomic_path(target) as partial:
+def write_bytes(target: Path, data: bytes | memoryview, *, sync: bool = True) -> None:
+    """Write `data` to `target` atomically; for `sync` see `atomic_path`. Raises OSError."""
+    with atomic_path(target, sync=sync) as partial:
         partial.write_bytes(data)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Bring files that were written without `sync`, and their names, to the disk. Raises OSError."""
+    folders = set()
+    for path in paths:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        folders.add(path.parent)
+    for folder in sorted(folders):
+        _sync_folder(folder)
 
 
 def write_text(target: Path, text: str) -> None:
