@@ -42,11 +42,11 @@ def test_partition_function_is_the_sum_over_all_states(units: int) -> None:
 
 def test_gaussian_density_integrates_to_one() -> None:
     rbm = tiny("gaussian", width=2, units=3)
-    line = torch.arange(-9, 9, 0.05, dtype=torch.float64)
+    line = torch.arange(-9, 9, 0.1, dtype=torch.float64)
     plane = torch.cartesian_prod(line, line)
-    assert float(rbm.log_likelihood(plane).exp().sum()) * 0.05**2 == pytest.approx(1, abs=1e-6)
+    assert float(rbm.log_likelihood(plane).exp().sum()) * 0.1**2 == pytest.approx(1, abs=1e-6)
     # The free energy is the sum over the hidden states.
-    v = plane[::9173]
+    v = plane[::917]
     summed = torch.logsumexp(torch.stack([-rbm.energy(v, h.expand(len(v), -1)) for h in states(3)]), dim=0)
     torch.testing.assert_close(-rbm.free_energy(v), summed)
 

@@ -61,7 +61,7 @@ class LayerPretraining:
         self.rate = plan.pretrain_learning_rate or RATES[visible, hidden]
         self.error, self.checked = 0.0, 0
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def learn(self, rows: Tensor, numbers: Any, done: float, share: float, generator: torch.Generator) -> None:
         """Go once over a block.
 

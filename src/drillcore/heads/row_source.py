@@ -66,7 +66,8 @@ def read_rows(source: RowSource, indices: npt.NDArray[np.int64] | slice) -> Floa
     rows = np.asarray(source[indices])
     if rows.dtype not in (np.float16, np.float32):
         rows = rows.astype(np.float32)
-    return np.ascontiguousarray(rows)
+    # A slice of a read-only map is a view; torch wants memory of its own.
+    return np.ascontiguousarray(rows) if rows.flags.writeable else rows.copy(order="C")
 
 
 def slices(source: RowSource) -> Iterator[tuple[int, FloatRows]]:
