@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from drillcore.errors import BadImageError, DrillcoreError, InputError, UnknownNameError
@@ -38,7 +39,7 @@ class RefusedError(Exception):
 
 def busy(message: str, seconds: float, status: int = 429) -> RefusedError:
     """Return a refusal that says when to come again, in whole seconds."""
-    return RefusedError(status, message, headers={"retry-after": str(max(1, min(round(seconds + 0.5), 3600)))})
+    return RefusedError(status, message, headers={"retry-after": str(max(1, min(math.ceil(seconds), 3600)))})
 
 
 def too_late() -> RefusedError:

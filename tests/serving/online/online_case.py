@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from drillcore.settings import Settings
 from serving.online.options import ServeOptions
 from serving.online.run import OnlineServer, listening
 
-__all__ = ["Running", "dense_model", "png", "serve_dense", "serve_tiny"]
+__all__ = ["Running", "dense_model", "png", "serve_dense", "serve_tiny", "until"]
 
 DENSE_CLASSES = ["dark", "light"]
 DENSE_COLOURS = [[10, 20, 30], [200, 100, 50]]
@@ -79,6 +80,14 @@ class Running:
                 self._opened.set_exception(error)
             else:
                 raise
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something has happened."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
 
 
 def png(level: int = 0, size: tuple[int, int] = (9, 7), kind: str = "PNG") -> bytes:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from online_case import Running, png, serve_tiny
+from online_case import Running, png, serve_tiny, until
 
 from drillcore.files import write_json
 from drillcore.runtime.served import blob_path, pointer_path, write_pointer
@@ -25,13 +24,6 @@ def two_versions(settings: Settings) -> dict[int, str]:
     digests = {2: serve_tiny(settings, 2, bias=-10.0).sha256, 1: serve_tiny(settings, 1).sha256}
     assert digests[1] != digests[2]
     return digests
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def version_of(server: Running) -> int:
