@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from drillcore.digests import sha256_file
+from drillcore.runtime import decode_pool
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import read_image
 
@@ -53,6 +54,28 @@ def test_large_images_come_in_several_replies(tmp_path: Path) -> None:
     assert len(found) == 8
     for item in found:
         np.testing.assert_array_equal(item.image, pixels)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_waits_is_bounded_by_bytes_not_by_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Thumbnails first, then scenes: what was a chunk of thumbnails would be gigabytes of scenes."""
+    monkeypatch.setattr(decode_pool, "_HELD_BYTES", 40_000)
+    monkeypatch.setattr(decode_pool, "_AHEAD_BYTES", 100_000)
+    generator = np.random.default_rng(2)
+    paths = images(tmp_path, 150)
+    for number in range(30):
+        path = tmp_path / f"scene-{number}.bmp"
+        Image.fromarray(generator.integers(0, 256, (120, 100, 3), np.uint8)).save(path)
+        paths.append(str(path))
+    paths += paths[:20]
+    with DecodePool(3, max_pixels=LIMIT, workers=workers) as pool:
+        lists = list(pool.stream(paths))
+    assert [item.path for part in lists for item in part] == paths
+    if not workers:  # a process answers in replies of its own
+        held = [sum(item.image.nbytes for item in part if item.image is not None) for part in lists]
+        assert max(held) < 40_000 + 36_000
 
 
 def test_odd_paths_are_set_aside(tmp_path: Path) -> None:
