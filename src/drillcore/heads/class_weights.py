@@ -19,8 +19,8 @@ def class_weights(given: Any, counts: npt.NDArray[np.int64], head: str) -> npt.N
     Args:
         given: None: 1 each; "balanced": rows / (classes * rows of the class), as scikit-learn; "sqrt_median_frequency":
             sqrt(median / frequency), the square root of SegNet's median frequency balancing (Eigen and Fergus 2015),
-            which lifts rare classes with half the cost to the common ones; or weights by class index, 1 where one is
-            not named.
+            which lifts rare classes with half the cost to the common ones; a number p from 0 to 2: the same with the
+            power p in place of 1/2; or weights by class index, 1 where one is not named.
         counts: rows of each class, int64 [K].
         head: name for the messages.
 
@@ -35,12 +35,17 @@ def class_weights(given: Any, counts: npt.NDArray[np.int64], head: str) -> npt.N
         weights[seen] = counts.sum() / (seen.sum() * counts[seen])
     elif isinstance(given, str) and given == "sqrt_median_frequency":
         weights[seen] = np.sqrt(np.median(counts[seen]) / counts[seen])
+    elif isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= 2:
+        weights[seen] = (np.median(counts[seen]) / counts[seen]) ** given
     elif isinstance(given, Mapping):
         named = named_weights(given, len(counts), head)
         weights[seen] = [named.get(int(number), 1.0) for number in np.flatnonzero(seen)]
     else:
         known = ", ".join(CLASS_WEIGHTS)
-        raise InputError(f"head {head!r}: class_weight is {given!r}; none, {known} or weights by class are expected")
+        raise InputError(
+            f"head {head!r}: class_weight is {given!r}; none, {known}, a power from 0 to 2, "
+            "or weights by class are expected"
+        )
     return weights
 
 

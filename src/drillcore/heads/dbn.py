@@ -52,7 +52,8 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         seed: of everything random.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; 0: torch's own number.
-        class_weight: None, "balanced", "sqrt_median_frequency" (`heads.class_weights`) or weights by class index.
+        class_weight: None, "balanced", "sqrt_median_frequency", a power of it, or weights by class index
+            (`heads.class_weights`).
         label_smoothing: share of the target spread over all classes.
         n_classes: length of the model's class list; None: one more than the highest label seen.
 
@@ -83,7 +84,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         dropout: float = 0.0,
         l1: float = 0.0,
         l2: float = 0.0,
-        class_weight: str | Mapping[int, float] | None = None,
+        class_weight: str | float | Mapping[int, float] | None = None,
         label_smoothing: float = 0.0,
         patience: int = 0,
         precision: str = "float32",
