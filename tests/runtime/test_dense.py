@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_dense import CLASSES, expected_label, expected_sums, write_tiny_dense
 
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.runtime import dense
 from drillcore.runtime.blending import Blending
+from drillcore.runtime.decode_pool import DecodePool
+from drillcore.runtime.dense_windows import DenseJob
+from drillcore.runtime.scoring import score_windows
 from drillcore.runtime.session import Model, open_model
 
 Open = Callable[..., Model]
@@ -160,3 +164,25 @@ def test_blended_images_are_padded_to_the_smallest_size(opened: Open) -> None:
     assert model.segment(noise(3, 50), blending=Blending(48, 20)).label.shape == (3, 50)
     with pytest.raises(InputError, match="takes 40 x 40"):
         model.segment(noise(3, 3), blending=Blending(32, 16))
+
+
+def test_a_batch_takes_no_more_than_a_tile(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory follows the tile: many small images at once would need as much as a large one."""
+    model, shapes = opened(), []
+    run = model.run
+
+    def watched(canvas: np.ndarray, *rest: Any) -> Any:
+        shapes.append(canvas.shape)
+        return run(canvas, *rest)
+
+    monkeypatch.setattr(model, "run", watched)
+    paths = []
+    for number in range(9):
+        paths.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(noise(16, 16, seed=number)[:, :, 0]).save(paths[-1])
+    job = DenseJob(("label",), lambda item, answers: answers["label"])
+    with DecodePool(1, max_pixels=10**6, workers=0) as pool:
+        windows = list(score_windows(model, paths, pool, threads=1, dense=job))
+    assert [shape[0] for shape in shapes] == [4, 4, 1]
+    for number, label in enumerate(windows[0].results):
+        np.testing.assert_array_equal(label, expected_label(noise(16, 16, seed=number)))
