@@ -11,7 +11,7 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 from drillcore.errors import InputError, UnknownNameError
 
 # name: the script under benchmarks/ that measures it.
-BENCHES = {"store": "store", "score": "score", "retrain": "retrain"}
+BENCHES = {"store": "store", "score": "score", "retrain": "retrain", "dbn": "dbn"}
 
 
 @click.command()
@@ -19,7 +19,7 @@ BENCHES = {"store": "store", "score": "score", "retrain": "retrain"}
 @click.option("--quick", is_flag=True, help="A small version, for a look: its figures are no claim.")
 @json_option
 def bench(name: str, quick: bool, as_json: bool) -> None:
-    """Run the benchmark NAME: store, score or retrain.
+    """Run the benchmark NAME: store, score, retrain or dbn.
 
     \b
     Example:
