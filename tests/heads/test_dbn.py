@@ -219,8 +219,28 @@ def test_one_row_only() -> None:
         assert head.predict(X[:1]) == y[:1]
 
 
+def test_rows_without_labels_are_pretrained_on(tmp_path: Path) -> None:
+    X, y = table()
+    few = np.arange(0, 600, 60)
+    params = {**SMALL, "pretrain_epochs": 2}
+    counts: list[int] = []
+    head = DbnHead(**params).fit(X[few], y[few], unlabelled=X, advance=counts.append)
+    np.testing.assert_allclose(head.mean_, X.astype(np.float64).mean(axis=0), rtol=1e-6)
+    assert sum(counts) == head.work(10, 600) == 2 * 2 * 600 + 4 * 10
+    kept = DbnHead(**params).fit(X[few], y[few], unlabelled=X, checkpoint=tmp_path)
+    np.testing.assert_array_equal(kept.layers_[0][0], head.layers_[0][0])
+    alone = DbnHead(**params).fit(X[few], y[few])
+    assert not np.array_equal(alone.layers_[0][0], head.layers_[0][0])
+    with pytest.raises(InputError, match="no row without a label"):
+        DbnHead(**params).fit(X, y, unlabelled=X[:0])
+    bad = X[few].copy()
+    bad[3, 3] = np.nan
+    with pytest.raises(InputError, match="row 3 "):
+        DbnHead(**params).fit(bad, y[few], unlabelled=X)
+
+
 def test_validation_stops_and_keeps_the_best() -> None:
-    X, y = table(rows=150)
+    X, _ = table(rows=150)
     noise = np.random.default_rng(1).integers(0, 4, 150)
     params = {**SMALL, "epochs": 60, "learning_rate": 0.01, "schedule": "constant"}
     head = DbnHead(**params, patience=3).fit(X, noise, validation=table(rows=100, seed=5))
@@ -331,7 +351,6 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(kind: type, params: dict[st
     total = head.work(len(X))
     assert total == len(X) * (2 * 2 + 4)
     whole = kind(**SMALL, **params).fit(X, y, validation=(X[:99], y[:99]))
-    kills = 0
     for limit in (100, 700, 1300, 1900, 2450, 3100, 4700):
         seen = 0
 
@@ -343,7 +362,6 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(kind: type, params: dict[st
 
         with pytest.raises(KilledError):
             kind(**SMALL, **params).fit(X, y, checkpoint=tmp_path, advance=kill, validation=(X[:99], y[:99]))
-        kills += 1
     counts: list[int] = []
     resumed = head.fit(X, y, checkpoint=tmp_path, advance=counts.append, validation=(X[:99], y[:99]))
     assert sum(counts) == total

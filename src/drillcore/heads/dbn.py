@@ -125,6 +125,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         checkpoint: Path | None = None,
         advance: Callable[[int], None] | None = None,
         validation: tuple[Any, npt.ArrayLike] | None = None,
+        unlabelled: Any = None,
     ) -> Self:
         """Learn from rows; killed and called again with the same arguments it goes on.
 
@@ -135,6 +136,8 @@ class DbnHead(ClassifierMixin, DbnEstimator):
             checkpoint: folder for the state of the training; None: none is kept. Removing it is the caller's.
             advance: called with counts of rows, altogether `work(N)`.
             validation: rows and class indices for the curve and `patience`.
+            unlabelled: rows [M, D] that standardisation and pretraining learn from in place of X, as many as there are
+                beside the labelled ones; None: X.
 
         Raises:
             InputError: rows, labels, weights or a parameter that cannot be used.
@@ -153,7 +156,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         if validation is not None:
             rows = row_source(validation[0], source.shape[1])
             judged = rows, place[check_labels(validation[1], rows.shape[0], count)[0]]
-        self._train(source, (place[labels], weights, len(present)), checkpoint, advance, judged)
+        self._train(source, (place[labels], weights, len(present)), checkpoint, advance, judged, unlabelled)
         weight, bias = self.layers_[-1]
         all_weights, all_biases = np.zeros((len(weight), count), np.float32), np.full(count, ABSENT_LOGIT, np.float32)
         all_weights[:, present], all_biases[present] = weight, bias
@@ -249,6 +252,7 @@ class DbnRegressor(RegressorMixin, DbnEstimator):
         checkpoint: Path | None = None,
         advance: Callable[[int], None] | None = None,
         validation: tuple[Any, npt.ArrayLike] | None = None,
+        unlabelled: Any = None,
     ) -> Self:
         """Learn from rows [N, D] and numbers [N, outputs] (or [N]); all else as `DbnHead.fit`."""
         self._plan()
@@ -265,7 +269,7 @@ class DbnRegressor(RegressorMixin, DbnEstimator):
             judged = rows, ((wanted - centre) / spread).astype(np.float32)
         scaled = ((values - centre) / spread).astype(np.float32)
         weights = row_weights(np.ones(len(values)), sample_weight, self.name)
-        self._train(source, (scaled, weights, values.shape[1]), checkpoint, advance, judged)
+        self._train(source, (scaled, weights, values.shape[1]), checkpoint, advance, judged, unlabelled)
         weight, bias = self.layers_[-1]
         self.layers_[-1] = (weight * spread).astype(np.float32), (bias * spread + centre).astype(np.float32)
         for record in self.curve_:

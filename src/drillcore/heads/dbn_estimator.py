@@ -25,11 +25,11 @@ class DbnEstimator(BaseEstimator):
 
     name: ClassVar[str]
 
-    def work(self, rows: int) -> int:
+    def work(self, rows: int, unlabelled: int | None = None) -> int:
         """Return what `fit` advances by altogether for that many rows; early stopping ends it sooner."""
         from drillcore.heads.dbn_training import work
 
-        return work(rows, self._plan())
+        return work(rows, self._plan(), unlabelled)
 
     def _plan(self) -> DbnPlan:
         return dbn_plan(self.name, {name: getattr(self, name) for name in PLAN_FIELDS})
@@ -41,6 +41,7 @@ class DbnEstimator(BaseEstimator):
         checkpoint: Path | None,
         advance: Callable[[int], None] | None,
         validation: tuple[RowSource, npt.NDArray[Any]] | None,
+        unlabelled: Any,
     ) -> None:
         from drillcore.devices import exact_computing, resolve_device
         from drillcore.heads.dbn_training import train_dbn
@@ -57,6 +58,7 @@ class DbnEstimator(BaseEstimator):
                 Targets(*targets),
                 self._plan(),
                 device=resolve_device(self.device),
+                unlabelled=None if unlabelled is None else _some_rows(unlabelled, source.shape[1]),
                 validation=judged,
                 checkpoint=checkpoint,
                 advance=advance,
@@ -156,3 +158,10 @@ class DbnEstimator(BaseEstimator):
 
     def _take_outputs(self, outputs: int) -> None:
         raise NotImplementedError
+
+
+def _some_rows(X: Any, features: int) -> RowSource:
+    source = row_source(X, features)
+    if source.shape[0] == 0:
+        raise InputError("there is no row without a label to learn from; leave unlabelled out")
+    return source

@@ -88,6 +88,7 @@ def train_dbn(
     plan: DbnPlan,
     *,
     device: torch.device,
+    unlabelled: RowSource | None = None,
     validation: tuple[RowSource, Targets] | None = None,
     checkpoint: Path | None = None,
     advance: Callable[[int], None] | None = None,
@@ -99,24 +100,31 @@ def train_dbn(
         targets: of them.
         plan: hyper-parameters.
         device: where it is computed.
+        unlabelled: rows [M, D] that standardisation and RBMs learn from; None: `source`.
         validation: rows and targets the loss is also told for; with `plan.patience` they stop the training.
         checkpoint: folder to go on from and to keep the state in; None: none. Removing it is the caller's.
-        advance: called with counts of rows, N for each epoch of each stage.
+        advance: called with counts of rows, altogether `work`.
 
     Raises:
         InputError: a value of the rows is not finite.
         DrillcoreError: the loss is not finite any more.
     """
-    found = moments(source, digest=checkpoint is not None)
-    run = _Run(source, targets, plan, found, device, validation, advance or (lambda count: None))
+    seen = source if unlabelled is None else unlabelled
+    found = moments(seen, digest=checkpoint is not None)
+    if seen is not source and checkpoint is None:
+        moments(source)  # for its check of the values
+    run = _Run(source, seen, targets, plan, found, device, validation, advance or (lambda count: None))
     if checkpoint:
-        run.keep_in(checkpoint, found)
+        digests = [found.digest]
+        if seen is not source:
+            digests.append(moments(source, digest=True).digest)
+        run.keep_in(checkpoint, digests)
     return run.train()
 
 
-def work(rows: int, plan: DbnPlan) -> int:
+def work(rows: int, plan: DbnPlan, unlabelled: int | None = None) -> int:
     """Return what a training of that many rows advances by altogether (less where patience ends it)."""
-    return rows * (plan.pretrain_epochs * len(plan.hidden) + plan.epochs)
+    return (rows if unlabelled is None else unlabelled) * plan.pretrain_epochs * len(plan.hidden) + rows * plan.epochs
 
 
 class _Run:
@@ -125,6 +133,7 @@ class _Run:
     def __init__(
         self,
         source: RowSource,
+        unlabelled: RowSource,
         targets: Targets,
         plan: DbnPlan,
         found: Moments,
@@ -132,23 +141,24 @@ class _Run:
         validation: tuple[RowSource, Targets] | None,
         advance: Callable[[int], None],
     ) -> None:
-        self.source, self.targets, self.plan, self.device = source, targets, plan, device
+        self.source, self.unlabelled, self.targets = source, unlabelled, targets
+        self.plan, self.device = plan, device
         self.validation, self.advance = validation, advance
         self.mean, self.scale = found.mean.astype(np.float32), found.scale().astype(np.float32)
         self.folder: Path | None = None
         self.state = DbnCheckpoint(identity="", scalars={"curve": [], "pretraining_curve": [], "best_epoch": 0})
         self.kept_at = time.monotonic()
 
-    def keep_in(self, folder: Path, found: Moments) -> None:
+    def keep_in(self, folder: Path, digests: list[str]) -> None:
         """Go on from the checkpoint in `folder` where it is of this training, and keep the state there."""
         self.folder = folder
-        self.state.identity = self._identity(found)
+        self.state.identity = self._identity(digests)
         self.state = read_checkpoint(folder, self.state.identity) or self.state
 
     def train(self) -> TrainedDbn:
         stages = (len(self.plan.hidden) if self.plan.pretrain_epochs else 0) + 1
         # What the checkpoint brings of whole stages; the driver adds what it brings of the one it stopped in.
-        self.advance(self.state.stage * self.plan.pretrain_epochs * self.source.shape[0])
+        self.advance(self.state.stage * self.plan.pretrain_epochs * self.unlabelled.shape[0])
         for number in range(self.state.stage, stages - 1):
             self._pretrain(number)
         stage = self._fine_tuning()
@@ -167,8 +177,10 @@ class _Run:
 
     def _drive(self, stage: Stage) -> None:
         """Take a stage through its epochs, from where the state stands."""
-        state, (count, width) = self.state, self.source.shape
-        batch = self.plan.batch if isinstance(stage, FineTuning) else self.plan.pretrain_batch
+        tuning = isinstance(stage, FineTuning)
+        state, source = self.state, self.source if tuning else self.unlabelled
+        count, width = source.shape
+        batch = self.plan.batch if tuning else self.plan.pretrain_batch
         own = {name[5:]: tensor for name, tensor in state.tensors.items() if name.startswith("here/")}
         if own:
             stage.restore(own, state.scalars["here"])
@@ -177,7 +189,7 @@ class _Run:
             blocks = epoch_blocks(count, width, batch, self._seed(stage.name, state.epoch))
             passed = sum(len(block) for block in blocks[: state.block])
             self.advance(passed)
-            for numbers, rows in read_ahead(self.source, blocks[state.block :]):
+            for numbers, rows in read_ahead(source, blocks[state.block :]):
                 generator = self._generator(stage.name, state.epoch, state.block)
                 done, share = (state.epoch + passed / count) / stage.epochs, len(numbers) / count / stage.epochs
                 stage.learn(self._on_device(rows), numbers, done, share, generator)
@@ -235,10 +247,10 @@ class _Run:
     @torch.no_grad()
     def _hidden_values(self, standardisation: Standardisation, layers: list[Layer]) -> Tensor:
         """Return the top values of some thousand rows from all over the source."""
-        count, width = self.source.shape
+        count, width = self.unlabelled.shape
         blocks = epoch_blocks(count, width, 1, self._seed("moments"))
         parts, seen = [], 0
-        for _, rows in read_ahead(self.source, blocks[: 1 + _MOMENT_ROWS // len(blocks[0])]):
+        for _, rows in read_ahead(self.unlabelled, blocks[: 1 + _MOMENT_ROWS // len(blocks[0])]):
             for first in range(0, len(rows), 4096):
                 part = self._on_device(rows[first : first + 4096])
                 parts.append(pass_up(standardisation(part), layers, self.plan.activation))
@@ -319,8 +331,8 @@ class _Run:
     def _generator(self, *parts: str | int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(self._seed(*parts))
 
-    def _identity(self, found: Moments) -> str:
-        parts = [found.digest, *_digests(self.targets)]
+    def _identity(self, digests: list[str]) -> str:
+        parts = [*digests, *_digests(self.targets)]
         if self.validation:
             parts += [moments(self.validation[0], digest=True).digest, *_digests(self.validation[1])]
         about = {"plan": self.plan.to_dict(), "outputs": self.targets.outputs, "torch": torch.__version__}
