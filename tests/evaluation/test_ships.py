@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
+from drillcore.evaluation import ships
 from drillcore.evaluation.ships import ShipObjects, ShipScores, all_sea, count_objects, ship_iou
 
 
@@ -92,6 +93,19 @@ def test_void_pixels_and_own_labels() -> None:
         ShipScores().figures()
     with pytest.raises(InputError, match="probability of ship"):
         ShipScores().add(truth, np.zeros((2, 2)))
+
+
+def test_a_scene_is_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, _ = scene()
+    truth[3:7] = 255
+    probability = np.random.default_rng(0).random(truth.shape).astype(np.float32)
+    whole, parts = ShipScores(), ShipScores()
+    whole.add(truth, probability)
+    monkeypatch.setattr(ships, "_BLOCK", 100)
+    parts.add(truth, probability)
+    summed, blocks = whole.figures(), parts.figures()
+    assert blocks.pop("mean_squared_error") == pytest.approx(summed.pop("mean_squared_error"))
+    assert blocks == summed
 
 
 def test_half_is_sea_as_argmax_says() -> None:

@@ -21,6 +21,7 @@ from drillcore.evaluation.precision_recall import ProbabilityHistogram, average_
 CLASSES = ("background", "ship")
 FIGURES = ("accuracy", "ship_iou", "ship_f1", "average_precision", "mean_squared_error")
 SMALL_SHIP = 200  # pixels: a quarter of the stand-in's 58 ships are smaller (69 to 1,039 pixels)
+_BLOCK = 2**22  # pixels at a time
 HALO = 5  # pixels from a true ship, in the larger of rows and columns
 
 
@@ -92,10 +93,15 @@ class ShipScores:
         answer = (probability > 0.5).astype(np.uint8) if predicted is None else predicted
         judged = (truth == 0) | (truth == 1)
         ship = truth == 1
-        self.histogram.add(ship[judged], probability[judged])
         counts = self._confusions.add(np.where(judged, truth, len(CLASSES)), answer)
-        squares = (probability.astype(np.float64) - ship) ** 2
-        self._squared_errors.append(float(squares[judged].sum()))
+        squared = 0.0
+        rows = max(1, _BLOCK // max(1, truth.shape[1]))  # a whole scene in float64 would be half a gigabyte
+        for start in range(0, len(truth), rows):
+            kept = judged[start : start + rows]
+            own, given = ship[start : start + rows][kept], probability[start : start + rows][kept]
+            self.histogram.add(own, given)
+            squared += float(((given.astype(np.float64) - own) ** 2).sum())
+        self._squared_errors.append(squared)
         self.objects += count_objects(ship, (answer == 1) & judged, small=self.small, halo=self.halo)
         return counts
 
