@@ -95,7 +95,8 @@ class TracedNetwork(TappedModule):
             return x
         if node.op == "get_attr":
             return operator.attrgetter(str(node.target))(self)
-        args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+        arguments: Any = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+        args, kwargs = arguments
         if step.copy:
             args = (args[0].clone(), *args[1:])
         if node.op == "call_module":
