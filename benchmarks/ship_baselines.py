@@ -24,6 +24,7 @@ from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.baeri import BaeriLayout
 from drillcore.datasets.synthetic import write_sample
 from drillcore.datasets.targets import read_labels
+from drillcore.evaluation.precision_recall import ProbabilityHistogram, best_threshold
 from drillcore.evaluation.ship_baselines import choose_cfar, choose_threshold, count_contrasts, count_levels
 from drillcore.evaluation.ships import ShipScores
 from drillcore.evaluation.suspects import grouped_folds
@@ -99,13 +100,22 @@ class CfarAnswers:
 
 
 def answer_segnet(train: Sequence[Scene], test: Sequence[Scene], quick: bool) -> list[Answer]:
-    """Answer by a small SegNet trained on the other scenes."""
+    """Answer by a small SegNet trained on the other scenes; its threshold is the best on them."""
     plan = Plan(steps=3, batch=2, crop=64, seed=SEED) if quick else SEGNET
     found = train_segnet([scene.image for scene in train], [scene.mask for scene in train], plan)
+    histogram = ProbabilityHistogram()
+    for scene in train:
+        histogram.add((scene.mask == 1).ravel(), found.probability(scene.image).ravel())
+    threshold, overlap = best_threshold(histogram)
     tail = max(1, plan.steps // 10)
-    learned = {"first_loss": float(np.mean(found.losses[:tail])), "last_loss": float(np.mean(found.losses[-tail:]))}
+    learned = {
+        "first_loss": float(np.mean(found.losses[:tail])),
+        "last_loss": float(np.mean(found.losses[-tail:])),
+        "threshold": threshold,
+        "training_overlap": overlap,
+    }
     scores = [found.probability(scene.image) for scene in test]
-    return [Answer(score=score, label=(score > 0.5).astype(np.uint8), learned=learned) for score in scores]
+    return [Answer(score=score, label=(score >= threshold).astype(np.uint8), learned=learned) for score in scores]
 
 
 # name -> what answers, and whether its score is a probability: else its squared error is that of its labels.
@@ -212,7 +222,8 @@ def _text(found: Mapping[str, Any], scenes: Sequence[Scene]) -> str:
 seen no image of its scene. {first["ships"]} ships, {first["small_ships"]} of them small (at most
 {first["small_ship_pixels"]} pixels). Where a score is no probability (threshold, cfar) the squared error is that of the
 labels. The threshold is one grey level for all images; cfar is cell averaging with windows and factor of the best
-overlap on the other folds; segnet is trained from nothing.
+overlap on the other folds; segnet is trained from nothing and
+answers from the probability of the best overlap on the other folds.
 
 {table(("detector", *_SHOWN, "seconds"), rows)}
 

@@ -2,9 +2,10 @@
 
 Badrinarayanan, Kendall and Cipolla 2017: an encoder of convolution, batch normalisation, ReLU and pooling; a decoder
 that unpools with the encoder's pooling indices. Smaller than theirs, so that a CPU trains it in minutes: four stages of
-the given widths, 3x3 convolutions, two to a stage but in the first. Half of the crops lie around a ship, which balances
-the classes already; with class weights on top (theirs are by median frequency) bright land becomes ship: an overlap of
-0.20 with the root of sea over ship, on seven images, after 600 steps.
+the given widths, 3x3 convolutions, two to a stage but in the first. Ship pixels weigh the root of sea over ship in
+the crops; where ship begins is chosen on the training images, as for every other detector. Measured on seven images
+after 600 steps, at a probability of one half: with these weights bright land becomes ship (overlap 0.20, area under
+precision over recall 0.64), without any nothing does (0.00, 0.44).
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ def train_segnet(images: Sequence[Grey], masks: Sequence[Grey], plan: Plan) -> T
         crops = [_crop(images, masks, ships, plan.crop, index % 2 == 0, rng) for index in range(plan.batch)]
         x = torch.from_numpy((np.stack([crop[0] for crop in crops]).astype(np.float32) - mean) / scale)[:, None]
         y = torch.from_numpy(np.stack([crop[1] for crop in crops]).astype(np.int64))
-        loss = nn.functional.cross_entropy(network(x), y)
+        share = max(float((y == 1).float().mean()), 1e-4)
+        weights = torch.tensor([1.0, ((1 - share) / share) ** 0.5])
+        loss = nn.functional.cross_entropy(network(x), y, weight=weights)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
