@@ -18,7 +18,7 @@ from drillcore.errors import DrillcoreError
 from serving.online import examples, metrics
 from serving.online.cards import describe_all, release
 from serving.online.docs_page import docs_page
-from serving.online.guard import Guard, refusal
+from serving.online.guard import OPEN_PATHS, Guard, refusal
 from serving.online.problems import RefusedError, problem_of
 from serving.online.routes_predict import predict_routes
 from serving.online.routes_v2 import v2_routes
@@ -154,7 +154,11 @@ def _schemas(app: FastAPI, service: Service) -> None:
                     "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
                 }
                 document["security"] = [{"bearer": []}, {"key": []}]
+                for path in OPEN_PATHS:
+                    for operation in document["paths"].get(path, {}).values():
+                        operation["security"] = []
             _own_refusals(document)
+            _name_models(document, service.shelf.names)
         return document
 
     app.openapi = described  # type: ignore[method-assign]
@@ -168,3 +172,13 @@ def _own_refusals(document: dict[str, Any]) -> None:
                 operation["responses"]["422"] = examples.REFUSALS[422]
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _name_models(document: dict[str, Any], names: list[str]) -> None:
+    """Say which models there are, wherever one is asked for."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path" and parameter["name"] == "model":
+                    parameter["schema"] = {"type": "string", "enum": names}
+                    parameter["example"] = names[0]

@@ -36,10 +36,15 @@ class ApiKeys:
         return sum([hmac.compare_digest(given, digest) for digest in self._digests]) > 0
 
     def allow_headers(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether `Authorization: Bearer KEY` or `X-Api-Key: KEY` opens."""
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        return self.allows(given)
+        """Tell whether `Authorization: Bearer KEY` or `X-Api-Key: KEY` opens; where both are given both must fit."""
+        given = []
+        if "authorization" in headers:
+            scheme, _, bearer = headers["authorization"].partition(" ")
+            given.append(bearer.strip() if scheme.lower() == "bearer" else "")
+        if "x-api-key" in headers:
+            given.append(headers["x-api-key"])
+        fits = [self.allows(key) for key in given or [""]]
+        return all(fits)
 
 
 def read_keys(file: Path | None, env: Mapping[str, str] | None = None) -> tuple[str, ...]:

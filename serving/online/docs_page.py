@@ -38,6 +38,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
         (item["name"], item["in"], item.get("description", ""), item.get("schema", {}).get("type", ""))
         for item in operation.get("parameters", ())
     ]
+    rows += [(name, "header", text, "") for name, text in operation.get("x-headers", {}).items()]
     if rows:
         yield _table(("parameter", "in", "what it is", "type"), rows)
     for kind, body in operation.get("requestBody", {}).get("content", {}).items():

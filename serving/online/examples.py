@@ -39,16 +39,11 @@ REFUSALS = _refusals(
 )
 NOT_ACCEPTABLE = _refusals(s406="The Accept header takes none of the media types there are.")
 
-COMMON_HEADERS: list[dict[str, Any]] = [
-    {
-        "name": "X-Deadline-Ms",
-        "in": "header",
-        "required": False,
-        "description": "Milliseconds after which the answer is of no use: 504, and nothing is computed.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-        "example": 30000,
-    },
-]
+# Not among the parameters: who makes up requests from the document would ask for the impossible and be told so, 504.
+HEADERS: dict[str, str] = {
+    "X-Deadline-Ms": "Milliseconds after which the answer is of no use: 504, and nothing is computed any more.",
+    "X-Request-Id": "Stands in the log and comes back; made up where it is missing.",
+}
 
 PREDICT_TEXT = """
 Send an image file as the body, or several as fields `file` of a form.
@@ -241,7 +236,12 @@ INFER_SCHEMA: dict[str, Any] = {
                 "required": ["name", "shape", "datatype"],
                 "properties": {
                     "name": {"type": "string", "enum": ["images", "sizes"]},
-                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+                    "shape": {
+                        "type": "array",
+                        "minItems": 2,
+                        "maxItems": 4,
+                        "items": {"type": "integer", "minimum": 1},
+                    },
                     "datatype": {"type": "string", "enum": ["UINT8", "INT32"]},
                     "parameters": _TENSOR_PARAMETERS,
                     "data": {"type": "array", "items": {}},

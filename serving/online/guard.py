@@ -23,7 +23,7 @@ from serving.online.service import ClientGoneError, Service
 
 REQUEST_ID = "x-request-id"
 # Open to all: what says whether the server lives, and the page, which sends the key with what it asks.
-_OPEN = ("/", "/docs", "/docs.css", "/openapi.json", "/favicon.ico", "/v2/health/live", "/v2/health/ready")
+OPEN_PATHS = ("/", "/docs", "/docs.css", "/openapi.json", "/favicon.ico", "/v2/health/live", "/v2/health/ready")
 _OPEN_BELOW = ("/static/",)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LEFT_UNREAD = 2**20  # bytes of a body that was refused unread and that are taken in to keep the connection
@@ -75,7 +75,7 @@ class Guard:
         if not service.keys and not _is_local(visit.headers.get("host", "")):
             # A page elsewhere may point a name of its own at this machine (DNS rebinding).
             raise RefusedError(421, "without API keys this server answers to localhost only", close=True)
-        if path in _OPEN or path.startswith(_OPEN_BELOW):
+        if path in OPEN_PATHS or path.startswith(_OPEN_BELOW):
             return
         # A preflight carries no key; what may be asked from elsewhere is for the CORS layer to say.
         preflight = visit.scope["method"] == "OPTIONS" and "access-control-request-method" in visit.headers

@@ -36,7 +36,7 @@ def predict_routes(service: Service) -> APIRouter:
         summary="Answer for an image file",
         description=examples.PREDICT_TEXT,
         responses=examples.PREDICT_RESPONSES,
-        openapi_extra={"requestBody": examples.PREDICT_BODY, "parameters": examples.COMMON_HEADERS},
+        openapi_extra={"requestBody": examples.PREDICT_BODY, "x-headers": examples.HEADERS},
         response_class=Response,
     )
     async def predict(
@@ -80,9 +80,9 @@ async def _several(
     content_type = request.headers.get("content-type", "")
     parts = await service.in_thread(lambda: split_multipart(data, content_type, options.max_parts), deadline)
     share.take(sum(len(part.data) for part in parts))
-    files = [part for part in parts if part.field == _FIELD]
+    files = [part for part in parts if part.field == _FIELD and part.filename]
     if not files:
-        raise RefusedError(400, f"no field {_FIELD!r} in the body: curl -F {_FIELD}=@image.jpg sends one")
+        raise RefusedError(400, f"no file in a field {_FIELD!r} of the body: curl -F {_FIELD}=@image.jpg sends one")
     if wanted != JSON:
         if len(files) > 1:
             raise RefusedError(406, f"{wanted} is one picture and {len(files)} files came; take application/json")

@@ -64,7 +64,7 @@ def v2_routes(service: Service) -> APIRouter:
         "description": examples.INFER_TEXT,
         "responses": examples.INFER_RESPONSES,
         "response_class": Response,
-        "openapi_extra": {"requestBody": examples.INFER_BODY, "parameters": examples.COMMON_HEADERS},
+        "openapi_extra": {"requestBody": examples.INFER_BODY, "x-headers": examples.HEADERS},
     }
 
     @router.post("/models/{model}/infer", summary="Inference", **details)
