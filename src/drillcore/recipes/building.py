@@ -24,10 +24,11 @@ def check_parts(recipe: Recipe) -> None:
     Raises:
         RecipeError: names file, line, field and what is allowed.
     """
-    from drillcore.backbones.catalogue import get_entry
+    from drillcore.backbones.catalogue import check_weights, get_entry
     from drillcore.heads.catalogue import head_class
 
     _at(recipe, "backbone.name", lambda: get_entry(recipe.backbone.name))
+    _at(recipe, "backbone.weights", lambda: check_weights(recipe.backbone.name, recipe.backbone.weights))
     _at(recipe, "backbone.taps", lambda: _untrained(recipe).check_taps(recipe.backbone.taps))
     _at(recipe, "head.name", lambda: head_class(recipe.head.name))
     _at(recipe, "head.params", lambda: _try_head(recipe))

@@ -153,7 +153,7 @@ def export_model(
     data = export_dense(
         core,
         load_head(folder / HEAD_FOLDER),
-        mode=recipe.export.dense_mode or "exact",
+        mode=_mode(recipe),
         metadata=metadata,
         calibration=images,
     )
@@ -180,7 +180,7 @@ def prove_parity(
         _decoded(settings, manifest, chosen, core.channels),
         names=list(chosen["path"]),
         threads=settings.cpu_threads,
-        mode=recipe.export.dense_mode or "exact",
+        mode=_mode(recipe),
     )
     values = report.to_dict()
     text = f"{values['pixels']:,} pixels, largest difference {values['max_difference']:.1e}"
@@ -210,18 +210,17 @@ def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channel
 
 
 def _metadata(settings: Settings, recipe: Recipe, manifest: Manifest, core: CoreNetwork) -> ModelMetadata:
+    from drillcore.export.dense import dense_input_contract, tile_geometry
     from drillcore.runtime.metadata import RGB_UNIT
 
-    more: dict[str, Any] = {
-        "input": {
-            "channels": core.channels,
-            "preprocessing": {**core.backbone.preprocessing, "core": core.to_dict()},
-            "resize": None,
-        }
-    }
-    if core.tileable:
-        tile = -(-core_plan(recipe).tile // core.align) * core.align
-        more |= {"tile": tile, "halo": core.halo, "align": core.align}
+    more: dict[str, Any] = {"input": dense_input_contract(core)}
+    if (geometry := tile_geometry(core, _mode(recipe))) is not None:
+        halo, align = geometry
+        more |= {"tile": -(-core_plan(recipe).tile // align) * align, "halo": halo, "align": align}
     if recipe.task == DENSE_REGRESSION:
         more["unit"] = RGB_UNIT
     return metadata_of(settings, recipe, manifest, core.backbone, **more)
+
+
+def _mode(recipe: Recipe) -> str:
+    return recipe.export.dense_mode or "exact"
