@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.torchvision_networks import build_torchvision
+from drillcore.backbones.vgg import build_vgg16
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.representations.core import CoreNetwork, CoreSpec, blur, rescale
 
@@ -118,11 +120,12 @@ def test_a_tile_with_its_halo_reads_as_the_whole_image(backbone: Backbone, spec:
     core = CoreNetwork(backbone, ("conv1", last), spec)
     assert core.tileable
     assert core.halo % core.align == 0
-    size = (2 * core.halo + 75, 3 * core.halo + 41)
+    tile = 2 * core.align
+    size = (core.halo + tile + core.align + 5, 2 * core.halo + tile + core.align + 5)
     image = grey(1, 3, *size)
     whole = core(image)
-    tile = 2 * core.align
-    for top, left in ((0, 0), (core.halo + core.align, core.halo + tile), (size[0] // core.align * core.align, 0)):
+    # At the corner; halo on both sides, and the image's end below.
+    for top, left in ((0, 0), (core.halo + tile, core.halo + core.align)):
         bottom, right = min(top + tile, size[0]), min(left + tile, size[1])
         y0, x0 = max(0, top - core.halo), max(0, left - core.halo)
         y1, x1 = min(size[0], bottom + core.halo), min(size[1], right + core.halo)
@@ -133,9 +136,10 @@ def test_a_tile_with_its_halo_reads_as_the_whole_image(backbone: Backbone, spec:
         assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_relative_planes_cannot_be_tiled(backbone: Backbone) -> None:
-    assert not CoreNetwork(backbone, TAPS, CoreSpec(position=4)).tileable
-    assert not CoreNetwork(backbone, TAPS, CoreSpec(context=(2,))).tileable
+def test_what_depends_on_the_whole_image_cannot_be_tiled(backbone: Backbone) -> None:
+    for spec in (CoreSpec(position=4), CoreSpec(context=(2,))):
+        core = CoreNetwork(backbone, TAPS, spec)
+        assert (core.tileable, core.halo) == (False, 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (2, 7), (35, 1)])
@@ -150,6 +154,17 @@ def test_a_constant_image_is_the_same_everywhere(backbone: Backbone) -> None:
     core = CoreNetwork(backbone, ("conv1",), CoreSpec(scales=(1.0, 0.5, 0.25, 2.0), context=(4,)))
     samples = core.sample(core(torch.full((1, 3, 37, 51), 90.0)), (37, 51), *everywhere(37, 51))
     assert torch.allclose(samples, samples[:1].expand_as(samples), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "alexnet"])
+def test_other_networks_are_drilled_too(name: str) -> None:
+    network = build_vgg16(resize=None) if name == "vgg16" else build_torchvision(name, resize=None)
+    taps = [tap for tap, found in network.taps.items() if found.field > 1][2::4][:6]
+    core = CoreNetwork(network, taps, CoreSpec(scales=(1.0, 0.5)))
+    for size in ((1, 1), (70, 45)):
+        samples = core.sample(core(grey(1, 3, *size)), size, *everywhere(*size))
+        assert samples.shape == (size[0] * size[1], core.width)
+        assert samples.isfinite().all()
 
 
 def test_one_channel_is_repeated(backbone: Backbone) -> None:

@@ -129,7 +129,7 @@ class CoreNetwork(nn.Module):
         channels: of the images.
         pad: pixels of edge padding, the rule resolved.
         min_side: pixels each side of the backbone's input has at least.
-        halo: pixels around a tile that decide the values within it, a multiple of `align`.
+        halo: pixels around a tile that decide the values within it, a multiple of `align`; 0 where not tileable.
         align: pixels; a tile starts at a multiple of it, so that its cells lie where the whole image's do.
         tileable: whether no plane is spread over the whole image, and no tap depends on all of it.
 
@@ -162,7 +162,7 @@ class CoreNetwork(nn.Module):
         whole = any(tap.field >= WHOLE_IMAGE for tap in found)
         self.tileable = not (whole or any(plane.grid.relative for plane in self.planes))
         self.align = _align(self.planes, self.spec.scales)
-        self.halo = 0 if whole else math.ceil(self._reach() / self.align) * self.align
+        self.halo = math.ceil(self._reach() / self.align) * self.align
         preprocessing = backbone.preprocessing
         for name, values in (("scale", preprocessing["scale"]), ("offset", preprocessing["offset"])):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
@@ -208,8 +208,11 @@ class CoreNetwork(nn.Module):
         lacking = [max(0, self.min_side - int(side) - 2 * self.pad) for side in scaled.shape[2:]]
         pads = (self.pad, self.pad + lacking[1], self.pad, self.pad + lacking[0])
         padded = functional.pad(scaled, pads, mode="replicate") if any(pads) else scaled
-        # Channels last: on a CPU the backbone takes half the time, and a cell's channels are read in one go.
-        return padded.contiguous(memory_format=torch.channels_last) if padded.device.type == "cpu" else padded
+        if padded.device.type != "cpu":
+            return padded
+        # Channels last: on a CPU the backbone takes half the time, and a cell's channels are read in one go. A clone:
+        # for one image `contiguous` may leave a stride of the batch by which convolutions judge otherwise.
+        return padded.clone(memory_format=torch.channels_last)
 
     def sample(self, maps: Sequence[Tensor], side: Sequence[int], ys: Any, xs: Any, *, number: int = 0) -> Tensor:
         """Read core samples at pixels by gathers; no map is ever brought to the image's size.
@@ -266,7 +269,9 @@ class CoreNetwork(nn.Module):
         return Grid(stride=tap.stride / scale, origin=(tap.origin - self.pad + 0.5) / scale - 0.5)
 
     def _reach(self) -> float:
-        """Pixels from a pixel to the furthest one that its values depend on, relative planes left out."""
+        """Pixels from a pixel to the furthest one that its values depend on; 0 where some depend on all of them."""
+        if not self.tileable:
+            return 0.0
         taps = [self.backbone.taps[name] for name in self.taps]
         # Half the field, the cell beyond the pixel, and the block or the neighbour that rescaling mixes in.
         reach = max(((tap.field - 1) / 2 + tap.stride + 1) / s for tap in taps for s in self.spec.scales)

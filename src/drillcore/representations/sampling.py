@@ -252,10 +252,10 @@ def _targets(
     target = valid & (labels.reshape(-1) > 0)
     near = dilate(target.reshape(labels.shape), spec.ring).reshape(-1) & valid & ~target
     sea = valid & ~target
-    levels = image.mean(axis=2, dtype=np.float32).reshape(-1)
+    levels = (image[:, :, 0] if image.shape[2] == 1 else image.mean(axis=2, dtype=np.float32)).reshape(-1)
     limit = np.quantile(levels[sea], spec.bright) if sea.any() else np.inf
     # Above the darkest level, too: else a sea of one level would be bright everywhere.
-    bright = sea & ~near & (levels >= limit) & (levels > levels[sea].min(initial=np.inf))
+    bright = sea & ~near & (levels >= limit) & (levels > (levels[sea].min() if sea.any() else 0))
     return [np.flatnonzero(part) for part in (target, near, bright, sea & ~near & ~bright)]
 
 
@@ -270,10 +270,14 @@ def _lowest(indices: IntArray, number: int, start: int) -> IntArray:
 
 def _ranks(indices: IntArray, start: int) -> npt.NDArray[np.uint64]:
     """Return splitmix64 (Steele, Lea, Flood 2014) of start + index: all different, in no order."""
-    state = np.uint64(start) + indices.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    state = indices.astype(np.uint64)
+    state *= np.uint64(0x9E3779B97F4A7C15)
+    state += np.uint64(start)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state ^= state >> np.uint64(shift)
+        state *= np.uint64(factor)
+    state ^= state >> np.uint64(31)
+    return state
 
 
 def _needed(given: Any, spec: SamplingSpec, what: str) -> npt.NDArray[Any]:

@@ -103,7 +103,7 @@ class StoreWriter:
             raise StoreError(f"{len(keys)} keys with {int(counts.sum())} rows do not fit an array {list(rows.shape)}")
         with np.errstate(over="ignore"):
             cast = rows.astype(self.store.spec.dtype)
-        if not np.isfinite(cast).all():
+        if not _all_finite(cast):
             raise StoreError(f"features that are not finite in {self.store.spec.dtype}; use float32 rows")
         self._keys.extend(keys)
         self._counts.append(counts)
@@ -175,6 +175,14 @@ class StoreWriter:
         for path in self.store.shards.glob(f"*{SUFFIX}"):
             if path.name not in used:
                 path.unlink()
+
+
+def _all_finite(rows: npt.NDArray[np.floating]) -> bool:
+    if rows.dtype != np.float16:
+        return bool(np.isfinite(rows).all())
+    # All bits of the exponent set: numpy's own test takes fifteen times as long on float16.
+    exponent = np.uint16(0x7C00)
+    return not ((np.ascontiguousarray(rows).view(np.uint16) & exponent) == exponent).any()
 
 
 @contextlib.contextmanager
