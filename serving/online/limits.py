@@ -13,6 +13,7 @@ from serving.online.problems import RefusedError, busy
 
 _DRAIN_BYTES = 64 * 2**20  # of a refused body that are read and dropped, so that the client gets to read the answer
 _DRAIN_SECONDS = 5.0
+_DRAIN_PAUSE = 0.5  # seconds without a byte: it waits for the answer
 _HEADER_BYTES = 8192  # of one part of a multipart body
 
 
@@ -106,7 +107,7 @@ async def _drain(request: Request) -> None:
     with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
         async with asyncio.timeout(_DRAIN_SECONDS):
             while dropped < _DRAIN_BYTES:
-                message = await request.receive()
+                message = await asyncio.wait_for(request.receive(), _DRAIN_PAUSE)
                 dropped += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return
