@@ -6,8 +6,9 @@ The blocks run one after the other in a copy of the checkout, as a reader would 
     make test, make docs, ...    left out: this is one of its tests
     what keeps running           its --help (servers, workers, --watch): other tests start and stop those
     .venv                        a link to the environment the tests run in
-    ~/shells, ~/new-images       small drawn images in a temporary HOME
-    ../shared/data/*.zip         a small zip in the competition's layout, beside the copy
+    ~/shells, ~/new-images, ...  small drawn images in a temporary HOME
+    ../shared/data/*.zip         small zips in the published layouts, beside the copy
+    ../shared/weights/*          random weights of that network
     plankton.onnx, image.jpg     written by the command the text above the block names; one of the images
 """
 
@@ -147,6 +148,28 @@ def draw_shells(folder: Path, count: int, seed: int = 3) -> None:
             image.rotate(chance.uniform(0, 360), fillcolor=(230, 230, 220)).save(folder / shape / f"{number:03}.png")
 
 
+def write_dense_sets(folder: Path, streets: Path) -> None:
+    """Write zips of street scenes and radar scenes, weights, and street scenes to score."""
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import squeezenet1_0
+
+    from drillcore.datasets.synthetic import write_sample
+
+    shared = folder / "shared"
+    for part in ("data", "weights"):
+        (shared / part).mkdir(parents=True)
+    for name, archive in (("camvid", "camvid_train_val"), ("baeri", "sar_ships")):
+        write_sample(name, folder / name)
+        shutil.make_archive(str(shared / "data" / archive), "zip", folder / name)
+    torch.manual_seed(0)
+    save_file(squeezenet1_0(weights=None).state_dict(), shared / "weights" / "squeezenet1_0.safetensors")
+    streets.mkdir()
+    scenes = [path for path in sorted((folder / "camvid").rglob("*.png")) if not path.parent.name.endswith("annot")]
+    for path in scenes[:3]:
+        shutil.copy(path, streets)
+
+
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """A copy of the checkout with what a reader has around it, and the reader's environment."""
@@ -167,7 +190,7 @@ def reader(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     for path in sorted((home / "scratch").rglob("*.png")):
         path.rename(home / "new-images" / f"{path.parent.name}-{path.name}")
     write_sample("plankton", tmp_path / "sample")
-    (tmp_path / "shared" / "data").mkdir(parents=True)
+    write_dense_sets(tmp_path, home / "street-images")
     classes = sorted(path for path in (tmp_path / "sample").rglob("*") if path.is_dir() and any(path.glob("*.jpg")))
     with zipfile.ZipFile(tmp_path / "shared" / "data" / "plankton_train.zip", "w") as archive:
         for folder in classes[:4]:
@@ -201,7 +224,9 @@ def test_every_block_runs_in_order(reader: tuple[Path, dict[str, str]]) -> None:
         _run([".venv/bin/python", "-c", block.text], copy, env)
     assert (copy / "scored" / "receipt.json").is_file()
     # The block without us imports onnxruntime, which keeps a cache of its own there.
-    assert sorted(path.name for path in (copy.parent / "home").glob("[!.]*")) == ["new-images", "scratch", "shells"]
+    own = ["new-images", "scratch", "shells", "street-images"]
+    assert sorted(path.name for path in (copy.parent / "home").glob("[!.]*")) == own
+    assert len(list((copy / "masks" / "masks").glob("*.png"))) == 3
 
 
 def _run(command: list[str], folder: Path, env: dict[str, str]) -> None:
