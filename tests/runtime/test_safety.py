@@ -136,7 +136,7 @@ def test_operators_off_the_list_are_refused(model: Model, tmp_path: Path, operat
     refused(model, tmp_path, "not among those")
 
 
-@pytest.mark.parametrize("operator", ["Loop", "Scan", "If", "SequenceMap"])
+@pytest.mark.parametrize("operator", ["Loop", "If", "SequenceMap"])
 def test_loops_and_branches_are_refused(model: Model, tmp_path: Path, operator: str) -> None:
     body = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "body", [], [])
     model.graph.node.append(helper.make_node(operator, ["", ""], ["x"], body=body))

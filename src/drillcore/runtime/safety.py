@@ -14,6 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from drillcore.errors import UnsafeModelError
+from drillcore.runtime.safety_scans import check_scans
 from drillcore.runtime.safety_sizes import check_sizes
 from drillcore.runtime.safety_trees import check_trees
 
@@ -33,7 +34,7 @@ _OPERATORS = """
     ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
     ReduceSumSquare TopK
     Cast CastLike Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND Identity
-    Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose
+    NonZero Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose
     Unsqueeze
 """
 _ML_OPERATORS = """
@@ -41,7 +42,7 @@ _ML_OPERATORS = """
     TreeEnsembleClassifier TreeEnsembleRegressor
 """
 _ALLOWED = {"": frozenset(_OPERATORS.split()), "ai.onnx.ml": frozenset(_ML_OPERATORS.split())}
-_LOOPS = ("Loop", "Scan", "If", "SequenceMap")
+_LOOPS = ("Loop", "If", "SequenceMap")
 _INPUTS = {"images": (onnx.TensorProto.UINT8, 4), "sizes": (onnx.TensorProto.INT32, 2)}
 _STRING = onnx.TensorProto.STRING
 _ITEM_BITS = {
@@ -97,6 +98,8 @@ def check_model(model: Any) -> None:
         raise UnsafeModelError("the model carries training information; export it for inference")
     _check_versions(model)
     _check_nodes(model.graph)
+    for body in check_scans(model.graph):
+        _check_step(body)
     _check_inputs(model.graph)
     for node in model.graph.node:
         check_trees(node)
@@ -178,17 +181,31 @@ def _check_nodes(graph: Any) -> None:
     if len(graph.node) > MAX_NODES:
         raise UnsafeModelError(f"the model has {len(graph.node)} nodes; at most {MAX_NODES} are loaded")
     for node in graph.node:
-        domain = _domain(node.domain)
         if node.op_type in _LOOPS:
             raise UnsafeModelError(f"the model has the operator {node.op_type}, which may run without end")
-        if node.op_type not in _ALLOWED.get(domain, frozenset()):
-            full = f"{domain}.{node.op_type}" if domain else node.op_type
-            raise UnsafeModelError(f"the operator {_shown(full)} is not among those drillcore's models need")
-        for attribute in node.attribute:
-            if attribute.HasField("g") or attribute.graphs:
-                raise UnsafeModelError(f"the operator {node.op_type} carries a graph of its own, which is not needed")
-            if attribute.ref_attr_name:
-                raise UnsafeModelError(f"the operator {node.op_type} refers to an attribute of a function")
+        if node.op_type == "Scan" and not _domain(node.domain):
+            continue  # its form and its body are checked by themselves
+        _check_node(node, frozenset(_ALLOWED))
+
+
+def _check_step(body: Any) -> None:
+    """Check the nodes of a scan's body: ONNX's own plain operators, no loop within the loop."""
+    for node in body.node:
+        if node.op_type in (*_LOOPS, "Scan"):
+            raise UnsafeModelError(f"the model has the operator {node.op_type} within a Scan, which is not needed")
+        _check_node(node, frozenset({""}))
+
+
+def _check_node(node: Any, domains: frozenset[str]) -> None:
+    domain = _domain(node.domain)
+    if domain not in domains or node.op_type not in _ALLOWED.get(domain, frozenset()):
+        full = f"{domain}.{node.op_type}" if domain else node.op_type
+        raise UnsafeModelError(f"the operator {_shown(full)} is not among those drillcore's models need")
+    for attribute in node.attribute:
+        if attribute.HasField("g") or attribute.graphs:
+            raise UnsafeModelError(f"the operator {node.op_type} carries a graph of its own, which is not needed")
+        if attribute.ref_attr_name:
+            raise UnsafeModelError(f"the operator {node.op_type} refers to an attribute of a function")
 
 
 def _check_inputs(graph: Any) -> None:

@@ -8,6 +8,7 @@ a size named by another tensor must have a size that is known, and no tensor may
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from drillcore.errors import UnsafeModelError
+from drillcore.runtime.safety_scans import axis_name, scan_body, written_out
 from drillcore.runtime.safety_values import MAX_ITEMS, Value, evaluate
 
 MAX_ELEMENTS = 2**27  # of one tensor at the small size: half a gibibyte as float32
@@ -37,20 +39,27 @@ def check_sizes(model: Any) -> None:
     Raises:
         UnsafeModelError: names the tensor.
     """
-    base = _shapes(model, 1, _SIDE)
+    # What NonZero finds depends on the image: all, nothing, and a share that no model can have been made for.
+    picky = any(node.op_type == "NonZero" for node in model.graph.node)
+    for found in (1.0, 0.0, random.uniform(0.1, 0.9)) if picky else (1.0,):
+        _check_growth(model, found)
+
+
+def _check_growth(model: Any, found: float) -> None:
+    base = _shapes(model, 1, _SIDE, found)
     for shape in base.values():
         if math.prod(shape) > MAX_ELEMENTS:
             raise UnsafeModelError(f"the model makes a tensor of {math.prod(shape)} elements from one small image")
     for batch, factor in ((1, 4), (8, 1)):
-        grown = _shapes(model, batch, _SIDE * factor)
+        grown = _shapes(model, batch, _SIDE * factor, found)
         growth = batch * factor * factor
         for name, shape in grown.items():
             if math.prod(shape) > 1.5 * growth * math.prod(base.get(name, ())) + _SLACK:
                 raise UnsafeModelError(f"the model's tensor {name[:60]!r} grows faster than the images")
 
 
-def _shapes(model: Any, batch: int, side: int) -> Shapes:
-    """Return the shapes of all tensors that can be known for a batch of images [batch,side,side,C]."""
+def _shapes(model: Any, batch: int, side: int, found: float) -> Shapes:
+    """Return the shapes of all tensors that can be known for images [batch,side,side,C]; NonZero finds that share."""
     graph = model.graph
     values: dict[str, Value] = {}
     shapes: Shapes = {}
@@ -65,6 +74,7 @@ def _shapes(model: Any, batch: int, side: int) -> Shapes:
     known = -1
     for _ in range(_ROUNDS):
         evaluate(nodes, shapes, values)
+        _note_sizes(nodes, shapes, values, inputs, found)
         if known == len(shapes) + len(values):
             break
         known = len(shapes) + len(values)
@@ -73,6 +83,33 @@ def _shapes(model: Any, batch: int, side: int) -> Shapes:
         if node.op_type in _SIZE_MAKERS and any(name and name not in shapes for name in node.output):
             raise UnsafeModelError(f"the size of what {node.op_type} makes ({node.output[0][:60]!r}) cannot be known")
     return shapes
+
+
+def _note_sizes(
+    nodes: list[Any],
+    shapes: Shapes,
+    values: dict[str, Value],
+    inputs: dict[str, tuple[tuple[int, ...], int]],
+    found: float,
+) -> None:
+    """Add the sizes that ONNX's inference leaves open, as if their tensors were inputs.
+
+    NonZero finds a share of the elements; the length of a Range follows from its numbers, too long ones are no values.
+    """
+    for node in nodes:
+        name = node.output[0] if node.output else ""
+        if node.op_type == "NonZero" and node.input[0] in shapes:
+            shape = shapes[node.input[0]]
+            inputs[name] = ((len(shape), round(found * math.prod(shape))), TensorProto.INT64)
+        elif node.op_type == "Range" and name not in values and all(item in values for item in node.input):
+            start, stop, step = (float(values[item].array.ravel()[0]) for item in node.input)
+            length = (stop - start) / step if step else math.inf
+            if not length <= MAX_ELEMENTS:
+                continue
+            inputs[name] = ((max(math.ceil(length), 0),), values[node.input[0]].kind)
+        else:
+            continue
+        shapes[name] = inputs[name][0]
 
 
 def _inputs(graph: Any, batch: int, side: int) -> dict[str, tuple[tuple[int, ...], int]]:
@@ -89,7 +126,8 @@ def _inputs(graph: Any, batch: int, side: int) -> dict[str, tuple[tuple[int, ...
 def _weights(graph: Any, values: dict[str, Value], inputs: Any) -> dict[str, tuple[tuple[int, ...], int]]:
     """Small initializers become values, the others inputs of a known shape."""
     weights = {}
-    for tensor in graph.initializer:
+    bodies = [scan_body(node) for node in graph.node if node.op_type == "Scan"]
+    for tensor in (tensor for part in (graph, *bodies) for tensor in part.initializer):
         if tensor.name in inputs:
             continue
         if math.prod(tensor.dims) <= MAX_ITEMS:
@@ -108,6 +146,10 @@ def _plain(node: Any, values: dict[str, Value], weights: Any) -> Iterator[Any]:
             values[node.output[0]] = Value.of(numpy_helper.to_array(tensor), tensor.data_type)
         else:
             weights[node.output[0]] = (tuple(tensor.dims), tensor.data_type)
+    elif node.op_type == "Scan":
+        name, kind = axis_name(node)
+        values[name] = Value.of([0], kind)
+        yield from written_out(node)
     elif node.op_type in _FIXED_ROWS:
         yield from _rows(node, _columns(node.op_type, attributes), values)
     else:
@@ -138,7 +180,7 @@ def _columns(kind: str, attributes: dict[str, Any]) -> int:
 
 def _infer(model: Any, nodes: list[Any], inputs: Any, weights: Any, values: dict[str, Value]) -> Shapes:
     """Run ONNX's shape inference on a graph without weights."""
-    todo = [node for node in nodes if any(name not in values for name in node.output)]
+    todo = [n for n in nodes if n.output[0] not in inputs and any(name not in values for name in n.output)]
     made = {name for node in todo for name in node.output}
     typed = [
         helper.make_tensor_value_info(name, kind, shape)

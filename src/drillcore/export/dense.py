@@ -1,0 +1,214 @@
+"""One ONNX file that answers for every pixel of an image of any size (CONTRACTS, MODEL): labels, or values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from drillcore.errors import InputError, UnknownNameError
+from drillcore.export.assemble import IR_VERSION, LABEL, MAX_BYTES, OPSET, PROBABILITIES
+from drillcore.export.builder import GraphBuilder
+from drillcore.export.dense_modes import MODES, STEPS, Values, write_values
+from drillcore.export.graph import IMAGES
+from drillcore.export.scope import Scope
+from drillcore.representations.core import CoreNetwork
+from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+
+TASKS = ("dense_labels", "dense_regression")
+VALUE = "value"
+LOGITS = "logits"
+# Difference of the two largest logits below which mode refined looks again, where no calibration images are given: with
+# a trained head on street scenes other labels than exact's were not seen above it (`drillcore bench dense`).
+THRESHOLD = 3.0
+# Share of the calibration pixels that may end with another label; a fifth of what is promised for new images.
+_ALLOWED = 2e-5
+_TALLEST = 255  # labels are uint8
+
+Image = npt.NDArray[np.uint8]
+
+
+def dense_input_contract(core: CoreNetwork) -> dict[str, Any]:
+    """Return what stands under `input` in the metadata of a model with this core."""
+    rule = {**core.backbone.preprocessing, "resize": None, "core": core.to_dict(), "taps": list(core.taps)}
+    return {"channels": core.channels, "resize": None, "preprocessing": rule}
+
+
+def tile_geometry(core: CoreNetwork, mode: str) -> tuple[int, int] | None:
+    """Return halo and align in pixels of a model's tiles (metadata); None where it cannot work in tiles.
+
+    A lattice of positions has to lie on a tile as on the whole scene, and one more position counts around it.
+    """
+    _check_mode(mode)
+    if not core.tileable:
+        return None
+    step = STEPS[mode]
+    align = math.lcm(core.align, step)
+    return math.ceil((core.halo + (step if step > 1 else 0)) / align) * align, align
+
+
+def export_dense(
+    core: CoreNetwork, head: Any, *, mode: str, metadata: ModelMetadata, calibration: Sequence[Image] = ()
+) -> bytes:
+    """Return the model file's bytes, the same for the same parts.
+
+    Args:
+        core: frozen.
+        head: fitted on samples of the core, with `mean_, scale_, layers_, activation`.
+        mode: "exact", "refined" (labels only) or "fast"; see `dense_modes`.
+        metadata: written under "drillcore"; its task decides about the outputs.
+        calibration: images uint8 [h, w, C] on which mode refined's threshold is fitted; none: `THRESHOLD`.
+
+    Raises:
+        InputError: parts that do not fit together.
+        UnknownNameError: another mode.
+    """
+    _check_mode(mode)
+    _check_parts(core, head, mode, metadata)
+    threshold = fit_threshold(core, head, calibration) if mode == "refined" and calibration else THRESHOLD
+    model = build_dense(core, head, mode=mode, metadata=metadata, threshold=threshold)
+    if model.ByteSize() > MAX_BYTES:
+        raise InputError(f"the model would have {model.ByteSize() / 1e9:.1f} GB, ONNX files end at 2.1 GB")
+    data: bytes = model.SerializeToString(deterministic=True)
+    onnx.checker.check_model(data)
+    return data
+
+
+def build_dense(
+    core: CoreNetwork, head: Any, *, mode: str, metadata: ModelMetadata, threshold: float = THRESHOLD
+) -> onnx.ModelProto:
+    """Return the model; arguments as `export_dense`, whose checks are not made here.
+
+    Args:
+        core: frozen.
+        head: fitted.
+        mode: one of MODES.
+        metadata: of the file.
+        threshold: of mode refined.
+    """
+    model, builder = _start(core, metadata.model)
+    values = write_values(builder, core, head, mode=mode, threshold=threshold)
+    outputs = len(head.layers_[-1][1])
+    if metadata.task == "dense_labels":
+        _write_labels(builder, values, outputs)
+    else:
+        _write_regression(builder, values, outputs)
+    helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
+    return model
+
+
+def logits_model(core: CoreNetwork, head: Any, mode: str, threshold: float = THRESHOLD) -> bytes:
+    """Return a model without metadata, with the one output logits float32 [N, H, W, K]; for calibration and parity.
+
+    Args:
+        core: frozen.
+        head: fitted.
+        mode: one of MODES.
+        threshold: of mode refined.
+    """
+    model, builder = _start(core, LOGITS)
+    values = write_values(builder, core, head, mode=mode, threshold=threshold)
+    outputs = len(head.layers_[-1][1])
+    found = values.name if values.writer is None else values.writer.write_in_order(values.name, outputs)
+    builder.add("Identity", [found], LOGITS)
+    model.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["N", "H", "W", outputs]))
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image]) -> float:
+    """Return the threshold of mode refined with which all but 2 of 100,000 of the images' pixels keep their label.
+
+    A pixel would be wrong where the label of the values interpolated from every second pixel is not that of its own;
+    it is put right where the difference of the two largest interpolated values is below the threshold.
+
+    Args:
+        core: frozen.
+        head: fitted.
+        images: uint8 [h, w, C], at least some of them unlike each other.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    # A threshold of minus infinity leaves the interpolated values as they are (but for one block, see dense_modes).
+    exact, coarse = (
+        onnxruntime.InferenceSession(logits_model(core, head, mode, -np.inf), options, ["CPUExecutionProvider"])
+        for mode in ("exact", "refined")
+    )
+    wrong: list[npt.NDArray[np.float32]] = []
+    count = 0
+    for image in images:
+        truth = exact.run([LOGITS], {IMAGES: image[None]})[0].argmax(axis=3)
+        found = coarse.run([LOGITS], {IMAGES: image[None]})[0]
+        best = np.partition(found, -2, axis=3)[..., -2:]
+        margin = best[..., 1] - best[..., 0]
+        wrong.append(margin[found.argmax(axis=3) != truth])
+        count += truth.size
+    margins = np.sort(np.concatenate(wrong))[::-1]
+    allowed = int(count * _ALLOWED)
+    # The largest margin that has to be looked at again, and a little: Less is strict.
+    return float(margins[allowed]) * 1.05 if len(margins) > allowed else 0.0
+
+
+def _start(core: CoreNetwork, name: str) -> tuple[onnx.ModelProto, GraphBuilder]:
+    model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="drillcore")
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    model.graph.name = name
+    model.graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["N", "H", "W", core.channels]))
+    return model, GraphBuilder(model.graph)
+
+
+def _write_labels(builder: GraphBuilder, values: Values, outputs: int) -> None:
+    scope = Scope(builder, "answers")
+    label = scope.op("ArgMax", values.name, axis=-1, keepdims=0)  # the lowest index on ties
+    label = scope.cast(label, "uint8")
+    probability = scope.op("Softmax", values.name, axis=-1)
+    if values.writer is not None:
+        label = scope.op("Squeeze", values.writer.write_in_order(label, 1), scope.whole(3))
+        probability = values.writer.write_in_order(probability, outputs)
+    builder.add("Identity", [label], LABEL)
+    builder.add("Transpose", [probability], PROBABILITIES, perm=[0, 3, 1, 2])
+    builder.graph.output.extend(
+        [
+            helper.make_tensor_value_info(LABEL, TensorProto.UINT8, ["N", "H", "W"]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", outputs, "H", "W"]),
+        ]
+    )
+
+
+def _write_regression(builder: GraphBuilder, values: Values, outputs: int) -> None:
+    found = values.name if values.writer is None else values.writer.write_in_order(values.name, outputs)
+    builder.add("Transpose", [found], VALUE, perm=[0, 3, 1, 2])
+    builder.graph.output.append(helper.make_tensor_value_info(VALUE, TensorProto.FLOAT, ["N", outputs, "H", "W"]))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise UnknownNameError("dense mode", mode, MODES)
+
+
+def _check_parts(core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadata) -> None:
+    if metadata.task not in TASKS:
+        raise InputError(f"a dense model is expected, the metadata's task is {metadata.task!r}")
+    outputs = len(head.layers_[-1][1])
+    if metadata.task == "dense_labels" and not 2 <= outputs <= _TALLEST:
+        raise InputError(f"a dense model has 2 to {_TALLEST} classes, the head has {outputs}")
+    if metadata.task == "dense_labels" and outputs != len(metadata.classes):
+        raise InputError(f"the head has {outputs} classes, the metadata name {len(metadata.classes)}")
+    if metadata.task == "dense_regression" and mode == "refined":
+        raise InputError("mode refined looks again where labels are doubtful; a regression is exported exact or fast")
+    if metadata.channels != core.channels:
+        raise InputError(f"the core takes {core.channels} channels, the metadata's input has {metadata.channels}")
+    if metadata.weights_sha256 != core.backbone.weights_sha256:
+        raise InputError("the metadata's weights digest is not the backbone's")
+    geometry = tile_geometry(core, mode)
+    if metadata.tile is not None and (metadata.halo, metadata.align) != geometry:
+        raise InputError(f"tiles with halo {metadata.halo} and align {metadata.align} do not fit; {geometry} would")

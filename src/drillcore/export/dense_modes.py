@@ -1,0 +1,130 @@
+"""The three ways from a core's maps to every pixel: exact, refined, fast.
+
+Exact: the head at every pixel. Fast: the head at every fourth pixel of each axis, its last layer's values interpolated.
+Refined: the head at every second pixel, and where the two largest of the interpolated values are nearer to each other
+than a threshold, at every pixel of the small block around.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from drillcore.export.builder import GraphBuilder
+from drillcore.export.core_nodes import write_core
+from drillcore.export.dense_blocks import BlockList, BlockSize, BlockWriter, PositionRows, Table
+from drillcore.export.dense_graph import (
+    FirstLayer,
+    first_layer,
+    split_planes,
+    write_rows,
+    write_tables,
+    write_upsampled,
+)
+from drillcore.export.dense_lattice import Lattice
+from drillcore.export.graph import IMAGES
+from drillcore.export.scope import Scope
+from drillcore.representations.core import CoreNetwork
+
+MODES = ("exact", "refined", "fast")
+STEPS = {"exact": 1, "refined": 2, "fast": 4}
+# 4 x 8 positions lie between few cells of any grid; 16 such blocks of 512 hidden units take 1 MiB, a core's cache.
+BLOCK = BlockSize(height=4, width=8, blocks=16)
+REFINED_BLOCK = BlockSize(height=2, width=4, blocks=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The last layer's values, by block where the lattice is that of the pixels, else by pixel.
+
+    Attributes:
+        name: float32 [blocks, positions, K], or [N, H, W, K].
+        writer: of the blocks; None: by pixel.
+    """
+
+    name: str
+    writer: BlockWriter | None
+
+
+def write_values(
+    builder: GraphBuilder, core: CoreNetwork, head: Any, *, mode: str, threshold: float, size: BlockSize = BLOCK
+) -> Values:
+    """Write a dense model's nodes from the images to the last layer's values (logits, or the regression's).
+
+    Args:
+        builder: of the graph.
+        core: frozen.
+        head: fitted, with `mean_, scale_, layers_, activation`.
+        mode: one of MODES.
+        threshold: of mode refined: pixels are computed again where the two largest values differ by less.
+        size: of blocks.
+    """
+    maps = write_core(builder, core)
+    layer = first_layer(core, head)
+    scope = Scope(builder, "dense")
+    lattice = Lattice.of_step(STEPS[mode], [plane.grid for plane in core.planes])
+    read, groups = split_planes(core, lattice)
+    if mode == "refined":
+        return _write_refined(scope, core, maps, layer, lattice, threshold)
+    tables = write_tables(scope.below("tables"), groups, maps, layer)
+    writer = BlockWriter(scope.below("blocks"), lattice, size)
+    rows = write_rows(scope, read, maps, layer, lattice)
+    logits = writer.write_logits(writer.write_all(), tables, rows, layer.head)
+    if mode == "exact":
+        return Values(logits, writer)
+    return Values(_write_pixels(scope, writer, logits, layer, lattice), None)
+
+
+def _write_refined(
+    scope: Scope, core: CoreNetwork, maps: dict[str, str], layer: FirstLayer, lattice: Lattice, threshold: float
+) -> Values:
+    pixels = Lattice(1, 0.0)
+    read, groups = split_planes(core, pixels)
+    tables = write_tables(scope.below("tables"), groups, maps, layer)
+    # A table whose cells the positions meet gives them its rows; it is there for the second pass anyway.
+    met = [table for table in tables if lattice.meets(table.grid)]
+    rows = write_rows(scope.below("coarse"), read, maps, layer, lattice)
+    rows += [PositionRows(rows=table.rows, weight=None, cells=table) for table in met]
+    coarse = BlockWriter(scope.below("coarse/blocks"), lattice, BLOCK)
+    rest: list[Table] = [table for table in tables if table not in met]
+    logits = coarse.write_logits(coarse.write_all(), rest, rows, layer.head)
+    values = _write_pixels(scope, coarse, logits, layer, lattice)
+
+    fine = BlockWriter(scope.below("fine/blocks"), pixels, REFINED_BLOCK)
+    which = _write_doubtful(scope.below("doubtful"), values, fine, threshold)
+    rows = write_rows(scope.below("fine"), read, maps, layer, pixels)
+    again = fine.write_logits(which, tables, rows, layer.head)
+    outputs = _outputs(layer)
+    number = scope.shape(fine.write_numbers(which), -1, 1)
+    flat = scope.op("ScatterND", scope.shape(values, -1, outputs), number, scope.shape(again, -1, outputs))
+    images, height, width = (scope.side(IMAGES, axis) for axis in range(3))
+    return Values(scope.shape(flat, images, height, width, outputs), None)
+
+
+def _write_doubtful(scope: Scope, values: str, writer: BlockWriter, threshold: float) -> BlockList:
+    """Return the blocks with a pixel whose two largest values are nearer than the threshold."""
+    size = writer.size
+    best = scope.pair("TopK", values, scope.whole(2), axis=-1)
+    first, second = (scope.op("Slice", best, *map(scope.whole, (i, i + 1, 3))) for i in (0, 1))
+    margin = scope.op("Sub", first, second)  # [N, H, W, 1]
+    near = scope.op("Less", margin, scope.array([threshold], np.float32))
+    near = scope.op("Transpose", scope.cast(near, "float32"), perm=[0, 3, 1, 2])
+    sides = [size.height, size.width]
+    blocks = scope.op("MaxPool", near, kernel_shape=sides, strides=sides, ceil_mode=1)
+    found = scope.shape(scope.op("NonZero", scope.shape(blocks, -1)), -1)
+    count = scope.side(found, 0)
+    # A step has its full number of blocks: the first block of all fills it up, and computed again it stays the same.
+    steps = scope.ceiling(scope.op("Max", count, scope.whole(1)), size.blocks)
+    number = scope.op("Min", scope.counting(scope.op("Mul", steps, scope.whole(size.blocks))), count)
+    return writer.write_list(scope.op("Gather", scope.op("Concat", found, scope.whole(0), axis=0), number))
+
+
+def _write_pixels(scope: Scope, writer: BlockWriter, logits: str, layer: FirstLayer, lattice: Lattice) -> str:
+    return write_upsampled(scope.below("pixels"), writer.write_in_order(logits, _outputs(layer)), lattice)
+
+
+def _outputs(layer: FirstLayer) -> int:
+    head = layer.head
+    return len(head.layers[-1][1]) if head.layers else len(head.bias)
