@@ -1,4 +1,4 @@
-"""Ships by cross-validation over scenes: all sea, one threshold, a CFAR detector and a small SegNet, in one run.
+"""Ships by cross-validation over scenes: all sea, one threshold, a CFAR detector, a small SegNet, core samples.
 
 On the 28 images of `../shared/data/sar_ships.zip` where it stands beside the checkout, else on the synthetic sample. A
 detector sees the scenes of the other folds only; figures are of all images together, each answered once. `DETECTORS` is
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import facts, table, write_report
+from benchmarks.ship_cores import CoreSampleDetector
 from benchmarks.small_segnet import Plan, train_segnet
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.baeri import BaeriLayout
@@ -118,12 +119,27 @@ def answer_segnet(train: Sequence[Scene], test: Sequence[Scene], quick: bool) ->
     return [Answer(score=score, label=(score >= threshold).astype(np.uint8), learned=learned) for score in scores]
 
 
+class CoreAnswers:
+    """Answers by the recipe of `baeri`, learned from the other scenes; ship where its probability is above one half."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def __call__(self, train: Sequence[Scene], test: Sequence[Scene], quick: bool) -> list[Answer]:
+        """Fit and answer."""
+        found = CoreSampleDetector(self.settings, quick)
+        learned = found.fit(train)
+        scores = [found.probability(scene.image) for scene in test]
+        return [Answer(score=score, label=(score > 0.5).astype(np.uint8), learned=learned) for score in scores]
+
+
 # name -> what answers, and whether its score is a probability: else its squared error is that of its labels.
-DETECTORS: Mapping[str, tuple[Callable[[], Detector], bool]] = {
-    "all_sea": (lambda: answer_all_sea, True),
-    "threshold": (lambda: answer_threshold, False),
-    "cfar": (CfarAnswers, False),
-    "segnet": (lambda: answer_segnet, True),
+DETECTORS: Mapping[str, tuple[Callable[[Settings], Detector], bool]] = {
+    "all_sea": (lambda settings: answer_all_sea, True),
+    "threshold": (lambda settings: answer_threshold, False),
+    "cfar": (lambda settings: CfarAnswers(), False),
+    "segnet": (lambda settings: answer_segnet, True),
+    "core_samples": (CoreAnswers, True),
 }
 
 
@@ -141,7 +157,7 @@ def run(settings: Settings, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="drillcore-ships-") as folder:
         scenes = load_scenes(settings, Path(folder), real=not quick)
     folds = fold_of(scenes, 2 if quick else FOLDS)
-    found = {name: _measure(scenes, folds, *entry, quick) for name, entry in DETECTORS.items()}
+    found = {name: _measure(scenes, folds, make(settings), sure, quick) for name, (make, sure) in DETECTORS.items()}
     figures = {f"{name}_{figure}": row["figures"][figure] for name, row in found.items() for figure in _SHOWN}
     raw = {
         "detectors": found,
@@ -191,11 +207,11 @@ def fold_of(scenes: Sequence[Scene], folds: int) -> NDArray[np.int64]:
 def _measure(
     scenes: Sequence[Scene],
     folds: NDArray[np.int64],
-    make: Callable[[], Detector],
+    detector: Detector,
     is_probability: bool,
     quick: bool,
 ) -> dict[str, Any]:
-    detector, scores = make(), ShipScores()
+    scores = ShipScores()
     learned, seconds = [], []
     for fold in sorted(set(folds.tolist())):
         train = [scene for scene, other in zip(scenes, folds, strict=True) if other != fold]
@@ -216,6 +232,7 @@ def _text(found: Mapping[str, Any], scenes: Sequence[Scene]) -> str:
     rows = [(name, *(row["figures"][figure] for figure in _SHOWN), sum(row["seconds"])) for name, row in found.items()]
     counts = [(name, *(row["figures"][figure] for figure in _COUNTED)) for name, row in found.items()]
     first = next(iter(found.values()))["figures"]
+    weights = found["core_samples"]["learned"][0]["weights"]
     groups = len({scene.group for scene in scenes})
     return f"""
 {len(scenes)} images of {groups} scenes, {FOLDS} folds of whole scenes; every image is answered by a detector that has
@@ -223,7 +240,8 @@ seen no image of its scene. {first["ships"]} ships, {first["small_ships"]} of th
 {first["small_ship_pixels"]} pixels). Where a score is no probability (threshold, cfar) the squared error is that of the
 labels. The threshold is one grey level for all images; cfar is cell averaging with windows and factor of the best
 overlap on the other folds; segnet is trained from nothing and
-answers from the probability of the best overlap on the other folds.
+answers from the probability of the best overlap on the other folds. core_samples is the recipe models/baeri.yaml as it
+stands, with backbone weights {weights}, answered by its exported ONNX file.
 
 {table(("detector", *_SHOWN, "seconds"), rows)}
 

@@ -17,6 +17,7 @@ FIGURES = {
     "store": ["extraction_vs_backbone", "plus_one_percent_forward_share"],
     "score": ["score_vs_onnxruntime", "forest_single_speedup", "forest_batch_speedup", "peak_memory_ratio_10x"],
     "retrain": ["unchanged_seconds", "plus_one_percent_extraction_share"],
+    "ships": ["core_samples_ship_iou", "cfar_ship_iou", "segnet_ship_iou", "threshold_ship_iou", "all_sea_ship_iou"],
     "dbn": ["rbm_time_vs_sklearn", "rbm_pseudo_likelihood_gain", "finetune_vs_bare_mlp"],
 }
 

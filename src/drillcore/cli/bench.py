@@ -11,7 +11,7 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 from drillcore.errors import InputError, UnknownNameError
 
 # name: the script under benchmarks/ that measures it.
-BENCHES = {"store": "store", "score": "score", "retrain": "retrain", "dbn": "dbn"}
+BENCHES = {"store": "store", "score": "score", "retrain": "retrain", "dbn": "dbn", "ships": "ship_baselines"}
 
 
 @click.command()

@@ -1,0 +1,106 @@
+"""Core samples and a deep belief network as one more detector of the benchmark `ships`: the recipe of `baeri`.
+
+Network, sampling, head and exported file are the product's own; only where the images come from is the benchmark's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.errors import DrillcoreError
+from drillcore.recipes import load_recipe
+from drillcore.recipes.building import build_head
+from drillcore.recipes.cores import core_plan
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from benchmarks.ship_baselines import Scene
+
+MODEL, SUBSET = "baeri", 300_000
+
+
+class CoreSampleDetector:
+    """Learns from core samples of the other scenes.
+
+    Args:
+        settings: of the checkout with the recipe, and with the weights it names.
+        quick: random weights, and a recipe cut down to seconds.
+    """
+
+    def __init__(self, settings: Settings, quick: bool) -> None:
+        self.settings, self.quick = settings, quick
+        self.recipe = load_recipe(settings, MODEL)
+
+    def fit(self, scenes: Sequence[Scene]) -> dict[str, Any]:
+        """Learn, write the ONNX file and open it; return what was learned."""
+        from drillcore.export.dense import dense_input_contract, export_dense
+        from drillcore.representations.core import CoreNetwork
+        from drillcore.representations.core_samples import extract
+        from drillcore.representations.drilling import Targets
+        from drillcore.runtime.metadata import ModelMetadata
+        from drillcore.runtime.session import open_model
+
+        plan, backbone, weights = core_plan(self.recipe), *self._backbone()
+        core = CoreNetwork(backbone, self.recipe.backbone.taps, plan.spec, channels=1)
+        found = extract(
+            core,
+            [hashlib.sha256(scene.image.tobytes()).hexdigest() for scene in scenes],
+            lambda number: scenes[number].image[:, :, None],
+            Targets(
+                digests=[hashlib.sha256(scene.mask.tobytes()).hexdigest() for scene in scenes],
+                load=lambda number: scenes[number].mask,
+                classes=2,
+            ),
+            self.settings,
+            sampling=plan.sampling,
+            views=plan.views,
+            storage="subset",
+            max_rows=2000 if self.quick else SUBSET,
+        )
+        head = build_head(self.recipe, n_classes=2, n_jobs=self.settings.cpu_threads)
+        if self.quick:
+            head.epochs, head.hidden = 2, (16,)  # type: ignore[attr-defined]
+        share = found.weights / found.weights.mean() if plan.weighted else None
+        head.fit(found.rows, found.targets.astype(np.int64), share)  # type: ignore[call-arg,arg-type]
+        metadata = ModelMetadata(
+            task="dense_labels",
+            model=MODEL,
+            classes=["background", "ship"],
+            input=dense_input_contract(core),
+            data_digest="",
+            lineage="import-1",
+            git="",
+            dirty=False,
+            recipe_sha256=self.recipe.sha256,
+            weights_sha256=backbone.weights_sha256,
+            seeds={},
+            min_size=[1, 1],
+        )
+        path = self.settings.state / "benchmarks" / "ships.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(export_dense(core, head, mode="exact", metadata=metadata))
+        self.model = open_model(path, device="cpu", threads=self.settings.cpu_threads)
+        return {"weights": weights, "samples": len(found), "curve": list(getattr(head, "curve_", []))}
+
+    def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probability of ship for each pixel of uint8 [H,W], float32 [H,W]."""
+        answer: NDArray[np.float32] = self.model.run(image[None, :, :, None], outputs=["probabilities"])[
+            "probabilities"
+        ]
+        return answer[0, 1]
+
+    def _backbone(self) -> tuple[Any, str]:
+        from drillcore.backbones.catalogue import build_backbone
+
+        wanted = self.recipe.backbone
+        if not self.quick:
+            try:
+                return build_backbone(wanted.name, wanted.weights, self.settings, any_size=True), wanted.weights
+            except DrillcoreError:  # no such weights on this machine: said in the report
+                pass
+        return build_backbone(wanted.name, "seed:0", self.settings, any_size=True), "seed:0"
