@@ -34,7 +34,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         hidden: widths of the hidden layers, from below; empty: a linear model.
         activation: "relu", or "sigmoid".
         pretrain_epochs: passes over the rows for each layer's RBM; 0: none.
-        pretrain_learning_rate: of the RBMs, falling linearly to 0; None: by kind of RBM (`heads.pretraining.RATES`).
+        pretrain_learning_rate: of the RBMs, falling linearly to 0; None: `heads.pretraining.starting_rate`.
         pretrain_batch: rows of a step, and chains.
         epochs: passes of fine-tuning.
         batch: rows of a step.

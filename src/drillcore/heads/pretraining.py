@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,9 +21,11 @@ from drillcore.heads.perceptron import Layer, activate
 from drillcore.heads.rbm import Rbm
 from drillcore.heads.standardisation import Standardisation
 
-# Learning rates where the plan names none, by kind of visible and hidden units.
-RATES = {("gaussian", "bernoulli"): 0.005, ("bernoulli", "bernoulli"): 0.05, ("gaussian", "relu"): 0.0005}
+BERNOULLI_RATE = 0.05  # Hinton's guide, section 7
+GAUSSIAN_RATES = (0.75, 0.01)  # divided by the visible units, which together move a hidden unit; and at most
 _WEIGHT_DECAY = 2e-4  # Hinton's guide, section 10
+_MOMENTUM = (0.5, 0.9)  # section 9: low while the strongest directions are found, where 0.9 overshoots
+_RISING = 0.25  # share of the steps over which it rises
 _DEAD = 1e-3  # deviation of a unit below which it is not scaled
 
 
@@ -58,7 +61,7 @@ class LayerPretraining:
         self.learning = ContrastiveDivergence.start(
             rbm, plan.pretrain_batch, decay=_WEIGHT_DECAY, persistent=not relu, generator=seeds[1]
         )
-        self.rate = plan.pretrain_learning_rate or RATES[visible, hidden]
+        self.rate = plan.pretrain_learning_rate or starting_rate(visible, len(mean))
         self.error, self.checked = 0.0, 0
 
     @torch.no_grad()
@@ -79,8 +82,9 @@ class LayerPretraining:
             if step == 0:
                 self.error += self.learning.reconstruction_error(seen)
                 self.checked += 1
-            rate = self.rate * (1 - done - share * step / len(bounds))
-            self.learning.step(seen, rate, generator)
+            here = done + share * step / len(bounds)
+            self.learning.momentum = float(np.interp(here, (0, _RISING), _MOMENTUM))
+            self.learning.step(seen, self.rate * (1 - here), generator)
 
     def see(self, rows: Tensor) -> Tensor:
         """Return what this RBM sees of rows [n, D] that are not standardised."""
@@ -127,6 +131,11 @@ class LayerPretraining:
     def scalars(self) -> dict[str, float]:
         """Return the numbers that change from block to block."""
         return {"error": self.error, "checked": self.checked}
+
+
+def starting_rate(visible: str, width: int) -> float:
+    """Return the learning rate of an RBM where the plan names none."""
+    return BERNOULLI_RATE if visible == "bernoulli" else min(GAUSSIAN_RATES[0] / width, GAUSSIAN_RATES[1])
 
 
 def pass_up(rows: Tensor, layers: list[Layer], activation: str) -> Tensor:
