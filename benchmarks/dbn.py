@@ -23,7 +23,7 @@ SEED = 0
 EPOCHS, UNITS = 10, 256  # of the RBMs
 # scikit-learn's RBM at several rates: ours is held against the best of them.
 THEIR_RATES = (0.03, 0.06, 0.1, 0.2)
-OURS = {"batch": 50, "rate": 0.3, "momentum": 0.7, "deviation": 0.1}
+OURS = {"batch": 80, "rate": 0.4, "momentum": 0.5, "deviation": 0.35}
 WIDTHS = (1507, 512, 256, 12)  # a core of five SqueezeNet taps and the image; CamVid's labels
 BATCH = 512
 SHARES = (0.01, 0.1, 1.0)
@@ -130,8 +130,8 @@ def fine_tuning(settings: Settings, rows: int, rounds: int) -> dict[str, Any]:
     """Time an epoch of `DbnHead` on float16 rows and one of a bare MLP on standardised float32 rows, in turn.
 
     Both have the same shape, batch, number of threads and Adam. The bare one has nothing to do but the steps; ours
-    reads the source in blocks, standardises, and keeps a curve. Its passes before the first epoch (moments) are measured
-    apart, as the difference of a training of three epochs and of one.
+    reads the source in blocks, standardises, and keeps a curve. Its pass before the first epoch (moments) is
+    measured apart: an epoch is half the difference of a training of three epochs and of one.
     """
     import torch
 
@@ -262,9 +262,14 @@ def ablation(
 def _variants() -> dict[str, dict[str, Any]]:
     return {
         "relu": {"activation": "relu"},
-        "relu pretrained": {"activation": "relu", "pretrain_epochs": 20},
+        "relu pretrained": {"activation": "relu", "pretrain_epochs": 20, "pretrain_batch": 32},
         "sigmoid": {"activation": "sigmoid", "learning_rate": 0.003},
-        "sigmoid pretrained": {"activation": "sigmoid", "learning_rate": 0.003, "pretrain_epochs": 20},
+        "sigmoid pretrained": {
+            "activation": "sigmoid",
+            "learning_rate": 0.003,
+            "pretrain_epochs": 20,
+            "pretrain_batch": 32,
+        },
     }
 
 
