@@ -143,7 +143,6 @@ def export_model(
 ) -> tuple[Record, list[str]]:
     """Write `model.onnx` to the run's folder: raw images of any size in, an answer for every pixel out."""
     from drillcore.export.dense import export_dense
-    from drillcore.heads.base import load_head
 
     core = core_of(settings, recipe, manifest, record)
     metadata = _metadata(settings, recipe, manifest, core)
@@ -152,7 +151,7 @@ def export_model(
     images = _decoded(settings, manifest, chosen, core.channels)
     data = export_dense(
         core,
-        load_head(folder / HEAD_FOLDER),
+        _fitted_head(recipe, folder),
         mode=_mode(recipe),
         metadata=metadata,
         calibration=images,
@@ -169,14 +168,13 @@ def prove_parity(
         ParityError: names the worst image and pixel; nothing is registered.
     """
     from drillcore.export.dense_parity import DenseReference, check_dense_parity
-    from drillcore.heads.base import load_head
 
     core = core_of(settings, recipe, manifest, record)
     rows = parity_rows(manifest)
     chosen = rows.iloc[:: max(1, len(rows) // _PARITY_IMAGES)][:_PARITY_IMAGES]
     report = check_dense_parity(
         folder / MODEL_FILE,
-        DenseReference(core, load_head(folder / HEAD_FOLDER)),
+        DenseReference(core, _fitted_head(recipe, folder)),
         _decoded(settings, manifest, chosen, core.channels),
         names=list(chosen["path"]),
         threads=settings.cpu_threads,
@@ -203,6 +201,12 @@ def draw_maps(
     png = plane_maps_png(image, shown, maps=_MAPS_SHOWN, title="Maps a core sample is read from")
     write_bytes(folder / "hypercolumn-maps.png", png)
     return [f"{folder.name}/hypercolumn-maps.png"]
+
+
+def _fitted_head(recipe: Recipe, folder: Path) -> Any:
+    from drillcore.heads.base import load_head, load_regressor
+
+    return (load_regressor if recipe.task == DENSE_REGRESSION else load_head)(folder / HEAD_FOLDER)
 
 
 def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channels: int) -> Sequence[Any]:
