@@ -17,13 +17,13 @@ SPLITS = ("train", "val", "test")
 METRICS = {
     CLASSIFICATION: ("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error"),
     DENSE_LABELS: (
+        "ship_iou",  # these three where the classes are background and ship
+        "ship_f1",
+        "average_precision",
         "class_average",
         "global_average",
         "mean_iou",
         "accuracy",
-        "ship_iou",
-        "ship_f1",
-        "average_precision",
         "mean_squared_error",
     ),
     DENSE_REGRESSION: ("mean_squared_error", "psnr"),
