@@ -19,6 +19,7 @@ FIGURES = {
     "retrain": ["unchanged_seconds", "plus_one_percent_extraction_share"],
     "ships": ["core_samples_ship_iou", "cfar_ship_iou", "segnet_ship_iou", "threshold_ship_iou", "all_sea_ship_iou"],
     "dbn": ["rbm_time_vs_sklearn", "rbm_pseudo_likelihood_gain", "finetune_vs_bare_mlp"],
+    "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 
 

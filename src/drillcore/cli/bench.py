@@ -11,7 +11,14 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 from drillcore.errors import InputError, UnknownNameError
 
 # name: the script under benchmarks/ that measures it.
-BENCHES = {"store": "store", "score": "score", "retrain": "retrain", "dbn": "dbn", "ships": "ship_baselines"}
+BENCHES = {
+    "store": "store",
+    "score": "score",
+    "retrain": "retrain",
+    "dbn": "dbn",
+    "ships": "ship_baselines",
+    "serve": "serve",
+}
 
 
 @click.command()
