@@ -34,8 +34,8 @@ _OPERATORS = """
     ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
     ReduceSumSquare TopK
     Cast CastLike Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND Identity
-    NonZero Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose
-    Unsqueeze
+    NonZero Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile
+    Transpose Unsqueeze
 """
 _ML_OPERATORS = """
     ArrayFeatureExtractor Binarizer LinearClassifier LinearRegressor Normalizer SVMClassifier SVMRegressor Scaler

@@ -1,7 +1,7 @@
 """Scan in a model file: the one loop that is let in, since it runs once per row of a tensor and no more.
 
-It may not carry a state from step to step, holds plain operators only, and defines no name a second time: then it can be
-written out as the nodes of one step, whose sizes are checked like those of any other node.
+It may not carry a state from step to step, holds plain operators only, and defines no name a second time: then it can
+be written out as the nodes of one step, whose sizes are checked like those of any other node.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ def check_scans(graph: Any) -> list[Any]:
     bodies = []
     for node in scans:
         if node.domain not in ("", "ai.onnx") or {item.name for item in node.attribute} != _FIELDS:
-            raise UnsafeModelError(
-                "a Scan has a body and its number of inputs only; axes and directions are not needed"
-            )
+            raise UnsafeModelError("a Scan has a body and its number of inputs, axes and directions are not needed")
         body, count = scan_body(node), next(item.i for item in node.attribute if item.name == "num_scan_inputs")
         if not count == len(node.input) == len(body.input) >= 1 or not len(node.output) == len(body.output) >= 1:
             raise UnsafeModelError("a Scan carries a state from step to step, or its body does not fit its inputs")
@@ -63,7 +61,7 @@ def written_out(node: Any) -> Iterator[Any]:
     """Yield nodes with the shapes of one step and of what all steps together hand out; see `safety_sizes`."""
     body = scan_body(node)
     for outer, inner in zip(node.input, body.input, strict=True):
-        # The axis of the steps is taken off, by an operator whose result counts as unknown: each row has its own values.
+        # The axis of the steps is taken off, by an operator whose result counts as unknown: each row has its own.
         yield helper.make_node("ReduceL1", [outer, f"{node.output[0]}/axis"], [f"{inner.name}/row"], keepdims=0)
         yield helper.make_node("Identity", [f"{inner.name}/row"], [inner.name])
     yield from body.node

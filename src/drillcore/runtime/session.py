@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from drillcore.runtime import dense
 from drillcore.runtime.batching import pad_batch, plan_batches
 from drillcore.runtime.blending import Blending
 from drillcore.runtime.metadata import ModelMetadata
+from drillcore.runtime.pruning import pruned
 from drillcore.runtime.safety import MAX_MODEL_BYTES, check_model_bytes
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -53,7 +55,14 @@ class Model:
         outputs: names of the outputs in the file's order.
     """
 
-    def __init__(self, path: Path, sha256: str, metadata: ModelMetadata, session: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sha256: str,
+        metadata: ModelMetadata,
+        session: Any,
+        narrow: Callable[[Collection[str]], Any] | None = None,
+    ) -> None:
         self.path, self.sha256, self.metadata = path, sha256, metadata
         self.providers: list[str] = session.get_providers()
         # get_overridable_initializers: `sizes` is not among the inputs since it has a default.
@@ -61,6 +70,10 @@ class Model:
         self.inputs: list[str] = [item.name for item in session.get_inputs()] + overridable
         self.outputs: list[str] = [item.name for item in session.get_outputs()]
         self._session = session
+        # Opens a session for some of the outputs, where that spares more than it costs.
+        self._narrow = narrow
+        self._narrowed: dict[frozenset[str], Any] = {}
+        self._opening = threading.Lock()
 
     def run(
         self,
@@ -95,11 +108,20 @@ class Model:
         if unknown:
             raise InputError(f"unknown output {unknown[0]!r}; known: {', '.join(self.outputs)}")
         try:
-            return dict(zip(names, self._session.run(names, feeds), strict=True))
+            return dict(zip(names, self._session_for(names).run(names, feeds), strict=True))
         except Exception as error:
             raise InputError(
                 f"model {self.metadata.model} cannot answer images {list(canvas.shape)}: {_first_line(error)}"
             ) from error
+
+    def _session_for(self, names: Sequence[str]) -> Any:
+        wanted = frozenset(names)
+        if self._narrow is None or wanted == frozenset(self.outputs):
+            return self._session
+        with self._opening:
+            if wanted not in self._narrowed:
+                self._narrowed[wanted] = self._narrow(wanted)
+            return self._narrowed[wanted]
 
     def classify(self, images: Sequence[npt.NDArray[np.uint8]]) -> Classification:
         """Classify images of any sizes, padded top-left and grouped so that little is padded.
@@ -169,7 +191,13 @@ def open_model(path: Path, *, sha256: str | None = None, device: str = "cpu", th
     del proto
     cuda = device == "cuda" or (device == "auto" and cuda_devices() > 0)
     session = _open_session(data, threads, cuda=cuda, required=device == "cuda")
-    model = Model(path, digest, metadata, session)
+    narrow = None
+    if metadata.task == "dense_labels":
+        # Probabilities of every pixel are large, and asked for rarely.
+        def narrow(outputs: Collection[str]) -> Any:
+            return _open_session(pruned(data, outputs), threads, cuda=cuda, required=device == "cuda")
+
+    model = Model(path, digest, metadata, session, narrow)
     if "images" not in model.inputs or set(model.inputs) - {"images", "sizes"} or not model.outputs:
         raise UnsafeModelError(f"the model takes {', '.join(model.inputs)}; images and sizes are expected")
     return model
