@@ -26,7 +26,7 @@ from drillcore.runtime.receipt import (
 from drillcore.runtime.row_checksums import row_checksums
 from drillcore.runtime.windows import SetAside
 from serving.journal import JOURNAL, Entry, Journal, Plan
-from serving.parts import read_set_aside, write_set_aside
+from serving.parts import read_set_aside, write_part, write_set_aside
 
 
 def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
@@ -118,6 +118,17 @@ def _files_intact(output: Path, part: str) -> bool:
         return kept_files.intact(output, part)
     except ReceiptError:
         return False
+
+
+def commit(output: Path, journal: Journal, entry: Entry, data: bytes) -> None:
+    """Put a part in its place and note it; what the journal does not name does not count.
+
+    Raises:
+        DrillcoreError: the output cannot be written; the part is as if it was never made.
+    """
+    with writing(output):
+        write_part(output / entry.part.name, data)
+        journal.append(entry)
 
 
 def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:

@@ -6,7 +6,9 @@ kill, has one answer, whichever batch it shared (on a GPU the last bits depend o
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +17,9 @@ import numpy.typing as npt
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError
-from drillcore.files import write_bytes
+from drillcore.files import create_bytes, write_bytes
 from drillcore.runtime.blending import Blending
-from drillcore.runtime.decode import decode_mask
+from drillcore.runtime.decode import decode_mask_bytes
 from drillcore.runtime.decode_worker import DecodedImage
 from drillcore.runtime.float_tiff import encode_float_tiff
 from drillcore.runtime.kept_files import MASKS, OVERLAYS, VALUES
@@ -127,10 +129,8 @@ class DenseFiles:
         name = f"{MASKS}/{item.sha256}.{'tif' if self.options.format == 'geotiff' else 'png'}"
         data = label_bytes(label, self.metadata, self.options.format, Path(item.path))
         with writing(self.output), self._lock(item.sha256):
-            standing = self._standing(name, data, label.shape)
-            if standing is None:
-                write_bytes(self.output / name, data, sync=False)
-            elif standing != data:
+            standing = self._first(name, data, lambda found: self._fits(name, found, label.shape))
+            if standing != data:
                 label, data = self._read_label(name, standing), standing
             overlay, overlay_sha256 = "", ""
             if self.options.overlay and item.image is not None:
@@ -148,34 +148,39 @@ class DenseFiles:
         suffix, data = value_bytes(value, self.metadata, self.options.format, Path(item.path))
         name = f"{VALUES}/{item.sha256}{suffix}"
         with writing(self.output), self._lock(item.sha256):
-            target = self.output / name
-            if target.is_file():
-                data = target.read_bytes()
-            else:
-                write_bytes(target, data, sync=False)
+            data = self._first(name, data, lambda found: True)
         _, height, width = value.shape
         return KeptValues(name, sha256_bytes(data), height, width, value_statistics(value))
 
     def _lock(self, sha256: str) -> threading.Lock:
         return self._locks[int(sha256[:8], 16) % _LOCKS]
 
-    def _standing(self, name: str, data: bytes, shape: tuple[int, ...]) -> bytes | None:
-        """Return the bytes of a mask that is there already and can be read, else None."""
+    def _first(self, name: str, data: bytes, fits: Callable[[bytes], bool]) -> bytes:
+        """Return what stands under a name from now on: what is there and fits, else `data`.
+
+        Another process may be at the same image: whoever writes first is right.
+        """
         target = self.output / name
-        if not target.is_file():
-            return None
-        found = target.read_bytes()
-        if found == data:
-            return found
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                found = target.read_bytes()
+                if found == data or fits(found):
+                    return found
+                target.unlink(missing_ok=True)
+            if create_bytes(target, data):
+                return data
+
+    def _fits(self, name: str, found: bytes, shape: tuple[int, ...]) -> bool:
+        """Whether a mask that is there can be read and has the right size."""
         try:
-            return found if self._read_label(name, found).shape == shape else None
+            return self._read_label(name, found).shape == shape
         except (BadImageError, ValueError):
-            return None
+            return False
 
     def _read_label(self, name: str, data: bytes) -> npt.NDArray[np.uint8]:
         if name.endswith(".tif"):
             return decode_label(data)
-        return decode_mask(self.output / name, max_pixels=2**62).astype(np.uint8)
+        return decode_mask_bytes(data, max_pixels=2**62, name=name.rpartition("/")[2]).astype(np.uint8)
 
 
 def label_bytes(label: npt.NDArray[np.uint8], metadata: ModelMetadata, form: str, image: Path) -> bytes:

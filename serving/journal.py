@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,19 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {name: getattr(self, name) for name in self.__slots__ if name != "options" or self.options}
+
+    @property
+    def shards(self) -> int:
+        """Number of parts."""
+        return -(-self.inputs // self.shard_rows)
+
+    def span(self, shard: int) -> tuple[int, int]:
+        """Return the positions of a shard's first input and of the one after its last."""
+        return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.inputs)
+
+    def rows(self, shards: Iterable[int]) -> int:
+        """Return how many inputs some shards have together."""
+        return sum(stop - start for start, stop in map(self.span, shards))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.digests import sha256_file
-from drillcore.files import atomic_path
+from drillcore.digests import sha256_bytes
+from drillcore.files import write_bytes
 from drillcore.runtime.receipt import SET_ASIDE
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model
@@ -132,20 +132,22 @@ def label_table(
     )
 
 
-def write_table(target: Path, table: Any) -> str:
-    """Write a table atomically and return the file's SHA-256.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full.
-    """
+def table_bytes(table: Any) -> bytes:
+    """Return a table as a Parquet file; equal tables give equal bytes."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with atomic_path(target) as partial:
-        # A digest is different in each row: a dictionary of them only costs.
-        nested = ("top5.list.element.label", "classes.list.element.label", "channels.list.element.channel")
-        repeated = [name for name in ("label", "model", "version", *nested) if name.split(".")[0] in table.column_names]
-        pq.write_table(table, partial, compression="zstd", compression_level=1, use_dictionary=repeated)
-        return sha256_file(partial)
+    # A digest is different in each row: a dictionary of them only costs.
+    nested = ("top5.list.element.label", "classes.list.element.label", "channels.list.element.channel")
+    repeated = [name for name in ("label", "model", "version", *nested) if name.split(".")[0] in table.column_names]
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=repeated)
+    return bytes(sink.getvalue())
+
+
+def write_part(target: Path, data: bytes) -> None:
+    """Write the bytes of a part atomically. Raises OSError."""
+    write_bytes(target, data)
 
 
 def write_set_aside(output: Path, rows: Iterable[SetAside]) -> str:
@@ -156,7 +158,9 @@ def write_set_aside(output: Path, rows: Iterable[SetAside]) -> str:
     columns: dict[str, Any] = {"input_index": pa.array([row.index for row in held], pa.int64())}
     for name in ("path", "sha256", "reason", "detail"):
         columns[name] = pa.array([getattr(row, name) or None for row in held], pa.string())
-    return write_table(output / SET_ASIDE, pa.table(columns))
+    data = table_bytes(pa.table(columns))
+    write_bytes(output / SET_ASIDE, data)
+    return sha256_bytes(data)
 
 
 def read_set_aside(output: Path) -> list[SetAside]:

@@ -36,9 +36,7 @@ def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
     try:
         yield partial
         # mkstemp makes files that only their owner reads; a result is read by others too.
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        partial.chmod(0o666 & ~_umask())
         if sync:
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -53,6 +51,31 @@ def write_bytes(target: Path, data: bytes | memoryview, *, sync: bool = True) ->
     """Write `data` to `target` atomically; for `sync` see `atomic_path`. Raises OSError."""
     with atomic_path(target, sync=sync) as partial:
         partial.write_bytes(data)
+
+
+def create_bytes(target: Path, data: bytes | memoryview) -> bool:
+    """Write `data` to `target` unless it exists, atomically even between processes; return whether it was written.
+
+    It reaches the disk by `sync_files`. Raises OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{target.name}-", dir=target.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        partial.chmod(0o666 & ~_umask())
+        try:
+            target.hardlink_to(partial)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links: what is left is to look, then to rename
+            if target.exists():
+                return False
+            partial.replace(target)
+        return True
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sync_files(paths: Iterable[Path]) -> None:
@@ -135,6 +158,12 @@ def sweep_partials(folder: Path) -> int:
             path.unlink(missing_ok=True)
         count += 1
     return count
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _old(target: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scoring_case import load_tiny_models, serve_tiny, tree, write_images
 
-import serving.batch
+import serving.committed
 from drillcore.digests import sha256_file
 from drillcore.errors import DrillcoreError, InputError, ReceiptError
 from drillcore.runtime.receipt import read_receipt, verify
@@ -102,15 +102,15 @@ class StopHereError(Exception):
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
-    real, count = serving.batch.write_table, [0]
+    real, count = serving.committed.write_part, [0]
 
-    def write(target: Path, table: object) -> str:
+    def write(target: Path, data: bytes) -> None:
         if count[0] == parts:
             raise StopHereError
         count[0] += 1
-        return real(target, table)
+        real(target, data)
 
-    monkeypatch.setattr(serving.batch, "write_table", write)
+    monkeypatch.setattr(serving.committed, "write_part", write)
 
 
 @pytest.mark.parametrize("parts", [0, 1, 3])
@@ -231,16 +231,16 @@ def test_a_full_disk_is_one_line_and_the_finished_parts_stay(
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 24)
     score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=8)
-    real, count = serving.batch.write_table, [0]
+    real, count = serving.committed.write_part, [0]
 
-    def write(target: Path, table: object) -> str:
+    def write(target: Path, data: bytes) -> None:
         count[0] += 1
         if count[0] == 2:
             raise OSError(28, os.strerror(28))
-        return real(target, table)
+        real(target, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(serving.batch, "write_table", write)
+        patch.setattr(serving.committed, "write_part", write)
         with pytest.raises(DrillcoreError, match=r"No space left on device; .* parts that were finished stay"):
             score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=8)
     assert sha256_file(tmp_path / "out" / "part-00000.parquet") == read_receipt(tmp_path / "whole").parts[0].sha256

@@ -15,7 +15,7 @@ from dense_case import serve_dense, tiny_dense, write_scenes
 from PIL import Image
 from scoring_case import serve_tiny, tree, write_images
 
-import serving.batch
+import serving.committed
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime import dense
@@ -279,16 +279,16 @@ def test_a_broken_run_goes_on_to_the_same_bytes(
     model, options = serve_dense(settings), DenseOptions(overlay=True)
     write_scenes(tmp_path / "in", 30, bad=(2, 22))
     score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=6, options=options)
-    real, count = serving.batch.write_table, [0]
+    real, count = serving.committed.write_part, [0]
 
-    def write(target: Path, table: object) -> str:
+    def write(target: Path, data: bytes) -> None:
         if count[0] == parts:
             raise StopHereError
         count[0] += 1
-        return real(target, table)
+        real(target, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(serving.batch, "write_table", write)
+        patch.setattr(serving.committed, "write_part", write)
         with pytest.raises(StopHereError):
             score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=6, options=options)
     masks = tmp_path / "out" / "masks"

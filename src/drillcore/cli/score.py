@@ -29,6 +29,12 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
     default="exact",
     help="Dense models: tiles with halos, equal to the whole image; or tiles of 224 pixels that overlap, averaged.",
 )
+@click.option("--engine", type=click.Choice(["local", "dask"]), default="local", help="This process, or Dask workers.")
+@click.option("--scheduler", default="", metavar="ADDRESS", help="Dask's, tls://host:port; none: workers started here.")
+@click.option("--tls-ca", type=click.Path(path_type=Path), default=None, help="Certificate of the authority, PEM.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), default=None, help="Own certificate, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), default=None, help="Key of the own certificate, PEM.")
+@click.option("--plain-scheduler", is_flag=True, help="Allow a scheduler beyond this machine without TLS.")
 @click.option("--overwrite", is_flag=True, help="Replace what another run wrote to OUTPUT.")
 @json_option
 def score(
@@ -39,6 +45,12 @@ def score(
     overlay: bool,
     form: str,
     tiles: str,
+    engine: str,
+    scheduler: str,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    plain_scheduler: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +59,7 @@ def score(
     INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
     OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored.
     A run that was killed goes on where it was; every input is scored or set aside exactly once.
+    With --engine dask the shards are scored on Dask workers; parts, journal and receipt are the same.
     Models that answer every pixel also write OUTPUT/masks/ (or values/), one file per image, named by its digest.
 
     \b
@@ -54,17 +67,38 @@ def score(
       drillcore score plankton-forest new-images/ scored/
       drillcore score camvid frames/ scored/ --overlay
       drillcore score baeri scenes/ scored/ --format geotiff
+      drillcore score plankton-forest /shared/images/ /shared/scored/ --engine dask --scheduler tls://10.0.0.7:8786
       drillcore receipt verify scored/
     """
     settings = begin(as_json=as_json)
     from drillcore.runtime.blending import Blending
     from serving.batch import score as run
     from serving.dense_files import DenseOptions
+    from serving.engines.cluster import Cluster
 
+    cluster = Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler)
+    if engine == "local" and cluster != Cluster():
+        raise click.UsageError("--scheduler and what belongs to it are for --engine dask")
+    if engine == "dask":
+        cluster.check()
+        if not scheduler:
+            click.echo(
+                f"no --scheduler: {settings.cpu_threads} Dask workers of 1 thread each are started here", err=True
+            )
     options = DenseOptions(overlay=overlay, format=form, blending=Blending() if tiles == "blended" else None)
     served = bring(settings, model)
     device = device or settings.device
-    result = run(settings, served, source, output, device=device, overwrite=overwrite, options=options)
+    result = run(
+        settings,
+        served,
+        source,
+        output,
+        device=device,
+        overwrite=overwrite,
+        options=options,
+        engine=engine,
+        cluster=cluster,
+    )
     figures = {
         "model": served.model,
         "version": served.version,

@@ -154,7 +154,12 @@ def decode_mask(path: Path, *, max_pixels: int, as_colours: PaletteRule | None =
     Raises:
         BadImageError: the annotation is set aside; the reason is one of `REASONS`.
     """
-    image = _load(read_image_bytes(path), max_pixels, path.name)
+    return decode_mask_bytes(read_image_bytes(path), max_pixels=max_pixels, name=path.name, as_colours=as_colours)
+
+
+def decode_mask_bytes(data: bytes, *, max_pixels: int, name: str, as_colours: PaletteRule | None = None) -> Array:
+    """Decode the bytes of an annotation; see `decode_mask`. The suffix of `name` must fit the content."""
+    image = _load(data, max_pixels, name)
     if image.mode == "P" and as_colours is not None and as_colours(_palette(image)):
         image = image.convert("RGB")
     if image.mode in ("L", "P"):
@@ -165,9 +170,7 @@ def decode_mask(path: Path, *, max_pixels: int, as_colours: PaletteRule | None =
         return np.array(image).astype(np.int32)
     if image.mode in ("RGB", "RGBA", "RGBX"):
         return np.ascontiguousarray(np.array(image)[:, :, :3])
-    raise BadImageError(
-        "format", f"{_shown(path.name)}: a mask of indices or colours is expected, not mode {image.mode}"
-    )
+    raise BadImageError("format", f"{_shown(name)}: a mask of indices or colours is expected, not mode {image.mode}")
 
 
 def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:

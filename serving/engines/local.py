@@ -1,0 +1,58 @@
+"""The local engine: this process scores, decoding in others; a part is written while the next shard is scored."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from drillcore.progress import progress
+from drillcore.runtime.decode_pool import DecodePool
+from drillcore.runtime.scoring import IN_PROCESS
+from drillcore.settings import Settings
+from serving.committed import commit
+from serving.journal import Entry, Journal
+from serving.parts import Shard
+from serving.shards import ShardScorer
+
+
+def execute(
+    settings: Settings, scorer: ShardScorer, journal: Journal, pending: list[int], entries: dict[int, Entry]
+) -> None:
+    """Score the pending shards, commit them one by one and add their entries.
+
+    Args:
+        settings: processes that decode, and limits.
+        scorer: the plan and all that is needed for its shards.
+        journal: of the output, started.
+        pending: shards to do, ascending.
+        entries: of the shards that are done; filled.
+
+    Raises:
+        DrillcoreError: the output cannot be written; what was committed stays.
+    """
+    plan = scorer.plan
+    workers = settings.decode_workers if plan.rows(pending) > IN_PROCESS else 0
+
+    def finish(shard: Shard) -> Entry:
+        ready = scorer.ready(shard)
+        commit(scorer.output, journal, ready.entry, ready.data)
+        return ready.entry
+
+    with (
+        progress("score", plan.inputs) as advance,
+        ThreadPoolExecutor(1, thread_name_prefix="write") as disk,
+        DecodePool(scorer.session.metadata.channels, max_pixels=settings.max_pixels, workers=workers) as pool,
+    ):
+        advance(plan.rows(entries))
+        running: deque[Future[Entry]] = deque()
+        for shard in scorer.answers(pool, pending, advance):
+            if len(running) > 1:
+                _keep(entries, running.popleft())
+            running.append(disk.submit(finish, shard))
+        while running:
+            _keep(entries, running.popleft())
+
+
+def _keep(entries: dict[int, Entry], future: Future[Entry]) -> None:
+    entry = future.result()
+    entries[entry.shard] = entry

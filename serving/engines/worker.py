@@ -1,0 +1,225 @@
+"""What runs in a Dask worker: one shard from the paths of its images to the bytes of its part.
+
+A worker keeps each model open, verified by its digest, for as long as its process lives. It writes nothing into the
+output but the files of dense answers; the part goes back to the driver, which alone commits: a worker that was thought
+lost and goes on afterwards harms nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from drillcore.digests import sha256_file
+from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
+from drillcore.files import write_bytes
+from drillcore.runtime.decode_pool import DecodePool
+from drillcore.runtime.served import ServedModel
+from drillcore.runtime.session import Model, open_model
+from serving.dense_files import DenseOptions
+from serving.journal import Plan
+from serving.shards import ScoredShard, ShardScorer, session_threads
+
+_KINDS: tuple[type[DrillcoreError], ...] = (InputError, DeviceError, IntegrityError, DrillcoreError)
+_PACKAGES = ("drillcore", "onnxruntime", "numpy", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What the shards of a run have in common; no setting that is not needed, since those may hold passwords.
+
+    Attributes:
+        model: name, version, digest, and where the driver has the file.
+        plan: of the run.
+        options: how dense answers are made and written.
+        output: where their files go.
+        device: auto, cpu or cuda.
+        max_pixels: images of more are set aside.
+        seen: paths with their sizes in bytes (-1: any) that the worker must see as the driver does.
+        versions: of the packages that answers and bytes depend on.
+    """
+
+    model: ServedModel
+    plan: Plan
+    options: DenseOptions
+    output: Path
+    device: str
+    max_pixels: int
+    seen: tuple[tuple[str, int], ...]
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a shard was not scored; errors themselves do not all survive the wire.
+
+    Attributes:
+        kind: name of the error's class; "ModelNeeded": the worker cannot see the model's file.
+        text: its message.
+    """
+
+    kind: str
+    text: str
+
+    def error(self, worker: str) -> DrillcoreError:
+        """Return the error to raise at the driver."""
+        kind = next((kind for kind in _KINDS if kind.__name__ == self.kind), DrillcoreError)
+        return kind(f"on the worker {worker}: {self.text}" if worker else self.text)
+
+
+class ModelNeededError(DrillcoreError):
+    """The file of the model is not to be seen from here: its bytes must be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentRows:
+    """The rows of one shard as they were sent; a `serving.shards.Source`."""
+
+    start: int
+    recorded: list[str]
+    read_from: list[str]
+
+    def paths(self, start: int, stop: int) -> Iterator[str]:
+        """Yield the recorded paths."""
+        yield from self.recorded[start - self.start : stop - self.start]
+
+    def files(self, start: int, stop: int) -> Iterator[str]:
+        """Yield where they are read from."""
+        yield from self.read_from[start - self.start : stop - self.start]
+
+
+def score_shard(
+    errand: Errand, shard: int, recorded: list[str], read_from: list[str], data: bytes | None
+) -> ScoredShard | Refusal:
+    """Score one shard.
+
+    Args:
+        errand: of the run.
+        shard: its number.
+        recorded: paths of its inputs as they are recorded.
+        read_from: where they are read from.
+        data: bytes of the model, where this worker has asked for them; else None.
+    """
+    try:
+        _check(errand)
+        session = _open(errand, data)
+        source = SentRows(errand.plan.span(shard)[0], recorded, read_from)
+        _, runners = session_threads(errand.device, 1)
+        scorer = ShardScorer(session, errand.model, source, errand.output, errand.plan, errand.options, runners)
+        with _decoders(session, errand) as pool:
+            (answered,) = scorer.answers(pool, [shard], lambda count: None)
+        return scorer.ready(answered)
+    except ModelNeededError as error:
+        return Refusal("ModelNeeded", str(error))
+    except DrillcoreError as error:
+        kind = next(kind.__name__ for kind in _KINDS if isinstance(error, kind))
+        return Refusal(kind, str(error))
+
+
+def versions() -> tuple[tuple[str, str], ...]:
+    """Return name and version of the packages that answers and bytes depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # onnxruntime-gpu, for instance
+            found.append((name, version(name)))
+    return tuple(found)
+
+
+def seen_size(path: str) -> int | None:
+    """Return the size of a file in bytes, None where there is no file."""
+    found = Path(path)
+    with contextlib.suppress(OSError):
+        return found.stat().st_size if found.is_file() else None
+    return None
+
+
+def _check(errand: Errand) -> None:
+    """Look whether this machine is as the driver's is, where the results depend on it. Raises InputError."""
+    if errand in _CHECKED:
+        return
+    here = dict(versions())
+    for name, wanted in errand.versions:
+        if here.get(name) != wanted:
+            raise InputError(
+                f"{name} {here.get(name, 'none')} is installed, {wanted} where the run was started: the answers might "
+                "differ; install the same there"
+            )
+    for path, size in errand.seen:
+        if seen_size(path) != size and (size >= 0 or not Path(path).exists()):
+            raise InputError(
+                f"{path} is not what it is where the run was started: use a folder that all machines see by the same "
+                "path, or a URL"
+            )
+    _CHECKED.add(errand)
+
+
+def _open(errand: Errand, data: bytes | None) -> Model:
+    """Return the session of the errand's model, opened and verified once in this process."""
+    key = (errand.model.sha256, errand.device)
+    with _OPENING:
+        if key not in _SESSIONS:
+            threads, _ = session_threads(errand.device, 1)
+            path = errand.model.path if data is None else _keep(errand.model.sha256, data)
+            if not path.is_file():
+                raise ModelNeededError(f"{path.name} is not to be seen")
+            _SESSIONS[key] = open_model(path, sha256=errand.model.sha256, device=errand.device, threads=threads)
+        return _SESSIONS[key]
+
+
+def _keep(sha256: str, data: bytes) -> Path:
+    """Write a model that was sent into this process' own folder, which goes with it."""
+    path = Path(_own_folder()) / f"{sha256}.onnx"
+    if not path.is_file() or sha256_file(path) != sha256:
+        write_bytes(path, data)
+    return path
+
+
+def _own_folder() -> str:
+    if not _FOLDERS:
+        _FOLDERS.append(tempfile.TemporaryDirectory(prefix="drillcore-worker-", ignore_cleanup_errors=True))
+    return _FOLDERS[0].name
+
+
+@contextlib.contextmanager
+def _decoders(session: Model, errand: Errand) -> Iterator[DecodePool]:
+    """Yield what decodes: a thread beside a network on the CPU; processes, kept from shard to shard, beside a GPU."""
+    channels = session.metadata.channels
+    if session.providers[0] == "CPUExecutionProvider":
+        with DecodePool(channels, max_pixels=errand.max_pixels, workers=0) as pool:
+            yield pool
+        return
+    key = (channels, errand.max_pixels)
+    pools: dict[tuple[int, int], DecodePool] = _OWN.__dict__.setdefault("pools", {})
+    if key not in pools:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        pools[key] = DecodePool(channels, max_pixels=errand.max_pixels, workers=max(1, cores // _slots())).__enter__()
+        atexit.register(pools[key].__exit__, None, None, None)
+    try:
+        yield pools[key]
+    except BaseException:
+        pools.pop(key).__exit__(KeyboardInterrupt, None, None)  # what it had in the making belongs to nobody
+        raise
+
+
+def _slots() -> int:
+    """Return how many shards this process scores at a time."""
+    from distributed import get_worker
+
+    with contextlib.suppress(ValueError):
+        return int(get_worker().state.nthreads)
+    return 1
+
+
+_SESSIONS: dict[tuple[str, str], Model] = {}
+_CHECKED: set[Errand] = set()
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+_OPENING = threading.Lock()
+_OWN = threading.local()

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dense_case import serve_dense, write_scenes
+from distributed import LocalCluster
+from scoring_case import serve_tiny, tree, write_images
+
+import serving.engines.dask_engine
+import serving.engines.worker
+from drillcore.errors import DeviceError, DrillcoreError, InputError
+from drillcore.runtime.receipt import verify
+from drillcore.settings import Settings
+from serving.batch import score
+from serving.dense_files import DenseOptions
+from serving.engines.cluster import Cluster
+
+
+def local_cluster(**changes: object) -> LocalCluster:
+    """Workers that are threads of this process: what they refuse can be arranged."""
+    return LocalCluster(
+        **{"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Cluster]:
+    with local_cluster(n_workers=2, threads_per_worker=1) as cluster:
+        yield Cluster(cluster.scheduler_address)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.engines.worker, "_SESSIONS", {})
+    monkeypatch.setattr(serving.engines.worker, "_CHECKED", set())
+
+
+def test_both_engines_give_the_same_output(
+    settings: Settings, tmp_path: Path, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 60, bad=(3, 41))
+    score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=8)
+    monkeypatch.chdir(tmp_path)  # relative paths mean the same to a worker, wherever it was started
+    result = score(settings, model, Path("in"), Path("out"), shard_rows=8, engine="dask", cluster=here)
+    assert (result.inputs, result.scored, result.resumed, result.parts) == (60, 58, 0, 8)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    assert score(settings, model, Path("in"), Path("out"), shard_rows=8, engine="dask", cluster=here).resumed == 60
+    # An output that one engine has begun may be ended by the other.
+    (tmp_path / "out" / "part-00004.parquet").unlink()
+    assert score(settings, model, Path("in"), Path("out"), shard_rows=8).resumed == 52
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_dense_models_write_their_masks_from_the_workers(settings: Settings, tmp_path: Path, here: Cluster) -> None:
+    model, options = serve_dense(settings), DenseOptions(overlay=True)
+    paths = write_scenes(tmp_path / "in", 24, bad=(5,))
+    for number in (8, 15, 22):  # the same image in several shards: one mask, whoever comes first
+        paths[number].write_bytes(paths[1].read_bytes())
+    score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=3, options=options)
+    score(
+        settings, model, tmp_path / "in", tmp_path / "out", shard_rows=3, options=options, engine="dask", cluster=here
+    )
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    assert verify(tmp_path / "out").masks_sha256
+
+
+def test_each_worker_opens_the_model_once(
+    settings: Settings, tmp_path: Path, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 40)
+    real, opened = serving.engines.worker.open_model, []
+
+    def counted(*args: object, **kwargs: object) -> object:
+        opened.append(kwargs["sha256"])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(serving.engines.worker, "open_model", counted)
+    score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=4, engine="dask", cluster=here)
+    assert opened == [model.sha256]  # both workers are this process
+
+
+def test_a_worker_that_does_not_see_the_model_is_sent_it(
+    settings: Settings, tmp_path: Path, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 40)
+    score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=4)
+    real = Path.is_file
+    monkeypatch.setattr(serving.engines.worker.Path, "is_file", lambda path: path != model.path and real(path))
+    monkeypatch.setattr("serving.batch.open_model", serving.engines.worker.open_model)
+    score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=4, engine="dask", cluster=here)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_a_worker_without_the_inputs_is_an_error_and_no_batch_of_missing_images(
+    settings: Settings, tmp_path: Path, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 10)
+    monkeypatch.setattr(serving.engines.worker, "seen_size", lambda path: None)
+    with pytest.raises(InputError, match=r"00000\.png is not what it is where the run was started: use a folder that"):
+        score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here)
+    monkeypatch.undo()
+    assert score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here).scored == 10
+
+
+def test_a_worker_with_other_versions_is_refused(
+    settings: Settings, tmp_path: Path, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 3)
+    monkeypatch.setattr(serving.engines.dask_engine, "versions", lambda: (("numpy", "0.1"),))
+    with pytest.raises(InputError, match=r"numpy .* is installed, 0\.1 where the run was started"):
+        score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here)
+
+
+def test_cuda_takes_a_slot_and_without_one_says_so(settings: Settings, tmp_path: Path, here: Cluster) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 3)
+    with pytest.raises(DeviceError, match="--resources GPU=1"):
+        score(settings, model, tmp_path / "in", tmp_path / "out", device="cuda", engine="dask", cluster=here)
+    if Path("/dev/nvidia0").exists():
+        return
+    with local_cluster(n_workers=1, threads_per_worker=2, resources={"GPU": 1}) as cluster:
+        address = Cluster(cluster.scheduler_address)
+        with pytest.raises(DeviceError, match="CUDA"):  # the slot was found and taken; there is no such device here
+            score(settings, model, tmp_path / "in", tmp_path / "out", device="cuda", engine="dask", cluster=address)
+
+
+def test_a_shard_that_fails_names_itself(
+    settings: Settings, tmp_path: Path, here: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 3)
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(serving.engines.worker.ShardScorer, "ready", fail)
+    with pytest.raises(DrillcoreError, match="shard 0 failed on a worker: ZeroDivisionError: of ours"):
+        score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here)
+
+
+def test_a_cluster_of_its_own_listens_on_loopback_only(settings: Settings, tmp_path: Path) -> None:
+    """And its processes end with it."""
+    before = set(psutil.Process().children(recursive=True))
+    with serving.engines.dask_engine._connected(settings, Cluster()) as client:
+        client.wait_for_workers(1, timeout=60)
+        started = [psutil.Process(), *set(psutil.Process().children(recursive=True)) - before]
+        sockets = [one for process in started for one in process.net_connections("inet") if one.status == "LISTEN"]
+        assert len(started) > 1
+        assert len(sockets) > 2
+        assert {one.laddr.ip for one in sockets} == {"127.0.0.1"}
+    assert not any(process.is_running() and "spawn_main" in str(process.cmdline()) for process in started[1:])
+
+
+def test_nobody_at_the_address(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 3)
+    monkeypatch.setattr(serving.engines.dask_engine, "_CONNECT_SECONDS", 1)
+    with pytest.raises(InputError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
+        score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=Cluster("127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("address", ["tls://10.0.0.7:8786", "127.0.0.1:8786", "tcp://localhost:1", "tcp://[::1]:8786"])
+def test_addresses_that_are_allowed(address: str) -> None:
+    Cluster(address).check()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("tcp://10.0.0.7:8786", "Use tls://"),
+        ("scheduler:8786", "Use tls://"),
+        ("tcp://127.0.0.1.example:8786", "Use tls://"),
+        ("http://10.0.0.7:8786", "unknown scheme 'http'"),
+        ("inproc://10.0.0.7:8786", "unknown scheme"),
+        ("tls://10.0.0.7", "such as tls://host:8786"),
+        ("tls://:8786", "such as tls://host:8786"),
+        ("tls://a:99999", "such as tls://host:8786"),
+        ("tls://a:8786/x", "such as tls://host:8786"),
+    ],
+)
+def test_addresses_that_are_not(address: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Cluster(address).check()
+
+
+def test_plain_is_for_those_who_say_so(tmp_path: Path) -> None:
+    Cluster("tcp://10.0.0.7:8786", plain=True).check()
+    with pytest.raises(InputError, match="give its address"):
+        Cluster(plain=True).check()
+    (tmp_path / "ca.pem").write_text("")
+    with pytest.raises(InputError, match="--tls-ca is given and --tls-cert is not"):
+        Cluster("tls://a:1", tls_ca=tmp_path / "ca.pem").check()
+    with pytest.raises(InputError, match="--tls-key: no such file"):
+        Cluster("tls://a:1", tmp_path / "ca.pem", tmp_path / "ca.pem", tmp_path / "key.pem").check()
