@@ -6,8 +6,7 @@
   variance 1, which max(0, x) lets through unchanged, and the mean of the layer below goes into the next layer's bias:
   so every RBM sees rows of mean 0 and variance 1, and the network needs no scaling of its own.
 
-With few labels the second halves the epochs to a loss; the first has bought nothing so far (`drillcore bench dbn`):
-after some hundred steps its second layer still sees probabilities near one half.
+With few labels the second halves the epochs to a loss; the first has bought nothing so far (`drillcore bench dbn`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""A model of labelled pixels and one of predicted colours, from import to champion, on the drawn street scenes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drillcore.datasets.landing import sample_datasets
+from drillcore.runtime.served import resolve
+from drillcore.settings import Settings
+from drillcore.workflow.evaluating import evaluate_source
+from drillcore.workflow.retraining import Retrain
+
+LABELS = """\
+schema: 1
+name: streets
+task: dense_labels
+dataset: {name: camvid}
+backbone: {name: squeezenet1_0, weights: "seed:3", taps: [conv1, fire4]}
+representation:
+  name: core_samples
+  params: {position: 4, sampling: {method: class_balanced, pixels: 200}, views: {count: 2}}
+head:
+  name: dbn
+  params: {hidden: [24], epochs: 20, batch: 128}
+seeds: {train: 3, bootstrap: 3}
+evaluate: {split: val}
+gate: {max_class_drop: 1.0, max_ms: 100000}
+"""
+COLOURS = LABELS.replace("name: streets", "name: colours").replace("dense_labels", "dense_regression")
+COLOURS = COLOURS.replace("name: dbn", "name: dbn_regressor").replace("method: class_balanced, ", "")
+COLOURS = COLOURS.replace("views: {count: 2}", "views: {count: 1}, storage: subset, max_rows: 3000")
+SHIPS = """\
+schema: 1
+name: ships
+task: dense_labels
+dataset: {name: baeri}
+backbone: {name: squeezenet1_0, weights: "seed:3", taps: [conv1]}
+representation:
+  name: core_samples
+  params: {blur: [8], tile: 64, weighted: true, sampling: {method: targets, pixels: 300}}
+head:
+  name: dbn
+  params: {hidden: [16], epochs: 20, batch: 128}
+seeds: {train: 3, bootstrap: 3}
+gate: {metric: ship_iou, max_class_drop: 1.0, max_ms: 100000}
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, empty_mlflow: Path) -> Settings:
+    root = tmp_path / "checkout"
+    (root / "models").mkdir(parents=True)
+    settings = Settings.load(root, env={"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"})
+    settings.state.mkdir()
+    shutil.copyfile(empty_mlflow, settings.state / "mlflow.db")
+    return settings
+
+
+def retrain(settings: Settings, recipe: str, dataset: str) -> dict:  # type: ignore[type-arg]
+    name = recipe.split("name: ")[1].split("\n")[0]
+    (settings.models / f"{name}.yaml").write_text(recipe)
+    sample_datasets(settings, names=[dataset])
+    with Retrain(settings, name, promote=True) as work:
+        return work.run_all()
+
+
+@pytest.mark.timeout(300)
+def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: Path) -> None:
+    summary = retrain(checkout, LABELS, "camvid")
+    assert summary["status"] == "promoted", summary["reason"]
+    figures = summary["figures"]
+    assert 0 < figures["mean_iou"] <= figures["class_average"] <= 1
+    served = resolve(checkout, "streets")
+    # The version measured on the same images from outside gives the same figures.
+    found = evaluate_source(checkout, served, checkout.landing / "camvid", "val")
+    assert found["mean_iou"] == figures["mean_iou"]
+    assert found["per_class"].keys() == figures["per_class"].keys()
+    pictures = {path.stem for path in (Path(summary["folder"]) / "pictures").glob("*.png")}
+    assert {"examples", "confusion", "per-class", "hypercolumn-maps"} <= pictures
+    assert Retrain(checkout, "streets", promote=True).peek() is not None  # nothing new: the next one ends at once
+
+    from serving.batch import score
+
+    result = score(checkout, served, checkout.landing / "camvid" / "val", tmp_path / "scored")
+    assert result.scored == found["images"]
+    assert len(list((tmp_path / "scored" / "masks").glob("*.png"))) == result.scored
+
+
+@pytest.mark.timeout(300)
+def test_colours_from_grey(checkout: Settings) -> None:
+    summary = retrain(checkout, COLOURS, "camvid")
+    figures = summary["figures"]
+    assert summary["status"] == "promoted", summary["reason"]
+    assert 0 < figures["mean_squared_error"] < figures["mean_answer_mean_squared_error"]
+    record = json.loads((Path(summary["folder"]) / "fit.json").read_text())
+    assert record["rows"] <= 3000
+    assert not (Path(summary["folder"]) / "subset.npy").exists()
+
+
+@pytest.mark.timeout(300)
+def test_ships_are_measured_as_ships(checkout: Settings) -> None:
+    summary = retrain(checkout, SHIPS, "baeri")
+    figures = summary["figures"]
+    assert figures["all_sea"]["ship_iou"] == 0
+    assert {"ship_f1", "average_precision", "small_ships_missed", "false_blobs", "halo_pixels"} <= figures.keys()
+    evidence = np.load(Path(summary["folder"]) / "confusions.npy", allow_pickle=False)
+    assert evidence.shape[1:] == (2, 2)
+    assert summary["status"] == ("promoted" if summary["verdict"]["passed"] else "refused")
