@@ -12,6 +12,7 @@ from drillcore.errors import InputError, UnknownNameError
 
 # name: the script under benchmarks/ that measures it.
 BENCHES = {
+    "dense": "dense",
     "store": "store",
     "score": "score",
     "retrain": "retrain",
