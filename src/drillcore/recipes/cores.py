@@ -29,7 +29,7 @@ class CorePlan:
         storage: "store": every sample in the feature store; "subset": at most `max_rows` of them, drawn at random
             (paper 000, section III-D, names both answers to their size).
         max_rows: of a subset.
-        weighted: each sample counts as many pixels as it stands for, in training.
+        weighted: in training a sample counts as the number of pixels it stands for, to this power; 0: all count the same.
         dtype: of the stored samples.
         tile: side of the tiles in which large scenes are answered, pixels.
     """
@@ -39,7 +39,7 @@ class CorePlan:
     views: ViewSpec
     storage: str
     max_rows: int
-    weighted: bool
+    weighted: float
     dtype: str
     tile: int
 
@@ -63,8 +63,8 @@ def core_plan(recipe: Recipe) -> CorePlan:
     if dtype not in ("float16", "float32"):
         raise InputError(f"dtype is {dtype!r}; allowed: float16, float32")
     weighted = own.get("weighted", False)
-    if not isinstance(weighted, bool):
-        raise InputError(f"weighted is {weighted!r}; true or false is expected")
+    if not isinstance(weighted, int | float) or not 0 <= weighted <= 1:
+        raise InputError(f"weighted is {weighted!r}; true, false, or a power from 0 to 1 is expected")
     known = [*CoreSpec.__dataclass_fields__, *_OWN]
     for name in params:
         if name not in known:
@@ -75,7 +75,7 @@ def core_plan(recipe: Recipe) -> CorePlan:
         views=ViewSpec.from_dict(views),
         storage=storage,
         max_rows=_whole(own, "max_rows", _MAX_ROWS, 1000),
-        weighted=weighted,
+        weighted=float(weighted),
         dtype=dtype,
         tile=_whole(own, "tile", _TILE, 64),
     )
