@@ -29,7 +29,7 @@ class CorePlan:
         storage: "store": every sample in the feature store; "subset": at most `max_rows` of them, drawn at random
             (paper 000, section III-D, names both answers to their size).
         max_rows: of a subset.
-        weighted: in training a sample counts as the number of pixels it stands for, to this power; 0: all count the same.
+        weighted: in training a sample counts as the number of pixels it stands for, to this power; 0: all the same.
         dtype: of the stored samples.
         tile: side of the tiles in which large scenes are answered, pixels.
     """
