@@ -1,4 +1,4 @@
-"""`drillcore bench dense`: every pixel scored by hypercolumns in torch and by one graph in three modes, and the backbone.
+"""`drillcore bench dense`: every pixel scored by hypercolumns in torch and by one graph in three modes.
 
 All on the same weights; labels against labels, and what mode fast costs in accuracy.
 
@@ -32,7 +32,8 @@ from drillcore.datasets.camvid import VOID
 from drillcore.evaluation.dense_metrics import dense_figures
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.core_nodes import write_core
-from drillcore.export.dense import MODES, dense_input_contract, export_dense
+from drillcore.export.dense import dense_input_contract, export_dense
+from drillcore.export.dense_modes import MODES
 from drillcore.representations.core import CoreNetwork, CoreSpec
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.session import Model, open_model

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto
 
 from drillcore.errors import InputError
@@ -64,7 +65,7 @@ def write_core(builder: GraphBuilder, core: CoreNetwork) -> dict[str, str]:
     return maps
 
 
-def affine_of_image(core: CoreNetwork) -> tuple[np.ndarray, np.ndarray]:
+def affine_of_image(core: CoreNetwork) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return scale and offset, float64 [channels], that make the plane "image" of grey levels."""
     preprocessing = core.backbone.preprocessing
     scale, offset = (np.asarray(preprocessing[key], np.float64) for key in ("scale", "offset"))
@@ -134,7 +135,7 @@ def _write_context(builder: GraphBuilder, source: str, grid: Grid, cells: int, s
 def _write_pooling(builder: GraphBuilder, source: str, grid: Grid, cells: int, axis: int, scope: str) -> str:
     """Write `planes.pooling_weights` of one axis, float32 [cells, cells of the map]; float64 on the way, as there."""
 
-    def number(name: str, value: object) -> str:
+    def number(name: str, value: npt.ArrayLike) -> str:
         return builder.constant(f"{scope}/{name}", value, np.float64)
 
     side = builder.add("Shape", [IMAGES], f"{scope}/side_list", start=1 + axis, end=2 + axis)

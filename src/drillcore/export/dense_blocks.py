@@ -189,7 +189,9 @@ class BlockWriter:
     def _write_shares(self, which: BlockList, tables: Sequence[Table]) -> tuple[str, list[str]]:
         """Return shares float32 [blocks, K, positions], the bias' last, and by table its cells int64 [blocks, k]."""
         scope, size = self.scope, self.size
-        down, across, numbers = [], [], []
+        down: list[str] = []
+        across: list[str] = []
+        numbers: list[str] = []
         for table in tables:
             below = scope.below(f"table{len(numbers)}")
             rows, row_shares = self._write_axis(below, table, 0)

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.errors import InputError, ParityError
-from drillcore.export.dense import LOGITS, MODES, VALUE, logits_model
+from drillcore.export.dense import LOGITS, VALUE, logits_model
+from drillcore.export.dense_modes import MODES
 from drillcore.export.graph import IMAGES
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import ModelMetadata
