@@ -26,7 +26,7 @@ from drillcore.runtime.dense import DENSE_TASKS, Scene, fits_whole, run_dense
 from drillcore.runtime.reference import ModelReference, parse_reference
 from drillcore.runtime.scoring import TASKS
 from drillcore.runtime.served import Pointer, blob_path, pointer_path, read_pointer
-from drillcore.runtime.session import Model, open_model
+from drillcore.runtime.session import Model, cuda_devices, open_model
 from drillcore.settings import Settings
 from serving.online.batcher import Answer, Batcher, BatchEvents, Image, Row, Wanted
 from serving.online.logs import log
@@ -244,7 +244,7 @@ class ModelShelf:
             partial(run_batch, model),
             limits=limits,
             padded=takes_padding(model),
-            lanes=self._options.lanes,
+            lanes=self._lanes_and_threads()[0],
             events=BatchEvents(count, queue.set, failed.inc),
         )
         scenes = None
@@ -255,7 +255,7 @@ class ModelShelf:
 
     def _open_checked(self, pointer: Pointer) -> Model:
         options, path = self._options, blob_path(self._settings, pointer.sha256)
-        threads = options.threads or max(1, self._settings.cpu_threads // options.lanes)
+        _, threads = self._lanes_and_threads()
         try:
             model = open_model(path, sha256=pointer.sha256, device=options.device, threads=threads)
         except DeviceError as error:
@@ -265,6 +265,10 @@ class ModelShelf:
             model = open_model(path, sha256=pointer.sha256, device="cpu", threads=threads)
         check_answers(model)
         return model
+
+    def _lanes_and_threads(self) -> tuple[int, int]:
+        cuda = self._options.device != "cpu" and cuda_devices() > 0
+        return self._options.lanes_and_threads(self._settings.cpu_threads, cuda=cuda)
 
     async def _in_thread(self, action: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._opening, lambda: action(*arguments))

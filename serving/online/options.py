@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -42,8 +43,8 @@ class ServeOptions:
         port: 0: any free one.
         device: "auto", "cpu" or "cuda"; "cuda" is an error where there is none, unless `allow_cpu`.
         allow_cpu: fall back to the CPU where CUDA was asked for.
-        threads: CPU threads of one batch; 0: the cores there are, divided by `lanes`.
-        lanes: batches of a model that run at the same time.
+        threads: CPU threads of one batch; 0: the cores there are, divided by the lanes.
+        lanes: batches of a model that run at the same time; 0: see `lanes_and_threads`.
         batching: limits of models that `per_model` does not name.
         per_model: limits by the name a model is served under.
         deadline: seconds after which a request is answered 504 and dropped, unless X-Deadline-Ms says less.
@@ -66,7 +67,7 @@ class ServeOptions:
     device: str = "auto"
     allow_cpu: bool = False
     threads: int = 0
-    lanes: int = 1
+    lanes: int = 0
     batching: BatchLimits = BatchLimits()
     per_model: Mapping[str, BatchLimits] = field(default_factory=dict)
     deadline: float = 30.0
@@ -96,9 +97,24 @@ class ServeOptions:
         for name in ("deadline", "read_seconds", "stop_seconds", "poll_seconds"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("max_body", "max_json", "max_parts", "max_pixels", "max_requests", "max_memory", "lanes"):
+        if self.lanes < 0 or self.threads < 0:
+            raise InputError("lanes and threads must be 0 (by the cores there are) or more")
+        for name in ("max_body", "max_json", "max_parts", "max_pixels", "max_requests", "max_memory"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
+    def lanes_and_threads(self, cores: int, *, cuda: bool) -> tuple[int, int]:
+        """Return lanes, and CPU threads of each.
+
+        Whole batches side by side give more images a second than one batch on all cores, and leave no threads that
+        wait in a loop; fewer threads answer a single image later. Between the two: as many lanes as threads. On CUDA
+        one lane fills the device.
+
+        >>> [ServeOptions().lanes_and_threads(cores, cuda=False) for cores in (1, 2, 4, 8, 16)]
+        [(1, 1), (2, 1), (2, 2), (3, 2), (4, 4)]
+        """
+        lanes = self.lanes or (1 if cuda else math.ceil(math.sqrt(cores)))
+        return lanes, self.threads or max(1, cores // lanes)
 
     def limits_of(self, model: str) -> BatchLimits:
         """Return how requests of a model share batches."""

@@ -29,8 +29,10 @@ def _per_model(option: str, values: tuple[str, ...], kind: type[int] | type[floa
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback only with API keys.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Default: DRILLCORE_DEVICE.")
 @click.option("--allow-cpu", is_flag=True, help="With --device cuda: the CPU where there is none, said in the log.")
-@click.option("--threads", default=0, type=click.IntRange(0), help="CPU threads of one batch; 0: all cores.")
-@click.option("--lanes", default=1, show_default=True, type=click.IntRange(1), help="Batches of a model at a time.")
+@click.option(
+    "--threads", default=0, type=click.IntRange(0), help="CPU threads of one batch; 0: the cores divided by the lanes."
+)
+@click.option("--lanes", default=0, type=click.IntRange(0), help="Batches of a model at a time; 0: by the cores.")
 @click.option("--max-batch", multiple=True, metavar="[MODEL=]N", help="Images of a batch at most; default 32.")
 @click.option("--max-delay-ms", multiple=True, metavar="[MODEL=]MS", help="A batch waits so long at most; default 5.")
 @click.option(
