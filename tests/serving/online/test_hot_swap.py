@@ -10,7 +10,7 @@ import httpx
 import pytest
 from online_case import Running, png, serve_tiny, until
 
-from drillcore.files import write_json
+from drillcore.files import write_json, write_text
 from drillcore.runtime.served import blob_path, pointer_path, write_pointer
 from drillcore.settings import Settings
 
@@ -111,7 +111,7 @@ def no_blob(settings: Settings, digest: str) -> None:
 
 
 def damaged_pointer(settings: Settings, digest: str) -> None:
-    pointer_path(settings, "tiny").write_text("{")
+    write_text(pointer_path(settings, "tiny"), "{")
 
 
 @pytest.mark.parametrize("harm", [damaged_blob, damaged_pointer, no_blob])
