@@ -6,11 +6,12 @@ part is renamed into place and noted in the journal with its digest. The receipt
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from drillcore.errors import UnknownNameError
+from drillcore.remote import AnyPath
 from drillcore.runtime.receipt import RECEIPT
 from drillcore.runtime.scoring import DEFAULT_BATCH, task_shape
 from drillcore.runtime.served import ServedModel
@@ -21,7 +22,8 @@ from serving.dense_files import DenseOptions
 from serving.engines import local
 from serving.engines.cluster import Cluster
 from serving.inputs import list_inputs
-from serving.journal import Journal, Plan, exclusive
+from serving.journal import Plan
+from serving.remote_journal import claimed, journal_of
 from serving.shards import ShardScorer, session_threads
 from serving.task_writers import WRITERS
 
@@ -48,14 +50,14 @@ class ScoreResult:
     resumed: int
     parts: int
     seconds: float
-    output: Path
+    output: AnyPath
 
 
 def score(
     settings: Settings,
     model: ServedModel,
-    source: Path,
-    output: Path,
+    source: AnyPath,
+    output: AnyPath,
     *,
     device: str | None = None,
     batch: int = DEFAULT_BATCH,
@@ -70,8 +72,9 @@ def score(
     Args:
         settings: threads, workers, limits and the default device.
         model: the model file.
-        source: a folder, a `.txt` list or a Parquet file with a column `path`.
-        output: a new, empty or unfinished folder.
+        source: a folder, a `.txt` list or a Parquet file with a column `path`; here or behind a URL, and so may be
+            the paths in a list.
+        output: a new, empty or unfinished folder, here or behind a URL.
         device: auto, cpu or cuda; None: as the settings say.
         batch: images in a batch at most.
         shard_rows: inputs per part; None: as the task is best written.
@@ -91,9 +94,10 @@ def score(
     if engine == "dask":
         (cluster or Cluster()).check()
     inputs = list_inputs(source, skip=output)
-    with writing(output):
+    with writing(output), contextlib.ExitStack() as stack:
         output.mkdir(parents=True, exist_ok=True)
-        lock = exclusive(output)
+        check = stack.enter_context(claimed(output))
+        lock = stack.pop_all()
     with lock:
         device = device or settings.device
         # On a cluster the devices are the workers'; here only the metadata is read.
@@ -113,7 +117,7 @@ def score(
             entries, done = committed(output, plan)
         kept = plan.rows(entries)
         if not done:
-            journal = Journal(output)
+            journal = journal_of(output, check)
             with writing(output):
                 journal.start(plan, entries)
                 (output / RECEIPT).unlink(missing_ok=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from drillcore.digests import sha256_file, sha256_json
 from drillcore.errors import DrillcoreError, InputError, ReceiptError
 from drillcore.files import atomic_path, sweep_partials
+from drillcore.remote import AnyPath, RemotePath, parquet_source
 from drillcore.runtime import kept_files
 from drillcore.runtime.receipt import (
     PARTS,
@@ -27,11 +27,12 @@ from drillcore.runtime.row_checksums import row_checksums
 from drillcore.runtime.windows import SetAside
 from serving.journal import JOURNAL, Entry, Journal, Plan
 from serving.parts import read_set_aside, write_part, write_set_aside
+from serving.remote_journal import journal_of
 
 
-def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
+def committed(output: AnyPath, plan: Plan) -> tuple[dict[int, Entry], bool]:
     """Return the intact shards of an earlier run of the same plan, and whether it is finished and verified."""
-    found = Journal(output).read()
+    found = journal_of(output).read()
     if found is not None:
         _same(output, plan, found[0].as_dict())
         kept = {shard: entry for shard, entry in found[1].items() if not damaged(output, entry.part)}
@@ -57,18 +58,20 @@ def committed(output: Path, plan: Plan) -> tuple[dict[int, Entry], bool]:
     return _intact(output, receipt), True
 
 
-def sweep(output: Path) -> None:
+def sweep(output: AnyPath) -> None:
     """Remove what writers that were killed have left half-written. Raises OSError."""
     for folder in (output, *(output / name for name in kept_files.FOLDERS)):
         sweep_partials(folder)
 
 
-def _is_free(path: Path) -> bool:
+def _is_free(path: AnyPath) -> bool:
     """Whether it is a folder of masks without one of ours: without a receipt nobody knows which model made them."""
+    if isinstance(path, RemotePath) and path.name == JOURNAL:
+        return True  # a run's claim, or what a removed journal has left: without its plan it says nothing
     return path.name in kept_files.FOLDERS and path.is_dir() and next(kept_files.files_of(path), None) is None
 
 
-def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
+def _same(output: AnyPath, plan: Plan, before: dict[str, Any]) -> None:
     now = plan.as_dict()
     different = [name for name in {**now, **before} if before.get(name, "") != now.get(name, "")]
     if different:
@@ -79,7 +82,7 @@ def _same(output: Path, plan: Plan, before: dict[str, Any]) -> None:
         )
 
 
-def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
+def _intact(output: AnyPath, receipt: Receipt) -> dict[int, Entry]:
     """Return what of a finished output can be kept, as if its run had just been killed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -99,7 +102,7 @@ def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
             continue
         rows = [row for row in aside or [] if row.index // receipt.shard_rows == shard]
         try:
-            table = pq.ParquetFile(output / part.name).read()
+            table = pq.ParquetFile(parquet_source(output / part.name)).read()
             table.validate(full=True)
             start = shard * receipt.shard_rows
             if not all(start <= index < start + receipt.shard_rows for index in table["input_index"].to_pylist()):
@@ -113,14 +116,14 @@ def _intact(output: Path, receipt: Receipt) -> dict[int, Entry]:
     return entries
 
 
-def _files_intact(output: Path, part: str) -> bool:
+def _files_intact(output: AnyPath, part: str) -> bool:
     try:
         return kept_files.intact(output, part)
     except ReceiptError:
         return False
 
 
-def commit(output: Path, journal: Journal, entry: Entry, data: bytes) -> None:
+def commit(output: AnyPath, journal: Journal, entry: Entry, data: bytes) -> None:
     """Put a part in its place and note it; what the journal does not name does not count.
 
     Raises:
@@ -131,7 +134,7 @@ def commit(output: Path, journal: Journal, entry: Entry, data: bytes) -> None:
         journal.append(entry)
 
 
-def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
+def finish(output: AnyPath, plan: Plan, entries: dict[int, Entry]) -> None:
     """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
     ordered = [entries[shard] for shard in sorted(entries)]
     names = {entry.part.name for entry in ordered}
@@ -161,13 +164,14 @@ def finish(output: Path, plan: Plan, entries: dict[int, Entry]) -> None:
         masks_sha256=kept_files.digest(output, parts),
     )
     write_receipt(output, receipt)
-    Journal(output).remove()
+    journal_of(output).remove()
 
 
-def clear(output: Path) -> None:
+def clear(output: AnyPath) -> None:
     """Remove the results of another run, and nothing else. Raises OSError."""
-    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE, JOURNAL))):
+    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE))):
         path.unlink(missing_ok=True)
+    journal_of(output).remove()
     for folder in kept_files.FOLDERS:
         for path in kept_files.files_of(output / folder):
             path.unlink()
@@ -176,7 +180,7 @@ def clear(output: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(output: Path) -> Iterator[None]:
+def writing(output: AnyPath) -> Iterator[None]:
     """Turn what the disk refuses into one line that says what to do.
 
     Raises:
@@ -188,6 +192,7 @@ def writing(output: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         unwritable = isinstance(error, (FileExistsError, NotADirectoryError, PermissionError))
+        unwritable |= isinstance(output, RemotePath) and isinstance(error, FileNotFoundError)  # no such bucket
         if unwritable or error.errno == errno.EROFS:
             raise InputError(f"cannot write to {output}: {reason}; a folder that can be written is expected") from None
         raise DrillcoreError(

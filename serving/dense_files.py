@@ -18,6 +18,7 @@ import numpy.typing as npt
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError
 from drillcore.files import create_bytes, write_bytes
+from drillcore.remote import AnyPath
 from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode import decode_mask_bytes
 from drillcore.runtime.decode_worker import DecodedImage
@@ -113,7 +114,7 @@ class DenseFiles:
         options: format and overlays.
     """
 
-    def __init__(self, output: Path, metadata: ModelMetadata, options: DenseOptions) -> None:
+    def __init__(self, output: AnyPath, metadata: ModelMetadata, options: DenseOptions) -> None:
         self.output, self.metadata, self.options = output, metadata, options
         self._colours = class_colours(metadata)
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
@@ -161,14 +162,13 @@ class DenseFiles:
         Another process may be at the same image: whoever writes first is right.
         """
         target = self.output / name
-        while True:
+        while not create_bytes(target, data):
             with contextlib.suppress(FileNotFoundError):
                 found = target.read_bytes()
                 if found == data or fits(found):
                     return found
                 target.unlink(missing_ok=True)
-            if create_bytes(target, data):
-                return data
+        return data
 
     def _fits(self, name: str, found: bytes, shape: tuple[int, ...]) -> bool:
         """Whether a mask that is there can be read and has the right size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from drillcore.errors import InputError
+from drillcore.remote import AnyPath, RemotePath, is_url, parquet_source, place
 from drillcore.runtime.decode import IMAGE_SUFFIXES
 
 _EXPECTED = "a folder of images, a .txt list of paths or a Parquet file with a column path is expected"
@@ -29,7 +31,7 @@ class InputItem:
 
     index: int
     path: str
-    file: Path
+    file: AnyPath
 
 
 class InputList(Sequence[InputItem]):
@@ -40,7 +42,7 @@ class InputList(Sequence[InputItem]):
         paths: a `pyarrow` array of text, about the text's own size in memory.
     """
 
-    def __init__(self, base: Path, paths: Any) -> None:
+    def __init__(self, base: AnyPath, paths: Any) -> None:
         self.base, self._paths = base, paths
 
     def __len__(self) -> int:
@@ -55,7 +57,7 @@ class InputList(Sequence[InputItem]):
             return [self[position] for position in range(*index.indices(len(self)))]
         position = range(len(self))[index]
         path = self._paths[position].as_py()
-        return InputItem(position, path, self.base / path)
+        return InputItem(position, path, place(path) if is_url(path) else self.base / path)
 
     def paths(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
         """Yield the recorded paths of a range of rows."""
@@ -65,9 +67,9 @@ class InputList(Sequence[InputItem]):
 
     def files(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
         """Yield where the rows of a range are read from."""
-        base = str(self.base)
+        base = self.base.url if isinstance(self.base, RemotePath) else str(self.base)
         for path in self.paths(start, stop):
-            yield os.path.join(base, path)  # noqa: PTH118 - ten times faster than Path, once per image
+            yield path if is_url(path) else os.path.join(base, path)  # noqa: PTH118 - ten times faster than Path, once per image
 
     def digest(self) -> str:
         """Return the SHA-256 of the recorded paths in order; where they are read from is not part of it."""
@@ -77,7 +79,7 @@ class InputList(Sequence[InputItem]):
         return state.hexdigest()
 
 
-def list_inputs(source: Path, *, skip: Path | None = None) -> InputList:
+def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
     """List what is to be scored, without opening an image.
 
     Args:
@@ -116,10 +118,13 @@ def list_inputs(source: Path, *, skip: Path | None = None) -> InputList:
     return InputList(source.parent, paths)
 
 
-def _from_folder(source: Path, skip: Path | None) -> Any:
+def _from_folder(source: AnyPath, skip: AnyPath | None) -> Any:
     import pyarrow.compute as pc
 
-    paths = _pack(_walk(str(source), os.path.realpath(skip) if skip is not None else None))
+    if isinstance(source, RemotePath):
+        paths = _pack(_walk_remote(source, skip))
+    else:
+        paths = _pack(_walk(str(source), os.path.realpath(skip) if isinstance(skip, Path) else None))
     return paths.take(pc.sort_indices(paths))  # by the bytes of UTF-8, the same everywhere
 
 
@@ -152,6 +157,17 @@ def _walk(top: str, skip: str | None) -> Iterator[str]:
                     yield name
 
 
+def _walk_remote(source: RemotePath, skip: AnyPath | None) -> Iterator[str]:
+    """Yield the images below a URL; see `_walk`."""
+    prefix = f"{source.url}/"
+    inner = f"{skip.url[len(prefix) :]}/" if isinstance(skip, RemotePath) and skip.url.startswith(prefix) else None
+    for path in source.walk_files():
+        name = path.rpartition("/")[2]
+        outside = inner is None or not path.startswith(inner)
+        if outside and name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+            yield path
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -159,20 +175,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _from_text(source: Path) -> Any:
+def _from_text(source: AnyPath) -> Any:
     try:
-        with source.open(encoding="utf-8-sig", newline="\n") as lines:
+        with io.TextIOWrapper(source.open("rb"), encoding="utf-8-sig", newline="\n") as lines:
             return _pack(line.rstrip("\r\n") for line in lines if line.strip())
     except UnicodeDecodeError:
         raise InputError(f"{source} is no list of paths: it is not UTF-8 text; {_EXPECTED}") from None
 
 
-def _from_parquet(source: Path) -> Any:
+def _from_parquet(source: AnyPath) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(source) as file:
+        with pq.ParquetFile(parquet_source(source)) as file:
             if "path" not in file.schema_arrow.names:
                 columns = ", ".join(file.schema_arrow.names)
                 raise InputError(f"{source} has no column path; it has {columns}; {_EXPECTED}")

@@ -95,7 +95,7 @@ class Journal:
                 for line in stream:
                     if not line.endswith(b"\n"):
                         break
-                    entry = _parse(json.loads(line))
+                    entry = parse_entry(json.loads(line))
                     entries[entry.shard] = entry
                 return plan, entries
         except FileNotFoundError:
@@ -105,13 +105,13 @@ class Journal:
 
     def start(self, plan: Plan, entries: dict[int, Entry]) -> None:
         """Write the journal anew, atomically. Raises OSError."""
-        lines = [canonical_json(plan.as_dict()), *(_format(entries[shard]) for shard in sorted(entries))]
+        lines = [canonical_json(plan.as_dict()), *(format_entry(entries[shard]) for shard in sorted(entries))]
         write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def append(self, entry: Entry) -> None:
         """Add a committed part and sync it. Raises OSError."""
         with self.path.open("ab") as stream:
-            stream.write(_format(entry).encode() + b"\n")
+            stream.write(format_entry(entry).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -138,7 +138,8 @@ def exclusive(output: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _format(entry: Entry) -> str:
+def format_entry(entry: Entry) -> str:
+    """Return an entry as one line of JSON."""
     return canonical_json(
         {
             "shard": entry.shard,
@@ -149,6 +150,7 @@ def _format(entry: Entry) -> str:
     )
 
 
-def _parse(value: dict[str, Any]) -> Entry:
+def parse_entry(value: dict[str, Any]) -> Entry:
+    """Return the entry of `format_entry`. Raises ValueError, KeyError, TypeError and such."""
     checksums = np.frombuffer(base64.b64decode(value["checksums"]), "<u4").astype(np.uint32)
     return Entry(value["shard"], Part(*value["part"]), checksums, [SetAside(*row) for row in value["set_aside"]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
+from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.receipt import SET_ASIDE
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model
@@ -145,12 +145,12 @@ def table_bytes(table: Any) -> bytes:
     return bytes(sink.getvalue())
 
 
-def write_part(target: Path, data: bytes) -> None:
+def write_part(target: AnyPath, data: bytes) -> None:
     """Write the bytes of a part atomically. Raises OSError."""
     write_bytes(target, data)
 
 
-def write_set_aside(output: Path, rows: Iterable[SetAside]) -> str:
+def write_set_aside(output: AnyPath, rows: Iterable[SetAside]) -> str:
     """Write `set_aside.parquet` and return its SHA-256. Raises OSError."""
     import pyarrow as pa
 
@@ -163,11 +163,11 @@ def write_set_aside(output: Path, rows: Iterable[SetAside]) -> str:
     return sha256_bytes(data)
 
 
-def read_set_aside(output: Path) -> list[SetAside]:
+def read_set_aside(output: AnyPath) -> list[SetAside]:
     """Read `set_aside.parquet` back. Raises OSError and pyarrow's errors."""
     import pyarrow.parquet as pq
 
-    columns = pq.ParquetFile(output / SET_ASIDE).read().to_pydict()
+    columns = pq.ParquetFile(parquet_source(output / SET_ASIDE)).read().to_pydict()
     names = ("path", "sha256", "reason", "detail")
     texts = zip(*([value or "" for value in columns[name]] for name in names), strict=True)
     return [SetAside(index, *text) for index, text in zip(columns["input_index"], texts, strict=True)]

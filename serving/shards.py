@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from drillcore.digests import sha256_bytes
 from drillcore.files import sync_files
+from drillcore.remote import AnyPath
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.dense_windows import DenseJob
 from drillcore.runtime.receipt import Part, part_name
@@ -25,6 +25,7 @@ from serving.committed import writing
 from serving.dense_files import DenseOptions
 from serving.journal import Entry, Plan
 from serving.parts import Shard, table_bytes
+from serving.staging import Staging
 from serving.task_writers import WRITERS, TaskWriter
 
 
@@ -63,7 +64,7 @@ class ShardScorer:
     session: Model
     model: ServedModel
     source: Source
-    output: Path
+    output: AnyPath
     plan: Plan
     options: DenseOptions
     runners: int
@@ -83,25 +84,27 @@ class ShardScorer:
         """
         files = (file for shard in shards for file in self.source.files(*self.plan.span(shard)))
         rows, windows, count = self.plan.shard_rows, list[Window](), 0
-        stream = score_windows(
-            self.session,
-            files,
-            pool,
-            threads=self.runners,
-            batch=self.plan.batch,
-            shard_rows=rows,
-            dense=self._job(),
-        )
-        for window in stream:
-            shard = shards[window.start // rows]
-            start, stop = self.plan.span(shard)
-            window.start = start + window.start % rows
-            windows.append(window)
-            count += len(window.images)
-            advance(len(window.images))
-            if count == stop - start:
-                yield Shard(shard, start, list(self.source.paths(start, stop)), windows)
-                windows, count = [], 0
+        with Staging(pool, hold=self.options.format == "geotiff") as staging:
+            stream = score_windows(
+                self.session,
+                files,
+                staging,
+                threads=self.runners,
+                batch=self.plan.batch,
+                shard_rows=rows,
+                dense=self._job(),
+            )
+            for window in stream:
+                staging.release(window)
+                shard = shards[window.start // rows]
+                start, stop = self.plan.span(shard)
+                window.start = start + window.start % rows
+                windows.append(window)
+                count += len(window.images)
+                advance(len(window.images))
+                if count == stop - start:
+                    yield Shard(shard, start, list(self.source.paths(start, stop)), windows)
+                    windows, count = [], 0
 
     def ready(self, shard: Shard) -> ScoredShard:
         """Make the part of an answered shard; the files of its dense answers have reached the disk then.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from drillcore.remote import AnyPath
 from drillcore.runtime.decode_worker import DecodedImage
 from drillcore.runtime.dense_windows import DenseJob
 from drillcore.runtime.metadata import ModelMetadata
@@ -34,7 +34,7 @@ class TaskWriter:
     outputs: tuple[str, ...] = ()
     keep: Callable[[DenseFiles, DecodedImage, dict[str, Any]], Any] | None = None
 
-    def job(self, metadata: ModelMetadata, output: Path, options: DenseOptions) -> DenseJob | None:
+    def job(self, metadata: ModelMetadata, output: AnyPath, options: DenseOptions) -> DenseJob | None:
         """Return what becomes of a dense model's answers, None for other models."""
         if self.keep is None:
             return None

@@ -62,7 +62,8 @@ class Cluster:
             return
         raise InputError(
             f"the scheduler {self.scheduler} is beyond this machine and its connection is not encrypted: whoever "
-            "reaches it can run code on every worker. Use tls://, or say --plain-scheduler on a network that you trust wholly"
+            "reaches it can run code on every worker. Use tls://, or say --plain-scheduler where all of the network "
+            "is trusted"
         )
 
     @property

@@ -20,6 +20,7 @@ from typing import Any
 
 from drillcore.errors import DeviceError, DrillcoreError, InputError
 from drillcore.progress import progress
+from drillcore.remote import is_url
 from drillcore.settings import Settings
 from serving.committed import commit
 from serving.engines.cluster import Cluster
@@ -128,13 +129,13 @@ def _to_be_seen(scorer: ShardScorer, journal: Journal) -> Iterator[tuple[str, in
         if size is not None:
             yield path, size
             break
-    if scorer.writer.keep is not None:
+    if scorer.writer.keep is not None and isinstance(scorer.output, Path):
         yield _everywhere(str(journal.path)), -1
 
 
 def _everywhere(path: str) -> str:
     """Return a path that means the same in another folder."""
-    return os.path.abspath(path)  # noqa: PTH100 - ten times faster than Path, once per image
+    return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100 - ten times faster than Path, once per image
 
 
 @dataclass(slots=True)

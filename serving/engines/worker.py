@@ -19,6 +19,7 @@ from pathlib import Path
 from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
 from drillcore.files import write_bytes
+from drillcore.remote import AnyPath
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model, open_model
@@ -48,7 +49,7 @@ class Errand:
     model: ServedModel
     plan: Plan
     options: DenseOptions
-    output: Path
+    output: AnyPath
     device: str
     max_pixels: int
     seen: tuple[tuple[str, int], ...]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
+
+from drillcore.remote import AnyPath
 
 Json = Any  # what json.dumps takes: dict, list, str, int, float, bool, None
 
@@ -15,7 +16,7 @@ def sha256_bytes(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path) -> str:
+def sha256_file(path: AnyPath) -> str:
     """Return the lower-case hexadecimal SHA-256 of a file, read in blocks.
 
     Raises:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from drillcore.digests import Json
+from drillcore.remote import AnyPath, RemotePath
 
 _PARTIAL = ".partial-"  # names that start so are never read and may always be removed
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
+def atomic_path(target: AnyPath, *, sync: bool = True) -> Iterator[Path]:
     """Yield a path beside `target` to write to; on a clean exit it is synced and renamed over `target`.
 
     After an exception, or kill -9, `target` is as it was; a left-over partial file is never read.
@@ -29,6 +30,11 @@ def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
+    if isinstance(target, RemotePath):
+        with tempfile.TemporaryDirectory(prefix="drillcore-") as folder:
+            yield Path(folder) / target.name
+            target.write_bytes((Path(folder) / target.name).read_bytes())
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{target.name}-", dir=target.parent)
     os.close(handle)
@@ -47,17 +53,22 @@ def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, data: bytes | memoryview, *, sync: bool = True) -> None:
+def write_bytes(target: AnyPath, data: bytes | memoryview, *, sync: bool = True) -> None:
     """Write `data` to `target` atomically; for `sync` see `atomic_path`. Raises OSError."""
+    if isinstance(target, RemotePath):
+        target.write_bytes(data)
+        return
     with atomic_path(target, sync=sync) as partial:
         partial.write_bytes(data)
 
 
-def create_bytes(target: Path, data: bytes | memoryview) -> bool:
+def create_bytes(target: AnyPath, data: bytes | memoryview) -> bool:
     """Write `data` to `target` unless it exists, atomically even between processes; return whether it was written.
 
     It reaches the disk by `sync_files`. Raises OSError.
     """
+    if isinstance(target, RemotePath):
+        return target.create_bytes(data)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{target.name}-", dir=target.parent)
     partial = Path(name)
@@ -78,10 +89,12 @@ def create_bytes(target: Path, data: bytes | memoryview) -> bool:
         partial.unlink(missing_ok=True)
 
 
-def sync_files(paths: Iterable[Path]) -> None:
+def sync_files(paths: Iterable[AnyPath]) -> None:
     """Bring files that were written without `sync`, and their names, to the disk. Raises OSError."""
     folders = set()
     for path in paths:
+        if isinstance(path, RemotePath):
+            continue  # there since it was put
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
         folders.add(path.parent)
@@ -89,17 +102,17 @@ def sync_files(paths: Iterable[Path]) -> None:
         _sync_folder(folder)
 
 
-def write_text(target: Path, text: str) -> None:
+def write_text(target: AnyPath, text: str) -> None:
     """Write `text` in UTF-8 to `target` atomically. Raises OSError."""
     write_bytes(target, text.encode())
 
 
-def write_json(target: Path, value: Json) -> None:
+def write_json(target: AnyPath, value: Json) -> None:
     """Write `value` as indented JSON with sorted keys, atomically. Raises OSError."""
     write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: AnyPath) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
@@ -148,8 +161,10 @@ def recover_folder(target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sweep_partials(folder: Path) -> int:
+def sweep_partials(folder: AnyPath) -> int:
     """Remove left-over partial files and folders of `folder`; return how many. Only where no writer is alive."""
+    if isinstance(folder, RemotePath):
+        return 0
     count = 0
     for path in folder.glob(f"{_PARTIAL}*") if folder.exists() else ():
         if path.is_dir():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from drillcore.cli.session import begin, json_option, print_json
+from drillcore.cli.session import PlaceType, begin, json_option, print_json
+from drillcore.remote import AnyPath
 
 
 @click.group()
@@ -15,10 +14,10 @@ def receipt() -> None:
 
 
 @receipt.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=PlaceType())
 @json_option
-def verify(output: Path, as_json: bool) -> None:
-    """Verify OUTPUT against its receipt.json: no part changed, no row missing, none doubled.
+def verify(output: AnyPath, as_json: bool) -> None:
+    """Verify OUTPUT, a folder or a URL, against its receipt.json: no part changed, no row missing, none doubled.
 
     \b
     Example:

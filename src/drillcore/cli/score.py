@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from drillcore.cli.serving_models import bring
-from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+from drillcore.cli.session import PlaceType, begin, json_option, print_json, print_table, shown
+from drillcore.remote import AnyPath
 
 
 @click.command()
 @click.argument("model")
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT", type=PlaceType())
+@click.argument("output", type=PlaceType())
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Default: DRILLCORE_DEVICE.")
 @click.option("--overlay", is_flag=True, help="Dense labels: also write overlays/, images under their colours.")
 @click.option(
@@ -39,8 +40,8 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 @json_option
 def score(
     model: str,
-    source: Path,
-    output: Path,
+    source: AnyPath,
+    output: AnyPath,
     device: str | None,
     overlay: bool,
     form: str,
@@ -57,6 +58,7 @@ def score(
     """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
     INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
+    Both may be URLs that fsspec knows, such as s3://bucket/folder; credentials come from the environment.
     OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored.
     A run that was killed goes on where it was; every input is scored or set aside exactly once.
     With --engine dask the shards are scored on Dask workers; parts, journal and receipt are the same.
@@ -66,6 +68,7 @@ def score(
     Example:
       drillcore score plankton-forest new-images/ scored/
       drillcore score camvid frames/ scored/ --overlay
+      drillcore score camvid s3://bucket/frames s3://bucket/scored
       drillcore score baeri scenes/ scored/ --format geotiff
       drillcore score plankton-forest /shared/images/ /shared/scored/ --engine dask --scheduler tls://10.0.0.7:8786
       drillcore receipt verify scored/

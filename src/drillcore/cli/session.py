@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
+from drillcore.remote import AnyPath, RemotePath, place
 from drillcore.settings import Settings
+
+
+class PlaceType(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has none
+    """A path of this machine, or a URL that fsspec knows."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> AnyPath:
+        """Return a `Path` or a `RemotePath`. Raises InputError."""
+        return place(value) if isinstance(value, str) else value
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; no progress bars.")
 
@@ -53,8 +64,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     console.print(table)
 
 
-def shown(settings: Settings, path: Path) -> str:
+def shown(settings: Settings, path: AnyPath) -> str:
     """Return `path` as a user would type it from the checkout."""
+    if isinstance(path, RemotePath):
+        return str(path)
     try:
         return str(path.resolve().relative_to(settings.root))
     except ValueError:

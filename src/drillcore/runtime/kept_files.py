@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
+from drillcore.remote import AnyPath, RemotePath, parquet_source
 
 MASKS, VALUES, OVERLAYS = "masks", "values", "overlays"
 FOLDERS = (MASKS, VALUES, OVERLAYS)
@@ -26,7 +26,7 @@ _NAME = re.compile(r"(masks|values|overlays)/[0-9a-f]{64}\.(png|tif|jpg)")
 _FILE = re.compile(r"[0-9a-f]{64}\.(png|tif|jpg)")
 
 
-def listed(path: Path) -> Iterator[tuple[int, str, str]]:
+def listed(path: AnyPath) -> Iterator[tuple[int, str, str]]:
     """Yield input_index, name and SHA-256 of each file that the rows of a part name.
 
     Raises:
@@ -46,10 +46,10 @@ def listed(path: Path) -> Iterator[tuple[int, str, str]]:
         raise ReceiptError(f"{path} cannot be read: {(str(error).splitlines() or ['?'])[0][:120]}") from None
 
 
-def _columns(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+def _columns(path: AnyPath) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(parquet_source(path)) as file:
         names = [name for name in _COLUMNS if name in file.schema_arrow.names]
         if names:
             columns = ["input_index", *names, *(f"{name}_sha256" for name in names)]
@@ -59,13 +59,13 @@ def _columns(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
                     yield name, rows
 
 
-def changed(output: Path, name: str, sha256: str) -> bool:
+def changed(output: AnyPath, name: str, sha256: str) -> bool:
     """Whether a file is missing or does not match its digest."""
     path = output / name
     return not path.is_file() or sha256_file(path) != sha256
 
 
-def intact(output: Path, part: str) -> bool:
+def intact(output: AnyPath, part: str) -> bool:
     """Whether all files of a part are as its rows say; those that are not are removed, so that they are made again."""
     whole = True
     for _, name, sha256 in listed(output / part):
@@ -75,7 +75,7 @@ def intact(output: Path, part: str) -> bool:
     return whole
 
 
-def digest(output: Path, parts: list[str]) -> str:
+def digest(output: AnyPath, parts: list[str]) -> str:
     """Return the SHA-256 over the names and digests of all files in the order of the rows; empty if there are none."""
     state, count = hashlib.sha256(), 0
     for part in parts:
@@ -85,7 +85,7 @@ def digest(output: Path, parts: list[str]) -> str:
     return state.hexdigest() if count else ""
 
 
-def check(output: Path, parts: list[str]) -> None:
+def check(output: AnyPath, parts: list[str]) -> None:
     """Check that each file is there, as its rows say, and that there is no other.
 
     Raises:
@@ -101,7 +101,7 @@ def check(output: Path, parts: list[str]) -> None:
         raise ReceiptError(f"{extra} belongs to no row of the receipt")
 
 
-def unlisted(output: Path, parts: list[str]) -> Iterator[Path]:
+def unlisted(output: AnyPath, parts: list[str]) -> Iterator[AnyPath]:
     """Yield the files of the folders that no row names: what a killed run left of images that have changed since."""
     present = [folder for folder in FOLDERS if (output / folder).is_dir()]
     if not present:
@@ -115,16 +115,18 @@ def unlisted(output: Path, parts: list[str]) -> Iterator[Path]:
                 yield path
 
 
-def files_of(folder: Path) -> Iterator[Path]:
+def files_of(folder: AnyPath) -> Iterator[AnyPath]:
     """Yield the files of a folder that are named as ours are, in no order."""
-    if folder.is_dir():
+    if isinstance(folder, RemotePath):
+        yield from (path for path in folder.iterdir() if _FILE.fullmatch(path.name))
+    elif folder.is_dir():
         with os.scandir(folder) as entries:
             for entry in entries:
                 if _FILE.fullmatch(entry.name):
                     yield folder / entry.name
 
 
-def _keys(output: Path, parts: list[str]) -> dict[str, NDArray[np.uint64]]:
+def _keys(output: AnyPath, parts: list[str]) -> dict[str, NDArray[np.uint64]]:
     """Return the first 64 bits of all digests by folder, sorted: 8 bytes a file, for outputs of any length."""
     found: dict[str, list[NDArray[np.uint64]]] = {folder: [np.empty(0, np.uint64)] for folder in FOLDERS}
     for part in parts:

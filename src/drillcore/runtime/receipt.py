@@ -13,7 +13,6 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
 from drillcore.files import read_object, write_json
+from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime import kept_files
 from drillcore.runtime.row_checksums import Checksums, row_checksums
 
@@ -95,12 +95,12 @@ def part_name(shard: int) -> str:
     return f"part-{shard:05d}.parquet"
 
 
-def write_receipt(output: Path, receipt: Receipt) -> None:
+def write_receipt(output: AnyPath, receipt: Receipt) -> None:
     """Write `receipt.json` atomically. Raises OSError."""
     write_json(output / RECEIPT, receipt.to_dict())
 
 
-def read_receipt(output: Path) -> Receipt:
+def read_receipt(output: AnyPath) -> Receipt:
     """Read `receipt.json`.
 
     Raises:
@@ -140,7 +140,7 @@ def _checked(receipt: Receipt) -> Receipt:
     return receipt
 
 
-def verify(output: Path) -> Receipt:
+def verify(output: AnyPath) -> Receipt:
     """Check an output against its receipt: every part, every row, every input exactly once.
 
     Raises:
@@ -167,20 +167,20 @@ def verify(output: Path) -> Receipt:
     return receipt
 
 
-def damaged(output: Path, part: Part) -> bool:
+def damaged(output: AnyPath, part: Part) -> bool:
     """Whether a part is missing or does not match its digest."""
     path = output / part.name
     return not path.is_file() or sha256_file(path) != part.sha256
 
 
-def read_checksums(output: Path, receipt: Receipt) -> Checksums:
+def read_checksums(output: AnyPath, receipt: Receipt) -> Checksums:
     """Return the row checksums uint32 [scored] of a receipt.
 
     Raises:
         ReceiptError: the file is missing or does not match its digest.
     """
     _check_file(output, ROWS, receipt.rows_sha256)
-    return np.fromfile(output / ROWS, "<u4").astype(np.uint32)
+    return np.frombuffer((output / ROWS).read_bytes(), "<u4").astype(np.uint32)
 
 
 def _check_counts(receipt: Receipt) -> None:
@@ -193,7 +193,7 @@ def _check_counts(receipt: Receipt) -> None:
         )
 
 
-def _check_file(output: Path, name: str, sha256: str) -> None:
+def _check_file(output: AnyPath, name: str, sha256: str) -> None:
     path = output / name
     if not path.is_file():
         raise ReceiptError(f"{path} is missing")
@@ -201,7 +201,7 @@ def _check_file(output: Path, name: str, sha256: str) -> None:
         raise ReceiptError(f"{path} is changed: its digest is not the receipt's")
 
 
-def _with_checksums(output: Path, receipt: Receipt) -> Iterator[tuple[Part, Checksums]]:
+def _with_checksums(output: AnyPath, receipt: Receipt) -> Iterator[tuple[Part, Checksums]]:
     checksums = read_checksums(output, receipt)
     if len(checksums) != receipt.scored:
         raise ReceiptError(f"{output / ROWS} holds {len(checksums)} rows; {receipt.scored} are expected")
@@ -211,7 +211,7 @@ def _with_checksums(output: Path, receipt: Receipt) -> Iterator[tuple[Part, Chec
         start += part.rows
 
 
-def _diagnose(path: Path, expected: Checksums) -> str:
+def _diagnose(path: AnyPath, expected: Checksums) -> str:
     """Return what is wrong with a part whose digest is wrong."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -220,7 +220,7 @@ def _diagnose(path: Path, expected: Checksums) -> str:
         return f"is missing: {len(expected)} rows"
     try:
         # Without the dictionary schema the reader of a partitioned path would add columns.
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(parquet_source(path)).read()
         table.validate(full=True)
         indices = table.column("input_index").to_numpy().astype(np.int64, casting="safe")
         found = row_checksums(table)
@@ -242,7 +242,7 @@ def _diagnose(path: Path, expected: Checksums) -> str:
     return "is changed, though its rows are the same: it was written anew"
 
 
-def _check_coverage(output: Path, receipt: Receipt, aside: NDArray[np.int64]) -> None:
+def _check_coverage(output: AnyPath, receipt: Receipt, aside: NDArray[np.int64]) -> None:
     """Every input is in exactly one row; digests alone would not notice a receipt written by a faulty run."""
     if len(aside) != receipt.set_aside:
         raise ReceiptError(f"{output / SET_ASIDE} holds {len(aside)} rows; {receipt.set_aside} are expected")
@@ -259,12 +259,13 @@ def _check_coverage(output: Path, receipt: Receipt, aside: NDArray[np.int64]) ->
             raise ReceiptError(f"{output / part.name} and {SET_ASIDE}: {what}")
 
 
-def _indices(path: Path) -> NDArray[np.int64]:
+def _indices(path: AnyPath) -> NDArray[np.int64]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        values: NDArray[Any] = pq.ParquetFile(path).read(columns=["input_index"]).column("input_index").to_numpy()
+        table = pq.ParquetFile(parquet_source(path)).read(columns=["input_index"])
+        values: NDArray[Any] = table.column("input_index").to_numpy()
     except (OSError, ValueError, TypeError, MemoryError, pa.ArrowException, KeyError) as error:
         raise ReceiptError(f"{path} cannot be read: {_first_line(error)}") from None
     if values.dtype != np.int64:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,13 @@ TOO_SMALL = "too_small"  # a reason beside those of decoding: the model's, not t
 DEFAULT_BATCH = 32
 MAX_PADDING = 1.3  # canvas pixels per image pixel of a batch at most
 _CANVAS_BYTES = 32 << 20  # pixels of one batch at most
+
+
+class Decoders(Protocol):
+    """A `DecodePool`, or what stands before one."""
+
+    def stream(self, paths: Iterable[str]) -> Iterator[list[DecodedImage]]:
+        """Yield the images of `paths` in order, in lists of some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ def task_shape(task: str) -> TaskShape:
 def score_windows(
     model: Network,
     paths: Iterable[str],
-    pool: DecodePool,
+    pool: Decoders,
     *,
     threads: int,
     batch: int = DEFAULT_BATCH,
@@ -100,7 +108,7 @@ def score_windows(
     Args:
         model: an open session, best of one thread.
         paths: the files, read as they are needed.
-        pool: an entered pool of decoders.
+        pool: decoders that are ready.
         threads: batches that run at the same time.
         batch: images in a batch at most.
         shard_rows: inputs per shard.
