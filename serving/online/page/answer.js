@@ -4,7 +4,7 @@ import { blobOf, bytes, figure, make, milliseconds, percent, save, short } from 
 import { LabelMap } from "./mask.js";
 
 const VIEWS = [["over", "Both"], ["image", "Image"], ["mask", "Labels"]];
-const SMALL = 240; // pixels: smaller images are shown larger
+const SMALL = 900; // pixels: smaller images are shown up to eight times as large
 let turn = 0; // of showing: what is overtaken while its pictures load is not shown any more
 const chosen = { view: "over", opacity: 0.5 }; // kept from image to image
 
@@ -95,7 +95,7 @@ const noPreview = () => make("p", { class: "muted no-preview" }, "This browser s
 function enlarge(image, box) {
   image.addEventListener("load", () => {
     const longer = Math.max(image.naturalWidth, image.naturalHeight, 1);
-    const times = longer < SMALL ? Math.ceil(SMALL / longer) : 1;
+    const times = longer < SMALL ? Math.min(8, Math.ceil(SMALL / longer)) : 1;
     box.style.setProperty("--width", `${image.naturalWidth * times}px`);
     box.style.setProperty("--ratio", `${image.naturalWidth} / ${image.naturalHeight}`);
     box.classList.toggle("pixels", times > 2);

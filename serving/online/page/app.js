@@ -12,6 +12,8 @@ const LOOK_AGAIN = 2000; // ms, while nobody answers
 
 const state = { models: [], limits: null, model: "", entries: [], selected: null, asking: 0, number: 0, gone: false };
 
+const narrow = matchMedia("(max-width: 40rem)");
+
 const announce = (words) => {
   byId("live").textContent = words;
 };
@@ -94,7 +96,9 @@ function take(files) {
   });
   state.entries.push(...added);
   added.forEach(ask);
-  if (added.length) select(added[0], { focus: true });
+  if (!added.length) return;
+  select(added[0], { focus: true });
+  if (narrow.matches) byId("visit").scrollIntoView({ block: "start" });
 }
 
 function notice(words) {
@@ -182,9 +186,15 @@ function refused(entry, error) {
     return;
   }
   const title = TITLES[error.reason] || STATUS[error.status] || "The server refused it";
-  fail(entry, title, error.message, error.request);
+  fail(entry, title, inFull(error), error.request);
   entry.mayRetry = ![413, 415, 422].includes(error.status);
   changed(entry);
+}
+
+// The reason stands in the title already.
+function inFull({ message, reason }) {
+  const words = reason && message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
 }
 
 const TITLES = { too_large: "The image is too large", too_small: "The image is too small" };
@@ -271,6 +281,8 @@ function select(entry, { focus }) {
   state.selected = entry;
   history();
   show();
+  const item = byId("history").querySelector("[aria-current=true]");
+  item?.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (focus && entry) byId("answer").focus({ preventScroll: true });
 }
 

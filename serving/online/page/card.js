@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-const INLINE = /(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*|\[[^\]]*\]\([^)\s]+\))/;
+const INLINE = /(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*|\[[^\]]*\]\((?:[^()\s]|\([^()\s]*\))+\))/;
 
 export function rendered(markdown) {
   const lines = markdown.replace(/\r\n?/g, "\n").split("\n");

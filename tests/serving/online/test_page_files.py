@@ -147,7 +147,7 @@ def test_a_card_becomes_elements_and_text(tmp_path: Path) -> None:
     (tmp_path / "run.mjs").write_text(NODE)
     card = (
         "## T\na **b** `c`\nd\n\n| h |\n|---|\n| *i* |\n\n- x\n  y\n\n```\n<b>\n```\n"
-        "[l](https://e.org/) [m](javascript:alert) <script>\n"
+        "[l](https://e.org/) [m](javascript:alert(1)) <script>\n"
     )
     done = subprocess.run(["node", "run.mjs"], cwd=tmp_path, input=card, capture_output=True, text=True, check=True)
 
