@@ -97,9 +97,8 @@ function enlarge(image, box) {
     const longer = Math.max(image.naturalWidth, image.naturalHeight, 1);
     const times = longer < SMALL ? Math.min(8, Math.ceil(SMALL / longer)) : 1;
     box.style.setProperty("--width", `${image.naturalWidth * times}px`);
-    box.style.setProperty("--ratio", `${image.naturalWidth} / ${image.naturalHeight}`);
+    box.style.setProperty("--ratio", String(image.naturalWidth / Math.max(1, image.naturalHeight)));
     box.classList.toggle("pixels", times > 2);
-    box.classList.toggle("tall", image.naturalHeight > 1.2 * image.naturalWidth);
   });
 }
 

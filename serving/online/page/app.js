@@ -3,7 +3,7 @@
 import { showModel } from "./about.js";
 import { inWords, showAnswer } from "./answer.js";
 import * as api from "./api.js";
-import { byId, bytes, make, save } from "./dom.js";
+import { byId, bytes, make, pixels, save } from "./dom.js";
 
 const AT_A_TIME = 4; // requests
 const MOST = 300; // images of a visit
@@ -40,8 +40,8 @@ async function refresh() {
   byId("model").value = state.model;
   byId("chooser").hidden = names.length < 2;
   byId("drop").hidden = false;
-  const { max_bytes: most, max_pixels: pixels, formats } = state.limits;
-  byId("limits").textContent = `${formats.join(", ")}; up to ${bytes(most)} and ${Math.round(pixels / 1e6)} million pixels`;
+  const { max_bytes: most, max_pixels: count, formats } = state.limits;
+  byId("limits").textContent = `${formats.join(", ")}; up to ${bytes(most)} and ${pixels(count)}`;
   aboutModel();
   return true;
 }

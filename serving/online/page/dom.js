@@ -27,7 +27,12 @@ export function milliseconds(value) {
 
 export function bytes(count) {
   if (count < 1024) return `${count} bytes`;
-  return count < 2 ** 20 ? `${Math.round(count / 1024)} kB` : `${(count / 2 ** 20).toFixed(count < 10 * 2 ** 20 ? 1 : 0)} MB`;
+  if (count < 2 ** 20) return `${Math.round(count / 1024)} kB`;
+  return `${(count / 2 ** 20).toFixed(count < 10 * 2 ** 20 ? 1 : 0).replace(".0", "")} MB`;
+}
+
+export function pixels(count) {
+  return count < 1e6 ? `${count.toLocaleString("en")} pixels` : `${figure(count / 1e6)} million pixels`;
 }
 
 export function figure(value) {

@@ -438,6 +438,7 @@ def test_too_large_for_the_server(visit: Any, checkout: Settings, shoot: Any) ->
     small = Server(checkout, "--max-body-mib", "1", "--max-pixels", "100000")
     try:
         page = visit(url=small.url)
+        expect(page.locator("#limits")).to_contain_text("up to 1 MB and 100,000 pixels")
         page.set_input_files("#choose", [file("large.png", bytes(2**20 + 1))])
         expect(page.locator("#answer [role=alert]")).to_contain_text("The file is too large")
         page.set_input_files("#choose", [file("wide.png", picture(size=(400, 400)))])
