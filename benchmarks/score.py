@@ -1,4 +1,4 @@
-"""`drillcore bench score`: the batch scorer against bare onnxruntime, the forest against scikit-learn, memory.
+"""`drillcore bench score`: the batch scorer against bare onnxruntime, the forest against scikit-learn, memory, scale.
 
 The images are drawn here and the weights are random, so that the benchmark needs no data set. Bare onnxruntime gets the
 decoded images in the very batches that the scorer makes, in the faster of two ways: one session with all cores, or as
@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.report import facts, table, write_report
 from benchmarks.score_models import SEED, FittedForest, forest_model, served_model
+from benchmarks.score_scale import long_run, scale_text, two_workers
 from benchmarks.store import draw_images
 from drillcore.runtime.batching import pad_batch
 from drillcore.runtime.decode_pool import DecodePool
@@ -72,14 +73,16 @@ def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-score-", dir=settings.state) as name:
         own = replace(settings, root=Path(name), state=Path(name) / ".drillcore", device="cpu")
         paths = draw_images(own.root / "images", max(counts.values()))
-        rates, forests = {}, {}
+        rates, forests, models = {}, {}, {}
         for case, (backbone, tap, resize, trees, rows) in MODELS.items():
             size = (20, min(rows, 600)) if quick else (trees, rows)
-            model, forests[case] = served_model(own, case, backbone, tap, resize, *size)
-            rates[case] = _rates(own, model, paths[: counts[case]], rounds)
+            models[case], forests[case] = served_model(own, case, backbone, tap, resize, *size)
+            rates[case] = _rates(own, models[case], paths[: counts[case]], rounds)
         forest = _forest(forests["plankton"], quick=quick)
         sizes = (200, 2_000) if quick else (2_000, 20_000)
         memory = {size: _peak_memory(own, paths, size) for size in sizes}
+        workers = two_workers(own, models["squeezenet"], paths[: counts["squeezenet"]], rounds)
+        long = long_run(own, models["plankton"], 9_000 if quick else 100_000)
     small, large = memory.values()
     figures = {
         "score_vs_onnxruntime": rates["squeezenet"]["score"] / rates["squeezenet"]["onnxruntime"],
@@ -87,11 +90,16 @@ def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
         "forest_batch_speedup": forest["sklearn_batch_s"] / forest["onnx_batch_s"],
         "peak_memory_ratio_10x": large / small,
         "decode_bound_share": rates["plankton"]["score"] / rates["plankton"]["shared_cores_bound"],
+        "dask_two_workers_speedup": workers["speedup"],
+        "images_100k_per_second": long["images_per_second"],
+        "images_100k_memory_growth": long["growth"],
     }
     raw = {"rates": rates, "forest": forest, "memory_mib": {str(size): value for size, value in memory.items()}}
+    raw |= {"workers": workers, "long_run": long}
     if quick:
         return {**figures, **facts({"images": SEED, "weights": SEED}), "raw": raw}
-    return write_report("score", figures, raw, _text(rates, forest, memory), seeds={"images": SEED, "weights": SEED})
+    text = f"{_text(rates, forest, memory)}\n\n{scale_text(workers, long, rates)}"
+    return write_report("score", figures, raw, text, seeds={"images": SEED, "weights": SEED})
 
 
 def _rates(settings: Settings, model: ServedModel, paths: Sequence[Path], rounds: int) -> dict[str, Any]:

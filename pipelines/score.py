@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import InputError, LeaseHeldError
+from drillcore.remote import AnyPath, place
 from drillcore.settings import Settings
 from pipelines.reporting import show_score
 from pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
@@ -46,13 +46,17 @@ def fetch(settings: Settings, reference: str) -> int:
     cache_policy=NO_CACHE,  # the output's journal and receipt know, by digest, what is done: a cache would be a rumour
     persist_result=False,
 )
-def score_images(settings: Settings, reference: str, source: Path, output: Path) -> dict[str, Any]:
+def score_images(
+    settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
+) -> dict[str, Any]:
     """Return the counts and where the results are."""
     from drillcore.runtime.served import resolve
     from serving.batch import score as run
+    from serving.engines.cluster import Cluster
 
     served = resolve(settings, reference)
-    result = run(settings, served, source, output, device=settings.device)
+    cluster = Cluster(scheduler) if engine == "dask" else None
+    result = run(settings, served, source, output, device=settings.device, engine=engine, cluster=cluster)
     say(
         f"score-images: {result.scored:,} scored, {result.set_aside:,} set aside, {result.resumed:,} from before, "
         f"{result.seconds:.1f} s"
@@ -77,7 +81,7 @@ def score_images(settings: Settings, reference: str, source: Path, output: Path)
     cache_policy=NO_CACHE,  # it is there to look at the files
     persist_result=False,
 )
-def verify(output: Path) -> None:
+def verify(output: AnyPath) -> None:
     """Raise ReceiptError where a row or part is changed, missing or doubled."""
     from drillcore.runtime.receipt import verify as look
 
@@ -86,7 +90,7 @@ def verify(output: Path) -> None:
 
 
 @flow(name="score", flow_run_name="score-{model}", persist_result=True, result_serializer="json")
-def score(model: str, source: str = "", output: str = "") -> Summary:
+def score(model: str, source: str = "", output: str = "", engine: str = "local", scheduler: str = "") -> Summary:
     """Score SOURCE with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
     Args:
@@ -94,7 +98,10 @@ def score(model: str, source: str = "", output: str = "") -> Summary:
         source: a folder, a `.txt` list or a Parquet file with a column `path`; "": what waits in
             `.drillcore/inbox/<model>`.
         output: a new, empty or unfinished folder; "": one below `.drillcore/scored`, named by model, version and the
-            list of the inputs' names, so that a tick with no new name finds its work done.
+            list of the inputs' names, so that a tick with no new name finds its work done. Both may be URLs.
+        engine: "local", or "dask": on the workers of a Dask cluster, which `serving` speaks to itself, without
+            prefect-dask: the shards are no tasks of Prefect's, their journal and receipt know what is done.
+        scheduler: its address, for "dask"; TLS as Dask's own configuration says. "": workers are started here.
 
     Returns:
         as JSON: `status` is "scored", "unchanged" or, where a schedule's tick finds it being done, "skipped".
@@ -109,14 +116,14 @@ def score(model: str, source: str = "", output: str = "") -> Summary:
     settings = prepared()
     name = parse_reference(model).name
     subject = {"model": name}
-    folder = Path(source) if source else settings.state / INBOX / name
+    folder = place(source) if source else settings.state / INBOX / name
     if not source and _is_empty(folder):
         return end({**subject, "status": "unchanged", "reason": f"nothing waits in {folder}"})
     try:
         with hold_lease(settings, f"score:{name}"):
             version = fetch(settings, model)
-            target = Path(output) if output else _output(settings, name, version, folder)
-            summary = score_images(settings, model, folder, target)
+            target = place(output) if output else _output(settings, name, version, folder)
+            summary = score_images(settings, model, folder, target, engine, scheduler)
             verify(target)
     except LeaseHeldError as error:
         return end(skipped(subject, error))
@@ -128,7 +135,7 @@ def score(model: str, source: str = "", output: str = "") -> Summary:
     return end(summary)
 
 
-def _is_empty(inbox: Path) -> bool:
+def _is_empty(inbox: AnyPath) -> bool:
     from serving.inputs import list_inputs
 
     try:
@@ -137,7 +144,7 @@ def _is_empty(inbox: Path) -> bool:
         return True
 
 
-def _output(settings: Settings, name: str, version: int, folder: Path) -> Path:
+def _output(settings: Settings, name: str, version: int, folder: AnyPath) -> AnyPath:
     """Return where the results of an input list go."""
     from serving.inputs import list_inputs
 

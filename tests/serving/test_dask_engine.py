@@ -191,6 +191,25 @@ def test_addresses_that_are_not(address: str, said: str) -> None:
         Cluster(address).check()
 
 
+def test_a_scheduler_behind_tls(settings: Settings, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    from distributed.security import Security
+
+    security = Security.temporary()
+    pem = {"ca": security.tls_ca_file, "cert": security.tls_client_cert, "key": security.tls_client_key}
+    for name, text in pem.items():
+        (tmp_path / f"{name}.pem").write_text(text)
+    model = serve_tiny(settings)
+    write_images(tmp_path / "in", 12)
+    with local_cluster(n_workers=1, protocol="tls", security=security) as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tls://")
+        where = Cluster(address, *(tmp_path / f"{name}.pem" for name in pem))
+        assert score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=where).scored == 12
+        with pytest.raises(InputError, match="no scheduler answers at tls://"):
+            score(settings, model, tmp_path / "in", tmp_path / "two", engine="dask", cluster=Cluster(address))
+
+
 def test_plain_is_for_those_who_say_so(tmp_path: Path) -> None:
     Cluster("tcp://10.0.0.7:8786", plain=True).check()
     with pytest.raises(InputError, match="give its address"):
