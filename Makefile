@@ -48,6 +48,7 @@ bench: $(READY)  ## every benchmark that fits this machine; reports go to benchm
 lock: $(READY)  ## resolve again after a change of pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --quiet --upgrade --output-file requirements.lock
+	$(BIN)/python deploy/derive_requirements.py  # what the images install
 
 clean:  ## remove the environment and all state; data/ too
 	rm -rf $(VENV) .drillcore data
