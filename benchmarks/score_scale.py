@@ -25,8 +25,9 @@ from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
 from serving.batch import score
 from serving.engines.cluster import Cluster
+from serving.engines.dask_engine import local_workers
 
-_SHARD_ROWS = 32  # many shards, so that the last ones do not leave a worker idle for long
+_SHARD_ROWS = 50  # many shards, so that the last ones do not leave a worker idle for long
 _LONG = 100_000_000
 _MACHINES = (1, 10, 100, 1000)
 # Sampled: ru_maxrss of a child counts what its parent held before the child's program began.
@@ -72,7 +73,7 @@ def two_workers(settings: Settings, model: ServedModel, paths: Sequence[Path], r
         `one`, `two`: images a second; `speedup`; `cores` that were there; `driver_s_per_image`: CPU seconds of driver
         and scheduler together; `seconds` as measured.
     """
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     listing = settings.root / "scale.txt"
     listing.write_text("\n".join(map(str, paths)))
@@ -82,15 +83,7 @@ def two_workers(settings: Settings, model: ServedModel, paths: Sequence[Path], r
     with ExitStack() as stack:
         clusters: dict[int, Cluster] = {}
         for workers in seconds:
-            local = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    worker_dashboard_address="127.0.0.1:0",
-                )
-            )
+            local = stack.enter_context(local_workers(workers))
             client = stack.enter_context(Client(local, set_as_default=False))
             client.wait_for_workers(workers, timeout=120)
             for number, address in enumerate(sorted(client.scheduler_info(n_workers=-1)["workers"])):

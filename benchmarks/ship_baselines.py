@@ -7,6 +7,7 @@ the table of what competes: a model that is to be judged beside them is one more
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import facts, table, write_report
-from benchmarks.ship_cores import CoreSampleDetector
+from benchmarks.ship_cores import MODEL, CoreSampleDetector
 from benchmarks.small_segnet import Plan, train_segnet
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.baeri import BaeriLayout
@@ -29,6 +30,8 @@ from drillcore.evaluation.precision_recall import ProbabilityHistogram, best_thr
 from drillcore.evaluation.ship_baselines import choose_cfar, choose_threshold, count_contrasts, count_levels
 from drillcore.evaluation.ships import ShipScores
 from drillcore.evaluation.suspects import grouped_folds
+from drillcore.files import read_object, write_json
+from drillcore.recipes import load_recipe
 from drillcore.runtime.decode import decode_file, probe_file
 from drillcore.settings import Settings
 
@@ -138,8 +141,8 @@ DETECTORS: Mapping[str, tuple[Callable[[Settings], Detector], bool]] = {
     "all_sea": (lambda settings: answer_all_sea, True),
     "threshold": (lambda settings: answer_threshold, False),
     "cfar": (lambda settings: CfarAnswers(), False),
-    "segnet": (lambda settings: answer_segnet, True),
     "core_samples": (CoreAnswers, True),
+    "segnet": (lambda settings: answer_segnet, True),
 }
 
 
@@ -157,7 +160,11 @@ def run(settings: Settings, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="drillcore-ships-") as folder:
         scenes = load_scenes(settings, Path(folder), real=not quick)
     folds = fold_of(scenes, 2 if quick else FOLDS)
-    found = {name: _measure(scenes, folds, make(settings), sure, quick) for name, (make, sure) in DETECTORS.items()}
+    kept = Kept(settings, scenes, quick)
+    found = {
+        name: kept.once(name, lambda make=make, sure=sure: _measure(scenes, folds, make(settings), sure, quick))
+        for name, (make, sure) in DETECTORS.items()
+    }
     figures = {f"{name}_{figure}": row["figures"][figure] for name, row in found.items() for figure in _SHOWN}
     raw = {
         "detectors": found,
@@ -169,6 +176,32 @@ def run(settings: Settings, quick: bool = False) -> dict[str, Any]:
     if quick:
         return {**figures, **facts({"folds": SEED}), "raw": raw}
     return write_report("ships", figures, raw, _text(found, scenes), seeds={"folds": SEED, "segnet": SEGNET.seed})
+
+
+class Kept:
+    """What each detector has scored, so that a run that was stopped goes on with the next one.
+
+    Args:
+        settings: whose state folder it is kept in.
+        scenes: that are answered.
+        quick: nothing is kept of a quick run.
+    """
+
+    def __init__(self, settings: Settings, scenes: Sequence[Scene], quick: bool) -> None:
+        state = hashlib.sha256(load_recipe(settings, MODEL).sha256.encode())
+        for scene in scenes:
+            state.update(scene.image.tobytes() + scene.mask.tobytes())
+        self.path = None if quick else settings.state / "benchmarks" / f"ships-{state.hexdigest()[:16]}.json"
+
+    def once(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what is kept of a detector, or measure and keep it."""
+        held: dict[str, Any] = read_object(self.path) if self.path is not None and self.path.is_file() else {}
+        if name not in held:
+            held[name] = measure()
+            if self.path is not None:
+                write_json(self.path, held)
+        found: dict[str, Any] = held[name]
+        return found
 
 
 def load_scenes(settings: Settings, folder: Path, *, real: bool) -> list[Scene]:

@@ -22,7 +22,7 @@ from drillcore.workflow.coring import row_weights
 if TYPE_CHECKING:
     from benchmarks.ship_baselines import Scene
 
-MODEL, SUBSET = "baeri", 300_000
+MODEL = "baeri"
 
 
 class CoreSampleDetector:
@@ -60,8 +60,9 @@ class CoreSampleDetector:
             self.settings,
             sampling=plan.sampling,
             views=plan.views,
-            storage="subset",
-            max_rows=2000 if self.quick else SUBSET,
+            dtype=plan.dtype,
+            storage="subset" if self.quick else "store",  # a scene's samples are drilled once for all folds
+            max_rows=2000,
         )
         head = build_head(self.recipe, n_classes=2, n_jobs=self.settings.cpu_threads)
         if self.quick:
