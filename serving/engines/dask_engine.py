@@ -87,12 +87,11 @@ def execute(
 @contextlib.contextmanager
 def _connected(settings: Settings, cluster: Cluster) -> Iterator[Any]:
     """Yield a client of the scheduler, or of a cluster of processes with one thread each that lives as long as it."""
-    import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a lost worker is expected, and said where it matters
+    for name in ("distributed", "distributed.client", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a lost worker is expected; the rest is said where it ends
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({"distributed.worker.daemon": True}))
         if cluster.scheduler:
             try:
                 client = Client(
@@ -107,19 +106,33 @@ def _connected(settings: Settings, cluster: Cluster) -> Iterator[Any]:
                     f"no scheduler answers at {cluster.address} ({_line(error)}); start one with `dask scheduler`"
                 ) from None
         else:
-            local = LocalCluster(
-                n_workers=settings.cpu_threads,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                # None would still listen, and on all interfaces.
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            )
-            client = Client(stack.enter_context(local), set_as_default=False)
+            local = stack.enter_context(local_workers(settings.cpu_threads))
+            client = Client(local, set_as_default=False)
         stack.enter_context(client)
         yield client
+
+
+@contextlib.contextmanager
+def local_workers(count: int) -> Iterator[Any]:
+    """Start a `LocalCluster` on loopback, of so many processes with one thread each."""
+    import dask
+    from distributed import LocalCluster
+
+    # It would look at every thread a hundred times a second.
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            # None would still listen, and on all interfaces.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
 
 
 def _to_be_seen(scorer: ShardScorer, journal: Journal) -> Iterator[tuple[str, int]]:
@@ -234,7 +247,7 @@ class _Run:
         raise DrillcoreError(f"shard {shard} failed on a worker: {type(error).__name__}: {_line(error)}") from error
 
     def _again(self, shard: int, reason: str) -> None:
-        if self.client.status not in ("running", "connecting"):
+        if self.client.status != "running":  # a scheduler that comes back knows nothing of this run
             raise DrillcoreError(f"the scheduler is gone; {_AGAIN}")
         self.attempts[shard] = self.attempts.get(shard, 0) + 1
         if self.attempts[shard] >= _ATTEMPTS:
@@ -258,8 +271,8 @@ class _Run:
                 self.client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
         try:
             workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        except (OSError, RuntimeError) as error:
-            raise DrillcoreError(f"the scheduler is gone ({_line(error)}); {_AGAIN}") from None
+        except (OSError, RuntimeError, KeyError):  # a client without its scheduler has no such entry
+            raise DrillcoreError(f"the scheduler is gone; {_AGAIN}") from None
         if wait and not workers:
             raise InputError(
                 f"no worker within {_CONNECT_SECONDS} s; start some with `dask worker ADDRESS --nthreads 1`"

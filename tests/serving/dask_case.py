@@ -72,12 +72,12 @@ def cluster(folder: Path, workers: int = 2, *arguments: str) -> Iterator[str]:
 
 
 def start_driver(
-    root: Path, model: str, source: Path, output: Path, rows: int, scheduler: str
+    root: Path, model: str, source: Path, output: Path, rows: int, scheduler: str, **streams: Any
 ) -> subprocess.Popen[bytes]:
     """Start a driver and wait until it begins."""
     command = [sys.executable, "-c", PROGRAM, str(root), model, str(source), str(output), str(rows), scheduler]
     environment = os.environ | {"DRILLCORE_WORKERS": "1", "DRILLCORE_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=CHECKOUT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=CHECKOUT, **streams)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return process

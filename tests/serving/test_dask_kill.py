@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,3 +105,23 @@ def test_random_kills(settings: Settings, tmp_path: Path, client: Client) -> Non
 def test_random_kills_of_a_dense_run(settings: Settings, tmp_path: Path, client: Client) -> None:
     victims = ["worker", "driver"] * (2 if POINTS >= 4 else 1)
     check(Case(settings, tmp_path, "tiny-dense", 4), client, victims, seed=8)
+
+
+@pytest.mark.timeout(300)
+def test_a_scheduler_that_dies_is_one_line_and_the_run_goes_on_with_another(settings: Settings, tmp_path: Path) -> None:
+    case = Case(settings, tmp_path, "tiny", ROWS)
+    output = tmp_path / "out"
+    arguments = (settings.root, "tiny", tmp_path / "in", output, ROWS)
+    with cluster(tmp_path / "one") as address, Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+        scheduler = client.run_on_scheduler(os.getpid)
+        process = start_driver(*arguments, address, stderr=subprocess.PIPE)
+        while process.poll() is None and len(read_journal(output)) < 3:
+            time.sleep(0.001)
+        os.kill(scheduler, signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "DrillcoreError: the scheduler is gone" in said.decode().splitlines()[-1]
+    with cluster(tmp_path / "two") as address:
+        assert finish_driver(start_driver(*arguments, address)) >= 3 * ROWS
+    assert tree(output) == case.whole
