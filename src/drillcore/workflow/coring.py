@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FIT_SPLITS = ("train", "val")
 _MAPS_SHOWN, _CALIBRATION_IMAGES = 6, 8
 # Every pixel of each is compared with columns built in full, which takes a hundred times as long as the file does.
-_PARITY_IMAGES = 4
+_PARITY_IMAGES, _PARITY_PIXELS = 4, 700_000
 
 
 def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Record:
@@ -188,6 +188,8 @@ def prove_parity(
     core = core_of(settings, recipe, manifest, record)
     rows = parity_rows(manifest)
     chosen = rows.iloc[:: max(1, len(rows) // _PARITY_IMAGES)][:_PARITY_IMAGES]
+    pixels = (chosen["width"].astype(int) * chosen["height"].astype(int)).cumsum()
+    chosen = chosen.iloc[: max(1, int((pixels <= _PARITY_PIXELS).sum()))]
     with progress("parity", (len(chosen) + len(ODD_SIZES)) * len(BATCHES), unit="answers") as advance:
         report = check_dense_parity(
             (folder / MODEL_FILE).read_bytes(),
