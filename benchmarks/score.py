@@ -81,7 +81,7 @@ def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
         forest = _forest(forests["plankton"], quick=quick)
         sizes = (200, 2_000) if quick else (2_000, 20_000)
         memory = {size: _peak_memory(own, paths, size) for size in sizes}
-        workers = two_workers(own, models["squeezenet"], paths[: counts["squeezenet"]], rounds)
+        workers = two_workers(own, models["squeezenet"], models["plankton"], paths, counts["squeezenet"], rounds)
         long = long_run(own, models["plankton"], 9_000 if quick else 100_000)
     small, large = memory.values()
     figures = {

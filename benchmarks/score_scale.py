@@ -28,6 +28,7 @@ from serving.engines.cluster import Cluster
 from serving.engines.dask_engine import local_workers
 
 _SHARD_ROWS = 50  # many shards, so that the last ones do not leave a worker idle for long
+_IDLE_SECONDS = 2.0
 _LONG = 100_000_000
 _MACHINES = (1, 10, 100, 1000)
 # Sampled: ru_maxrss of a child counts what its parent held before the child's program began.
@@ -66,20 +67,28 @@ print(json.dumps({"seconds": seconds, "scored": result.scored, "set_aside": resu
 """
 
 
-def two_workers(settings: Settings, model: ServedModel, paths: Sequence[Path], rounds: int) -> dict[str, Any]:
+def two_workers(
+    settings: Settings, model: ServedModel, small: ServedModel, paths: Sequence[Path], count: int, rounds: int
+) -> dict[str, Any]:
     """Measure images a second of one Dask worker and of two, each on a core of its own, in interleaved rounds.
 
+    Args:
+        settings: where it goes.
+        model: scores the first `count` of `paths`.
+        small: a model of small cost, under which the driver's shows; scores all of them.
+        paths: the images.
+        count: of them.
+        rounds: after one that warms up.
+
     Returns:
-        `one`, `two`: images a second; `speedup`: median over the rounds; `cores` that were there; `driver_s_per_image`: CPU seconds of driver
-        and scheduler together; `seconds` as measured.
+        `one`, `two`: images a second; `speedup`: median over the rounds; `cores` that were there;
+        `driver_s_per_image`: CPU seconds of driver and scheduler together, without what they take when idle;
+        `driver_idle_share` of a core; `seconds` as measured.
     """
     from distributed import Client
 
-    listing = settings.root / "scale.txt"
-    listing.write_text("\n".join(map(str, paths)))
     cores = sorted(os.sched_getaffinity(0))
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    driver: list[float] = []
     with ExitStack() as stack:
         clusters: dict[int, Cluster] = {}
         for workers in seconds:
@@ -89,30 +98,46 @@ def two_workers(settings: Settings, model: ServedModel, paths: Sequence[Path], r
             for number, address in enumerate(sorted(client.scheduler_info(n_workers=-1)["workers"])):
                 client.run(_pin, cores[number % len(cores)], workers=[address])
             clusters[workers] = Cluster(local.scheduler_address)
+        rows = _SHARD_ROWS if count > 8 * _SHARD_ROWS else 4
         for number in range(rounds + 1):  # the first round warms up: each worker opens the model
             for workers, cluster in clusters.items():
-                output = settings.root / f"scale-{workers}-{number}"
-                rows = _SHARD_ROWS if len(paths) > 8 * _SHARD_ROWS else 4
-                # The driver opens the model too, to know what it is: taken off, as for the other figures.
-                cpu, began = time.process_time(), time.perf_counter()
-                open_model(model.path, sha256=model.sha256, threads=1)
-                opening_cpu, opening = time.process_time() - cpu, time.perf_counter() - began
-                cpu, began = time.process_time(), time.perf_counter()
-                score(settings, model, listing, output, device="cpu", shard_rows=rows, engine="dask", cluster=cluster)
+                taken, _ = _scored(settings, model, paths[:count], f"{workers}-{number}", rows, cluster)
                 if number:
-                    seconds[workers].append(time.perf_counter() - began - opening)
-                    driver.append((time.process_time() - cpu - opening_cpu) / len(paths))
-    one, two = (len(paths) / statistics.median(seconds[workers]) for workers in (1, 2))
+                    seconds[workers].append(taken)
+        idle = time.process_time()
+        time.sleep(_IDLE_SECONDS)
+        share = (time.process_time() - idle) / _IDLE_SECONDS
+        for number in range(2):
+            rows = -(-len(paths) // 4)
+            taken, cpu = _scored(settings, small, paths, f"small-{number}", rows, clusters[2])
+    one, two = (count / statistics.median(seconds[workers]) for workers in (1, 2))
     return {
         "one": one,
         "two": two,
         # Round by round: what else the machine does changes from one round to the next.
         "speedup": statistics.median(first / second for first, second in zip(seconds[1], seconds[2], strict=True)),
-        "images": len(paths),
+        "images": count,
         "cores": len(cores),
-        "driver_s_per_image": statistics.median(driver),
+        "driver_s_per_image": max(cpu - share * taken, 0.05 * cpu) / len(paths),
+        "driver_shard_rows": rows,
+        "driver_idle_share": share,
         "seconds": {str(workers): values for workers, values in seconds.items()},
     }
+
+
+def _scored(
+    settings: Settings, model: ServedModel, paths: Sequence[Path], name: str, rows: int, cluster: Cluster
+) -> tuple[float, float]:
+    """Return seconds and CPU seconds of this process, without opening the model, which the driver does to know it."""
+    listing = settings.root / f"scale-{name}.txt"
+    listing.write_text("\n".join(map(str, paths)))
+    output = settings.root / f"scale-{name}"
+    cpu, began = time.process_time(), time.perf_counter()
+    open_model(model.path, sha256=model.sha256, threads=1)
+    opened_cpu, opened = time.process_time(), time.perf_counter()
+    score(settings, model, listing, output, device="cpu", shard_rows=rows, engine="dask", cluster=cluster)
+    ended_cpu, ended = time.process_time(), time.perf_counter()
+    return ended - opened - (opened - began), ended_cpu - opened_cpu - (opened_cpu - cpu)
 
 
 def long_run(settings: Settings, model: ServedModel, count: int) -> dict[str, Any]:
@@ -189,9 +214,10 @@ def scale_text(workers: dict[str, Any], long: dict[str, Any], rates: dict[str, A
     return "\n\n".join(
         [
             "## Two workers against one",
-            f"One thread and one core each; driver and scheduler beside them took "
-            f"{1e6 * workers['driver_s_per_image']:,.0f} microseconds of a core per image, in shards of {_SHARD_ROWS}: "
-            f"one driver keeps up with {bound:,.0f} images a second, with more in the usual shards of 4,096.",
+            f"One thread and one core each. Driver and scheduler, on the same cores, took "
+            f"{1e6 * workers['driver_s_per_image']:,.0f} microseconds of a core per image in shards of "
+            f"{workers['driver_shard_rows']:,} (and {100 * workers['driver_idle_share']:.0f} % of a core idle, two "
+            f"clusters together): one driver keeps up with {bound:,.0f} images a second.",
             f"## {long['images']:,} images in one run",
             f"Small JPEGs, all different: {long['scored']:,} scored, {long['set_aside']:,} set aside, "
             f"{long['parts']} parts, receipt verified.",
