@@ -55,13 +55,11 @@ def _convert(source: str, target: str) -> None:
 
 def main() -> int:
     """Convert argv[1] to argv[2]; the exit code says whether it was done, the last line on standard error why not."""
-    import pickle
-
     try:
         _convert(sys.argv[1], sys.argv[2])
-    except pickle.UnpicklingError:
-        return _say("it is damaged, or a pickle that holds more than tensors; nothing in it was run")
     except Exception as error:  # noqa: BLE001 - whatever a hostile file provokes is said in one line
+        if type(error).__name__ == "UnpicklingError":
+            return _say("it is damaged, or a pickle that holds more than tensors; nothing in it was run")
         return _say(" ".join(f"{type(error).__name__}: {error}".split())[:300])
     return 0
 
