@@ -80,6 +80,8 @@ class OnlineServer:
             self._http = _Uvicorn(self._config(build_app(service)))
             with _stopping(self.stop):
                 watching = asyncio.create_task(service.shelf.watch(), name="watch")
+                # Whoever knocks from here on waits in the queue: one who was told the address is not refused.
+                self._door.listen(_BACKLOG)
                 service.ready = True
                 url = self._url()
                 log("ready", url=url, models=service.shelf.names, seconds=round(time.monotonic() - began, 3))

@@ -359,6 +359,15 @@ def require(fact: bool, text: str) -> None:
         raise SystemExit(f"found: {text}")
 
 
+def peak_memory() -> int:
+    """Return the most memory this program has had, bytes.
+
+    Not ru_maxrss: that begins with what the process was before it became this program, a test worker with torch in it.
+    """
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
 def main() -> None:
     """Try the files asked for in little memory."""
     what, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -368,8 +377,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     numbers = range(first, first + count)
     outcome = try_images(numbers) if what == "images" else try_models(numbers)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"outcome": outcome, "peak": peak}))
+    print(json.dumps({"outcome": outcome, "peak": peak_memory()}))
 
 
 if __name__ == "__main__":

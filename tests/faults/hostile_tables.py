@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hostile_files import BYTE_MUTATIONS, require
+from hostile_files import BYTE_MUTATIONS, peak_memory, require
 from PIL import Image
 
 from drillcore.errors import DrillcoreError
@@ -386,8 +386,7 @@ def main() -> None:
             case = known[number % len(known)]
             print(number, case.name, file=sys.stderr, flush=True)
             outcome[attempt(case, mutated(case, random.Random(number)))] += 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"outcome": outcome, "peak": peak}))
+    print(json.dumps({"outcome": outcome, "peak": peak_memory()}))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
     assert 0 < figures["mean_iou"] <= figures["class_average"] <= 1
     served = resolve(checkout, "streets")
     # The version measured on the same images from outside gives the same figures.
-    found = evaluate_source(checkout, served, checkout.landing / "camvid", "val")
+    outside = shutil.copytree(checkout.landing / "camvid", tmp_path / "outside")
+    found = evaluate_source(checkout, served, outside, "val")
     assert found["mean_iou"] == figures["mean_iou"]
     assert found["per_class"].keys() == figures["per_class"].keys()
     pictures = {path.stem for path in (Path(summary["folder"]) / "pictures").glob("*.png")}
@@ -86,7 +87,7 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
 
     from serving.batch import score
 
-    result = score(checkout, served, checkout.landing / "camvid" / "val", tmp_path / "scored")
+    result = score(checkout, served, outside / "CamVid" / "val", tmp_path / "scored")
     assert result.scored == found["images"]
     assert len(list((tmp_path / "scored" / "masks").glob("*.png"))) == result.scored
 

@@ -109,7 +109,7 @@ def test_serving_imports_nothing_heavy(settings: Settings, tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     answers, heavy = json.loads(done.stdout)
-    assert set(answers.values()) == {200}
+    assert set(answers.values()) == {200}, done.stderr
     assert len(answers) == 7
     assert heavy == []
 
