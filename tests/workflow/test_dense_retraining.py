@@ -87,7 +87,7 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
 
     from serving.batch import score
 
-    result = score(checkout, served, outside / "CamVid" / "val", tmp_path / "scored")
+    result = score(checkout, served, outside / "val", tmp_path / "scored")
     assert result.scored == found["images"]
     assert len(list((tmp_path / "scored" / "masks").glob("*.png"))) == result.scored
 
