@@ -6,8 +6,10 @@ The blocks run one after the other in a copy of the checkout, as a reader would 
     make test, make docs, ...    left out: this is one of its tests
     what keeps running           its --help (servers, workers, --watch): other tests start and stop those
     .venv                        a link to the environment the tests run in
-    ~/shells, ~/new-images, ...  small drawn images in a temporary HOME
-    ../shared/data/*.zip         small zips in the published layouts, beside the copy
+    models of every pixel        their --help: trained with the pretrained weights they take the better part of an hour;
+                                 tests/workflow/test_dense_retraining.py takes small ones from import to champion
+    ~/shells, ~/new-images       small drawn images in a temporary HOME
+    ../shared/data/*.zip         a small zip in the competition's layout, beside the copy
     ../shared/weights/*          random weights of that network
     plankton.onnx, image.jpg     written by the command the text above the block names; one of the images
 """
@@ -33,7 +35,8 @@ from PIL import Image, ImageDraw
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
 MAKE = {"make run": ".venv/bin/drillcore run"}
-_LASTING = re.compile(r"(\S*drillcore (?:flows \w+|serve|fetch)|\S*mlflow ui)\b.*")
+_DENSE = r"(?:data import|retrain|score) (?:camvid|baeri)"
+_LASTING = re.compile(rf"(\S*drillcore (?:flows \w+|serve|fetch|{_DENSE})|\S*mlflow ui)\b.*")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"`(?:\.venv/bin/)?(drillcore [^`]+)`")
 
@@ -148,26 +151,16 @@ def draw_shells(folder: Path, count: int, seed: int = 3) -> None:
             image.rotate(chance.uniform(0, 360), fillcolor=(230, 230, 220)).save(folder / shape / f"{number:03}.png")
 
 
-def write_dense_sets(folder: Path, streets: Path) -> None:
-    """Write zips of street scenes and radar scenes, weights, and street scenes to score."""
+def write_weights(folder: Path) -> None:
+    """Write random weights of SqueezeNet where the README has the trained ones."""
     import torch
     from safetensors.torch import save_file
     from torchvision.models import squeezenet1_0
 
-    from drillcore.datasets.synthetic import write_sample
-
-    shared = folder / "shared"
-    for part in ("data", "weights"):
-        (shared / part).mkdir(parents=True)
-    for name, archive in (("camvid", "camvid_train_val"), ("baeri", "sar_ships")):
-        write_sample(name, folder / name)
-        shutil.make_archive(str(shared / "data" / archive), "zip", folder / name)
+    (folder / "data").mkdir(parents=True)
+    (folder / "weights").mkdir()
     torch.manual_seed(0)
-    save_file(squeezenet1_0(weights=None).state_dict(), shared / "weights" / "squeezenet1_0.safetensors")
-    streets.mkdir()
-    scenes = [path for path in sorted((folder / "camvid").rglob("*.png")) if not path.parent.name.endswith("annot")]
-    for path in scenes[:3]:
-        shutil.copy(path, streets)
+    save_file(squeezenet1_0(weights=None).state_dict(), folder / "weights" / "squeezenet1_0.safetensors")
 
 
 @pytest.fixture
@@ -190,7 +183,7 @@ def reader(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     for path in sorted((home / "scratch").rglob("*.png")):
         path.rename(home / "new-images" / f"{path.parent.name}-{path.name}")
     write_sample("plankton", tmp_path / "sample")
-    write_dense_sets(tmp_path, home / "street-images")
+    write_weights(tmp_path / "shared")
     classes = sorted(path for path in (tmp_path / "sample").rglob("*") if path.is_dir() and any(path.glob("*.jpg")))
     with zipfile.ZipFile(tmp_path / "shared" / "data" / "plankton_train.zip", "w") as archive:
         for folder in classes[:4]:
@@ -224,9 +217,7 @@ def test_every_block_runs_in_order(reader: tuple[Path, dict[str, str]]) -> None:
         _run([".venv/bin/python", "-c", block.text], copy, env)
     assert (copy / "scored" / "receipt.json").is_file()
     # The block without us imports onnxruntime, which keeps a cache of its own there.
-    own = ["new-images", "scratch", "shells", "street-images"]
-    assert sorted(path.name for path in (copy.parent / "home").glob("[!.]*")) == own
-    assert len(list((copy / "masks" / "masks").glob("*.png"))) == 3
+    assert sorted(path.name for path in (copy.parent / "home").glob("[!.]*")) == ["new-images", "scratch", "shells"]
 
 
 def _run(command: list[str], folder: Path, env: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,7 @@ def test_images_of_a_scene_are_in_one_fold(settings: Settings, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_quick(settings: Settings) -> None:
+    shutil.copytree(Path(__file__).resolve().parents[2] / "models", settings.models, dirs_exist_ok=True)
     found = ship_baselines.run(settings, quick=True)
     assert found["all_sea_ship_iou"] == 0.0
     assert found["all_sea_accuracy"] > 0.98
