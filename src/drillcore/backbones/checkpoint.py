@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from drillcore.digests import Json
-from drillcore.files import write_bytes
-
-_SCHEMA = 1
+from drillcore.trained_state import read_state, write_state
 
 
 @dataclass(kw_only=True)
@@ -48,48 +44,23 @@ _GROUPS = ("weights", "momentum", "best")
 
 def write_checkpoint(path: Path, state: Checkpoint) -> None:
     """Replace the checkpoint at `path`; raises OSError when it cannot be written."""
-    from safetensors.torch import save
-
-    scalars = {"schema": _SCHEMA} | {name: getattr(state, name) for name in _SCALARS}
-    tensors = {
-        f"{group}/{name}": tensor.detach().cpu().clone()  # safetensors refuses tensors that share memory
-        for group in _GROUPS
-        for name, tensor in getattr(state, group).items()
-    }
-    text = json.dumps(scalars)
-    write_bytes(path, save(tensors, metadata={"state": text, "crc32": _checksum(text, tensors)}))
+    tensors = {f"{group}/{name}": tensor for group in _GROUPS for name, tensor in getattr(state, group).items()}
+    write_state(path, {name: getattr(state, name) for name in _SCALARS}, tensors)
 
 
 def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
     """Return the checkpoint at `path`, on the CPU; None where there is none, it is of another run, or damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
+    found = read_state(path, identity)
+    if found is None:
         return None
+    scalars, tensors = found
     try:
-        with safe_open(path, framework="pt") as stream:
-            about = stream.metadata() or {}
-            tensors = {key: stream.get_tensor(key).clone() for key in stream.keys()}  # noqa: SIM118 - no dict
-            if about["crc32"] != _checksum(about["state"], tensors):
-                return None
-            scalars = json.loads(about["state"])
-            if scalars.pop("schema") != _SCHEMA or scalars["identity"] != identity:
-                return None
-            state = Checkpoint(**scalars)
-            for key, tensor in tensors.items():
-                group, _, name = key.partition("/")
-                if group not in _GROUPS:
-                    return None
-                getattr(state, group)[name] = tensor
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        state = Checkpoint(**scalars)
+    except TypeError:
         return None
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        if group not in _GROUPS:
+            return None
+        getattr(state, group)[name] = tensor
     return state
-
-
-def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
-    """Return a CRC-32 of everything: a training must not go on from a flipped bit."""
-    crc = zlib.crc32(text.encode())
-    for name in sorted(tensors):
-        crc = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), crc)
-        crc = zlib.crc32(tensors[name].contiguous().numpy().tobytes(), crc)
-    return str(crc)
