@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
-from drillcore.recipes.cores import core_plan
+from drillcore.recipes.cores import answer_plan, core_plan
 from drillcore.recipes.schema import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, GATE_METRICS, METRICS, Recipe
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def check_parts(recipe: Recipe) -> None:
     if recipe.task == CLASSIFICATION:
         store_dtype(recipe)
     else:
+        _at(recipe, "representation.params.answers", lambda: answer_plan(recipe))
         _at(recipe, "representation.params", lambda: core_plan(recipe))
     _check_metrics(recipe)
     _check_refresh(recipe)

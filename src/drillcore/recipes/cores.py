@@ -9,13 +9,29 @@ from drillcore.errors import InputError
 from drillcore.recipes.schema import DENSE_REGRESSION, Recipe
 
 if TYPE_CHECKING:
+    from drillcore.representations.answers import Answers
     from drillcore.representations.core import CoreSpec
     from drillcore.representations.sampling import SamplingSpec
     from drillcore.representations.views import ViewSpec
 
 STORAGES = ("store", "subset")
-_OWN = ("sampling", "views", "storage", "max_rows", "weighted", "dtype", "tile")
-_MAX_ROWS, _TILE = 4_000_000, 1024
+HELD_OUT = "held_out"
+_OWN = ("sampling", "views", "storage", "max_rows", "weighted", "dtype", "tile", "answers")
+_SHOWN = {"sampling": "{seed: 1}", "views": "{seed: 1}", "answers": "{window: 5}"}
+_MAX_ROWS, _TILE, _FOLDS, _IMAGES = 4_000_000, 1024, 4, 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """A bias fitted on whole training images that the head which answers them has not learnt from.
+
+    Attributes:
+        folds: parts of the training groups; as many heads are fitted beside the one that is kept.
+        images: answered at most, in all; what it costs is bounded by this.
+    """
+
+    folds: int
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +48,8 @@ class CorePlan:
         weighted: in training a sample counts as the number of pixels it stands for, to this power; 0: all the same.
         dtype: of the stored samples.
         tile: side of the tiles in which large scenes are answered, pixels.
+        answers: how values become answers.
+        bias: how the bias of the answers is fitted when the head is; None: it stands in `answers`.
     """
 
     spec: CoreSpec
@@ -42,6 +60,8 @@ class CorePlan:
     weighted: float
     dtype: str
     tile: int
+    answers: Answers
+    bias: HeldOut | None
 
 
 def core_plan(recipe: Recipe) -> CorePlan:
@@ -65,6 +85,7 @@ def core_plan(recipe: Recipe) -> CorePlan:
     weighted = own.get("weighted", False)
     if not isinstance(weighted, int | float) or not 0 <= weighted <= 1:
         raise InputError(f"weighted is {weighted!r}; true, false, or a power from 0 to 1 is expected")
+    answers, bias = answer_plan(recipe)
     known = [*CoreSpec.__dataclass_fields__, *_OWN]
     for name in params:
         if name not in known:
@@ -78,7 +99,34 @@ def core_plan(recipe: Recipe) -> CorePlan:
         weighted=float(weighted),
         dtype=dtype,
         tile=_whole(own, "tile", _TILE, 64),
+        answers=answers,
+        bias=bias,
     )
+
+
+def answer_plan(recipe: Recipe) -> tuple[Answers, HeldOut | None]:
+    """Read `answers` of the representation's parameters: how values become answers, and how their bias is fitted.
+
+    Raises:
+        InputError: an unknown name, or a value that cannot be meant.
+    """
+    from drillcore.representations.answers import Answers
+
+    own = dict(_mapping(recipe.representation.params, "answers"))
+    fitted = own.get("bias") == HELD_OUT
+    held_out = None
+    if fitted:
+        del own["bias"]
+        held_out = HeldOut(folds=_whole(own, "folds", _FOLDS, 2), images=_whole(own, "images", _IMAGES, 1))
+    for name in ("folds", "images"):
+        if own.pop(name, None) is not None and not fitted:
+            raise InputError(f"{name} is for a bias that is fitted; write bias: {HELD_OUT}, or leave {name} out")
+    answers = Answers.from_dict(own)
+    if recipe.task == DENSE_REGRESSION:
+        if fitted:
+            raise InputError(f"bias: {HELD_OUT} is for classes; the values of a regression have a window only")
+        answers.check(len(answers.bias), labels=False)
+    return answers, held_out
 
 
 def image_channels(recipe: Recipe, channels: int) -> int:
@@ -89,7 +137,7 @@ def image_channels(recipe: Recipe, channels: int) -> int:
 def _mapping(own: dict[str, Any], name: str) -> dict[str, Any]:
     found = own.get(name, {})
     if not isinstance(found, dict):
-        raise InputError(f"{name} is {found!r}; a mapping is expected, for instance {name}: {{seed: 1}}")
+        raise InputError(f"{name} is {found!r}; a mapping is expected, for instance {name}: {_SHOWN[name]}")
     return found
 
 
