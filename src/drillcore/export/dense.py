@@ -17,6 +17,7 @@ from drillcore.export.builder import GraphBuilder
 from drillcore.export.dense_modes import MODES, STEPS, Values, write_values
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
+from drillcore.export.sessions import cpu_session
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
 
@@ -132,17 +133,8 @@ def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image]) -> floa
         head: fitted.
         images: uint8 [h, w, C], at least some of them unlike each other.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
     # A threshold of minus infinity leaves the interpolated values as they are (but for one block, see dense_modes).
-    exact, coarse = (
-        onnxruntime.InferenceSession(logits_model(core, head, mode, -np.inf), options, ["CPUExecutionProvider"])
-        for mode in ("exact", "refined")
-    )
+    exact, coarse = (cpu_session(logits_model(core, head, mode, -np.inf), threads=1) for mode in ("exact", "refined"))
     wrong: list[npt.NDArray[np.float32]] = []
     count = 0
     for image in images:

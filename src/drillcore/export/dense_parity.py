@@ -9,7 +9,6 @@ refined has to reach 99.99 %.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +20,12 @@ from drillcore.errors import InputError, ParityError
 from drillcore.export.dense import LOGITS, VALUE, logits_model
 from drillcore.export.dense_modes import MODES
 from drillcore.export.graph import IMAGES
+from drillcore.export.parity import TIE, TOLERANCE, odd_images
+from drillcore.export.sessions import cpu_session
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.pruning import pruned
 
-TOLERANCE, TIE = 1e-4, 1e-5
 REFINED_AGREEMENT = 0.9999
 BATCHES = (1, 3)
 # Height and width of images made up here: a point, lines, primes, a usual size and one beside it.
@@ -103,16 +103,6 @@ class DenseReference:
                 yield first, rows.cpu().numpy()
 
 
-def odd_images(channels: int, sizes: Sequence[tuple[int, int]] = ODD_SIZES, seed: int = 0) -> list[Image]:
-    """Return made-up images of some sizes, uint8 [h, w, channels], noise over a slope."""
-    rng = np.random.default_rng(seed)
-    images = []
-    for height, width in sizes:
-        slope = np.linspace(0, 200, height * width).reshape(height, width, 1)
-        images.append((slope + rng.integers(0, 56, (height, width, channels))).astype(np.uint8))
-    return images
-
-
 def check_dense_parity(
     data: bytes,
     reference: DenseReference,
@@ -174,10 +164,10 @@ class _Checker:
         self.reference, self.mode = reference, mode
         # Labels and probabilities, or values; asked for apart, as they are in use.
         names = ("label", "probabilities") if self.labels else (VALUE,)
-        self._file = {name: _session(pruned(data, [name]), threads) for name in names}
+        self._file = {name: cpu_session(pruned(data, [name]), threads) for name in names}
         self._exact = None
         if mode != "exact":
-            self._exact = _session(logits_model(reference.core, reference.head, "exact"), threads)
+            self._exact = cpu_session(logits_model(reference.core, reference.head, "exact"), threads)
         self.pixels = self.ties = self.same = self.counted = 0
         self.max_difference = self.sum_difference = 0.0
 
@@ -286,14 +276,3 @@ def _softmax(values: FloatArray) -> FloatArray:
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
     return shares
-
-
-def _session(data: bytes, threads: int) -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imported
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -8,7 +8,6 @@ the row over a threshold of the head, and nothing is wrong.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from drillcore.backbones.base import Backbone
 from drillcore.errors import ParityError
 from drillcore.export.assemble import ACTIVATIONS, LABEL, PROBABILITIES, ROWS, rows_model
 from drillcore.export.graph import IMAGES, SIZES
+from drillcore.export.sessions import cpu_session
 from drillcore.heads.base import Head
 from drillcore.runtime.batching import pad_batch
 
@@ -96,11 +96,11 @@ class Reference:
         return self.head.predict_proba(rows)
 
 
-def odd_images(channels: int, seed: int = 0) -> list[Image]:
-    """Return made-up images of `ODD_SIZES`, uint8 [h, w, channels], noise over a slope."""
+def odd_images(channels: int, sizes: Sequence[tuple[int, int]] = ODD_SIZES, seed: int = 0) -> list[Image]:
+    """Return made-up images of some heights and widths, uint8 [h, w, channels], noise over a slope."""
     rng = np.random.default_rng(seed)
     images = []
-    for height, width in ODD_SIZES:
+    for height, width in sizes:
         slope = np.linspace(0, 200, height * width).reshape(height, width, 1)
         images.append((slope + rng.integers(0, 56, (height, width, channels))).astype(np.uint8))
     return images
@@ -156,8 +156,8 @@ class _Checker:
     def __init__(self, model: bytes | Path | onnx.ModelProto, reference: Reference, threads: int) -> None:
         data, proto = _both_forms(model)
         self.reference = reference
-        self._answers = _session(data, threads)
-        self._rows = _session(rows_model(proto).SerializeToString(), threads)
+        self._answers = cpu_session(data, threads)
+        self._rows = cpu_session(rows_model(proto).SerializeToString(), threads)
         self.compared = self.ties = self.crossings = 0
         self.max_difference = self.max_row_difference = 0.0
 
@@ -256,14 +256,3 @@ def _both_forms(model: bytes | Path | onnx.ModelProto) -> tuple[bytes, onnx.Mode
     proto = onnx.ModelProto()
     proto.ParseFromString(data)
     return data, proto
-
-
-def _session(data: bytes, threads: int) -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imported
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
