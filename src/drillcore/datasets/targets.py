@@ -1,4 +1,4 @@
-"""Label maps of a data set's annotation images, read as its layout says."""
+"""What is learnt at each pixel: label maps of annotation images, read as their layout says, or an image's colours."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def label_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], Labe
     layout = get_layout(manifest.layout)
     layout.items(manifest.folder)  # a layout of one's own learns its classes from its folder
     return lambda row: read_labels(layout, manifest.target_of(row), settings)
+
+
+def colour_values(colour: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return an image's own colours as values, uint8 [H,W,3] to float32 [H,W,3] from 0 to 1."""
+    return colour.astype(np.float32) / 255.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.datasets.manifest import Manifest
-from drillcore.errors import DataError
 from drillcore.evaluation.metrics import align_columns, classification_metrics
-from drillcore.promotion.gate import Candidate, GateLimits, gate
+from drillcore.promotion.gate import Candidate, gate
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import build_head, store_dtype
@@ -22,9 +20,10 @@ from drillcore.runtime.session import Model
 from drillcore.settings import Settings
 from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER, load_backbone, load_images
 from drillcore.workflow.exporting import DecodedImages, keep_model, metadata_of, parity_rows
-from drillcore.workflow.opening import MODEL_FILE, answers, one_image_milliseconds, open_for_batches
+from drillcore.workflow.measuring import PICTURES, evaluation_record, unreadable
+from drillcore.workflow.opening import MODEL_FILE, answers, open_for_batches
 from drillcore.workflow.records import Record
-from drillcore.workflow.steps import Standing
+from drillcore.workflow.steps import Standing, gate_limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from drillcore.representations.activations import FeatureTable
 
 EVIDENCE_FILE = "probabilities.npy"  # float32 [N,K]
-PICTURES = "pictures"
 FIT_SPLITS = ("train", "val")  # paper 004, II.B.1: the second stage learns from both
 
 
@@ -151,18 +149,17 @@ def evaluate_run(
     probabilities = evidence(settings, recipe, model, manifest)
     truth = manifest.label_indices(rows)
     figures = classification_metrics(truth, probabilities, list(manifest.classes))
-    np.save(folder / EVIDENCE_FILE, probabilities, allow_pickle=False)
     pictures = draw_evaluation(settings, folder / PICTURES, manifest, rows, probabilities, figures)
-    ms = one_image_milliseconds(folder / MODEL_FILE, [manifest.path_of(row) for row in rows["path"]], settings)
-    record = {
-        "figures": figures,
-        "images": len(rows),
-        "ms": ms,
-        "mb": (folder / MODEL_FILE).stat().st_size / 1e6,
-        "pictures": pictures,
-        "note": f"accuracy {figures['accuracy']:.4f} on {len(rows):,} images, {ms:.2f} ms for one",
-    }
-    return record, [EVIDENCE_FILE, *pictures]
+    return evaluation_record(
+        settings,
+        folder,
+        [manifest.path_of(path) for path in rows["path"]],
+        figures,
+        pictures,
+        evidence=(EVIDENCE_FILE, probabilities),
+        summary=f"accuracy {figures['accuracy']:.4f}",
+        decimals=2,
+    )
 
 
 def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifest) -> NDArray[np.float32]:
@@ -175,17 +172,17 @@ def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifes
     found = answers(settings, model, [manifest.path_of(path) for path in rows["path"]])
     if found.set_aside:
         first = found.set_aside[0]
-        raise DataError(f"{first.path} cannot be read any more ({first.reason}); run drillcore data check")
+        raise unreadable(first.path, first.reason)
     return found.probabilities
 
 
 def judge(recipe: Recipe, manifest: Manifest, challenger: Standing, champion: Standing | None) -> Verdict:
     """Ask the gate about two classifiers' probabilities for the same images."""
     rows = manifest.rows(recipe.evaluate.split)
-    limits = GateLimits(**dataclasses.asdict(recipe.gate))
-    candidates = [None if one is None else _candidate(one, list(rows["sha256"])) for one in (challenger, champion)]
-    assert candidates[0] is not None  # noqa: S101 - the challenger is always there
-    return gate(limits, list(rows["label"]), candidates[0], candidates[1], seed=recipe.seeds.bootstrap)
+    images = list(rows["sha256"])
+    rival = None if champion is None else _candidate(champion, images)
+    truth, seed = list(rows["label"]), recipe.seeds.bootstrap
+    return gate(gate_limits(recipe), truth, _candidate(challenger, images), rival, seed=seed)
 
 
 def measure(
@@ -204,10 +201,7 @@ def measure(
 
 
 def _candidate(standing: Standing, images: list[str]) -> Candidate:
-    values = {
-        name: getattr(standing, name) for name in ("version", "lineage", "classes", "sha256", "weights", "ms", "mb")
-    }
     evidence = standing.evidence
     if evidence is None:
         evidence = np.zeros((len(images), len(standing.classes)), np.float32)
-    return Candidate(probabilities=evidence, images=images, **values)
+    return Candidate(classes=standing.classes, probabilities=evidence, images=images, **standing.facts())

@@ -89,14 +89,12 @@ def samples(
 
 def targets_of(settings: Settings, recipe: Recipe, manifest: Manifest, rows: pd.DataFrame) -> Targets:
     """Return what is learnt at each pixel of manifest rows: labels, or the image's own colours."""
-    from drillcore.datasets.targets import label_reader
+    from drillcore.datasets.targets import colour_values, label_reader
     from drillcore.representations.drilling import Targets
 
     if recipe.task == DENSE_REGRESSION:
         colours = load_images(settings, 3, [manifest.path_of(path) for path in rows["path"]])
-        return Targets(
-            digests=list(rows["sha256"]), load=lambda number: colours(number).astype(np.float32) / 255.0, rule="colour"
-        )
+        return Targets(digests=list(rows["sha256"]), load=lambda number: colour_values(colours(number)), rule="colour")
     read, listed = label_reader(settings, manifest), rows.to_dict("records")
     return Targets(
         digests=list(rows["target_sha256"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.datasets.manifest import Manifest
-from drillcore.errors import DataError, InputError
+from drillcore.errors import InputError
 from drillcore.evaluation.dense_metrics import ImageConfusions, confusion_axes, dense_figures
 from drillcore.evaluation.ships import CLASSES as SHIP_CLASSES
 from drillcore.evaluation.ships import ShipScores
-from drillcore.promotion.candidates import GateLimits, LabelCandidate
+from drillcore.promotion.candidates import LabelCandidate
 from drillcore.promotion.dense_gate import gate_labels
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
@@ -23,12 +22,12 @@ from drillcore.runtime.dense import segment
 from drillcore.runtime.session import Model
 from drillcore.settings import Settings
 from drillcore.workflow import coring
-from drillcore.workflow.opening import MODEL_FILE, one_image_milliseconds, open_for_batches
+from drillcore.workflow.measuring import PICTURES, evaluation_record, unreadable
+from drillcore.workflow.opening import MODEL_FILE, open_for_batches
 from drillcore.workflow.records import Record
-from drillcore.workflow.steps import Standing
+from drillcore.workflow.steps import Standing, gate_limits
 
 EVIDENCE_FILE = "confusions.npy"  # int64 [M,K,K]
-PICTURES = "pictures"
 
 Labels = NDArray[np.uint8]
 Truth = Callable[[int], Labels]
@@ -61,22 +60,15 @@ def evaluate_run(
     listed = rows.to_dict("records")
     bad = scores.add_all(settings, model, paths, lambda index: read(listed[index]))
     if bad:
-        raise DataError(f"{bad[0]} cannot be read any more; run drillcore data check")
+        raise unreadable(bad[0])
     figures = scores.figures()
-    np.save(folder / EVIDENCE_FILE, scores.counts, allow_pickle=False)
     pictures = draw_labels(settings, folder / PICTURES, manifest, rows, model, scores, figures)
     pictures += coring.draw_maps(settings, recipe, manifest, record, rows, folder / PICTURES)
-    ms = one_image_milliseconds(folder / MODEL_FILE, paths, settings)
     shown = {name: figures[name] for name in recipe.evaluate.metrics if name in figures}
     text = ", ".join(f"{name} {value:.4f}" for name, value in list(shown.items())[:3])
-    return {
-        "figures": figures,
-        "images": len(rows),
-        "ms": ms,
-        "mb": (folder / MODEL_FILE).stat().st_size / 1e6,
-        "pictures": pictures,
-        "note": f"{text} on {len(rows):,} images, {ms:.0f} ms for one",
-    }, [EVIDENCE_FILE, *pictures]
+    return evaluation_record(
+        settings, folder, paths, figures, pictures, evidence=(EVIDENCE_FILE, scores.counts), summary=text
+    )
 
 
 def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifest) -> NDArray[np.int64]:
@@ -92,26 +84,22 @@ def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifes
     scores = LabelScores(manifest.classes, model)
     paths = [manifest.path_of(path) for path in rows["path"]]
     if bad := scores.add_all(settings, model, paths, lambda index: read(listed[index])):
-        raise DataError(f"{bad[0]} cannot be read any more; run drillcore data check")
+        raise unreadable(bad[0])
     return scores.counts
 
 
 def judge(recipe: Recipe, manifest: Manifest, challenger: Standing, champion: Standing | None) -> Verdict:
     """Ask the gate about two models' labels of the same images; the bootstrap draws whole groups."""
     rows = manifest.rows(recipe.evaluate.split)
-    limits = GateLimits(**dataclasses.asdict(recipe.gate))
     images = list(rows["sha256"])
 
     def candidate(one: Standing) -> LabelCandidate:
-        names = ("version", "lineage", "classes", "sha256", "weights", "ms", "mb")
-        values = {name: getattr(one, name) for name in names}
         axes = confusion_axes(manifest.classes, one.classes)
-        return LabelCandidate(axes=axes, counts=one.evidence, images=images, **values)
+        return LabelCandidate(axes=axes, classes=one.classes, counts=one.evidence, images=images, **one.facts())
 
     rival = None if champion is None else candidate(champion)
-    # One sequence alone is no sample of sequences: then its images are drawn.
-    groups = list(rows["group"]) if rows["group"].nunique() > 1 else None
-    return gate_labels(limits, candidate(challenger), rival, groups=groups, seed=recipe.seeds.bootstrap)
+    groups, seed = list(rows["group"]), recipe.seeds.bootstrap
+    return gate_labels(gate_limits(recipe), candidate(challenger), rival, groups=groups, seed=seed)
 
 
 def measure(

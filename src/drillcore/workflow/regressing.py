@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.datasets.manifest import Manifest
-from drillcore.errors import DataError
+from drillcore.datasets.targets import colour_values
 from drillcore.evaluation.regression_metrics import ImageErrors, regression_figures
-from drillcore.promotion.candidates import GateLimits, ValueCandidate
+from drillcore.promotion.candidates import ValueCandidate
 from drillcore.promotion.dense_gate import gate_values
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
@@ -21,12 +20,12 @@ from drillcore.runtime.dense import regress
 from drillcore.runtime.session import Model
 from drillcore.settings import Settings
 from drillcore.workflow import coring
-from drillcore.workflow.opening import MODEL_FILE, one_image_milliseconds, open_for_batches
+from drillcore.workflow.measuring import PICTURES, evaluation_record, unreadable
+from drillcore.workflow.opening import MODEL_FILE, open_for_batches
 from drillcore.workflow.records import Record
-from drillcore.workflow.steps import Standing
+from drillcore.workflow.steps import Standing, gate_limits
 
 EVIDENCE_FILE = "errors.npy"  # float64 [M,D,4]
-PICTURES = "pictures"
 OUTPUTS, PEAK = ("red", "green", "blue"), 1.0
 
 fill_store = coring.fill_store
@@ -53,20 +52,11 @@ def evaluate_run(
     model = open_for_batches(settings, folder / MODEL_FILE)
     sums = evidence(settings, recipe, model, manifest)
     figures = regression_figures(sums, OUTPUTS, peak=PEAK)
-    np.save(folder / EVIDENCE_FILE, sums, allow_pickle=False)
     pictures = draw_values(settings, folder / PICTURES, rows, paths, model, sums)
     pictures += coring.draw_maps(settings, recipe, manifest, record, rows, folder / PICTURES)
-    ms = one_image_milliseconds(folder / MODEL_FILE, paths, settings)
     mean = figures["mean_answer_mean_squared_error"]
-    return {
-        "figures": figures,
-        "images": len(rows),
-        "ms": ms,
-        "mb": (folder / MODEL_FILE).stat().st_size / 1e6,
-        "pictures": pictures,
-        "note": f"mean squared error {figures['mean_squared_error']:.5f} (always the mean colour: {mean:.5f}) on "
-        f"{len(rows):,} images, {ms:.0f} ms for one",
-    }, [EVIDENCE_FILE, *pictures]
+    text = f"mean squared error {figures['mean_squared_error']:.5f} (always the mean colour: {mean:.5f})"
+    return evaluation_record(settings, folder, paths, figures, pictures, evidence=(EVIDENCE_FILE, sums), summary=text)
 
 
 def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifest) -> NDArray[np.float64]:
@@ -80,7 +70,7 @@ def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifes
     errors = ImageErrors(OUTPUTS)
     for path, pair in zip(paths, predicted(settings, model, paths), strict=True):
         if pair is None:
-            raise DataError(f"{path} cannot be read any more; run drillcore data check")
+            raise unreadable(path)
         errors.add(*pair)
     return errors.sums
 
@@ -88,16 +78,14 @@ def evidence(settings: Settings, recipe: Recipe, model: Model, manifest: Manifes
 def judge(recipe: Recipe, manifest: Manifest, challenger: Standing, champion: Standing | None) -> Verdict:
     """Ask the gate about two models' errors on the same images; the bootstrap draws whole groups."""
     rows = manifest.rows(recipe.evaluate.split)
-    limits = GateLimits(**dataclasses.asdict(recipe.gate))
     images = list(rows["sha256"])
 
     def candidate(one: Standing) -> ValueCandidate:
-        values = {name: getattr(one, name) for name in ("version", "lineage", "sha256", "weights", "ms", "mb")}
-        return ValueCandidate(outputs=OUTPUTS, sums=one.evidence, images=images, **values)
+        return ValueCandidate(outputs=OUTPUTS, sums=one.evidence, images=images, **one.facts())
 
     rival = None if champion is None else candidate(champion)
-    groups = list(rows["group"]) if rows["group"].nunique() > 1 else None
-    return gate_values(limits, candidate(challenger), rival, groups=groups, seed=recipe.seeds.bootstrap)
+    groups, seed = list(rows["group"]), recipe.seeds.bootstrap
+    return gate_values(gate_limits(recipe), candidate(challenger), rival, groups=groups, seed=seed)
 
 
 def measure(
@@ -131,11 +119,6 @@ def predicted(
             grey = decode_file(paths[index], model.metadata.channels, max_pixels=settings.max_pixels)
         except BadImageError:
             return None
-        return colour_target(colour), regress(model, grey)
+        return colour_values(colour).transpose(2, 0, 1), regress(model, grey)
 
     yield from in_order(work, len(paths), settings.cpu_threads, "evaluating")
-
-
-def colour_target(colour: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return an image's colours as values, uint8 [H,W,3] to float32 [3,H,W] from 0 to 1."""
-    return colour.transpose(2, 0, 1).astype(np.float32) / 255.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from drillcore.datasets.manifest import Manifest
+from drillcore.promotion.candidates import GateLimits
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.recipes.schema import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
@@ -49,6 +51,15 @@ class Standing:
     weights: str
     ms: float | None
     mb: float | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what every task's contender at the gate is told (`promotion.candidates.Contender`), but its images."""
+        return {name: getattr(self, name) for name in ("version", "lineage", "sha256", "weights", "ms", "mb")}
+
+
+def gate_limits(recipe: Recipe) -> GateLimits:
+    """Return the limits of a recipe's gate."""
+    return GateLimits(**dataclasses.asdict(recipe.gate))
 
 
 class Steps(Protocol):
