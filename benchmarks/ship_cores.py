@@ -17,7 +17,7 @@ from drillcore.recipes import load_recipe
 from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
 from drillcore.settings import Settings
-from drillcore.workflow.coring import row_weights
+from drillcore.workflow.coring import sample_weights
 
 if TYPE_CHECKING:
     from benchmarks.ship_baselines import Scene
@@ -67,7 +67,7 @@ class CoreSampleDetector:
         head = build_head(self.recipe, n_classes=2, n_jobs=self.settings.cpu_threads)
         if self.quick:
             head.epochs, head.hidden = 2, (16,)  # type: ignore[attr-defined]
-        counted = row_weights(found.weights, plan.weighted)
+        counted = sample_weights(found.weights, plan.weighted)
         head.fit(found.rows, found.targets.astype(np.int64), counted)  # type: ignore[call-arg,arg-type]
         metadata = ModelMetadata(
             task="dense_labels",

@@ -122,7 +122,7 @@ def fit_head(
         if not len(found):
             raise DataError(f"no labelled pixel in data set {manifest.dataset}: there is nothing to learn from")
         head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads, device=settings.device)
-        weights = row_weights(found.weights, core_plan(recipe).weighted)
+        weights = sample_weights(found.weights, core_plan(recipe).weighted)
         truth = found.targets if recipe.task == DENSE_REGRESSION else found.targets.astype(np.int64)
         total = head.work(len(found)) if hasattr(head, "work") else None
         with progress(f"fitting {recipe.head.name}", total, unit="steps") as advance:
@@ -138,7 +138,7 @@ def fit_head(
     return {"arrays_sha256": digest, "rows": len(found), "curve": curve, "note": text}, made
 
 
-def row_weights(stands_for: Any, power: float) -> Any:
+def sample_weights(stands_for: Any, power: float) -> Any:
     """Return how much each sample counts, with a mean of 1, or None where all count the same.
 
     Args:
