@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +13,12 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.evaluation.changes import AnswerChange, Changes, find_changes
 from drillcore.evaluation.metrics import align_columns
-from drillcore.files import write_text
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
 from drillcore.workflow.classifying import evidence
 from drillcore.workflow.opening import open_for_batches, version_file
+from drillcore.workflow.pages import write_page
 from drillcore.workflow.reporting import find_version
 
 if TYPE_CHECKING:
@@ -147,14 +145,7 @@ def write_comparison(settings: Settings, found: VersionComparison, folder: Path)
     """Write `index.html`, with pictures of the images whose answer changed, and `changed.csv`; return both."""
     from drillcore.workflow.compare_page import compare_page
 
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found.changed_rows())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "changed.csv", stream.getvalue())
-    write_text(folder / "index.html", compare_page(settings, found))
-    return [folder / "index.html", folder / "changed.csv"]
+    return write_page(folder, compare_page(settings, found), "changed.csv", _COLUMNS, found.changed_rows())
 
 
 def _answers(settings: Settings, recipe: Recipe, version: ModelVersion, manifest: Manifest, classes: list[str]) -> Any:

@@ -7,11 +7,15 @@ forbids scripts and every foreign address, should something slip through all the
 from __future__ import annotations
 
 import base64
+import csv
 import html
+import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from drillcore.files import write_text
 from drillcore.workflow.page_style import STYLE
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -162,6 +166,28 @@ def page(title: str, header: Content, contents: Sequence[tuple[str, str]], *body
     return f"<!doctype html>\n{element('html', head, whole, lang='en')}\n"
 
 
+def write_page(
+    folder: Path, text: str, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> list[Path]:
+    """Write a page as `index.html`, and a table beside it as CSV; return both paths.
+
+    Args:
+        folder: made if need be.
+        text: of the page.
+        table: name of the CSV file.
+        columns: in their order.
+        rows: a value for each column.
+    """
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / table, stream.getvalue())
+    write_text(folder / "index.html", text)
+    return [folder / "index.html", folder / table]
+
+
 def markdown(text: str) -> Html:
     """Return CommonMark with tables as HTML; HTML in it is shown as text, pictures as their description.
 
@@ -174,8 +200,6 @@ def markdown(text: str) -> Html:
 
 
 def _size(data: bytes) -> tuple[int, int, str]:
-    import io
-
     from PIL import Image
 
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:

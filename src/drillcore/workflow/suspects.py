@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +13,9 @@ from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.evaluation.suspects import FOLDS, Suspect, find_suspects, grouped_folds
-from drillcore.files import write_text
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
+from drillcore.workflow.pages import write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,14 +165,7 @@ def write_suspects(settings: Settings, found: SuspectLabels, folder: Path) -> li
     """Write `index.html`, a page of pictures, and `suspects.csv`; return both."""
     from drillcore.workflow.suspects_page import suspects_page
 
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found.table())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "suspects.csv", stream.getvalue())
-    write_text(folder / "index.html", suspects_page(settings, found))
-    return [folder / "index.html", folder / "suspects.csv"]
+    return write_page(folder, suspects_page(settings, found), "suspects.csv", _COLUMNS, found.table())
 
 
 def _backbone(settings: Settings, recipe: Recipe, version: ModelVersion) -> Any:
