@@ -1,6 +1,6 @@
 """Pairs of images that look alike, within a split and across, for a person to look at.
 
-The rule is that of `drillcore.quality.near_duplicates`, which judges pairs across splits only.
+The rule is also that of `drillcore.quality.near_duplicates`, which judges pairs across splits only.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import InputError
+from drillcore.quality.likeness import centred_thumbnails, same_proportions
 
-_FLAT = 2.0  # grey levels of standard deviation below which a thumbnail says nothing
-_PROPORTION = 0.05  # relative difference of height / width
 _BLOCK = 2048
 
 
@@ -43,11 +42,7 @@ def lookalikes(
     """
     if thumbs.ndim != 2 or not len(thumbs) == len(ratios) == len(digests):
         raise InputError("a thumbnail, a ratio and a digest for each image are expected")
-    centred = thumbs.astype(np.float32)
-    centred -= centred.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1)
-    telling = norms > _FLAT * np.sqrt(thumbs.shape[1])
-    centred /= np.maximum(norms, 1e-6)[:, None]
+    centred, telling = centred_thumbnails(thumbs)
     names = np.unique(np.array(digests, dtype=object).astype(str), return_inverse=True)[1]
     pairs = []
     for start in range(0, len(thumbs), _BLOCK):
@@ -58,7 +53,7 @@ def lookalikes(
             first, second = row + start, column + start
             if same[row, column]:
                 pairs.append(Lookalikes(first, second, 1.0))
-            elif telling[first] and telling[second] and abs(ratios[first] / ratios[second] - 1) <= _PROPORTION:
+            elif telling[first] and telling[second] and same_proportions(ratios[first], ratios[second]):
                 # Rounded: the last bits of the product depend on how it was cut into blocks.
                 pairs.append(Lookalikes(first, second, round(float(alike[row, column]), 5)))
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair.first, pair.second))

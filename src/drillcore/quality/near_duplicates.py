@@ -19,13 +19,12 @@ from drillcore.errors import BadImageError
 from drillcore.files import atomic_path
 from drillcore.progress import progress
 from drillcore.quality.frames import JUDGED, Facts
+from drillcore.quality.likeness import centred_thumbnails, same_proportions
 from drillcore.quality.limits import Limits
 from drillcore.runtime.decode import decode_file
 from drillcore.settings import Settings
 
 SIDE = 16
-_FLAT = 2.0  # grey levels of standard deviation below which a thumbnail says nothing
-_PROPORTION = 0.05  # relative difference of height / width
 _BLOCK = 2_048
 _CHUNK = 256
 
@@ -62,11 +61,7 @@ def near_pairs(
         digests: of each row; equal ones are left out.
         threshold: correlation from which two thumbnails count as one picture.
     """
-    centred = thumbs.astype(np.float32)
-    centred -= centred.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1)
-    telling = norms > _FLAT * SIDE
-    centred /= np.maximum(norms, 1e-6)[:, None]
+    centred, telling = centred_thumbnails(thumbs)
     where = {name: np.flatnonzero((np.array(splits) == name) & telling) for name in JUDGED}
     pairs = []
     for few, many in (("val", "train"), ("test", "train"), ("val", "test")):
@@ -74,8 +69,7 @@ def near_pairs(
             left, right = where[few][start : start + _BLOCK], where[many]
             rows, columns = np.nonzero(centred[left] @ centred[right].T >= threshold)
             for first, second in zip(left[rows].tolist(), right[columns].tolist(), strict=True):
-                alike = abs(ratios[first] / ratios[second] - 1) <= _PROPORTION
-                if alike and digests[first] != digests[second]:
+                if same_proportions(ratios[first], ratios[second]) and digests[first] != digests[second]:
                     pairs.append((first, second))
     return pairs
 
