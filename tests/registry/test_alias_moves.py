@@ -162,16 +162,6 @@ def test_reconcile_with_one_database_lost(tracked: Settings, add_version: Add) -
     assert registry.reconcile(tracked) == []  # does not block the others
 
 
-def test_the_champion_of_a_lineage(tracked: Settings, add_version: Add) -> None:
-    for bias, lineage in ((1, "sample"), (2, "import-1"), (3, "import-1")):
-        add_version(bias, lineage)
-    assert registry.champion_of_lineage(tracked, "tiny", "sample") is None
-    registry.promote(tracked, "tiny", 1)
-    registry.promote(tracked, "tiny", 3)
-    assert registry.champion_of_lineage(tracked, "tiny", "sample") == 1
-    assert registry.champion_of_lineage(tracked, "tiny", "import-1") == 3
-
-
 def test_a_move_takes_less_than_a_second(tracked: Settings, add_version: Add) -> None:
     add_version(1)
     add_version(2)

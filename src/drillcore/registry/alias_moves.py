@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from drillcore.errors import ConflictError, GateError, InputError, RegistryError, UnknownNameError
 from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
-from drillcore.registry.model_versions import get_version, versions
+from drillcore.registry.model_versions import get_version
 from drillcore.settings import Settings
 from drillcore.state import (
     Action,
@@ -117,16 +117,6 @@ def set_alias(settings: Settings, model: str, alias: str, version: int, *, who: 
     if alias == CHAMPION:
         raise InputError("the champion is moved by `drillcore promote` and `drillcore rollback` only")
     return _move(settings, model, alias, version, "set", who, why)
-
-
-def champion_of_lineage(settings: Settings, model: str, lineage: str) -> int | None:
-    """Return the version that was last champion among those of a lineage, None where there was none.
-
-    It is the present champion's version if that learned from the lineage.
-    """
-    of_lineage = {row.version for row in versions(settings, model) if row.lineage == lineage}
-    past = moves(open_state(settings), model, CHAMPION)
-    return next((move.version for move in reversed(past) if move.version in of_lineage), None)
 
 
 def reconcile(settings: Settings, model: str | None = None, *, pending_only: bool = False) -> list[AliasMove]:
