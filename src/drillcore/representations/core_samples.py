@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.errors import DataError, InputError
+from drillcore.heads.row_source import RowSource
 from drillcore.representations.drilling import PLACES, DrillItem, DrillSource, FloatArray, Load, Targets, drilled
-from drillcore.representations.row_source import RowSource, StoreRows
 from drillcore.representations.sampling import HARD, SamplingSpec
+from drillcore.representations.store_rows import StoreRows
 from drillcore.representations.views import ViewSpec, view_of
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
@@ -40,7 +41,7 @@ class CoreSamples:
     """Core samples, one image's view after the other, ascending by pixel within.
 
     Attributes:
-        rows: [N, D], a row source.
+        rows: [N, D], a source of rows.
         targets: labels uint8 [N], or values float32 [N, D'].
         weights: pixels that each sample stands for, float32 [N].
         images: number of the image each sample is of, int64 [N]; groups are `np.asarray(groups)[images]`.

@@ -1,13 +1,9 @@
-"""Rows too many for the memory: anything with `shape`, `len` and `X[indices]`, read where it lies.
-
-A row source is `.shape == (N, D)`, `len`, and `X[indices]` (an int64 array, a mask or a slice) to a float16 or float32
-array [n, D]. numpy arrays and memory maps are ones; so are the rows of a feature store, and a part of another source.
-"""
+"""The rows of a feature store as a source of rows (`drillcore.heads.row_source`), read where they lie."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +13,6 @@ from drillcore.store import FeatureStore
 
 Rows = npt.NDArray[np.floating[Any]]
 Chosen = npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_] | slice
-
-
-class RowSource(Protocol):
-    """What heads of pixels are trained from."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows and features."""
-        ...
-
-    @property
-    def dtype(self) -> Any:
-        """Of the rows."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, chosen: Any, /) -> Any: ...
 
 
 class StoreRows:
@@ -99,35 +77,6 @@ class StoreRows:
         for part in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else ():
             result[part] = self.store.shard_rows(str(self._names[shard[part[0]]]))[within[part]]
         return result
-
-
-class SomeRows:
-    """A part of another source.
-
-    Args:
-        source: whose rows.
-        chosen: their numbers, or a mask.
-    """
-
-    def __init__(self, source: RowSource, chosen: Chosen) -> None:
-        self.source, self.numbers = source, row_numbers(chosen, len(source))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and features."""
-        return len(self.numbers), int(self.source.shape[1])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the source."""
-        return np.dtype(self.source.dtype)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, chosen: Chosen) -> Rows:
-        """Return the chosen rows, [n, D]; raises InputError for one that is not there."""
-        return cast(Rows, self.source[self.numbers[row_numbers(chosen, len(self))]])
 
 
 def row_numbers(chosen: Chosen, length: int) -> npt.NDArray[np.int64]:
