@@ -13,8 +13,8 @@ from torch import nn
 from drillcore.backbones.augmentation import flip_and_turn, get_augmentation, rotate
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.devices import resolve_device
-from drillcore.backbones.plankton_cnn import PlanktonCnn
-from drillcore.backbones.training import Labelled, limit_norms, train
+from drillcore.backbones.plankton_cnn import ALL_LAYERS, PlanktonCnn
+from drillcore.backbones.training import Labelled, limit_norms, norm_limits, train
 from drillcore.backbones.training_plan import TrainingPlan
 from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError
 
@@ -107,6 +107,65 @@ def test_max_norm_by_hand() -> None:
     for parameter in module.parameters():
         if parameter.ndim > 1:
             assert parameter.flatten(1).norm(dim=1).max() <= 0.5 + 1e-5
+
+
+def test_norms_of_a_networks_own() -> None:
+    module = PlanktonCnn("cnn3", CLASSES, seed=1)
+    plan = TrainingPlan(epochs=2, batch=16, learning_rate=0.01, max_norm=3.0)
+    train(module, plan, blobs(48, 0), blobs(16, 1), seed=5, device="cpu", threads=1)
+    for name, limit in module.max_norms.items():
+        assert module.get_parameter(name).flatten(1).norm(dim=1).max() <= limit + 1e-5
+    assert [limit for _, limit in norm_limits(module, 3.0)] == [0.9, 1.9365, 1.9365, 1.9365]
+    assert norm_limits(module, 0.0) == []
+
+
+def test_stopped_and_continued_with_dropout_ends_in_the_same_bits(tmp_path: Path) -> None:
+    plan = TrainingPlan(epochs=3, batch=16, learning_rate=0.01, patience=0)
+    digests = []
+    for stops in (False, True):
+        module, file = PlanktonCnn("cnn3", CLASSES, seed=1, keep=ALL_LAYERS), tmp_path / f"{stops}.safetensors"
+
+        def stop(record: Mapping[str, Any], wanted: bool = stops) -> None:
+            if wanted and record["epoch"] == 1:
+                raise Stop
+
+        torch.manual_seed(int(stops))  # what others draw must not matter
+        parts = (plan, blobs(32, 0), blobs(16, 1))
+        if stops:
+            with pytest.raises(Stop):
+                train(module, *parts, seed=5, device="cpu", threads=1, checkpoint=file, on_epoch=stop)
+            module = PlanktonCnn("cnn3", CLASSES, seed=1, keep=ALL_LAYERS)
+        result = train(module, *parts, seed=5, device="cpu", threads=1, checkpoint=file)
+        assert result.resumed_from == int(stops)
+        digests.append(weights_digest(module))
+    assert digests[0] == digests[1]
+
+
+def test_dropout_is_part_of_what_a_checkpoint_is_of(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.safetensors"
+    plan = TrainingPlan(epochs=1, batch=16, learning_rate=0.01)
+    parts = (plan, blobs(16, 0), blobs(16, 1))
+    train(PlanktonCnn("cnn3", CLASSES), *parts, seed=5, device="cpu", threads=1, checkpoint=file)
+    other = train(PlanktonCnn("cnn3", CLASSES, keep=()), *parts, seed=5, device="cpu", threads=1, checkpoint=file)
+    assert other.resumed_from == 0
+
+
+def test_weights_of_every_epoch_are_shown_once_initial_ones_first(tmp_path: Path) -> None:
+    seen: dict[int, str] = {}
+    module = PlanktonCnn("cnn1", CLASSES, seed=1)
+
+    def keep(epoch: int) -> None:
+        assert epoch not in seen
+        seen[epoch] = weights_digest(module)
+
+    result = train(
+        module, PLAN, blobs(96, 0), blobs(32, 1), seed=5, device="cpu", threads=1, on_weights=keep,
+        checkpoint=tmp_path / "checkpoint.safetensors",
+    )  # fmt: skip
+    assert list(seen) == list(range(PLAN.epochs + 1))
+    assert seen[0] == weights_digest(PlanktonCnn("cnn1", CLASSES, seed=1))
+    assert seen[result.best_epoch] == weights_digest(module)
+    assert len(set(seen.values())) == len(seen)
 
 
 def test_divergence_is_one_clear_error() -> None:

@@ -1,7 +1,8 @@
 """Training of a small backbone on labelled images: paper 004, section II.A.3, resumable to the bit.
 
 After kill -9 the run goes on from the last whole epoch and ends in the same weights (on a CPU with the same number of
-threads), for the order of an epoch and its augmentation are drawn from (seed, epoch) and not from a running generator.
+threads), for the order of an epoch, its augmentation and its dropout are drawn from (seed, epoch) and not from a
+generator that runs on.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def train(
     threads: int = 0,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Mapping[str, Json]], None] | None = None,
+    on_weights: Callable[[int], None] | None = None,
 ) -> TrainingResult:
     """Train `module` in place; at the end it holds the weights of the epoch with the lowest validation loss.
 
@@ -92,6 +94,8 @@ def train(
         threads: CPU threads; 0: torch's.
         checkpoint: file to continue from and to write after each epoch; None: none.
         on_epoch: called with each new record of the curve.
+        on_weights: called with an epoch's number while the module holds its weights, 0 for the initial ones; before the
+            checkpoint is written: after a kill no epoch is passed over, one may come twice with equal bits.
 
     Raises:
         InputError: no training images.
@@ -105,8 +109,13 @@ def train(
         run = _Run(module.to(target), plan, training, validation, seed, target)
         resumed = run.restore(checkpoint) if checkpoint else 0
         advance(resumed * len(training))
+        if on_weights and not resumed:
+            on_weights(0)
         while not run.finished:
-            record = run.epoch(advance)
+            with torch.random.fork_rng([target] if target.type == "cuda" else []):
+                record = run.epoch(advance)
+            if on_weights:
+                on_weights(run.state.epoch)
             if checkpoint:
                 write_checkpoint(checkpoint, run.state)
             log.info("epoch %(epoch)d: loss %(loss).4f, validation %(val_loss)s, %(val_accuracy)s", record)
@@ -143,7 +152,7 @@ class _Run:
         self.validation = Labelled(validation.inputs.to(device), validation.labels.to(device))
         self.augment = get_augmentation(plan.augment)
         self.optimizer = torch.optim.SGD(module.parameters(), plan.learning_rate, plan.momentum)
-        self.limited = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+        self.limited = norm_limits(module, plan.max_norm)
         self.state = Checkpoint(identity=run_identity(module, plan, training, validation, seed))
 
     @property
@@ -169,6 +178,7 @@ class _Run:
         generator = torch.Generator().manual_seed(_epoch_seed(self.seed, state.epoch))
         order = torch.randperm(count, generator=generator).to(self.device)
         self.module.train()
+        torch.manual_seed(_epoch_seed(self.seed, state.epoch))  # of the module's own dropout
         loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
         for start in range(0, count, batch):
@@ -187,7 +197,8 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        limit_norms(self.limited, self.plan.max_norm)
+        for weight, limit in self.limited:
+            limit_norms([weight], limit)
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
     def _set_rate(self, done: float) -> None:
@@ -229,6 +240,20 @@ class _Run:
         return list(self.module.named_parameters())
 
 
+def norm_limits(module: nn.Module, limit: float) -> list[tuple[nn.Parameter, float]]:
+    """Return the weights whose norms are limited, and to what.
+
+    A network may state limits of layers by the name of their weights, as `max_norms`; the others have the plan's.
+
+    Args:
+        module: the network.
+        limit: the plan's; 0: nothing is limited.
+    """
+    own: Mapping[str, float] = getattr(module, "max_norms", {})
+    weights = [(name, parameter) for name, parameter in module.named_parameters() if parameter.ndim > 1]
+    return [(parameter, own.get(name, limit)) for name, parameter in weights] if limit else []
+
+
 def limit_norms(weights: list[nn.Parameter], limit: float) -> None:
     """Scale down, in place, the incoming weights of each unit whose Euclidean norm is above `limit` (0: no limit).
 
@@ -253,13 +278,15 @@ def evaluate(module: nn.Module, labelled: Labelled) -> tuple[float, float]:
 
 
 def run_identity(module: nn.Module, plan: TrainingPlan, training: Labelled, validation: Labelled, seed: int) -> str:
-    """Return the digest of all that decides a training: initial weights, plan, data, seed."""
+    """Return the digest of all that decides a training: initial weights, plan, data, seed, the network's dropout."""
     data = [
         sha256_bytes(tensor.contiguous().cpu().numpy().tobytes())
         for part in (training, validation)
         for tensor in (part.inputs, part.labels)
     ]
-    return sha256_json({"weights": weights_digest(module), "plan": plan.to_dict(), "data": data, "seed": seed})
+    own = getattr(module, "regularisation", None)  # dropout, norms: no weight tells of them
+    parts = {"weights": weights_digest(module), "plan": plan.to_dict(), "data": data, "seed": seed}
+    return sha256_json(parts | ({"own": own} if own else {}))
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
