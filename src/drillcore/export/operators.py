@@ -14,6 +14,7 @@ from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
 
 LINEAR_PER_CELL = "aten.linear.default on more than two axes"
+_END = 2**62  # beyond every axis
 Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
 
 
@@ -182,6 +183,33 @@ def _permute(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> st
     return builder.add("Transpose", [arguments[0]], output, perm=[axis % len(axes) for axis in axes])
 
 
+def _slice(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    axis, start, end = (int(_argument(arguments, index, default)) for index, default in ((1, 0), (2, 0), (3, _END)))
+    return _sliced(builder, arguments[0], [axis], [start], [end], 1, output)
+
+
+def _flip(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    axes = [int(axis) for axis in arguments[1]]
+    return _sliced(builder, arguments[0], axes, [-1] * len(axes), [-_END] * len(axes), -1, output)
+
+
+def _sliced(
+    builder: GraphBuilder, values: str, axes: list[int], starts: list[int], ends: list[int], step: int, output: str
+) -> str:
+    limits = [
+        builder.constant(f"{output}/{name}", numbers, np.int64)
+        for name, numbers in (("starts", starts), ("ends", ends), ("axes", axes), ("steps", [step] * len(axes)))
+    ]
+    return builder.add("Slice", [values, *limits], output)
+
+
+def _narrow(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    axis, first, length = (int(value) for value in arguments[1:4])
+    if first < 0:
+        raise InputError("a slice counted from the end has no ONNX form here")
+    return _sliced(builder, arguments[0], [axis], [first], [first + length], 1, output)
+
+
 def _same(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return str(arguments[0])
 
@@ -200,6 +228,7 @@ OPERATORS: dict[str, Writer] = {
     "aten.conv2d.default": _conv,
     "aten.dropout.default": _same,
     "aten.flatten.using_ints": _flatten,
+    "aten.flip.default": _flip,
     "aten.gelu.default": _gelu,
     "aten.hardsigmoid.default": _hard_sigmoid,
     "aten.hardsigmoid_.default": _hard_sigmoid,
@@ -211,13 +240,16 @@ OPERATORS: dict[str, Writer] = {
     "aten.linear.default": _linear,
     LINEAR_PER_CELL: _linear_per_cell,
     "aten.max_pool2d.default": _max_pool,
+    "aten.maximum.default": _plain("Max", 2),
     "aten.mean.dim": _reduce("ReduceMean"),
     "aten.mul.Tensor": _pairwise("Mul"),
     "aten.mul_.Tensor": _pairwise("Mul"),
+    "aten.narrow.default": _narrow,
     "aten.permute.default": _permute,
     "aten.relu.default": _plain("Relu"),
     "aten.relu_.default": _plain("Relu"),
     "aten.sigmoid.default": _plain("Sigmoid"),
     "aten.silu.default": _silu,
     "aten.silu_.default": _silu,
+    "aten.slice.Tensor": _slice,
 }
