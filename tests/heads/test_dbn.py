@@ -254,6 +254,16 @@ def test_validation_stops_and_keeps_the_best() -> None:
     assert -np.log(probability).mean() == pytest.approx(min(losses), rel=1e-4)
 
 
+def test_relu_pretraining_of_rows_with_rare_large_values_stays_finite() -> None:
+    """Pixels that are hardly ever lit are far out once standardised: a rate too high for them is lowered."""
+    X, y = load_digits(return_X_y=True)
+    head = DbnHead(
+        hidden=(256, 128), epochs=1, batch=32, pretrain_epochs=8, pretrain_batch=32, pretrain_learning_rate=0.05, seed=1
+    )
+    head.fit((X[:800] / 16).astype(np.float32), y[:800])
+    assert all(np.isfinite(record["loss"]) for record in head.curve_)
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_regression_in_the_targets_unit(outputs: int) -> None:
     X, _ = table(rows=1500)

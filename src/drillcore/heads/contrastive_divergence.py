@@ -94,10 +94,20 @@ class ContrastiveDivergence:
             hidden.sigmoid_()
         if rbm.hidden == "relu":
             hidden.copy_(torch.nn.functional.softplus(hidden))
+            rate = min(rate, self._stable_rate(hidden))
         sign[:n].fill_(1 / n)
         sign[n:].fill_(-1 / len(start))
         hidden.mul_(sign[:, None])
         self._climb(visible, hidden, sign, rate)
+
+    def _stable_rate(self, hidden: Tensor) -> float:
+        """Return the rate above which a step overshoots: units without an upper bound make what they see grow.
+
+        As in normalised least mean squares (Nagumo and Noda 1967): one over the mean square of the input, here the
+        hidden units [n, H], and momentum multiplies a step by 1 / (1 - momentum).
+        """
+        power = float(hidden.square().sum()) / len(hidden)
+        return (1 - self.momentum) / max(power, 1e-12)
 
     def _fantasies(self, h: Tensor, out: Tensor, generator: torch.Generator) -> None:
         """Draw visible units for hidden states `h` into `out`."""
