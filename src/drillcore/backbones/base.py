@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from drillcore.backbones.preprocessing import Preprocessing, prepare
+from drillcore.backbones.preprocessing import Preprocessing, input_planes, prepare
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnknownNameError
 
@@ -47,15 +47,40 @@ class TappedModule(nn.Module):
         raise NotImplementedError
 
 
-class Subnetwork(nn.Module):
-    """The part of a network below its taps, as one module: x [N, C, h, w] to rows float32 [N, D], taps concatenated."""
+# How an image is looked at, as (transposed, axes turned round): the first 1, 2, 4 or 8 of the flips and quarter turns.
+VIEWS: tuple[tuple[bool, tuple[int, ...]], ...] = (
+    (False, ()),
+    (False, (2, 3)),
+    (False, (3,)),
+    (False, (2,)),
+    (True, ()),
+    (True, (2, 3)),
+    (True, (3,)),
+    (True, (2,)),
+)
+VIEW_COUNTS = (1, 2, 4, 8)
 
-    def __init__(self, module: TappedModule, names: Sequence[str]) -> None:
+
+class Subnetwork(nn.Module):
+    """The part of a network below its taps, as one module: x [N, C, h, w] to rows float32 [N, D], taps concatenated.
+
+    With several `views` each image is looked at in the first of `VIEWS`, and its rows are averaged.
+    """
+
+    def __init__(self, module: TappedModule, names: Sequence[str], views: int = 1) -> None:
         super().__init__()
-        self.module, self.names = module, tuple(names)
+        self.module, self.names, self.views = module, tuple(names), views
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the flattened activations side by side, in the order of the names."""
+        # One after the other, not as one larger batch: a row must not depend on how many images come together.
+        total = self._rows(x)
+        for transposed, turned in VIEWS[1 : self.views]:
+            seen = x.permute(0, 1, 3, 2) if transposed else x
+            total = total + self._rows(seen.flip(turned) if turned else seen)
+        return total * (1.0 / self.views) if self.views > 1 else total
+
+    def _rows(self, x: Tensor) -> Tensor:
         found = self.module.forward_taps(x, self.names)
         rows = [found[name].flatten(1) for name in self.names]
         return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
@@ -68,7 +93,8 @@ class Backbone:
         name: its name in the catalogue.
         module: the network, on the CPU until `to` moves it.
         taps: by name, lowest first.
-        channels: of its input, 1 or 3.
+        channels: of the images it takes, 1 or 3.
+        views: flips and quarter turns over which rows are averaged, 1, 2, 4 or 8 (`VIEWS`).
         preprocessing: JSON; stands in the store's key and in the model's metadata.
         weights_sha256: of its weights as safetensors bytes.
         images_passed: images that went through `forward_taps`, for reports and tests.
@@ -87,6 +113,7 @@ class Backbone:
         self.taps = dict(taps)
         self.preprocessing = preprocessing
         self.channels = len(preprocessing["scale"])
+        self.views = 1
         self.weights_sha256 = weights_sha256 or weights_digest(module)
         self.images_passed = 0
         self._counting = threading.Lock()  # batches may run side by side
@@ -96,6 +123,11 @@ class Backbone:
         """Height and width of the input; None: any."""
         size = self.preprocessing["resize"]
         return None if size is None else (size[0], size[1])
+
+    @property
+    def planes(self) -> int:
+        """Planes of a prepared image: the channels, and the image's size where it goes along."""
+        return input_planes(self.preprocessing)
 
     @property
     def device(self) -> torch.device:
@@ -152,12 +184,31 @@ class Backbone:
 
     def rows(self, x: Tensor, taps: Sequence[str]) -> Tensor:
         """Return the flattened activations of `taps` side by side, float32 [N, D]; arguments as `forward_taps`."""
-        found = self.forward_taps(x, taps)
-        return torch.cat([found[tap].flatten(1) for tap in taps], dim=1)
+        if self.views == 1:
+            found = self.forward_taps(x, taps)
+            return torch.cat([found[tap].flatten(1) for tap in taps], dim=1)
+        with self._counting:
+            self.images_passed += x.shape[0]
+        with torch.no_grad():
+            rows: Tensor = self.subnetwork(taps)(x)
+        return rows
 
     def subnetwork(self, taps: Sequence[str]) -> Subnetwork:
         """Return the network below `taps` as a module of its own, for export; shares the weights."""
-        return Subnetwork(self.module, self.check_taps(taps)).eval()
+        return Subnetwork(self.module, self.check_taps(taps), self.views).eval()
+
+    def averaged(self, views: int) -> Backbone:
+        """Average rows over that many views from now on; returns itself.
+
+        Raises:
+            InputError: not 1, 2, 4 or 8, or quarter turns of an input that is not square.
+        """
+        if views not in VIEW_COUNTS:
+            raise InputError(f"views is {views!r}; allowed: {', '.join(map(str, VIEW_COUNTS))}")
+        if views > 1 and (self.resize is None or (views > 4 and self.resize[0] != self.resize[1])):
+            raise InputError(f"{views} views need an input size, and quarter turns one that is square")
+        self.views = views
+        return self
 
 
 def weights_bytes(module: nn.Module) -> bytes:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from drillcore.backbones.artifacts import load_artifact
-from drillcore.backbones.base import Backbone
+from drillcore.backbones.base import Backbone, weights_digest
+from drillcore.backbones.grey_squeezenet import NAME as GREY_SQUEEZENET
+from drillcore.backbones.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
 from drillcore.backbones.named_weights import StoredWeights, WeightsName, add_weights, find_weights, provide_weights
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.preprocessing import from_mean_std
@@ -58,6 +60,12 @@ def _plankton(architecture: str) -> Entry:
     return Entry(build, trainable=True)
 
 
+def _grey(units: int | None, seed: int, resize: Resize) -> Backbone:
+    if units is None or isinstance(resize, str):
+        raise InputError(f"{GREY_SQUEEZENET} is a classifier: it needs the number of classes, and an input size")
+    return build_grey_squeezenet(units=units, seed=seed, resize=resize or (SIDE, SIDE))
+
+
 class _Builder(Protocol):
     def __call__(self, *, seed: int, resize: Sequence[int] | None) -> Backbone: ...
 
@@ -73,7 +81,9 @@ _TORCHVISION = "torchvision:"
 BACKBONES: dict[str, Entry] = {
     "cnn1": _plankton("cnn1"),
     "cnn2": _plankton("cnn2"),
+    "cnn3": _plankton("cnn3"),
     "squeezenet1_0": _pretrained("squeezenet1_0", build_squeezenet),
+    GREY_SQUEEZENET: Entry(_grey, trainable=True, torchvision="squeezenet1_0"),
     "vgg16": _pretrained("vgg16", build_vgg16),
 }
 
@@ -167,6 +177,12 @@ def add_named_weights(settings: Settings, file: Path, name: str) -> StoredWeight
 
 
 def _with_named_weights(settings: Settings, backbone: Backbone, name: WeightsName) -> Backbone:
+    if isinstance(backbone.module, GreySqueezeNet):
+        colour = build_squeezenet()
+        load_weights_file(colour, *provide_weights(settings, name, colour.module))
+        backbone.module.load_colour(colour.module.state_dict())
+        backbone.weights_sha256 = weights_digest(backbone.module)
+        return backbone
     path, sha256 = provide_weights(settings, name, backbone.module)
     load_weights_file(backbone, path, sha256)
     if name.constants is not None:

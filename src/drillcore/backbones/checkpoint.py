@@ -18,7 +18,8 @@ class Checkpoint:
     Attributes:
         identity: digest of all that decides the run; a checkpoint of another run is not continued.
         epoch: epochs done.
-        weights, momentum, best: tensors by parameter name.
+        weights, momentum, second, average, best: tensors by parameter name; second moments of AdamW and the running
+            average only where the plan has them.
         best_epoch: 1 for the first; 0: none yet.
         best_score: validation loss of the best epoch.
         stale: epochs since then.
@@ -30,6 +31,8 @@ class Checkpoint:
     epoch: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     momentum: dict[str, Tensor] = field(default_factory=dict)
+    second: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     best_score: float = float("inf")
@@ -39,7 +42,7 @@ class Checkpoint:
 
 
 _SCALARS = ("identity", "epoch", "best_epoch", "best_score", "stale", "curve", "seconds")
-_GROUPS = ("weights", "momentum", "best")
+_GROUPS = ("weights", "momentum", "second", "average", "best")
 
 
 def write_checkpoint(path: Path, state: Checkpoint) -> None:

@@ -22,13 +22,15 @@ from drillcore.backbones.augmentation import get_augmentation
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from drillcore.backbones.devices import exact_computing, resolve_device
+from drillcore.backbones.native_images import NativeImages, ShownImages
+from drillcore.backbones.optimisation import Optimisation
 from drillcore.backbones.training_plan import TrainingPlan
 from drillcore.digests import Json, sha256_bytes, sha256_json
 from drillcore.errors import DrillcoreError, InputError
 from drillcore.progress import progress
 
 log = logging.getLogger(__name__)
-_EVALUATION_BATCH = 512
+_EVALUATION_BATCH, _EVALUATION_CELLS = 512, 512 * 40 * 40  # images, and pixels in a plane of all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,20 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def digests(self) -> list[str]:
+        """Return digests of all that is learnt from."""
+        return [sha256_bytes(tensor.contiguous().cpu().numpy().tobytes()) for tensor in (self.inputs, self.labels)]
+
+    def shown(self, side: int, device: torch.device) -> Labelled:
+        """Return the images on a device; they have one size, so `side` is 0."""
+        return Labelled(self.inputs.to(device), self.labels.to(device))
+
+    def batch(self, chosen: Tensor, generator: torch.Generator, plan: TrainingPlan) -> Tensor:
+        """Return the images `chosen` as the network takes them, augmented, float32 [n, C, h, w]."""
+        augment = get_augmentation(plan.augment)
+        x = self.inputs[chosen]
+        return augment(x, generator) if augment else x
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +88,7 @@ class TrainingResult:
 def train(
     module: nn.Module,
     plan: TrainingPlan,
-    training: Labelled,
+    training: Labelled | NativeImages,
     validation: Labelled,
     *,
     seed: int,
@@ -87,7 +103,7 @@ def train(
     Args:
         module: x [N, C, h, w] to logits [N, K].
         plan: the hyper-parameters.
-        training: what it learns from.
+        training: what it learns from; `NativeImages` for a plan with "warp".
         validation: what stops it; where it is empty the training loss does.
         seed: of the order and the augmentation; the initial weights are the module's.
         device: auto, cpu or cuda.
@@ -98,12 +114,15 @@ def train(
             checkpoint is written: after a kill no epoch is passed over, one may come twice with equal bits.
 
     Raises:
-        InputError: no training images.
+        InputError: no training images, or a plan that does not fit them or the network.
         DeviceError: cuda is asked for and not there.
         DrillcoreError: the loss is not finite any more.
     """
     if not len(training):
         raise InputError("no training images; check the split of the data set")
+    if plan.native != isinstance(training, NativeImages):
+        raise InputError("warp takes images at their own size, every other augmentation prepared ones")
+    _set_dropout(module, plan)
     target = resolve_device(device)
     with exact_computing(threads), progress("training", plan.epochs * len(training)) as advance:
         run = _Run(module.to(target), plan, training, validation, seed, target)
@@ -142,18 +161,17 @@ class _Run:
         self,
         module: nn.Module,
         plan: TrainingPlan,
-        training: Labelled,
+        training: Labelled | NativeImages,
         validation: Labelled,
         seed: int,
         device: torch.device,
     ) -> None:
         self.module, self.plan, self.seed, self.device = module.requires_grad_(True), plan, seed, device
-        self.training = Labelled(training.inputs.to(device), training.labels.to(device))
-        self.validation = Labelled(validation.inputs.to(device), validation.labels.to(device))
-        self.augment = get_augmentation(plan.augment)
-        self.optimizer = torch.optim.SGD(module.parameters(), plan.learning_rate, plan.momentum)
-        self.limited = norm_limits(module, plan.max_norm)
         self.state = Checkpoint(identity=run_identity(module, plan, training, validation, seed))
+        self.training, self.validation = training, validation.shown(0, device)
+        self._shown: tuple[int, Labelled | ShownImages] | None = None
+        self.optimisation = Optimisation(module, plan, device)
+        self.limited = norm_limits(module, plan.max_norm)
 
     @property
     def finished(self) -> bool:
@@ -166,15 +184,14 @@ class _Run:
         if state is None:
             return 0
         self.state = state
-        self.module.load_state_dict(state.weights)
-        for name, parameter in self.module.named_parameters():
-            self.optimizer.state[parameter]["momentum_buffer"] = state.momentum[name].to(self.device)
+        self.optimisation.restore(state, state.epoch * math.ceil(len(self.training) / self.plan.batch))
         return state.epoch
 
     def epoch(self, advance: Callable[[int], None]) -> dict[str, Json]:
         """Pass once over the training images and look at the validation images; return the record."""
         started = time.perf_counter()
         state, count, batch = self.state, len(self.training), self.plan.batch
+        images = self._images(self.plan.side(state.epoch))
         generator = torch.Generator().manual_seed(_epoch_seed(self.seed, state.epoch))
         order = torch.randperm(count, generator=generator).to(self.device)
         self.module.train()
@@ -182,32 +199,36 @@ class _Run:
         loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
         for start in range(0, count, batch):
-            self._set_rate((state.epoch + start / count) / self.plan.epochs)
+            self.optimisation.set_rate((state.epoch + start / count) / self.plan.epochs)
             chosen = order[start : start + batch]
-            batch_loss, hits = self._step(self.training.inputs[chosen], self.training.labels[chosen], generator)
+            batch_loss, hits = self._step(images.batch(chosen, generator, self.plan), images.labels[chosen])
             loss_sum += batch_loss * len(chosen)
             correct += hits
             advance(len(chosen))
         loss = float(loss_sum) / count
         return self._close(loss, int(correct) / count, started)
 
-    def _step(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        logits = self.module(self.augment(x, generator) if self.augment else x)
-        loss = cross_entropy(logits, labels)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+    def _images(self, side: int) -> Labelled | ShownImages:
+        if self._shown is None or self._shown[0] != side:
+            self._shown = None  # its memory, before the next one's
+            self._shown = side, self.training.shown(side, self.device)
+        return self._shown[1]
+
+    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        optimisation = self.optimisation
+        with optimisation.computing():
+            logits = self.module(optimisation.laid_out(x)).float()
+        loss = cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
+        optimisation.step(loss)
         for weight, limit in self.limited:
             limit_norms([weight], limit)
+        optimisation.take_average()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
-
-    def _set_rate(self, done: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate(done)
 
     def _close(self, loss: float, accuracy: float, started: float) -> dict[str, Json]:
         state = self.state
-        val_loss, val_accuracy = evaluate(self.module, self.validation) if len(self.validation) else (None, None)
+        with self.optimisation.averaged():
+            val_loss, val_accuracy = evaluate(self.module, self.validation) if len(self.validation) else (None, None)
         score = loss if val_loss is None else val_loss
         if not (math.isfinite(loss) and math.isfinite(score)):
             raise DrillcoreError(
@@ -215,12 +236,14 @@ class _Run:
                 f"({self.plan.learning_rate}) or set train.max_norm"
             )
         state.epoch += 1
-        state.weights = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
-        state.momentum = {
-            name: self.optimizer.state[parameter]["momentum_buffer"] for name, parameter in self._parameters()
-        }
+        self.optimisation.keep(state)
         if score < state.best_score:
-            state.best, state.best_score, state.best_epoch, state.stale = state.weights, score, state.epoch, 0
+            state.best, state.best_score, state.best_epoch, state.stale = (
+                state.average or state.weights,
+                score,
+                state.epoch,
+                0,
+            )
         else:
             state.stale += 1
         record: dict[str, Json] = {
@@ -236,8 +259,15 @@ class _Run:
         state.seconds += record["seconds"]
         return record
 
-    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return list(self.module.named_parameters())
+
+def _set_dropout(module: nn.Module, plan: TrainingPlan) -> None:
+    if not plan.dropout:
+        return
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout)]
+    if not layers:
+        raise InputError("train.dropout is given, and the network has no layer for it; leave it out")
+    for layer in layers:
+        layer.p = plan.dropout
 
 
 def norm_limits(module: nn.Module, limit: float) -> list[tuple[nn.Parameter, float]]:
@@ -263,27 +293,26 @@ def limit_norms(weights: list[nn.Parameter], limit: float) -> None:
         return
     with torch.no_grad():
         for weight in weights:
-            units = weight.view(weight.shape[0], -1)
-            units.mul_((limit / units.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0))
+            norms = weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
+            weight.mul_((limit / norms.clamp_min(1e-12)).clamp_max(1.0))
 
 
 @torch.no_grad()
 def evaluate(module: nn.Module, labelled: Labelled) -> tuple[float, float]:
     """Return cross-entropy (natural logarithm) and accuracy (0 to 1) in evaluation mode."""
     module.eval()
-    starts = range(0, len(labelled), _EVALUATION_BATCH)
-    logits = torch.cat([module(labelled.inputs[start : start + _EVALUATION_BATCH]) for start in starts])
+    height, width = labelled.inputs.shape[2:]
+    batch = max(1, min(_EVALUATION_BATCH, _EVALUATION_CELLS // (height * width)))
+    logits = torch.cat([module(part) for part in labelled.inputs.split(batch)])
     accuracy = (logits.argmax(dim=1) == labelled.labels).double().mean()
     return float(cross_entropy(logits, labelled.labels)), float(accuracy)
 
 
-def run_identity(module: nn.Module, plan: TrainingPlan, training: Labelled, validation: Labelled, seed: int) -> str:
+def run_identity(
+    module: nn.Module, plan: TrainingPlan, training: Labelled | NativeImages, validation: Labelled, seed: int
+) -> str:
     """Return the digest of all that decides a training: initial weights, plan, data, seed, the network's dropout."""
-    data = [
-        sha256_bytes(tensor.contiguous().cpu().numpy().tobytes())
-        for part in (training, validation)
-        for tensor in (part.inputs, part.labels)
-    ]
+    data = [digest for part in (training, validation) for digest in part.digests()]
     own = getattr(module, "regularisation", None)  # dropout, norms: no weight tells of them
     parts = {"weights": weights_digest(module), "plan": plan.to_dict(), "data": data, "seed": seed}
     return sha256_json(parts | ({"own": own} if own else {}))

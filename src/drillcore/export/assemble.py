@@ -25,7 +25,10 @@ MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 HeadWriter = Callable[[GraphBuilder, Any, str, str], None]
 # By the head's name: "module:function" that writes its nodes from rows to probabilities.
-HEAD_WRITERS = {"forest": "drillcore.export.forest:write_forest"}
+HEAD_WRITERS = {
+    "forest": "drillcore.export.forest:write_forest",
+    "softmax": "drillcore.export.softmax:write_softmax",
+}
 
 
 def input_contract(backbone: Backbone) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def trace(backbone: Backbone, network: nn.Module, size: tuple[int, int]) -> torc
     Raises:
         InputError: an operator works in place on a value that is read again afterwards.
     """
-    example = torch.zeros(2, backbone.channels, *size, device=backbone.device)
+    example = torch.zeros(2, backbone.planes, *size, device=backbone.device)
     shapes = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about torch's own internals

@@ -13,6 +13,7 @@ from drillcore.heads.base import Head, check_params
 # Name to "module:class"; a module is imported when its head is asked for.
 HEADS = {
     "forest": "drillcore.heads.forest:ForestHead",
+    "softmax": "drillcore.heads.softmax:SoftmaxHead",
     "dbn": "drillcore.heads.dbn:DbnHead",
     "dbn_regressor": "drillcore.heads.dbn:DbnRegressor",
 }

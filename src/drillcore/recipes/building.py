@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # What the rows of a task are.
 REPRESENTATIONS = {CLASSIFICATION: "activations", DENSE_LABELS: "core_samples", DENSE_REGRESSION: "core_samples"}
 STORE_DTYPES = ("float16", "float32")
+ROW_PARAMS = ("dtype", "views")
+VIEW_COUNTS = (1, 2, 4, 8)
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -29,11 +31,15 @@ def check_parts(recipe: Recipe) -> None:
 
     _at(recipe, "backbone.name", lambda: get_entry(recipe.backbone.name))
     _at(recipe, "backbone.weights", lambda: check_weights(recipe.backbone.name, recipe.backbone.weights))
+    if recipe.backbone.resize:
+        if recipe.task != CLASSIFICATION:
+            _fail(recipe, "backbone.resize", f"is given; a model of the task {recipe.task} takes images as they are")
+        _at(recipe, "backbone.resize", lambda: _untrained(recipe))
     _at(recipe, "backbone.taps", lambda: _untrained(recipe).check_taps(recipe.backbone.taps))
     _at(recipe, "head.name", lambda: head_class(recipe.head.name))
     _at(recipe, "head.params", lambda: _try_head(recipe))
     if recipe.backbone.train is not None:
-        _at(recipe, "backbone.train", lambda: training_plan(recipe))
+        _at(recipe, "backbone.train", lambda: _check_plan(recipe))
         if not get_entry(recipe.backbone.name).trainable:
             _fail(recipe, "backbone.train", f"{recipe.backbone.name} has no training of its own; leave train out")
     if recipe.dataset.params:
@@ -43,6 +49,8 @@ def check_parts(recipe: Recipe) -> None:
         _fail(recipe, "representation.name", f"is {recipe.representation.name!r}; {recipe.task} needs {wanted}")
     if recipe.task == CLASSIFICATION:
         store_dtype(recipe)
+        views = views_of(recipe)
+        _at(recipe, "representation.params.views", lambda: _untrained(recipe).averaged(views))
     else:
         _at(recipe, "representation.params.answers", lambda: answer_plan(recipe))
         _at(recipe, "representation.params", lambda: core_plan(recipe))
@@ -68,12 +76,28 @@ def build_head(recipe: Recipe, *, n_classes: int, n_jobs: int = 1, device: str =
     return build(recipe.head.name, recipe.head.params, **more)
 
 
+def input_size(recipe: Recipe) -> tuple[int, int] | None:
+    """Return height and width of a classifier's input; None: the backbone's own."""
+    side = recipe.backbone.resize
+    return (side, side) if side else None
+
+
+def views_of(recipe: Recipe) -> int:
+    """Return over how many flips and turns a classifier's rows are averaged. Raises RecipeError."""
+    views = recipe.representation.params.get("views", 1)
+    if isinstance(views, bool) or views not in VIEW_COUNTS:
+        allowed = ", ".join(map(str, VIEW_COUNTS))
+        _fail(recipe, "representation.params.views", f"is {views!r}; allowed: {allowed}")
+    return int(views)
+
+
 def store_dtype(recipe: Recipe) -> str:
     """Return the store's dtype, float16 unless the recipe says float32. Raises RecipeError."""
     params = recipe.representation.params
     for name in params:
-        if name != "dtype":
-            _fail(recipe, f"representation.params.{name}", "is not a parameter of activations; allowed: dtype")
+        if name not in ROW_PARAMS:
+            allowed = ", ".join(ROW_PARAMS)
+            _fail(recipe, f"representation.params.{name}", f"is not a parameter of activations; allowed: {allowed}")
     dtype = params.get("dtype", STORE_DTYPES[0])
     if dtype not in STORE_DTYPES:
         _fail(recipe, "representation.params.dtype", f"is {dtype!r}; allowed: {', '.join(STORE_DTYPES)}")
@@ -85,16 +109,26 @@ def _untrained(recipe: Recipe) -> Backbone:
     from drillcore.backbones.catalogue import get_entry
 
     dense = recipe.task != CLASSIFICATION
-    return get_entry(recipe.backbone.name).build(None if dense else 2, 0, "any" if dense else None)
+    size = "any" if dense else input_size(recipe)
+    return get_entry(recipe.backbone.name).build(None if dense else 2, 0, size)
 
 
 def _try_head(recipe: Recipe) -> None:
     """Fit the head to a handful of rows: every head checks its parameters where it fits, as scikit-learn's do."""
     import numpy as np
 
+    from drillcore.heads.catalogue import head_class
+
     rows = np.arange(48, dtype=np.float32).reshape(12, 4)
     truth = rows[:, :3] / 48 if recipe.task == DENSE_REGRESSION else np.arange(12) % 2
-    build_head(recipe, n_classes=2).fit(rows, truth)
+    logits = getattr(head_class(recipe.head.name), "takes_logits", False)
+    build_head(recipe, n_classes=rows.shape[1] if logits else 2).fit(rows, truth)
+
+
+def _check_plan(recipe: Recipe) -> None:
+    plan, backbone = training_plan(recipe), _untrained(recipe)
+    if plan.native and "letterbox" not in backbone.preprocessing:
+        raise InputError(f"augment warp needs a backbone that letterboxes images, {backbone.name} squashes them")
 
 
 def _check_metrics(recipe: Recipe) -> None:

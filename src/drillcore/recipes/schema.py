@@ -68,6 +68,7 @@ class BackboneSection:
         taps: names of the layers that are read.
         train: parameters of the backbone's own training; None: frozen as it comes.
         refresh: `never`, `always`, or the share of new images (0 to 1) from which on it is trained anew.
+        resize: side of the square input, for classifiers whose backbone takes several; 0: the backbone's own.
     """
 
     name: str
@@ -75,6 +76,7 @@ class BackboneSection:
     weights: str = "seed:0"
     train: dict[str, Any] | None = None
     refresh: str | float = "never"
+    resize: int = between(0, 2048, default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +181,8 @@ class Recipe:
         """Return the recipe's fields as plain values, defaults filled in."""
         values = dataclasses.asdict(self)
         del values["path"], values["lines"]
+        if not self.backbone.resize:
+            del values["backbone"]["resize"]  # recipes from before it keep their digest
         return values
 
     @property

@@ -64,7 +64,7 @@ def feature_spec(backbone: Backbone, taps: Sequence[str], dtype: str = "float16"
     return FeatureSpec(
         weights=backbone.weights_sha256,
         taps=backbone.check_taps(taps),
-        preprocessing=dict(backbone.preprocessing),
+        preprocessing=dict(backbone.preprocessing) | ({"views": backbone.views} if backbone.views > 1 else {}),
         dtype=dtype,
     )
 

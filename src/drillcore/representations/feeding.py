@@ -45,7 +45,7 @@ def prepared_batches(
     size = backbone.resize
     if size is None:
         raise InputError(f"{backbone.name} has no input size; give it one to put images of different sizes in a batch")
-    shape = (backbone.channels, *size)
+    shape = (backbone.planes, *size)
 
     def make(part: Sequence[int]) -> FloatArray:
         out = np.empty((len(part), *shape), np.float32)
@@ -71,7 +71,7 @@ def prepared_batches(
 def prepare_all(backbone: Backbone, load: Load, count: int, *, workers: int, batch: int = 64) -> FloatArray:
     """Return all prepared images at once, float32 [count, C, h, w], for training; arguments as `prepared_batches`."""
     size = backbone.resize or (0, 0)
-    result = np.empty((count, backbone.channels, *size), np.float32)
+    result = np.empty((count, backbone.planes, *size), np.float32)
     done = 0
     with progress("decoding", count) as advance:
         for images in prepared_batches(backbone, load, range(count), batch=batch, workers=workers):

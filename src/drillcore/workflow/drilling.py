@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe
-from drillcore.recipes.building import training_plan
+from drillcore.recipes.building import input_size, training_plan, views_of
 from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
 from drillcore.workflow.records import Record
@@ -57,8 +57,10 @@ def _as_it_comes(settings: Settings, recipe: Recipe, manifest: Manifest, weights
     from drillcore.backbones.catalogue import build_backbone
 
     dense = recipe.task != CLASSIFICATION  # every pixel is answered: images are not resized
-    units = None if dense else len(manifest.classes)
-    return build_backbone(recipe.backbone.name, weights, settings, units=units, any_size=dense)
+    if dense:
+        return build_backbone(recipe.backbone.name, weights, settings, any_size=True)
+    units, size = len(manifest.classes), input_size(recipe)
+    return build_backbone(recipe.backbone.name, weights, settings, units=units, resize=size).averaged(views_of(recipe))
 
 
 def load_images(settings: Settings, channels: int, paths: Sequence[Path]) -> Callable[[int], Any]:
@@ -70,7 +72,7 @@ def load_images(settings: Settings, channels: int, paths: Sequence[Path]) -> Cal
 
 def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
     """What a trained backbone is for: where this is equal, and the data is of the same lineage, it may be reused."""
-    return {
+    values: dict[str, Any] = {
         "model": recipe.name,
         "lineage": manifest.lineage,
         "classes": list(manifest.classes),
@@ -78,6 +80,7 @@ def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
         "plan": training_plan(recipe).to_dict(),
         "seed": recipe.seeds.train,
     }
+    return values | ({"resize": recipe.backbone.resize} if recipe.backbone.resize else {})
 
 
 def _kept_backbone(settings: Settings, recipe: Recipe, manifest: Manifest) -> tuple[Artifact | None, str]:
@@ -106,17 +109,17 @@ def _train_digests(manifest: Manifest) -> list[str]:
 
 def _train(settings: Settings, recipe: Recipe, manifest: Manifest) -> Artifact:
     from drillcore.backbones.artifacts import checkpoint_path, save_artifact
-    from drillcore.backbones.catalogue import build_backbone
     from drillcore.backbones.training import train
 
     units = len(manifest.classes)
-    backbone = build_backbone(recipe.backbone.name, recipe.backbone.weights, settings, units=units)
+    backbone = _as_it_comes(settings, recipe, manifest, recipe.backbone.weights)
     plan = training_plan(recipe)
+    load = _native if plan.native else _labelled
     checkpoint = checkpoint_path(settings, backbone.name, _purpose(recipe, manifest))
     result = train(
         backbone.module,
         plan,
-        _labelled(settings, manifest, backbone, "train"),
+        load(settings, manifest, backbone, "train"),
         _labelled(settings, manifest, backbone, "val"),
         seed=recipe.seeds.train,
         device=settings.device,
@@ -149,3 +152,22 @@ def _labelled(settings: Settings, manifest: Manifest, backbone: Backbone, split:
     load = load_images(settings, backbone.channels, paths)
     images = prepare_all(backbone, load, len(paths), workers=settings.decode_workers)
     return Labelled(torch.from_numpy(images), torch.from_numpy(manifest.label_indices(rows)))
+
+
+def _native(settings: Settings, manifest: Manifest, backbone: Backbone, split: str) -> Any:
+    """Return a split's images as they are, decoded, and labels."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    from drillcore.backbones.native_images import NativeImages
+    from drillcore.progress import progress
+
+    rows = manifest.table[manifest.table["split"] == split]
+    load = load_images(settings, backbone.channels, [manifest.path_of(path) for path in rows["path"]])
+    images = []
+    with ThreadPoolExecutor(settings.decode_workers) as pool, progress("decoding", len(rows)) as advance:
+        for image in pool.map(load, range(len(rows))):
+            images.append(image)
+            advance(1)
+    return NativeImages(images, torch.from_numpy(manifest.label_indices(rows)), backbone.preprocessing)

@@ -1,0 +1,128 @@
+"""The steps of a training: optimiser, learning rates, clipped gradients, bfloat16 products, average of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drillcore.backbones.checkpoint import Checkpoint
+from drillcore.backbones.training_plan import TrainingPlan
+
+_SECOND_BETA = 0.99
+_CLASSIFIER = "classifier."
+# What an optimiser remembers of a parameter, by the checkpoint's group.
+_MEMORY = {"sgd": {"momentum": "momentum_buffer"}, "adamw": {"momentum": "exp_avg", "second": "exp_avg_sq"}}
+
+
+class Optimisation:
+    """Steps on one network.
+
+    Args:
+        module: trained in place.
+        plan: the hyper-parameters.
+        device: where it is.
+    """
+
+    def __init__(self, module: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
+        self.module, self.plan, self.device = module, plan, device
+        self.steps = 0
+        self.named = list(module.named_parameters())
+        self.optimizer = _optimizer(module, plan)
+        self.average: dict[str, Tensor] = {}
+        if plan.average:
+            self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        if self.reduced:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def reduced(self) -> bool:
+        """Whether products are in bfloat16."""
+        return self.plan.precision == "bfloat16"
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Return the context the network runs in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced)
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        """Return a batch as the network reads it fastest; equal values."""
+        return x.contiguous(memory_format=torch.channels_last) if self.reduced else x
+
+    def set_rate(self, done: float) -> None:
+        """Set the learning rates for when `done` (0 to 1) of all steps are done."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate(done) * group["factor"]
+
+    def step(self, loss: Tensor) -> None:
+        """Go down the loss's gradient once."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.plan.clip:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def take_average(self) -> None:
+        """Move the running average towards the weights; faster in the first steps, so that it forgets the start."""
+        if not self.average:
+            return
+        self.steps += 1
+        kept = min(self.plan.average, (1 + self.steps) / (10 + self.steps))
+        for name, tensor in self.module.state_dict().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1.0 - kept)
+            else:
+                self.average[name].copy_(tensor)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within: the module holds the running average, where there is one."""
+        if not self.average:
+            yield
+            return
+        own = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        self.module.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.module.load_state_dict(own)
+
+    def keep(self, state: Checkpoint) -> None:
+        """Write weights, average and memory to a checkpoint's state."""
+        state.weights = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        state.average = {name: tensor.clone() for name, tensor in self.average.items()}
+        for group, key in _MEMORY[self.plan.optimizer].items():
+            found = {name: self.optimizer.state[parameter].get(key) for name, parameter in self.named}
+            setattr(state, group, {name: tensor for name, tensor in found.items() if tensor is not None})
+
+    def restore(self, state: Checkpoint, steps: int) -> None:
+        """Take weights, average and memory from a checkpoint's state, after `steps` steps."""
+        self.steps = steps
+        self.module.load_state_dict(state.weights)
+        for name, tensor in self.average.items():
+            tensor.copy_(state.average[name])
+        for name, parameter in self.named:
+            memory = self.optimizer.state[parameter]
+            for group, key in _MEMORY[self.plan.optimizer].items():
+                if name in getattr(state, group):
+                    memory[key] = torch.empty_like(parameter).copy_(getattr(state, group)[name])
+            if self.plan.optimizer == "adamw":
+                memory["step"] = torch.tensor(float(steps))
+
+
+def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        factor = plan.classifier_rate if name.startswith(_CLASSIFIER) else 1.0
+        decay = plan.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    listed: Any = [
+        {"params": parameters, "factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(listed, plan.learning_rate, (plan.momentum, _SECOND_BETA))
+    return torch.optim.SGD(listed, plan.learning_rate, plan.momentum)
