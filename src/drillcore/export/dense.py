@@ -18,6 +18,7 @@ from drillcore.export.dense_modes import MODES, STEPS, Values, write_values
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.export.sessions import cpu_session
+from drillcore.representations.answers import Answers
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
 
@@ -40,21 +41,29 @@ def dense_input_contract(core: CoreNetwork) -> dict[str, Any]:
     return {"channels": core.channels, "resize": None, "preprocessing": rule}
 
 
-def tile_geometry(core: CoreNetwork, mode: str) -> tuple[int, int] | None:
+def tile_geometry(core: CoreNetwork, mode: str, answers: Answers | None = None) -> tuple[int, int] | None:
     """Return halo and align in pixels of a model's tiles (metadata); None where it cannot work in tiles.
 
-    A lattice of positions has to lie on a tile as on the whole scene, and one more position counts around it.
+    A lattice of positions has to lie on a tile as on the whole scene, and one more position counts around it; so does
+    the window of the answers.
     """
     _check_mode(mode)
     if not core.tileable:
         return None
     step = STEPS[mode]
     align = math.lcm(core.align, step)
-    return math.ceil((core.halo + (step if step > 1 else 0)) / align) * align, align
+    reach = core.halo + (step if step > 1 else 0) + (answers.reach if answers else 0)
+    return math.ceil(reach / align) * align, align
 
 
 def export_dense(
-    core: CoreNetwork, head: Any, *, mode: str, metadata: ModelMetadata, calibration: Sequence[Image] = ()
+    core: CoreNetwork,
+    head: Any,
+    *,
+    mode: str,
+    metadata: ModelMetadata,
+    calibration: Sequence[Image] = (),
+    answers: Answers | None = None,
 ) -> bytes:
     """Return the model file's bytes, the same for the same parts.
 
@@ -64,15 +73,17 @@ def export_dense(
         mode: "exact", "refined" (labels only) or "fast"; see `dense_modes`.
         metadata: written under "drillcore"; its task decides about the outputs.
         calibration: images uint8 [h, w, C] on which mode refined's threshold is fitted; none: `THRESHOLD`.
+        answers: how values become answers, as the metadata say; None: as they are.
 
     Raises:
         InputError: parts that do not fit together.
         UnknownNameError: another mode.
     """
     _check_mode(mode)
-    _check_parts(core, head, mode, metadata)
-    threshold = fit_threshold(core, head, calibration) if mode == "refined" and calibration else THRESHOLD
-    model = build_dense(core, head, mode=mode, metadata=metadata, threshold=threshold)
+    answers = answers or Answers()
+    _check_parts(core, head, mode, metadata, answers)
+    threshold = fit_threshold(core, head, calibration, answers) if mode == "refined" and calibration else THRESHOLD
+    model = build_dense(core, head, mode=mode, metadata=metadata, threshold=threshold, answers=answers)
     if model.ByteSize() > MAX_BYTES:
         raise InputError(f"the model would have {model.ByteSize() / 1e9:.1f} GB, ONNX files end at 2.1 GB")
     data: bytes = model.SerializeToString(deterministic=True)
@@ -81,7 +92,13 @@ def export_dense(
 
 
 def build_dense(
-    core: CoreNetwork, head: Any, *, mode: str, metadata: ModelMetadata, threshold: float = THRESHOLD
+    core: CoreNetwork,
+    head: Any,
+    *,
+    mode: str,
+    metadata: ModelMetadata,
+    threshold: float = THRESHOLD,
+    answers: Answers | None = None,
 ) -> onnx.ModelProto:
     """Return the model; arguments as `export_dense`, whose checks are not made here.
 
@@ -91,9 +108,10 @@ def build_dense(
         mode: one of MODES.
         metadata: of the file.
         threshold: of mode refined.
+        answers: of the file.
     """
     model, builder = _start(core, metadata.model)
-    values = write_values(builder, core, head, mode=mode, threshold=threshold)
+    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers)
     outputs = len(head.layers_[-1][1])
     if metadata.task == "dense_labels":
         _write_labels(builder, values, outputs)
@@ -103,7 +121,9 @@ def build_dense(
     return model
 
 
-def logits_model(core: CoreNetwork, head: Any, mode: str, threshold: float = THRESHOLD) -> bytes:
+def logits_model(
+    core: CoreNetwork, head: Any, mode: str, threshold: float = THRESHOLD, *, answers: Answers | None = None
+) -> bytes:
     """Return a model without metadata, with the one output logits float32 [N, H, W, K]; for calibration and parity.
 
     Args:
@@ -111,9 +131,10 @@ def logits_model(core: CoreNetwork, head: Any, mode: str, threshold: float = THR
         head: fitted.
         mode: one of MODES.
         threshold: of mode refined.
+        answers: that the logits are to be those of; None: the last layer's.
     """
     model, builder = _start(core, LOGITS)
-    values = write_values(builder, core, head, mode=mode, threshold=threshold)
+    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers)
     outputs = len(head.layers_[-1][1])
     found = values.name if values.writer is None else values.writer.write_in_order(values.name, outputs)
     builder.add("Identity", [found], LOGITS)
@@ -122,7 +143,7 @@ def logits_model(core: CoreNetwork, head: Any, mode: str, threshold: float = THR
     return data
 
 
-def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image]) -> float:
+def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image], answers: Answers | None = None) -> float:
     """Return the threshold of mode refined with which all but 2 of 100,000 of the images' pixels keep their label.
 
     A pixel would be wrong where the label of the values interpolated from every second pixel is not that of its own;
@@ -132,9 +153,13 @@ def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image]) -> floa
         core: frozen.
         head: fitted.
         images: uint8 [h, w, C], at least some of them unlike each other.
+        answers: of the file.
     """
     # A threshold of minus infinity leaves the interpolated values as they are (but for one block, see dense_modes).
-    exact, coarse = (cpu_session(logits_model(core, head, mode, -np.inf), threads=1) for mode in ("exact", "refined"))
+    exact, coarse = (
+        cpu_session(logits_model(core, head, mode, -np.inf, answers=answers), threads=1)
+        for mode in ("exact", "refined")
+    )
     wrong: list[npt.NDArray[np.float32]] = []
     count = 0
     for image in images:
@@ -187,7 +212,7 @@ def _check_mode(mode: str) -> None:
         raise UnknownNameError("dense mode", mode, MODES)
 
 
-def _check_parts(core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadata) -> None:
+def _check_parts(core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadata, answers: Answers) -> None:
     if metadata.task not in TASKS:
         raise InputError(f"a dense model is expected, the metadata's task is {metadata.task!r}")
     outputs = len(head.layers_[-1][1])
@@ -201,6 +226,9 @@ def _check_parts(core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadat
         raise InputError(f"the core takes {core.channels} channels, the metadata's input has {metadata.channels}")
     if metadata.weights_sha256 != core.backbone.weights_sha256:
         raise InputError("the metadata's weights digest is not the backbone's")
-    geometry = tile_geometry(core, mode)
+    answers.check(outputs, labels=metadata.task == "dense_labels")
+    if metadata.answers != (None if answers.plain else answers.to_dict()):
+        raise InputError(f"the metadata say {metadata.answers} of the answers, the file would have {answers.to_dict()}")
+    geometry = tile_geometry(core, mode, answers)
     if metadata.tile is not None and (metadata.halo, metadata.align) != geometry:
         raise InputError(f"tiles with halo {metadata.halo} and align {metadata.align} do not fit; {geometry} would")

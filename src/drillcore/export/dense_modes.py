@@ -2,7 +2,8 @@
 
 Exact: the head at every pixel. Fast: the head at every fourth pixel of each axis, its last layer's values interpolated.
 Refined: the head at every second pixel, and where the two largest of the interpolated values are nearer to each other
-than a threshold, at every pixel of the small block around.
+than a threshold, at every pixel of the small block around. Where answers are means over a window, the values compared
+are those means, and the blocks are those of all pixels in the window.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.core_nodes import write_core
+from drillcore.export.dense_answers import write_answers, write_windows
 from drillcore.export.dense_blocks import BlockList, BlockSize, BlockWriter, PositionRows, Table
 from drillcore.export.dense_graph import (
     FirstLayer,
@@ -26,6 +28,7 @@ from drillcore.export.dense_graph import (
 from drillcore.export.dense_lattice import Lattice
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
+from drillcore.representations.answers import Answers
 from drillcore.representations.core import CoreNetwork
 
 MODES = ("exact", "refined", "fast")
@@ -37,7 +40,7 @@ REFINED_BLOCK = BlockSize(height=2, width=4, blocks=64)
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The last layer's values, by block where the lattice is that of the pixels, else by pixel.
+    """The answers' values, by block where they are the last layer's on the lattice of the pixels, else by pixel.
 
     Attributes:
         name: float32 [blocks, positions, K], or [N, H, W, K].
@@ -49,9 +52,16 @@ class Values:
 
 
 def write_values(
-    builder: GraphBuilder, core: CoreNetwork, head: Any, *, mode: str, threshold: float, size: BlockSize = BLOCK
+    builder: GraphBuilder,
+    core: CoreNetwork,
+    head: Any,
+    *,
+    mode: str,
+    threshold: float,
+    answers: Answers | None = None,
+    size: BlockSize = BLOCK,
 ) -> Values:
-    """Write a dense model's nodes from the images to the last layer's values (logits, or the regression's).
+    """Write a dense model's nodes from the images to the answers' values (logits, or the regression's).
 
     Args:
         builder: of the graph.
@@ -59,26 +69,38 @@ def write_values(
         head: fitted, with `mean_, scale_, layers_, activation`.
         mode: one of MODES.
         threshold: of mode refined: pixels are computed again where the two largest values differ by less.
+        answers: what is made of the last layer's values; None: they are the answers.
         size: of blocks.
     """
+    answers = answers or Answers()
     maps = write_core(builder, core)
     layer = first_layer(core, head)
     scope = Scope(builder, "dense")
     lattice = Lattice.of_step(STEPS[mode], [plane.grid for plane in core.planes])
     read, groups = split_planes(core, lattice)
     if mode == "refined":
-        return _write_refined(scope, core, maps, layer, lattice, threshold)
+        return _write_refined(scope, core, maps, layer, lattice, threshold, answers)
     tables = write_tables(scope.below("tables"), groups, maps, layer)
     writer = BlockWriter(scope.below("blocks"), lattice, size)
     rows = write_rows(scope, read, maps, layer, lattice)
     logits = writer.write_logits(writer.write_all(), tables, rows, layer.head)
-    if mode == "exact":
+    if mode == "exact" and answers.plain:
         return Values(logits, writer)
-    return Values(_write_pixels(scope, writer, logits, layer, lattice), None)
+    if mode == "exact":
+        values = writer.write_in_order(logits, _outputs(layer))
+    else:
+        values = _write_pixels(scope, writer, logits, layer, lattice)
+    return Values(write_answers(scope.below("answers"), values, answers), None)
 
 
 def _write_refined(
-    scope: Scope, core: CoreNetwork, maps: dict[str, str], layer: FirstLayer, lattice: Lattice, threshold: float
+    scope: Scope,
+    core: CoreNetwork,
+    maps: dict[str, str],
+    layer: FirstLayer,
+    lattice: Lattice,
+    threshold: float,
+    answers: Answers,
 ) -> Values:
     pixels = Lattice(1, 0.0)
     read, groups = split_planes(core, pixels)
@@ -93,24 +115,26 @@ def _write_refined(
     values = _write_pixels(scope, coarse, logits, layer, lattice)
 
     fine = BlockWriter(scope.below("fine/blocks"), pixels, REFINED_BLOCK)
-    which = _write_doubtful(scope.below("doubtful"), values, fine, threshold)
+    which = _write_doubtful(scope.below("doubtful"), values, fine, threshold, answers)
     rows = write_rows(scope.below("fine"), read, maps, layer, pixels)
     again = fine.write_logits(which, tables, rows, layer.head)
     outputs = _outputs(layer)
     number = scope.shape(fine.write_numbers(which), -1, 1)
     flat = scope.op("ScatterND", scope.shape(values, -1, outputs), number, scope.shape(again, -1, outputs))
     images, height, width = (scope.side(IMAGES, axis) for axis in range(3))
-    return Values(scope.shape(flat, images, height, width, outputs), None)
+    pixel = scope.shape(flat, images, height, width, outputs)
+    return Values(write_answers(scope.below("answers"), pixel, answers), None)
 
 
-def _write_doubtful(scope: Scope, values: str, writer: BlockWriter, threshold: float) -> BlockList:
-    """Return the blocks with a pixel whose two largest values are nearer than the threshold."""
+def _write_doubtful(scope: Scope, values: str, writer: BlockWriter, threshold: float, answers: Answers) -> BlockList:
+    """Return the blocks with a pixel on which an answer depends whose two largest values are within the threshold."""
     size = writer.size
+    values = write_answers(scope.below("answers"), values, answers)
     best = scope.pair("TopK", values, scope.whole(2), axis=-1)
     first, second = (scope.op("Slice", best, *map(scope.whole, (i, i + 1, 3))) for i in (0, 1))
     margin = scope.op("Sub", first, second)  # [N, H, W, 1]
     near = scope.op("Less", margin, scope.array([threshold], np.float32))
-    near = scope.op("Transpose", scope.cast(near, "float32"), perm=[0, 3, 1, 2])
+    near = write_windows(scope, scope.op("Transpose", scope.cast(near, "float32"), perm=[0, 3, 1, 2]), answers)
     sides = [size.height, size.width]
     blocks = scope.op("MaxPool", near, kernel_shape=sides, strides=sides, ceil_mode=1)
     found = scope.shape(scope.op("NonZero", scope.shape(blocks, -1)), -1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from drillcore.export.dense_modes import MODES
 from drillcore.export.graph import IMAGES
 from drillcore.export.parity import TIE, TOLERANCE, odd_images
 from drillcore.export.sessions import cpu_session
+from drillcore.representations.answers import Answers
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.pruning import pruned
@@ -69,18 +70,30 @@ class DenseParityReport:
 
 @dataclass(frozen=True)
 class DenseReference:
-    """The trained parts: a core sample of every pixel through the head, in float32.
+    """The trained parts: a core sample of every pixel through the head, in float32, and what is made of its values.
 
     Attributes:
         core: frozen.
         head: fitted, with `mean_, scale_, layers_, activation`.
+        answers: how the last layer's values become answers.
     """
 
     core: CoreNetwork
     head: Any
+    answers: Answers = field(default_factory=Answers)
 
     def values(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
-        """Yield the number of a first pixel in row order, and the last layer's values from there, float32 [P, K]."""
+        """Yield the number of a first pixel in row order, and the answers' values from there, float32 [P, K]."""
+        if self.answers.plain:
+            yield from self._last_layer(image)
+            return
+        # A mean over a window needs the whole image's values: a few numbers for each pixel.
+        whole = np.concatenate([values for _, values in self._last_layer(image)])
+        whole = self.answers.of(whole.reshape(*image.shape[:2], -1)).reshape(whole.shape)
+        for first in range(0, len(whole), _ROWS):
+            yield first, whole[first : first + _ROWS]
+
+    def _last_layer(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
         import torch
 
         device = self.core.backbone.device
@@ -167,7 +180,9 @@ class _Checker:
         self._file = {name: cpu_session(pruned(data, [name]), threads) for name in names}
         self._exact = None
         if mode != "exact":
-            self._exact = cpu_session(logits_model(reference.core, reference.head, "exact"), threads)
+            self._exact = cpu_session(
+                logits_model(reference.core, reference.head, "exact", answers=reference.answers), threads
+            )
         self.pixels = self.ties = self.same = self.counted = 0
         self.max_difference = self.sum_difference = 0.0
 

@@ -19,6 +19,7 @@ SCHEMA = 1
 MAX_METADATA_BYTES = 4 * 2**20
 MAX_DENSE_CLASSES = 256
 RGB_UNIT = "rgb 0..1"  # three channels: red, green, blue as shares of the full level
+_LEFT_OUT = {"unit", "answers"}  # of the JSON where they are None: files without them stand
 _INPUT_FIELDS = ("channels", "preprocessing", "resize")
 
 
@@ -47,6 +48,8 @@ class ModelMetadata:
         align: tiles begin at multiples of this many pixels, or None. Scenes are tiled where all three are given.
         unit: of the values of a dense regression, or None; "rgb 0..1" for three channels of colour. Left out of the
             JSON where it is None.
+        answers: how the values of pixels became answers (window, limit, bias), for people: the graph does it; or None,
+            left out likewise.
 
     Raises:
         UnsafeModelError: a field of the wrong kind or out of range.
@@ -71,6 +74,7 @@ class ModelMetadata:
     halo: int | None = None
     align: int | None = None
     unit: str | None = None
+    answers: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, expected, fits in _checks(self):
@@ -85,8 +89,9 @@ class ModelMetadata:
     def to_json(self) -> str:
         """Return JSON with sorted keys; equal metadata give equal text."""
         values = dataclasses.asdict(self)
-        if self.unit is None:
-            del values["unit"]
+        for name in _LEFT_OUT:
+            if values[name] is None:
+                del values[name]
         return canonical_json(values)
 
     @classmethod
@@ -109,7 +114,7 @@ class ModelMetadata:
                 f"model metadata has schema {_short(values.get('schema'))}; this drillcore reads schema {SCHEMA}"
             )
         known = {item.name for item in dataclasses.fields(cls)}
-        unknown, missing = sorted(set(values) - known), sorted(known - set(values) - {"unit"})
+        unknown, missing = sorted(set(values) - known), sorted(known - set(values) - _LEFT_OUT)
         if unknown or missing:
             problem = f"unknown field {_short(unknown[0])}" if unknown else f"missing field {missing[0]!r}"
             raise UnsafeModelError(f"model metadata has an {problem}" if unknown else f"model metadata has a {problem}")
@@ -143,6 +148,7 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     names_fit = item.task != "dense_labels" or 1 <= len(item.classes) <= MAX_DENSE_CLASSES
     checks.append(("classes", f"1 to {MAX_DENSE_CLASSES} names for dense labels, which are uint8", names_fit))
     checks.append(("unit", "null or a text", item.unit is None or isinstance(item.unit, str)))
+    checks.append(("answers", "null or an object", item.answers is None or isinstance(item.answers, dict)))
     checks.append(("min_size", "[height, width], both 1 or more", _is_size(item.min_size)))
     for name, least in (("tile", 1), ("halo", 0), ("align", 1)):
         value = getattr(item, name)
