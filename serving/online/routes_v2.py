@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse
 from drillcore.errors import InputError
 from serving.online import examples
 from serving.online.batcher import Image
+from serving.online.batches import takes_padding
 from serving.online.cards import release
 from serving.online.limits import read_body
-from serving.online.models import LoadedModel, takes_padding
+from serving.online.models import LoadedModel
 from serving.online.problems import RefusedError
 from serving.online.service import Service, check_size
 from serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
