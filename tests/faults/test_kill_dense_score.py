@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -19,39 +18,13 @@ from drillcore.settings import Settings
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 from dense_case import serve_dense, write_scenes
 from scoring_case import tree
+from scoring_process import finish_scoring, start_scoring
 
 IMAGES, SHARD_ROWS = 400, 8
-PROGRAM = """
-import sys
-from pathlib import Path
-from drillcore.runtime.served import resolve
-from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
-root, source, output = map(Path, sys.argv[1:4])
-settings = Settings.load(root)
-model = resolve(settings, "tiny-dense")
-options = DenseOptions(overlay=True)
-print("ready", flush=True)
-print(score(settings, model, source, output, device="cpu", shard_rows=int(sys.argv[4]), options=options).resumed)
-"""
 
 
 def start(root: Path, source: Path, output: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", PROGRAM, str(root), str(source), str(output), str(SHARD_ROWS)]
-    environment = os.environ | {"DRILLCORE_WORKERS": "1", "DRILLCORE_THREADS": "2"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).resolve().parents[2]
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def finish(process: subprocess.Popen[bytes]) -> int:
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    return int(out)
+    return start_scoring(root, "tiny-dense", source, output, SHARD_ROWS, threads=2)
 
 
 def masks(output: Path) -> int:
@@ -64,7 +37,7 @@ def test_killed_runs_end_as_an_undisturbed_one(settings: Settings, tmp_path: Pat
     """Kills follow the number of masks, so that most hit between two of one shard."""
     serve_dense(settings)
     write_scenes(tmp_path / "in", IMAGES, bad=(1, 64, 300))
-    finish(start(settings.root, tmp_path / "in", tmp_path / "whole"))
+    finish_scoring(start(settings.root, tmp_path / "in", tmp_path / "whole"))
     assert verify(tmp_path / "whole").scored == IMAGES - 3
     whole, generator = tree(tmp_path / "whole"), random.Random(11)
     hits = resumed = 0
@@ -83,7 +56,7 @@ def test_killed_runs_end_as_an_undisturbed_one(settings: Settings, tmp_path: Pat
                 assert path.read_bytes() == whole[str(path.relative_to(output))]
             for part in output.glob("part-*.parquet"):
                 assert all((output / name).exists() for _, name, _ in listed(part))
-        done = finish(start(settings.root, tmp_path / "in", output))
+        done = finish_scoring(start(settings.root, tmp_path / "in", output))
         resumed += 0 < done < IMAGES
         assert tree(output) == whole
         verify(output)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -19,45 +17,21 @@ from drillcore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
 from scoring_case import serve_tiny, tree, write_images
+from scoring_process import finish_scoring, read_journal, start_scoring
 
 IMAGES, SHARD_ROWS = 1200, 32
 SHARDS = -(-IMAGES // SHARD_ROWS)
-PROGRAM = """
-import sys
-from pathlib import Path
-from drillcore.runtime.served import resolve
-from drillcore.settings import Settings
-from serving.batch import score
-root, source, output = map(Path, sys.argv[1:4])
-settings = Settings.load(root)
-print("ready", flush=True)
-result = score(settings, resolve(settings, "tiny"), source, output, device="cpu", shard_rows=int(sys.argv[4]))
-print(result.resumed)
-"""
 
 
 def start(root: Path, source: Path, output: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", PROGRAM, str(root), str(source), str(output), str(SHARD_ROWS)]
-    environment = os.environ | {"DRILLCORE_WORKERS": "2", "DRILLCORE_THREADS": "2"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).resolve().parents[2]
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def finish(process: subprocess.Popen[bytes]) -> int:
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    return int(out)
+    return start_scoring(root, "tiny", source, output, SHARD_ROWS, workers=2, threads=2)
 
 
 @pytest.fixture
 def case(settings: Settings, tmp_path: Path) -> tuple[Path, Path, dict[str, bytes]]:
     serve_tiny(settings)
     write_images(tmp_path / "in", IMAGES, bad=(1, 64, 300, 1199))
-    finish(start(settings.root, tmp_path / "in", tmp_path / "whole"))
+    finish_scoring(start(settings.root, tmp_path / "in", tmp_path / "whole"))
     assert verify(tmp_path / "whole").set_aside == 4
     return settings.root, tmp_path / "in", tree(tmp_path / "whole")
 
@@ -86,13 +60,7 @@ def kill_and_finish(root: Path, source: Path, output: Path, shards: list[int]) -
         assert not (output / "receipt.json").exists() or verify(output)
         psutil.wait_procs(children, timeout=10)
         assert not any(child.is_running() for child in children), "a decoder was left behind"
-    return hits, finish(start(root, source, output))
-
-
-def read_journal(output: Path) -> list[dict]:
-    path = output / ".progress"
-    lines = path.read_bytes().split(b"\n")[1:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    return hits, finish_scoring(start(root, source, output))
 
 
 def check(case: tuple[Path, Path, dict[str, bytes]], folder: Path, points: int, seed: int) -> None:

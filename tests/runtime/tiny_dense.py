@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from tiny_models import put_together, tiny_metadata, write_model
 
-from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.runtime.metadata import ModelMetadata
 
 HALO, ALIGN = 9, 4
 CLASSES = ["sea", "shore", "ship"]
@@ -26,26 +27,18 @@ _LINE = np.array([1, 3, 5, 7, 7, 5, 3, 1], np.float32) / 8  # bilinear by four
 
 def dense_metadata(task: str, **changes: Any) -> ModelMetadata:
     """Metadata of the tiny dense models; tiles of 32 pixels."""
+    labels = task == "dense_labels"
     values: dict[str, Any] = {
         "task": task,
         "model": "tiny-dense",
-        "classes": list(CLASSES) if task == "dense_labels" else [],
-        "colours": [list(colour) for colour in COLOURS] if task == "dense_labels" else None,
-        "input": {"channels": 1, "resize": None, "preprocessing": {}},
-        "data_digest": "0" * 64,
-        "lineage": "sample",
-        "git": "0" * 40,
-        "dirty": False,
-        "recipe_sha256": "1" * 64,
-        "weights_sha256": "2" * 64,
-        "seeds": {"train": 0},
-        "min_size": [1, 1],
+        "classes": list(CLASSES) if labels else [],
+        "colours": [list(colour) for colour in COLOURS] if labels else None,
         "tile": 32,
         "halo": HALO,
         "align": ALIGN,
         "unit": "rgb 0..1" if task == "dense_regression" else None,
     }
-    return ModelMetadata(**(values | changes))
+    return tiny_metadata(**(values | changes))
 
 
 def tiny_dense(task: str = "dense_labels", *, shift: int = 0, **changes: Any) -> onnx.ModelProto:
@@ -92,14 +85,7 @@ def tiny_dense(task: str = "dense_labels", *, shift: int = 0, **changes: Any) ->
         nodes.append(node("Mul", ["mean", "slope"], ["value"]))
         outputs = [helper.make_tensor_value_info("value", TensorProto.FLOAT, ["N", 3, "H", "W"])]
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", channels])
-    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "tiny-dense", [images], outputs, tensors)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10, producer_name="drillcore"
-    )
-    helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
-    onnx.checker.check_model(model)
-    return model
+    return put_together(nodes, [images], outputs, constants, metadata, {"": 20})
 
 
 def expected_sums(image: np.ndarray) -> np.ndarray:
@@ -127,6 +113,4 @@ def expected_label(image: np.ndarray, shift: int = 0) -> np.ndarray:
 
 def write_tiny_dense(path: Path, task: str = "dense_labels", **changes: Any) -> Path:
     """Write a model to `path`, whose folder is made, and return `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tiny_dense(task, **changes).SerializeToString(deterministic=True))
-    return path
+    return write_model(path, tiny_dense(task, **changes))

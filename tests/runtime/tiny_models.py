@@ -1,11 +1,14 @@
 """A tiny valid classification model, for tests of what runs models: the answer can be worked out by hand.
 
+What it shares with the tiny dense models stands here: metadata, putting a model together, writing it.
+
 It takes the mean level m of an image (over its own pixels and channels, padding left out); the logits are
 (bias, m/32 - 4, m/64 - 1), the probabilities their softmax.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,24 +72,40 @@ def tiny_model(*, bias: float = 0.0, **changes: Any) -> onnx.ModelProto:
         node("Softmax", ["logits"], ["probabilities"], axis=1),
         node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [
-            helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", channels]),
-            helper.make_tensor_value_info("sizes", TensorProto.INT32, ["M", 2]),
-        ],
-        [
-            helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(metadata.classes)]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="drillcore")
+    inputs = [
+        helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", channels]),
+        helper.make_tensor_value_info("sizes", TensorProto.INT32, ["M", 2]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(metadata.classes)]),
+    ]
+    return put_together(nodes, inputs, outputs, constants, metadata, {"": 20, "ai.onnx.ml": 3})
+
+
+def put_together(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    constants: Mapping[str, np.ndarray],
+    metadata: ModelMetadata,
+    opsets: Mapping[str, int],
+) -> onnx.ModelProto:
+    """A checked model of these parts, named as its metadata say."""
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, metadata.model, inputs, outputs, tensors)
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=10, producer_name="drillcore")
     helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(model)
     return model
+
+
+def write_model(path: Path, model: onnx.ModelProto) -> Path:
+    """Write a model to `path`, whose folder is made, and return `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
 
 
 def expected_probabilities(image: np.ndarray, bias: float = 0.0) -> np.ndarray:
@@ -99,6 +118,4 @@ def expected_probabilities(image: np.ndarray, bias: float = 0.0) -> np.ndarray:
 
 def write_tiny_model(path: Path, **changes: Any) -> Path:
     """Write the model to `path`, whose folder is made, and return `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tiny_model(**changes).SerializeToString(deterministic=True))
-    return path
+    return write_model(path, tiny_model(**changes))

@@ -1,4 +1,4 @@
-"""A Dask cluster of plain programs on loopback, whose workers can be killed, and a driver as a process."""
+"""A Dask cluster of plain programs on loopback, whose workers can be killed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,6 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PROGRAM = """
-import sys
-from drillcore.runtime.served import resolve
-from drillcore.settings import Settings
-from pathlib import Path
-from serving.batch import score
-from serving.dense_files import DenseOptions
-from serving.engines.cluster import Cluster
-root, model, source, output, rows, scheduler = sys.argv[1:7]
-settings = Settings.load(Path(root))
-options = DenseOptions(overlay=True) if model == "tiny-dense" else None
-print("ready", flush=True)
-result = score(settings, resolve(settings, model), Path(source), Path(output), device="cpu", shard_rows=int(rows),
-               options=options, engine="dask", cluster=Cluster(scheduler))
-print(result.resumed)
-"""
 
 
 @contextlib.contextmanager
@@ -71,35 +55,6 @@ def cluster(folder: Path, workers: int = 2, *arguments: str) -> Iterator[str]:
         log.close()
 
 
-def start_driver(
-    root: Path, model: str, source: Path, output: Path, rows: int, scheduler: str, **streams: Any
-) -> subprocess.Popen[bytes]:
-    """Start a driver and wait until it begins."""
-    command = [sys.executable, "-c", PROGRAM, str(root), model, str(source), str(output), str(rows), scheduler]
-    environment = os.environ | {"DRILLCORE_WORKERS": "1", "DRILLCORE_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=CHECKOUT, **streams)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def finish_driver(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a driver and return how many inputs it found done."""
-    out, _ = process.communicate(timeout=180)
-    assert process.returncode == 0
-    return int(out)
-
-
 def worker_pids(client: Any) -> list[int]:
     """Return the processes of the workers there are."""
     return sorted(client.run(os.getpid, on_error="ignore").values())
-
-
-def read_journal(output: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of an unfinished output's journal."""
-    path = output / ".progress"
-    try:
-        lines = path.read_bytes().split(b"\n")[1:-1]
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines]

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dask_case import cluster, finish_driver, read_journal, start_driver, worker_pids
+from dask_case import cluster, worker_pids
 from dense_case import serve_dense, write_scenes
 from distributed import Client
 from scoring_case import serve_tiny, tree, write_images
+from scoring_process import finish_scoring, read_journal, start_scoring
 
 from drillcore.runtime.receipt import verify
 from drillcore.settings import Settings
@@ -56,8 +57,9 @@ class Case:
     def disturb(self, client: Client, number: int, victim: str, shards: int) -> tuple[bool, int]:
         """Kill once so many shards are done; return whether it hit a run, and what the last run found done."""
         output = self.folder / f"out-{number}"
+        arguments = (self.root, self.model, self.folder / "in", output, self.rows)
         address = client.scheduler.address
-        process = start_driver(self.root, self.model, self.folder / "in", output, self.rows, address)
+        process = start_scoring(*arguments, scheduler=address)
         while process.poll() is None and len(read_journal(output)) < shards:
             time.sleep(0.001)
         hit = process.poll() is None
@@ -68,12 +70,12 @@ class Case:
             for line in read_journal(output):  # what is noted is there
                 assert (output / line["part"][0]).stat().st_size > 0
             assert not (output / "receipt.json").exists() or verify(output)
-            done = finish_driver(start_driver(self.root, self.model, self.folder / "in", output, self.rows, address))
+            done = finish_scoring(start_scoring(*arguments, scheduler=address))
         else:
             pids = worker_pids(client)
             with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(pids[number % len(pids)], signal.SIGKILL)
-            done = finish_driver(process)
+            done = finish_scoring(process)
         assert tree(output) == self.whole
         assert verify(output).inputs == self.inputs
         return hit, done
@@ -115,7 +117,7 @@ def test_a_scheduler_that_dies_is_one_line_and_the_run_goes_on_with_another(sett
     with cluster(tmp_path / "one") as address, Client(address, timeout=60, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=120)
         scheduler = client.run_on_scheduler(os.getpid)
-        process = start_driver(*arguments, address, stderr=subprocess.PIPE)
+        process = start_scoring(*arguments, scheduler=address, stderr=subprocess.PIPE)
         while process.poll() is None and len(read_journal(output)) < 3:
             time.sleep(0.001)
         os.kill(scheduler, signal.SIGKILL)
@@ -123,5 +125,5 @@ def test_a_scheduler_that_dies_is_one_line_and_the_run_goes_on_with_another(sett
     assert process.returncode == 1
     assert "DrillcoreError: the scheduler is gone" in said.decode().splitlines()[-1]
     with cluster(tmp_path / "two") as address:
-        assert finish_driver(start_driver(*arguments, address)) >= 3 * ROWS
+        assert finish_scoring(start_scoring(*arguments, scheduler=address)) >= 3 * ROWS
     assert tree(output) == case.whole
