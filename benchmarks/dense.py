@@ -34,7 +34,8 @@ from drillcore.export.builder import GraphBuilder
 from drillcore.export.core_nodes import write_core
 from drillcore.export.dense import dense_input_contract, export_dense
 from drillcore.export.dense_modes import MODES
-from drillcore.representations.core import CoreNetwork, CoreSpec
+from drillcore.representations.core import CoreNetwork
+from drillcore.representations.core_spec import CoreSpec
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.session import Model, open_model
 from drillcore.settings import Settings

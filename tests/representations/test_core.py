@@ -15,7 +15,8 @@ from drillcore.backbones.squeezenet import build_squeezenet
 from drillcore.backbones.torchvision_networks import build_torchvision
 from drillcore.backbones.vgg import build_vgg16
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.representations.core import CoreNetwork, CoreSpec, blur, rescale
+from drillcore.representations.core import CoreNetwork, blur, rescale
+from drillcore.representations.core_spec import CoreSpec
 
 TAPS = ("conv1", "fire4", "fire8", "fire9")
 ALL = CoreSpec(scales=(1.0, 0.5, 2.0), position=5, context=(1, 3), blur=(48,))

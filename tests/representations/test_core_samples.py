@@ -13,8 +13,9 @@ from drillcore.backbones.base import Backbone
 from drillcore.backbones.squeezenet import build_squeezenet
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, DataError, InputError
-from drillcore.representations.core import CoreNetwork, CoreSpec
+from drillcore.representations.core import CoreNetwork
 from drillcore.representations.core_samples import CoreSamples, extract, sample_spec
+from drillcore.representations.core_spec import CoreSpec
 from drillcore.representations.drilling import Targets, samples_of
 from drillcore.representations.sampling import SamplingSpec
 from drillcore.representations.store_rows import StoreRows

@@ -15,7 +15,8 @@ from drillcore.errors import InputError
 from drillcore.export.backbone import write_taps
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import IMAGES
-from drillcore.representations.core import SCALES, CoreNetwork, position_map
+from drillcore.representations.core import CoreNetwork, position_map
+from drillcore.representations.core_spec import SCALES
 from drillcore.representations.planes import Grid
 
 GREY_LEVELS = "core/grey_levels"  # name of the image as float32 [N, H, W, C]

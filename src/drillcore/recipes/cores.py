@@ -10,7 +10,7 @@ from drillcore.recipes.schema import DENSE_REGRESSION, Recipe
 
 if TYPE_CHECKING:
     from drillcore.representations.answers import Answers
-    from drillcore.representations.core import CoreSpec
+    from drillcore.representations.core_spec import CoreSpec
     from drillcore.representations.sampling import SamplingSpec
     from drillcore.representations.views import ViewSpec
 
@@ -70,7 +70,7 @@ def core_plan(recipe: Recipe) -> CorePlan:
     Raises:
         InputError: an unknown name, or a value that cannot be meant.
     """
-    from drillcore.representations.core import CoreSpec
+    from drillcore.representations.core_spec import CoreSpec
     from drillcore.representations.sampling import SamplingSpec
     from drillcore.representations.views import ViewSpec
 
