@@ -5,22 +5,30 @@ Network, sampling, head and exported file are the product's own; only where the 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import DrillcoreError
+from drillcore.heads.row_source import SomeRows
 from drillcore.recipes import load_recipe
 from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
+from drillcore.representations.answers import Answers, shifted
 from drillcore.settings import Settings
 from drillcore.workflow.coring import sample_weights
+from drillcore.workflow.held_out import TrainingImages, fit_bias
 
 if TYPE_CHECKING:
     from benchmarks.ship_baselines import Scene
+    from drillcore.representations.core import CoreNetwork
+    from drillcore.representations.core_samples import CoreSamples
 
 MODEL = "baeri"
 
@@ -64,11 +72,8 @@ class CoreSampleDetector:
             storage="subset" if self.quick else "store",  # a scene's samples are drilled once for all folds
             max_rows=2000,
         )
-        head = build_head(self.recipe, n_classes=2, n_jobs=self.settings.cpu_threads)
-        if self.quick:
-            head.epochs, head.hidden = 2, (16,)  # type: ignore[attr-defined]
-        counted = sample_weights(found.weights, plan.weighted)
-        head.fit(found.rows, found.targets.astype(np.int64), counted)  # type: ignore[call-arg,arg-type]
+        head = self._head(found, np.arange(len(found)))
+        answers, held_out = self._answers(core, found, scenes)
         metadata = ModelMetadata(
             task="dense_labels",
             model=MODEL,
@@ -82,12 +87,14 @@ class CoreSampleDetector:
             weights_sha256=backbone.weights_sha256,
             seeds={},
             min_size=[1, 1],
+            answers=None if answers.plain else answers.to_dict(),
         )
         path = self.settings.state / "benchmarks" / "ships.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(export_dense(core, head, mode="exact", metadata=metadata))
+        path.write_bytes(export_dense(core, head, mode="exact", metadata=metadata, answers=answers))
         self.model = open_model(path, device="cpu", threads=self.settings.cpu_threads)
-        return {"weights": weights, "samples": len(found), "curve": list(getattr(head, "curve_", []))}
+        curve = list(getattr(head, "curve_", []))
+        return {"weights": weights, "samples": len(found), "curve": curve, "held_out": held_out}
 
     def probability(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the probability of ship for each pixel of uint8 [H,W], float32 [H,W]."""
@@ -95,6 +102,40 @@ class CoreSampleDetector:
             "probabilities"
         ]
         return answer[0, 1]
+
+    def _head(self, found: CoreSamples, chosen: NDArray[np.int64]) -> Any:
+        """Return a head of some of the samples."""
+        head = build_head(self.recipe, n_classes=2, n_jobs=self.settings.cpu_threads)
+        if self.quick:
+            head.epochs, head.hidden = 2, (16,)  # type: ignore[attr-defined]
+        weights = sample_weights(found.weights[chosen], core_plan(self.recipe).weighted)
+        rows = SomeRows(found.rows, chosen)
+        return head.fit(rows, found.targets[chosen].astype(np.int64), weights)  # type: ignore[call-arg,arg-type]
+
+    def _answers(
+        self, core: CoreNetwork, found: CoreSamples, scenes: Sequence[Scene]
+    ) -> tuple[Answers, dict[str, Any] | None]:
+        """Return how values become answers, the bias fitted on training scenes held out, and what that fit found."""
+        plan = core_plan(self.recipe)
+        if plan.bias is None:
+            return plan.answers, None
+        with tempfile.TemporaryDirectory(prefix="drillcore-ships-") as folder:
+            result = fit_bias(
+                core,
+                found,
+                TrainingImages(
+                    groups=[scene.group for scene in scenes],
+                    image=lambda number: scenes[number].image[:, :, None],
+                    labels=lambda number: scenes[number].mask,
+                ),
+                lambda chosen, _: self._head(found, chosen),
+                plan=plan,
+                mode="exact",
+                seed=self.recipe.seeds.train,
+                threads=self.settings.cpu_threads,
+                folder=Path(folder),
+            )
+        return shifted(plan.answers, result.bias), dataclasses.asdict(result)
 
     def _backbone(self) -> tuple[Any, str]:
         from drillcore.backbones.catalogue import build_backbone

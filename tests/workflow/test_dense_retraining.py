@@ -11,6 +11,7 @@ import pytest
 
 from drillcore.datasets.landing import sample_datasets
 from drillcore.runtime.served import resolve
+from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
 from drillcore.workflow.evaluating import evaluate_source
 from drillcore.workflow.retraining import Retrain
@@ -42,7 +43,12 @@ dataset: {name: baeri}
 backbone: {name: squeezenet1_0, weights: "seed:3", taps: [conv1]}
 representation:
   name: core_samples
-  params: {blur: [8], tile: 64, weighted: true, sampling: {method: targets, pixels: 300}}
+  params:
+    blur: [8]
+    tile: 64
+    weighted: true
+    sampling: {method: targets, pixels: 300}
+    answers: {window: 3, limit: 6, bias: held_out, folds: 2, images: 4}
 head:
   name: dbn
   params: {hidden: [16], epochs: 20, batch: 128}
@@ -111,4 +117,13 @@ def test_ships_are_measured_as_ships(checkout: Settings) -> None:
     assert {"ship_f1", "average_precision", "small_ships_missed", "false_blobs", "halo_pixels"} <= figures.keys()
     evidence = np.load(Path(summary["folder"]) / "confusions.npy", allow_pickle=False)
     assert evidence.shape[1:] == (2, 2)
+    # The bias was fitted on images held out, and is what the file says of itself and what parity was asked about.
+    folder = Path(summary["folder"])
+    record = json.loads((folder / "fit.json").read_text())
+    assert record["held_out"]["overlap"] >= record["held_out"]["unbiased"]
+    assert 2 <= record["held_out"]["images"] <= 4
+    answers = open_model(folder / "model.onnx", threads=1).metadata.answers
+    assert answers == record["answers"]
+    assert answers == {"window": 3, "limit": 6, "bias": [0.0, record["held_out"]["bias"][1]]}
+    assert not (folder / "held-out").exists()
     assert summary["status"] == ("promoted" if summary["verdict"]["passed"] else "refused")

@@ -37,6 +37,27 @@ class RowSource(Protocol):
         ...
 
 
+class SomeRows:
+    """A part of another source.
+
+    Args:
+        source: whose rows.
+        numbers: of its rows, int64 [n], ascending.
+    """
+
+    def __init__(self, source: RowSource, numbers: npt.NDArray[np.int64]) -> None:
+        self.source, self.numbers = source, numbers
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, D)."""
+        return len(self.numbers), int(self.source.shape[1])
+
+    def __getitem__(self, indices: Any, /) -> Any:
+        """Return rows float16 or float32 [m, D] of a part of the part."""
+        return self.source[self.numbers[indices]]
+
+
 def row_source(X: Any, features: int | None = None) -> RowSource:
     """Return `X` as a source; an array, or a source, of float16 or float32 is not copied.
 

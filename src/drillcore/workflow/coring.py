@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError
-from drillcore.files import write_bytes
+from drillcore.files import read_object, write_bytes, write_json
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan, image_channels
@@ -25,12 +26,14 @@ from drillcore.workflow.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from drillcore.representations.answers import Answers
     from drillcore.representations.core import CoreNetwork
     from drillcore.representations.core_samples import CoreSamples
     from drillcore.representations.drilling import Targets
     from drillcore.runtime.metadata import ModelMetadata
 
 FIT_SPLITS = ("train", "val")
+ANSWERS_FILE = "answers.json"
 _MAPS_SHOWN, _CALIBRATION_IMAGES = 6, 8
 # Every pixel of each is compared with columns built in full, which takes a hundred times as long as the file does.
 _PARITY_IMAGES, _PARITY_PIXELS = 4, 700_000
@@ -40,8 +43,15 @@ def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: R
     """Bring the core samples the head learns from into the store; only missing views pass the backbone.
 
     A random subset is kept nowhere: it is drawn when the head is fitted.
+
+    Raises:
+        InputError: answers that do not fit the data set's classes, before anything is computed.
     """
+    from drillcore.workflow.held_out import check_classes
+
     plan = core_plan(recipe)
+    if recipe.task != DENSE_REGRESSION:
+        check_classes(plan, manifest.classes)
     if plan.storage != "store":
         return {"rows": 0, "width": 0, "passed": 0, "note": f"a subset of at most {plan.max_rows:,} core samples"}
     found = samples(settings, recipe, manifest, record)
@@ -107,35 +117,98 @@ def targets_of(settings: Settings, recipe: Recipe, manifest: Manifest, rows: pd.
 def fit_head(
     settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
 ) -> tuple[Record, list[str]]:
-    """Fit the head on core samples and keep it in the run's folder; training goes on after a kill.
+    """Fit the head on core samples, and a bias if one is asked for, and keep both; goes on after a kill.
 
     Raises:
-        DataError: no pixel has a label.
+        DataError: no pixel has a label, or a bias is asked for and no group of images can be held out.
     """
     from drillcore.heads.base import save_head
     from drillcore.progress import progress
 
     folder.mkdir(parents=True, exist_ok=True)
-    growth, subset = folder / GROWTH_FOLDER, folder / "subset.npy"
+    growth, held_out, subset = folder / GROWTH_FOLDER, folder / "held-out", folder / "subset.npy"
+    more: Record = {}
     try:
         found = samples(settings, recipe, manifest, record, subset=subset)
         if not len(found):
             raise DataError(f"no labelled pixel in data set {manifest.dataset}: there is nothing to learn from")
-        head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads, device=settings.device)
-        weights = sample_weights(found.weights, core_plan(recipe).weighted)
-        truth = found.targets if recipe.task == DENSE_REGRESSION else found.targets.astype(np.int64)
+        head = _unfitted(settings, recipe, manifest)
         total = head.work(len(found)) if hasattr(head, "work") else None
         with progress(f"fitting {recipe.head.name}", total, unit="steps") as advance:
-            head.fit(found.rows, truth, weights, checkpoint=growth, advance=advance)  # type: ignore[call-arg,arg-type]
+            _fit(head, recipe, found, np.arange(len(found)), growth, advance)
+        if core_plan(recipe).bias is not None:
+            more = _fit_bias(settings, recipe, manifest, record, found, held_out)
+            write_json(folder / ANSWERS_FILE, more["answers"])
     finally:
         subset.unlink(missing_ok=True)
     digest = save_head(folder / HEAD_FOLDER, head)
-    shutil.rmtree(growth, ignore_errors=True)
+    for passing in (growth, held_out):
+        shutil.rmtree(passing, ignore_errors=True)
     made = [str(path.relative_to(folder)) for path in sorted((folder / HEAD_FOLDER).iterdir())]
+    made += [ANSWERS_FILE] * bool(more)
     curve = list(getattr(head, "curve_", []))
     images = len(np.unique(found.images))
     text = f"{recipe.head.name} on {len(found):,} core samples of {images:,} images"
-    return {"arrays_sha256": digest, "rows": len(found), "curve": curve, "note": text}, made
+    if more:
+        text += (
+            f"; overlap {more['held_out']['overlap']:.3f} held out, {more['held_out']['unbiased']:.3f} without a bias"
+        )
+    return {"arrays_sha256": digest, "rows": len(found), "curve": curve, **more, "note": text}, made
+
+
+def answers_of(recipe: Recipe, folder: Path) -> Answers:
+    """Return how a fitted run's values become answers: as the recipe says, or with the bias that was fitted."""
+    from drillcore.representations.answers import Answers
+
+    plan = core_plan(recipe)
+    return plan.answers if plan.bias is None else Answers.from_dict(read_object(folder / ANSWERS_FILE))
+
+
+def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest) -> Any:
+    return build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads, device=settings.device)
+
+
+def _fit(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Any:
+    """Fit a head to the chosen samples, numbers int64 [n] ascending, and return it."""
+    from drillcore.heads.row_source import SomeRows
+
+    rows = found.rows if len(chosen) == len(found) else SomeRows(found.rows, chosen)
+    truth = found.targets[chosen]
+    weights = sample_weights(found.weights[chosen], core_plan(recipe).weighted)
+    truth = truth if recipe.task == DENSE_REGRESSION else truth.astype(np.int64)
+    return head.fit(rows, truth, weights, checkpoint=checkpoint, advance=advance)
+
+
+def _fit_bias(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, found: CoreSamples, folder: Path
+) -> Record:
+    """Return the record of a fitted bias: `answers`, and `held_out` with what it gains."""
+    from drillcore.datasets.targets import label_reader
+    from drillcore.progress import progress
+    from drillcore.representations.answers import shifted
+    from drillcore.workflow.held_out import TrainingImages, fit_bias
+
+    plan, core, rows = core_plan(recipe), core_of(settings, recipe, manifest, record), fit_rows(recipe, manifest)
+    read, listed = label_reader(settings, manifest), rows.to_dict("records")
+    images = TrainingImages(
+        groups=list(rows["group"]),
+        image=load_images(settings, core.channels, [manifest.path_of(path) for path in rows["path"]]),
+        labels=lambda number: read(listed[number]),
+    )
+    with progress("fitting a bias on images held out", None, unit="images") as advance:
+        result = fit_bias(
+            core,
+            found,
+            images,
+            lambda chosen, growth: _fit(_unfitted(settings, recipe, manifest), recipe, found, chosen, growth),
+            plan=plan,
+            mode=_mode(recipe),
+            seed=recipe.seeds.train,
+            threads=settings.cpu_threads,
+            folder=folder,
+            advance=advance,
+        )
+    return {"answers": shifted(plan.answers, result.bias).to_dict(), "held_out": dataclasses.asdict(result)}
 
 
 def sample_weights(stands_for: Any, power: float) -> Any:
@@ -157,8 +230,8 @@ def export_model(
     """Write `model.onnx` to the run's folder: raw images of any size in, an answer for every pixel out."""
     from drillcore.export.dense import export_dense
 
-    core = core_of(settings, recipe, manifest, record)
-    metadata = _metadata(settings, recipe, manifest, core)
+    core, answers = core_of(settings, recipe, manifest, record), answers_of(recipe, folder)
+    metadata = _metadata(settings, recipe, manifest, core, answers)
     rows = fit_rows(recipe, manifest)
     chosen = rows.iloc[:: max(1, len(rows) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
     images = _decoded(settings, manifest, chosen, core.channels)
@@ -168,6 +241,7 @@ def export_model(
         mode=_mode(recipe),
         metadata=metadata,
         calibration=images,
+        answers=answers,
     )
     return keep_model(folder, data, metadata)
 
@@ -191,7 +265,7 @@ def prove_parity(
     with progress("parity", (len(chosen) + len(ODD_SIZES)) * len(BATCHES), unit="answers") as advance:
         report = check_dense_parity(
             (folder / MODEL_FILE).read_bytes(),
-            DenseReference(core, _fitted_head(recipe, folder)),
+            DenseReference(core, _fitted_head(recipe, folder), answers_of(recipe, folder)),
             _decoded(settings, manifest, chosen, core.channels),
             mode=_mode(recipe),
             names=list(chosen["path"]),
@@ -233,12 +307,16 @@ def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channel
     return DecodedImages([manifest.path_of(path) for path in rows["path"]], channels, settings.max_pixels)
 
 
-def _metadata(settings: Settings, recipe: Recipe, manifest: Manifest, core: CoreNetwork) -> ModelMetadata:
+def _metadata(
+    settings: Settings, recipe: Recipe, manifest: Manifest, core: CoreNetwork, answers: Answers
+) -> ModelMetadata:
     from drillcore.export.dense import dense_input_contract, tile_geometry
     from drillcore.runtime.metadata import RGB_UNIT
 
     more: dict[str, Any] = {"input": dense_input_contract(core)}
-    if (geometry := tile_geometry(core, _mode(recipe))) is not None:
+    if not answers.plain:
+        more["answers"] = answers.to_dict()
+    if (geometry := tile_geometry(core, _mode(recipe), answers)) is not None:
         halo, align = geometry
         more |= {"tile": -(-core_plan(recipe).tile // align) * align, "halo": halo, "align": align}
     if recipe.task == DENSE_REGRESSION:
