@@ -29,18 +29,22 @@ _BOX = pa.struct(
         ("truncated", pa.bool_()),
     ]
 )
+# What is known of an image's file: its digest, and what decoding it tells.
+IMAGE_FACTS = (
+    ("sha256", pa.string()),
+    ("bytes", pa.int64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("channels", pa.int8()),
+    ("mode", pa.string()),
+    ("dtype", pa.string()),
+)
 # Boxes are in pixels, half-open. `group`, `label`, `labels`, `target_*` and `boxes` are null where a task has none.
 ROWS = pa.schema(
     [
         ("id", pa.string()),
         ("path", pa.string()),
-        ("sha256", pa.string()),
-        ("bytes", pa.int64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("channels", pa.int8()),
-        ("mode", pa.string()),
-        ("dtype", pa.string()),
+        *IMAGE_FACTS,
         ("split", pa.string()),
         ("group", pa.string()),
         ("label", pa.string()),

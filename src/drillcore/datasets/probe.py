@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from drillcore.datasets.base import DatasetLayout
-from drillcore.datasets.manifest_table import read_arrow, to_frame, write_table
+from drillcore.datasets.manifest_table import IMAGE_FACTS, read_arrow, to_frame, write_table
 from drillcore.digests import canonical_json, sha256_file
 from drillcore.errors import BadImageError, DataError
 from drillcore.progress import progress
@@ -29,13 +29,7 @@ _SEEN = pa.schema(
         ("path", pa.string()),
         ("size", pa.int64()),
         ("mtime_ns", pa.int64()),
-        ("sha256", pa.string()),
-        ("bytes", pa.int64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("channels", pa.int8()),
-        ("mode", pa.string()),
-        ("dtype", pa.string()),
+        *IMAGE_FACTS,
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -108,8 +102,7 @@ def _image_facts(path: Path, max_pixels: int) -> Facts:
     facts = probe_file(path, max_pixels=max_pixels)
     if facts.constant:
         raise BadImageError("constant", f"{path.name}: every pixel has the same value")
-    names = ("sha256", "bytes", "width", "height", "channels", "mode", "dtype")
-    return {name: getattr(facts, name) for name in names}
+    return {name: getattr(facts, name) for name, _ in IMAGE_FACTS}
 
 
 def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from drillcore.datasets.base import DatasetLayout, FoundItem
+from drillcore.datasets.manifest_table import IMAGE_FACTS
 from drillcore.datasets.probe import Facts
 
 Row = dict[str, Any]
-_COPIED = ("bytes", "width", "height", "channels", "mode", "dtype")
 
 
 def sort_out(
@@ -34,12 +34,10 @@ def sort_out(
         if reason:
             bad.append(_bad_row(name, seen["sha256"] or None, reason, detail))
             continue
-        copied = {column: seen[column] for column in _COPIED}
         good.append(
             {
-                **copied,
+                **{name: seen[name] for name, _ in IMAGE_FACTS},
                 "id": seen["sha256"],
-                "sha256": seen["sha256"],
                 "path": name,
                 "group": item.group or seen["sha256"],
                 "label": item.label,
