@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from drillcore.errors import InputError
 from drillcore.export.core_nodes import GREY_LEVELS, affine_of_image
-from drillcore.export.dense_blocks import HeadLayers, PositionRows, Table
 from drillcore.export.dense_lattice import Lattice, write_hats, write_places, write_read
+from drillcore.export.dense_tables import HeadLayers, PositionRows, Table
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.representations.core import CoreNetwork

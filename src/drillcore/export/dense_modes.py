@@ -16,7 +16,7 @@ import numpy as np
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.core_nodes import write_core
 from drillcore.export.dense_answers import write_answers, write_windows
-from drillcore.export.dense_blocks import BlockList, BlockSize, BlockWriter, PositionRows, Table
+from drillcore.export.dense_blocks import BlockList, BlockSize, BlockWriter
 from drillcore.export.dense_graph import (
     FirstLayer,
     first_layer,
@@ -26,6 +26,7 @@ from drillcore.export.dense_graph import (
     write_upsampled,
 )
 from drillcore.export.dense_lattice import Lattice
+from drillcore.export.dense_tables import PositionRows, Table
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.representations.answers import Answers
