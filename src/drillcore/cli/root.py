@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "models": ("models", "models", "List models, versions and aliases."),
     "report": ("report", "report", "Write one HTML page on a version: figures, gate, pictures, data, card."),
     "compare": ("compare", "compare", "Two versions side by side, on the same images."),
+    "cluster": ("cluster", "cluster", "Which classes look alike to a model: a tree, neighbours, feature scores."),
     "promote": ("models", "promote", "Make a version the champion, if the gate lets it."),
     "rollback": ("models", "rollback", "Put the previous champion back."),
     "history": ("models", "history", "Who moved which alias, when and why."),

@@ -1,0 +1,166 @@
+"""The parts a registered classifier was made of, found again: recipe, list of images, backbone, fitted head.
+
+The ONNX file answers; what looks inside (the tree of the classes, pictures of features) needs the parts themselves.
+They are where the version was retrained: trained backbones under `.drillcore/backbones`, heads in `.drillcore/runs`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drillcore.datasets.manifest import Manifest, read_manifest
+from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
+from drillcore.recipes import Recipe, load_recipe
+from drillcore.recipes.schema import CLASSIFICATION
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from drillcore.backbones.base import Backbone
+    from drillcore.heads.base import Head
+    from drillcore.registry import ModelVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedParts:
+    """What a version was made of.
+
+    Attributes:
+        version: as registered.
+        recipe: of it, which may be older than the one in `models/`.
+        manifest: of the data it learned from.
+        backbone: with its weights.
+    """
+
+    version: ModelVersion
+    recipe: Recipe
+    manifest: Manifest
+    backbone: Backbone
+
+    @property
+    def name(self) -> str:
+        """The version in words."""
+        return f"{self.version.model} version {self.version.version}"
+
+
+def find_parts(settings: Settings, reference: str, *, command: str) -> TrainedParts:
+    """Return the parts of MODEL[@ALIAS|@VERSION]; without either those of the champion, or of the newest version.
+
+    Args:
+        settings: where things are.
+        reference: of a classifier.
+        command: that needs them, for the errors.
+
+    Raises:
+        UnknownNameError: no such model, alias or version.
+        InputError: no classifier, or its trained parts are not on this machine.
+        DataError: the list of its images is not on this machine.
+        RegistryError: MLflow cannot be reached.
+        IntegrityError: weights that are not what their digest says.
+    """
+    version = _version(settings, reference, command)
+    name = f"{version.model} version {version.version}"
+    task = version.metadata.get("task", CLASSIFICATION)
+    if task != CLASSIFICATION:
+        raise InputError(f"{name} answers every pixel (its task is {task}); {command} is for classifiers of images")
+    recipe = recipe_of(settings, version)
+    try:
+        manifest = read_manifest(settings, recipe.dataset.name, str(version.metadata.get("data_digest")))
+    except DataError as error:
+        raise DataError(
+            f"the list of images that {name} learned from cannot be read here ({error}); {command} runs where the "
+            f"model was retrained, or after `drillcore retrain {version.model}` here"
+        ) from None
+    return TrainedParts(
+        version=version,
+        recipe=recipe,
+        manifest=manifest,
+        backbone=_backbone(settings, version, recipe, manifest, command),
+    )
+
+
+def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
+    """Return the recipe a version was made by: the one in `models/` where it is that, else the one its run kept.
+
+    Raises:
+        UnknownNameError: there is neither.
+        RecipeError: it cannot be read.
+    """
+    import yaml
+
+    from drillcore import tracking
+    from drillcore.recipes import read_recipe
+
+    present: Recipe | None
+    try:
+        present = load_recipe(settings, version.model)
+    except DrillcoreError:
+        present = None
+    if present is not None and present.sha256 == version.metadata.get("recipe_sha256"):
+        return present
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            kept = tracking.bring_artifacts(settings, version.run_id, Path(temporary)) / "recipe.json"
+            text = yaml.safe_dump(json.loads(kept.read_text(encoding="utf-8")), sort_keys=False)
+        except (OSError, ValueError, RegistryError):
+            return load_recipe(settings, version.model)
+        # Read as any recipe is: strictly, and with the defaults of fields that are newer than it.
+        path = Path(temporary) / "kept" / f"{version.model}.yaml"
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
+        return read_recipe(path)
+
+
+def fitted_head(settings: Settings, parts: TrainedParts) -> Head | None:
+    """Return the fitted head of a version from the folder of its run; None where that is gone (`drillcore gc`)."""
+    from drillcore.heads.base import load_head
+    from drillcore.workflow.drilling import HEAD_FOLDER
+    from drillcore.workflow.records import RunFolder
+
+    digests = {"recipe": parts.version.metadata.get("recipe_sha256"), "data": parts.manifest.digest}
+    run = RunFolder.of(settings, parts.version.model, {name: str(value) for name, value in digests.items()})
+    try:
+        return load_head(run.path / HEAD_FOLDER)
+    except DrillcoreError:
+        return None
+
+
+def _version(settings: Settings, reference: str, command: str) -> ModelVersion:
+    from drillcore.runtime.reference import parse_reference
+    from drillcore.runtime.served import pointer_path
+    from drillcore.workflow.reporting import find_version
+
+    wanted = parse_reference(reference)
+    try:
+        return find_version(settings, reference)
+    except UnknownNameError:
+        if not pointer_path(settings, wanted.name, wanted.key).is_file():
+            raise
+        raise InputError(
+            f"{wanted} is here as an ONNX file alone, and the registry of this machine does not know it; {command} "
+            f"needs the trained parts: run it where the model was retrained, or `drillcore retrain {wanted.name}` here"
+        ) from None
+
+
+def _backbone(settings: Settings, version: ModelVersion, recipe: Recipe, manifest: Manifest, command: str) -> Backbone:
+    """Return the version's backbone: the trained one by its digest, else the recipe's own weights."""
+    from drillcore.workflow.drilling import load_backbone
+
+    trained, sha256 = recipe.backbone.train is not None, str(version.metadata.get("weights_sha256"))
+    record: dict[str, Any] = {"weights": f"sha256:{sha256}" if trained else recipe.backbone.weights}
+    try:
+        return load_backbone(settings, recipe, manifest, record)
+    except UnknownNameError:
+        if not trained:
+            raise
+        from drillcore.backbones.artifacts import artifacts_folder
+
+        folder = artifacts_folder(settings, recipe.backbone.name) / sha256
+        raise InputError(
+            f"{command} needs the trained backbone of {version.model} version {version.version}, which is not inside "
+            f"the ONNX file in a form that can be taken apart: bring {folder} from the machine that retrained it, or "
+            f"run `drillcore retrain {version.model}` here"
+        ) from None
