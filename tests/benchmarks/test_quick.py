@@ -37,6 +37,16 @@ FIGURES = {
     "retrain": ["unchanged_seconds", "plus_one_percent_extraction_share"],
     "ships": ["core_samples_ship_iou", "cfar_ship_iou", "segnet_ship_iou", "threshold_ship_iou", "all_sea_ship_iou"],
     "dbn": ["rbm_time_vs_sklearn", "rbm_pseudo_likelihood_gain", "finetune_vs_bare_mlp"],
+    "plankton-paper": [
+        *(f"{network}_accuracy" for network in ("cnn1", "cnn2", "cnn3", "cnn3_no_dropout", "cnn3_all_layers", "bag")),
+        *(f"cnn1_layer{layer}_{stage}" for layer in range(5) for stage in ("forest", "one_vs_rest", "one_vs_one")),
+        *(f"cnn2_layer{layer}_{stage}" for layer in range(7) for stage in ("forest", "one_vs_rest", "one_vs_one")),
+        *(f"cnn3_layer{layer}_{stage}" for layer in range(4) for stage in ("forest", "one_vs_rest", "one_vs_one")),
+        *(f"cnn1_layer{layer}_significant_share" for layer in range(5)),
+        "dropout_time_ratio",
+        "forest_bytes",
+        "tree_family_features",
+    ],
     "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,19 +22,24 @@ BENCHES = {
     "dbn": "dbn",
     "ships": "ship_baselines",
     "serve": "serve",
+    "plankton-paper": "plankton_paper",
 }
 
 
 @click.command()
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="A small version, for a look: its figures are no claim.")
+@click.option("--data", type=click.Path(path_type=Path), help="plankton-paper: the competition's zip or folder.")
+@click.option("--only", help="plankton-paper: groups of its experiments, with what they need; 'report' for none.")
+@click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
 @json_option
-def bench(name: str, quick: bool, as_json: bool) -> None:
-    """Run the benchmark NAME: store, score, retrain or dbn.
+def bench(name: str, quick: bool, data: Path | None, only: str | None, epochs: int | None, as_json: bool) -> None:
+    """Run the benchmark NAME: score, store, retrain, dense, serve, dbn, ships or plankton-paper.
 
     \b
-    Example:
+    Examples:
       drillcore bench score
+      drillcore bench plankton-paper --only networks,sweep
     """
     settings = begin(as_json=as_json)
     if name not in BENCHES:
@@ -39,7 +47,9 @@ def bench(name: str, quick: bool, as_json: bool) -> None:
     module = f"benchmarks.{BENCHES[name]}"
     if importlib.util.find_spec("benchmarks") is None:
         raise InputError("the benchmarks are part of the checkout; run drillcore from there")
-    result = importlib.import_module(module).run(settings, quick=quick)
+    run = importlib.import_module(module).run
+    chosen = None if only is None else [] if only == "report" else only.split(",")
+    result = run(settings, quick=quick, **_taken(name, run, {"data": data, "only": chosen, "epochs": epochs}))
     if as_json:
         print_json(result)
         return
@@ -47,3 +57,12 @@ def bench(name: str, quick: bool, as_json: bool) -> None:
     print_table(f"bench {name}", ("figure", "value"), rows)
     if not quick:
         click.echo(f"report: {shown(settings, settings.root / 'benchmarks' / 'results' / f'{name}.md')}")
+
+
+def _taken(name: str, run: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; raises InputError for one that the benchmark does not have."""
+    known = inspect.signature(run).parameters
+    for option, value in given.items():
+        if value is not None and option not in known:
+            raise InputError(f"benchmark {name!r} has no option --{option}; leave it out")
+    return {option: value for option, value in given.items() if value is not None}
