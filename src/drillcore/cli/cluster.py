@@ -32,6 +32,9 @@ _SHOWN = 12  # classes on the terminal
     metavar="0,3,5-9|top:N",
     help="Make the tree of these features, or of the N that tell most.  [default: all]",
 )
+@click.option(
+    "--tap", "taps", multiple=True, help="Tap whose activations are the features; repeatable.  [default: the head's]"
+)
 @click.option("--standardise", is_flag=True, help="Divide each feature by its standard deviation.")
 @click.option("--neighbours", type=click.IntRange(1, 100), default=5, show_default=True, help="Of each class.")
 @click.option("--bars", multiple=True, metavar="CLASS", help="Draw the feature scores of these classes; repeatable.")
@@ -46,6 +49,7 @@ def cluster(
     split: str,
     linkage: str,
     features: str,
+    taps: tuple[str, ...],
     standardise: bool,
     neighbours: int,
     bars: tuple[str, ...],
@@ -79,6 +83,7 @@ def cluster(
         standardised=standardise,
         neighbours=neighbours,
         control=control,
+        taps=taps,
     )
     made = write_clusters(settings, found, output or default_folder(settings, found), bars=bars, samples=samples)
     if as_json:

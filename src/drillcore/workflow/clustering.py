@@ -30,16 +30,14 @@ from drillcore.evaluation.class_tree import (
 )
 from drillcore.evaluation.feature_scores import FeatureScores
 from drillcore.evaluation.metrics import Floats, Ints
-from drillcore.progress import progress
 from drillcore.settings import Settings
-from drillcore.workflow.trained_parts import TrainedParts, find_parts, fitted_head
+from drillcore.workflow.trained_parts import TrainedParts, find_parts, head_importances
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NEIGHBOURS = 5
 SAMPLES = 3  # images of a class beside its name, those nearest to its centroid
-IMPORTANCE_TREES = 100  # of a forest, that are asked which features matter
 _TOP = re.compile(r"top:(\d{1,9})")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
@@ -167,6 +165,7 @@ def cluster_classes(
     standardised: bool = False,
     neighbours: int = NEIGHBOURS,
     control: bool = True,
+    taps: Sequence[str] = (),
 ) -> ClassClusters:
     """Cluster the classes of a registered classifier.
 
@@ -179,9 +178,10 @@ def cluster_classes(
         standardised: each feature divided by its standard deviation over the images.
         neighbours: of each class.
         control: whether the tree on raw pixels is made too.
+        taps: of the backbone, whose activations are the features; none: as `find_parts` chooses.
 
     Raises:
-        UnknownNameError: no such model, alias or version.
+        UnknownNameError: no such model, alias, version or tap.
         InputError: no classifier, parts that are not here, fewer than two classes with an image, features or a linkage
             that are not known.
         DataError: the list of images is gone, or the split is empty.
@@ -191,7 +191,7 @@ def cluster_classes(
 
     if linkage not in LINKAGES:
         raise InputError(f"linkage {linkage!r} is not known; allowed: {', '.join(LINKAGES)}")
-    parts = find_parts(settings, reference, command="cluster")
+    parts = find_parts(settings, reference, command="cluster", taps=taps)
     rows = parts.manifest.rows(split)
     labels = parts.manifest.label_indices(rows)
     present = np.unique(labels)
@@ -203,7 +203,7 @@ def cluster_classes(
     labels = np.searchsorted(present, labels)  # numbered without those that have no image
     table = np.asarray(rows_of(settings, parts.recipe, parts.manifest, parts.backbone, rows).rows)
     scores = FeatureScores.of(table, labels, len(present))
-    chosen, chosen_by = _chosen(settings, parts, features, table, labels, present, scores)
+    chosen, chosen_by = _chosen(settings, parts, features, scores)
     scale = scores.pooled()[1][chosen] if standardised else np.ones(len(chosen))
     scale = np.where(scale > 0, scale, 1.0)
     space = Space.of(scores.means[:, chosen] / scale, linkage, neighbours)
@@ -256,35 +256,16 @@ def feature_numbers(text: str, width: int) -> list[int]:
     return sorted(found)
 
 
-def feature_weights(
-    settings: Settings, parts: TrainedParts, table: Any, labels: Ints, scores: FeatureScores, n_classes: int
-) -> tuple[Floats, str]:
-    """Return how much each feature tells, float64 [D], summing to 1, and how that was measured, in words.
+def feature_weights(settings: Settings, parts: TrainedParts, scores: FeatureScores) -> tuple[Floats, str]:
+    """Return how much each feature tells, float64 [D], and how that was measured, in words.
 
-    By the fitted forest where the version has one: the decrease in impurity on these rows. For any other head: the
-    share of a feature's variance that lies between the classes.
-
-    Args:
-        settings: where things are.
-        parts: of the version.
-        table: rows [N, D].
-        labels: class indices [N], in the order of the forest's classes.
-        scores: of the same rows.
-        n_classes: of the forest.
+    By the fitted head where it knows (a forest's mean decrease in impurity). For any other: the share of a feature's
+    variance that lies between the classes.
     """
-    from drillcore.heads.tree_importances import tree_importances
-
-    head = fitted_head(settings, parts)
-    trees = getattr(head, "trees_", None)
-    if trees is not None and head is not None and head.n_features_in_ == table.shape[1]:
-        most = min(IMPORTANCE_TREES, trees.count)
-        with progress("importance of features", most, unit="trees") as advance:
-            rows = np.asarray(table, np.float32)
-            found = tree_importances(trees, rows, labels, n_classes, most=most, advance=advance)
-        return found, f"their importance to the forest (mean decrease in impurity, {most} trees)"
-    found = scores.separation()
-    total = found.sum()
-    return (found / total if total > 0 else found), "the share of their variance that lies between the classes"
+    found = head_importances(settings, parts, scores.means.shape[1])
+    if found is not None:
+        return found, f"their importance to the {parts.recipe.head.name} (mean decrease in impurity)"
+    return scores.separation(), "the share of their variance that lies between the classes"
 
 
 def same_first_word(names: Sequence[str], neighbours: Ints) -> float | None:
@@ -305,12 +286,9 @@ def _chosen(
     settings: Settings,
     parts: TrainedParts,
     text: str,
-    table: Any,
-    labels: Ints,
-    present: Ints,
     scores: FeatureScores,
 ) -> tuple[list[int], str]:
-    width = table.shape[1]
+    width = scores.means.shape[1]
     if not text:
         return list(range(width)), "all"
     match = _TOP.fullmatch(text.strip())
@@ -319,7 +297,7 @@ def _chosen(
     count = int(match[1])
     if not 1 <= count <= width:
         raise InputError(f"features top:{count} are not there; 1 to {width} can be chosen")
-    weights, how = feature_weights(settings, parts, table, present[labels], scores, len(parts.manifest.classes))
+    weights, how = feature_weights(settings, parts, scores)
     order = np.argsort(-weights, kind="stable")[:count]
     return sorted(order.tolist()), f"the {count} of the largest weight: {how}"
 
@@ -355,7 +333,7 @@ def _samples(
 
 
 def _notes(parts: TrainedParts, split: str, classes: list[str]) -> list[str]:
-    notes = []
+    notes = list(parts.notes)
     missing = [name for name in parts.manifest.classes if name not in set(classes)]
     if missing:
         notes.append(f"{len(missing)} classes have no image in {split} and are left out: {', '.join(missing[:5])}")

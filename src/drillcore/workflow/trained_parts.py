@@ -6,11 +6,16 @@ They are where the version was retrained: trained backbones under `.drillcore/ba
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
@@ -20,8 +25,10 @@ from drillcore.settings import Settings
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
-    from drillcore.heads.base import Head
     from drillcore.registry import ModelVersion
+
+
+_LOGITS = "logits"  # tap of a network's own class scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +37,19 @@ class TrainedParts:
 
     Attributes:
         version: as registered.
-        recipe: of it, which may be older than the one in `models/`.
+        recipe: of it, which may be older than the one in `models/`; its taps are those that are looked at.
         manifest: of the data it learned from.
         backbone: with its weights.
+        own_taps: whether these taps are the ones the head reads.
+        notes: what a reader should know.
     """
 
     version: ModelVersion
     recipe: Recipe
     manifest: Manifest
     backbone: Backbone
+    own_taps: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,16 +57,20 @@ class TrainedParts:
         return f"{self.version.model} version {self.version.version}"
 
 
-def find_parts(settings: Settings, reference: str, *, command: str) -> TrainedParts:
+def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequence[str] = ()) -> TrainedParts:
     """Return the parts of MODEL[@ALIAS|@VERSION]; without either those of the champion, or of the newest version.
+
+    Where the head reads a network's own class scores (the tap `logits`), the activations right below are looked at:
+    what they are scores of, not the scores.
 
     Args:
         settings: where things are.
         reference: of a classifier.
         command: that needs them, for the errors.
+        taps: that are looked at; none: those of the recipe.
 
     Raises:
-        UnknownNameError: no such model, alias or version.
+        UnknownNameError: no such model, alias, version or tap.
         InputError: no classifier, or its trained parts are not on this machine.
         DataError: the list of its images is not on this machine.
         RegistryError: MLflow cannot be reached.
@@ -74,11 +89,21 @@ def find_parts(settings: Settings, reference: str, *, command: str) -> TrainedPa
             f"the list of images that {name} learned from cannot be read here ({error}); {command} runs where the "
             f"model was retrained, or after `drillcore retrain {version.model}` here"
         ) from None
+    backbone = _backbone(settings, version, recipe, manifest, command)
+    own, notes = list(recipe.backbone.taps), ()
+    known = list(backbone.taps)
+    chosen = list(backbone.check_taps(taps)) if taps else own
+    if not taps and own == [_LOGITS] and known.index(_LOGITS) > 0:
+        chosen = [known[known.index(_LOGITS) - 1]]
+        notes = (f"the head reads the network's class scores; looked at is what they are made of, {chosen[0]}",)
+    section = dataclasses.replace(recipe.backbone, taps=chosen)
     return TrainedParts(
         version=version,
-        recipe=recipe,
+        recipe=dataclasses.replace(recipe, backbone=section),
         manifest=manifest,
-        backbone=_backbone(settings, version, recipe, manifest, command),
+        backbone=backbone,
+        own_taps=chosen == own,
+        notes=notes,
     )
 
 
@@ -114,18 +139,25 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
         return read_recipe(path)
 
 
-def fitted_head(settings: Settings, parts: TrainedParts) -> Head | None:
-    """Return the fitted head of a version from the folder of its run; None where that is gone (`drillcore gc`)."""
+def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDArray[np.float64] | None:
+    """Return how much each feature tells the fitted head, float64 [width], summing to 1.
+
+    None where the head does not know (only forests do), where other taps are looked at than it reads, or where it is
+    gone from the folder of its run (`drillcore gc`).
+    """
     from drillcore.heads.base import load_head
     from drillcore.workflow.drilling import HEAD_FOLDER
     from drillcore.workflow.records import RunFolder
 
+    if not parts.own_taps:
+        return None
     digests = {"recipe": parts.version.metadata.get("recipe_sha256"), "data": parts.manifest.digest}
     run = RunFolder.of(settings, parts.version.model, {name: str(value) for name, value in digests.items()})
     try:
-        return load_head(run.path / HEAD_FOLDER)
+        found = getattr(load_head(run.path / HEAD_FOLDER), "feature_importances_", None)
     except DrillcoreError:
         return None
+    return np.asarray(found, np.float64) if found is not None and np.shape(found) == (width,) else None
 
 
 def _version(settings: Settings, reference: str, command: str) -> ModelVersion:
