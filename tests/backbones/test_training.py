@@ -177,7 +177,7 @@ def test_divergence_is_one_clear_error() -> None:
 
 def test_plans_are_checked_when_read() -> None:
     assert TrainingPlan.from_dict({"epochs": 3, "learning_rate": 1}).learning_rate == 1.0
-    with pytest.raises(UnknownNameError, match="known: augment, batch"):
+    with pytest.raises(UnknownNameError, match="known: augment, average, batch"):
         TrainingPlan.from_dict({"epoch": 3})
     for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"momentum": 1.0}, {"batch": True}, {"learning_rate": "fast"}):
         with pytest.raises(InputError):

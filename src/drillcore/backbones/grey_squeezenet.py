@@ -12,6 +12,7 @@ the resize took away.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ SMALLEST = 32  # the last map has a cell from 21 pixels on
 POOLED, LOGITS = "pooled", "logits"
 WHITE = 255.0
 WIDTH = 512  # of the last map
-# Maxima are some three times as large as means: as much weight for both at the same learning rate.
-MAXIMA = 0.3
+# All features learn at one rate: maxima, larger than means, are made smaller, and the two sizes larger.
+MAXIMA, SIZES = 0.3, 3.0
 _SPREAD = 0.01  # of the classifier's first weights
 
 
@@ -44,10 +45,10 @@ class GreySqueezeNet(TappedModule):
         super().__init__()
         from torchvision.models import squeezenet1_0
 
-        network = seeded(lambda: squeezenet1_0(weights=None), seed)
+        network: Any = seeded(lambda: squeezenet1_0(weights=None), seed)
         colour = network.state_dict()
         first = network.features[0]
-        self.features = network.features
+        self.features: nn.Sequential = network.features
         self.features[0] = nn.Conv2d(1, first.out_channels, first.kernel_size, first.stride)
         self.load_colour(colour)
         self.dropout = nn.Dropout(0.0)  # the share is the training's
@@ -63,7 +64,7 @@ class GreySqueezeNet(TappedModule):
         """Return `pooled` [N, 1026], means, maxima and size, or `logits` [N, units]; see `TappedModule`."""
         cells = self.features(x[:, :1])
         pooled = torch.cat([cells.mean((2, 3)), MAXIMA * cells.amax((2, 3))], dim=1)
-        size = x[:, 1:].mean((2, 3))
+        size = SIZES * x[:, 1:].mean((2, 3))
         found = {POOLED: torch.cat([pooled, size], dim=1)}
         if LOGITS in names:
             found[LOGITS] = self.classifier(torch.cat([self.dropout(pooled), size], dim=1))

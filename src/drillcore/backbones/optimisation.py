@@ -36,7 +36,7 @@ class Optimisation:
         if plan.average:
             self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         if self.reduced:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
 
     @property
     def reduced(self) -> bool:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from drillcore.backbones.allocator import keep_freed_memory
 from drillcore.backbones.augmentation import get_augmentation
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -124,6 +125,8 @@ def train(
         raise InputError("warp takes images at their own size, every other augmentation prepared ones")
     _set_dropout(module, plan)
     target = resolve_device(device)
+    if plan.native and target.type == "cpu":
+        keep_freed_memory()
     with exact_computing(threads), progress("training", plan.epochs * len(training)) as advance:
         run = _Run(module.to(target), plan, training, validation, seed, target)
         resumed = run.restore(checkpoint) if checkpoint else 0
@@ -303,7 +306,8 @@ def evaluate(module: nn.Module, labelled: Labelled) -> tuple[float, float]:
     module.eval()
     height, width = labelled.inputs.shape[2:]
     batch = max(1, min(_EVALUATION_BATCH, _EVALUATION_CELLS // (height * width)))
-    logits = torch.cat([module(part) for part in labelled.inputs.split(batch)])
+    starts = range(0, len(labelled), batch)
+    logits = torch.cat([module(labelled.inputs[start : start + batch]) for start in starts])
     accuracy = (logits.argmax(dim=1) == labelled.labels).double().mean()
     return float(cross_entropy(logits, labelled.labels)), float(accuracy)
 

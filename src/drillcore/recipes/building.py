@@ -109,8 +109,8 @@ def _untrained(recipe: Recipe) -> Backbone:
     from drillcore.backbones.catalogue import get_entry
 
     dense = recipe.task != CLASSIFICATION
-    size = "any" if dense else input_size(recipe)
-    return get_entry(recipe.backbone.name).build(None if dense else 2, 0, size)
+    build = get_entry(recipe.backbone.name).build
+    return build(None, 0, "any") if dense else build(2, 0, input_size(recipe))
 
 
 def _try_head(recipe: Recipe) -> None:
