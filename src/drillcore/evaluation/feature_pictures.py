@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TILE = 96  # pixels of a patch in the sheet of nine
 _GAP = 4
 _VISIBLE = 0.02  # of the largest absolute value: a projection ends where it stays below
-_ROW = 2.35  # inches of a feature's row
+_HEAD, _ROW = 2.9, 2.45  # inches of the answer, and of a feature's row
 Image = NDArray[np.uint8]
 
 
@@ -66,14 +66,16 @@ def draw_explanation(
         InputError: another suffix.
         OSError: it cannot be written.
     """
-    height = 3.0 + _ROW * max(len(rows), 0.3)
-    figure = _figure(13.5, height)
+    below = _ROW * max(len(rows), 0.2)
+    figure = _figure(11.5, _HEAD + below)
     figure.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=12)
-    grid = figure.add_gridspec(1 + len(rows), 4, width_ratios=(1.25, 1, 1, 1))
+    # Two grids: the names of the classes must not push the columns below apart.
+    whole = figure.add_gridspec(2, 1, height_ratios=(_HEAD, below))
+    top, grid = whole[0].subgridspec(1, 3, width_ratios=(1, 1, 1.9)), whole[1].subgridspec(max(1, len(rows)), 4)
     for place, (shown, text) in enumerate(((image, "the image"), (seen, "as the network sees it"))):
-        axes = figure.add_subplot(grid[0, place])
+        axes = figure.add_subplot(top[place])
         _show(axes, shown, text)
-    bars = figure.add_subplot(grid[0, 2:])
+    bars = figure.add_subplot(top[2])
     names = [_short(name) for name, _ in probabilities]
     values = [value for _, value in probabilities]
     bars.barh(range(len(names)), values, color=[_BLUE, *[_GREY] * (len(names) - 1)], height=0.6)
@@ -84,8 +86,8 @@ def draw_explanation(
     for side in ("top", "right", "bottom"):
         bars.spines[side].set_visible(False)
     bars.set_title("answer", fontsize=9, loc="left")
-    for number, row in enumerate(rows, 1):
-        _feature_row([figure.add_subplot(grid[number, place]) for place in range(4)], row, darker, head=number == 1)
+    for number, row in enumerate(rows):
+        _feature_row([figure.add_subplot(grid[number, place]) for place in range(4)], row, darker, head=number == 0)
     save_picture(figure, path)
 
 

@@ -303,7 +303,8 @@ def _top(
     from drillcore.runtime.decode import decode_file
 
     order: Ints = np.argsort(-scores.astype(np.float64), kind="stable")
-    prepared, kept = [], []
+    prepared: list[Any] = []
+    kept: list[int] = []
     for place in order.tolist():
         if len(kept) == TOP_IMAGES or not scores[place] > 0:
             break
@@ -346,7 +347,7 @@ def _responses(
 def _seen(parts: TrainedParts, planes: Planes) -> NDArray[np.uint8]:
     """Return prepared planes as the image they show, uint8 [h, w, C]."""
     rule, channels = parts.backbone.preprocessing, parts.backbone.channels
-    scale, offset = (np.asarray(rule[name], np.float32)[:, None, None] for name in ("scale", "offset"))  # type: ignore[literal-required]
+    scale, offset = (np.asarray(values, np.float32)[:, None, None] for values in (rule["scale"], rule["offset"]))
     levels = (planes[:channels] - offset) / scale
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 

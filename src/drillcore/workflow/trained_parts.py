@@ -90,12 +90,12 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
             f"model was retrained, or after `drillcore retrain {version.model}` here"
         ) from None
     backbone = _backbone(settings, version, recipe, manifest, command)
-    own, notes = list(recipe.backbone.taps), ()
+    own, notes = list(recipe.backbone.taps), list[str]()
     known = list(backbone.taps)
     chosen = list(backbone.check_taps(taps)) if taps else own
     if not taps and own == [_LOGITS] and known.index(_LOGITS) > 0:
         chosen = [known[known.index(_LOGITS) - 1]]
-        notes = (f"the head reads the network's class scores; looked at is what they are made of, {chosen[0]}",)
+        notes.append(f"the head reads the network's class scores; looked at is what they are made of, {chosen[0]}")
     section = dataclasses.replace(recipe.backbone, taps=chosen)
     return TrainedParts(
         version=version,
@@ -103,7 +103,7 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
         manifest=manifest,
         backbone=backbone,
         own_taps=chosen == own,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
