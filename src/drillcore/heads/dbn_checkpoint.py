@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from drillcore.digests import Json
+from drillcore.digests import Json, sha256_bytes, sha256_json
+from drillcore.heads.dbn_plan import DbnPlan
+from drillcore.heads.fine_tuning import Targets
+from drillcore.heads.row_source import RowSource, moments
 from drillcore.trained_state import read_state, write_state
 
 
@@ -29,6 +34,34 @@ class DbnCheckpoint:
     block: int = 0
     scalars: dict[str, Json] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def identity_of(
+    plan: DbnPlan,
+    rows: list[str],
+    targets: Targets,
+    validation: tuple[RowSource, Targets] | None,
+    device: torch.device,
+) -> str:
+    """Return the digest of all that decides a training.
+
+    Args:
+        plan: hyper-parameters.
+        rows: digests of the rows learnt from.
+        targets: of them.
+        validation: rows, read once for this, and their targets.
+        device: whose arithmetic it is.
+    """
+    parts = [*rows, *_digests(targets)]
+    if validation:
+        parts += [moments(validation[0], digest=True).digest, *_digests(validation[1])]
+    about = {"plan": plan.to_dict(), "outputs": targets.outputs, "torch": torch.__version__}
+    return sha256_json({"data": parts, "device": device.type, **about})
+
+
+def _digests(targets: Targets) -> list[str]:
+    arrays = [targets.values] if targets.weights is None else [targets.values, targets.weights]
+    return [sha256_bytes(np.ascontiguousarray(array).data.cast("B")) for array in arrays]
 
 
 def checkpoint_path(folder: Path, identity: str) -> Path:

@@ -19,15 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from drillcore.digests import Json, sha256_bytes, sha256_json
+from drillcore.digests import Json, sha256_json
 from drillcore.errors import DrillcoreError
-from drillcore.heads.dbn_checkpoint import DbnCheckpoint, read_checkpoint, write_checkpoint
+from drillcore.heads.dbn_checkpoint import DbnCheckpoint, identity_of, read_checkpoint, write_checkpoint
 from drillcore.heads.dbn_plan import DbnPlan
 from drillcore.heads.fine_tuning import FineTuning, Targets
-from drillcore.heads.perceptron import Layer, forward, start_layers
+from drillcore.heads.perceptron import Layer, start_layers
 from drillcore.heads.pretraining import LayerPretraining, pass_up
-from drillcore.heads.row_source import FloatRows, Moments, RowSource, epoch_blocks, moments, read_ahead, slices
-from drillcore.heads.standardisation import Standardisation
+from drillcore.heads.row_source import Moments, RowSource, epoch_blocks, moments, read_ahead
+from drillcore.heads.standardisation import Standardisation, on_device
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 15.0  # what a kill costs at most, beside one block
@@ -152,7 +152,7 @@ class _Run:
     def keep_in(self, folder: Path, digests: list[str]) -> None:
         """Go on from the checkpoint in `folder` where it is of this training, and keep the state there."""
         self.folder = folder
-        self.state.identity = self._identity(digests)
+        self.state.identity = identity_of(self.plan, digests, self.targets, self.validation, self.device)
         self.state = read_checkpoint(folder, self.state.identity) or self.state
 
     def train(self) -> TrainedDbn:
@@ -192,7 +192,7 @@ class _Run:
             for numbers, rows in read_ahead(source, blocks[state.block :]):
                 generator = self._generator(stage.name, state.epoch, state.block)
                 done, share = (state.epoch + passed / count) / stage.epochs, len(numbers) / count / stage.epochs
-                stage.learn(self._on_device(rows), numbers, done, share, generator)
+                stage.learn(on_device(rows, self.device), numbers, done, share, generator)
                 passed += len(numbers)
                 state.block += 1
                 self.advance(len(numbers))
@@ -252,7 +252,7 @@ class _Run:
         parts, seen = [], 0
         for _, rows in read_ahead(self.unlabelled, blocks[: 1 + _MOMENT_ROWS // len(blocks[0])]):
             for first in range(0, len(rows), 4096):
-                part = self._on_device(rows[first : first + 4096])
+                part = on_device(rows[first : first + 4096], self.device)
                 parts.append(pass_up(standardisation(part), layers, self.plan.activation))
             seen += len(rows)
             if seen >= _MOMENT_ROWS:
@@ -271,7 +271,7 @@ class _Run:
             return
         record = {"epoch": state.epoch, "learning_rate": self.plan.rate((state.epoch - 1) / stage.epochs), "loss": loss}
         if self.validation:
-            record |= self._validate(stage, *self.validation)
+            record |= stage.validate(*self.validation)
         state.scalars["curve"].append(record)
         log.info("epoch %d: loss %.4f, validation %s", state.epoch, loss, record.get("val_loss"))
         if self.plan.patience and self.validation:
@@ -294,20 +294,6 @@ class _Run:
         kept = self.state.tensors
         return [(kept[f"best/weight{number}"], kept[f"best/bias{number}"]) for number in range(len(stage.layers))]
 
-    @torch.no_grad()
-    def _validate(self, stage: FineTuning, source: RowSource, targets: Targets) -> dict[str, Json]:
-        total, hits, counted = 0.0, 0, 0
-        standardisation = Standardisation(self.mean, self.scale, self.device)
-        for first, rows in slices(source):
-            values = torch.from_numpy(targets.values[first : first + len(rows)]).to(self.device)
-            outputs = forward(standardisation(self._on_device(rows)), stage.layers, self.plan.activation)
-            total += float(targets.losses(outputs, values).double().sum())
-            if targets.classes:
-                hits += int((outputs.argmax(dim=1) == values).sum())
-                counted += int((values >= 0).sum())
-        found: dict[str, Json] = {"val_loss": total / max(1, counted if targets.classes else source.shape[0])}
-        return found | ({"val_accuracy": hits / source.shape[0]} if targets.classes else {})
-
     def _keep(self, stage: Stage, *, at_once: bool = False) -> None:
         if self.folder is None or (time.monotonic() - self.kept_at < CHECKPOINT_SECONDS and not at_once):
             return
@@ -321,24 +307,8 @@ class _Run:
         )
         self.kept_at = time.monotonic()
 
-    def _on_device(self, rows: FloatRows) -> Tensor:
-        found = torch.from_numpy(rows)
-        return found if self.device.type == "cpu" else found.pin_memory().to(self.device, non_blocking=True)
-
     def _seed(self, *parts: str | int) -> int:
         return int(sha256_json([self.plan.seed, *parts])[:15], 16)
 
     def _generator(self, *parts: str | int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(self._seed(*parts))
-
-    def _identity(self, digests: list[str]) -> str:
-        parts = [*digests, *_digests(self.targets)]
-        if self.validation:
-            parts += [moments(self.validation[0], digest=True).digest, *_digests(self.validation[1])]
-        about = {"plan": self.plan.to_dict(), "outputs": self.targets.outputs, "torch": torch.__version__}
-        return sha256_json({"data": parts, "device": self.device.type, **about})
-
-
-def _digests(targets: Targets) -> list[str]:
-    arrays = [targets.values] if targets.weights is None else [targets.values, targets.weights]
-    return [sha256_bytes(np.ascontiguousarray(array).data.cast("B")) for array in arrays]

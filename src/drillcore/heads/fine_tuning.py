@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from drillcore.digests import Json
 from drillcore.heads.contrastive_divergence import equal_batches
 from drillcore.heads.dbn_plan import DbnPlan
 from drillcore.heads.perceptron import Layer, forward, forward_with_dropout
-from drillcore.heads.standardisation import Standardisation
+from drillcore.heads.row_source import RowSource, slices
+from drillcore.heads.standardisation import Standardisation, on_device
 
 IGNORED = -1  # label of a validation row whose class has no training row
 
@@ -124,6 +126,20 @@ class FineTuning:
         self.total.zero_()
         self.seen = 0
         return value
+
+    @torch.no_grad()
+    def validate(self, source: RowSource, targets: Targets) -> dict[str, Json]:
+        """Return `val_loss`, and of classes `val_accuracy`, of the network as it is, on rows it does not learn from."""
+        total, hits, counted = 0.0, 0, 0
+        for first, rows in slices(source):
+            values = torch.from_numpy(targets.values[first : first + len(rows)]).to(self.device)
+            outputs = forward(self.standardisation(on_device(rows, self.device)), self.layers, self.plan.activation)
+            total += float(targets.losses(outputs, values).double().sum())
+            if targets.classes:
+                hits += int((outputs.argmax(dim=1) == values).sum())
+                counted += int((values >= 0).sum())
+        found: dict[str, Json] = {"val_loss": total / max(1, counted if targets.classes else source.shape[0])}
+        return found | ({"val_accuracy": hits / source.shape[0]} if targets.classes else {})
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what changes from block to block, by name."""

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from drillcore.heads.row_source import FloatRows
+
 
 class Standardisation:
     """Makes float32 batches of the rows of a block.
@@ -33,3 +35,9 @@ class Standardisation:
         out = self._buffer[: len(rows)]
         torch.sub(rows, self.mean, out=out)  # of float16 and float32 torch makes float32 in the same pass
         return out.mul_(self.inverse)
+
+
+def on_device(rows: FloatRows, device: torch.device) -> Tensor:
+    """Return rows of a block on a device, on their way while the device computes."""
+    found = torch.from_numpy(rows)
+    return found if device.type == "cpu" else found.pin_memory().to(device, non_blocking=True)
