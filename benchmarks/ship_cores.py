@@ -22,7 +22,7 @@ from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
 from drillcore.representations.answers import Answers, shifted
 from drillcore.settings import Settings
-from drillcore.workflow.coring import sample_weights
+from drillcore.workflow.core_fitting import sample_weights
 from drillcore.workflow.held_out import TrainingImages, fit_bias
 
 if TYPE_CHECKING:

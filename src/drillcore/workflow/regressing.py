@@ -19,7 +19,7 @@ from drillcore.recipes import Recipe
 from drillcore.runtime.dense import regress
 from drillcore.runtime.session import Model
 from drillcore.settings import Settings
-from drillcore.workflow import coring
+from drillcore.workflow import core_fitting, coring
 from drillcore.workflow.measuring import PICTURES, evaluation_record, unreadable
 from drillcore.workflow.opening import MODEL_FILE, open_for_batches
 from drillcore.workflow.records import Record
@@ -31,7 +31,7 @@ OUTPUTS, PEAK = ("red", "green", "blue"), 1.0
 fill_store = coring.fill_store
 export_model = coring.export_model
 prove_parity = coring.prove_parity
-fit_head = coring.fit_head
+fit_head = core_fitting.fit_head
 
 
 def evaluate_run(
