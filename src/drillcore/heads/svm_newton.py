@@ -1,0 +1,195 @@
+"""Linear SVMs of all classes against the rest at once: finite Newton steps on the L2-loss primal, shared products.
+
+For each class k the minimum of 1/2 |w|^2 + sum_i C_i max(0, 1 - y_i w'x_i)^2 over w, the bias one of its weights, as
+liblinear's L2-loss solvers (Fan et al. 2008). The Newton point of the rows inside the margin is a ridge regression
+(Keerthi and DeCoste 2005): with few such rows it is solved directly, class by class; before that, conjugate gradients
+take all classes together through one matrix product (Lin, Weng, Keerthi 2008).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+_MAX_STEPS, _MAX_INNER, _MAX_HALVINGS = 200, 100, 30
+_INNER_TOLERANCE = 0.1  # liblinear's, of the gradient's norm
+_NOISE = 1e-7  # of a loss from float32 products: the seventh digit says nothing
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class OneVsRest:
+    """What was found.
+
+    Attributes:
+        weights: float32 [D + 1, K], the bias last.
+        decisions: float32 [N, K], of the rows learnt from.
+        failed: classes that did not converge.
+    """
+
+    weights: FloatArray
+    decisions: FloatArray
+    failed: int
+
+
+def one_vs_rest(
+    rows: FloatArray,
+    labels: npt.NDArray[np.int64],
+    classes: int,
+    costs: npt.NDArray[np.float64],
+    tolerance: float,
+    start: FloatArray | None = None,
+) -> OneVsRest:
+    """Train K linear SVMs.
+
+    Args:
+        rows: standardised, float32 [N, D + 1], the last feature 1.
+        labels: int64 [N], each class from 0 to `classes` - 1 with a row.
+        classes: K.
+        costs: C of each row, [N], above 0.
+        tolerance: liblinear's: a class is done when its gradient is shorter than `tolerance` times the share of its
+            smaller side times the gradient at 0; or when its rows inside the margin stay the same after a direct step;
+            or when the loss is within float32's rounding of its minimum, which a class of few rows may reach first.
+        start: weights to start from, [D + 1, K].
+    """
+    return _Newton(rows, labels, classes, costs, tolerance, start).run()
+
+
+class _Newton:
+    """The classes that are not done; `live` are their numbers, columns of everything below."""
+
+    def __init__(
+        self,
+        rows: FloatArray,
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        costs: npt.NDArray[np.float64],
+        tolerance: float,
+        start: FloatArray | None,
+    ) -> None:
+        count, width = rows.shape
+        self.rows = rows
+        self.twice = (2 * costs).astype(np.float32)[:, None]
+        self.signs = np.full((count, classes), -1, np.float32)
+        self.signs[np.arange(count), labels] = 1
+        self.weights = np.zeros((width, classes), np.float32) if start is None else start.copy()
+        self.decisions = rows @ self.weights if start is not None else np.zeros((count, classes), np.float32)
+        positive = np.bincount(labels, minlength=classes)
+        at_zero = _norms(rows.T @ (self.twice * self.signs))
+        self.wanted = tolerance * np.maximum(np.minimum(positive, count - positive), 1) / count * at_zero
+        self.live = np.arange(classes)
+        self.settled = np.zeros(classes, bool)
+        self.inner = 5  # steps of conjugate gradients, the last time
+        self.result = OneVsRest(np.zeros_like(self.weights), np.zeros_like(self.decisions), 0)
+
+    def run(self) -> OneVsRest:
+        """Take steps until all are done."""
+        for _ in range(_MAX_STEPS):
+            slack = np.maximum(1 - self.signs * self.decisions, 0)
+            self.inside = slack > 0
+            gradient = self.weights - self.rows.T @ (self.twice * self.signs * slack)
+            self._keep(self.settled | (_norms(gradient) <= self.wanted), gradient)
+            if not self.live.size:
+                return self.result
+            self._step()
+        self._keep(np.ones(len(self.live), bool), None)
+        return OneVsRest(self.result.weights, self.result.decisions, len(self.live_before))
+
+    def _keep(self, done: npt.NDArray[np.bool_], gradient: FloatArray | None) -> None:
+        """Put the classes that are done into the result and go on with the rest."""
+        self.result.weights[:, self.live[done]] = self.weights[:, done]
+        self.result.decisions[:, self.live[done]] = self.decisions[:, done]
+        self.live_before, left = self.live, ~done
+        self.live, self.wanted, self.settled = self.live[left], self.wanted[left], self.settled[left]
+        if gradient is None or not done.any():
+            self.gradient = gradient if gradient is not None else self.weights
+            return
+        self.gradient = gradient[:, left]
+        self.weights, self.decisions = self.weights[:, left], self.decisions[:, left]
+        self.signs, self.inside = self.signs[:, left], self.inside[:, left]
+
+    def _step(self) -> None:
+        """Go to the Newton point, or as far towards it as lowers the loss."""
+        count, width = self.rows.shape
+        inside = self.inside.sum(axis=0)
+        smaller = np.minimum(inside, width).astype(np.float64)
+        direct = np.maximum(inside, width) * smaller**2 + smaller**3 / 3
+        point = self.weights.copy()
+        alone = direct < self.inner * 4.0 * count * width
+        for column in np.flatnonzero(alone):
+            point[:, column] = self._ridge(int(column))
+        if not alone.all():
+            point[:, ~alone] += self._conjugate_gradients(~alone)
+        change = point - self.weights
+        self._search(change, self.rows @ change, alone)
+
+    def _ridge(self, column: int) -> FloatArray:
+        """Return the Newton point of one class: the ridge regression on its rows inside the margin."""
+        chosen = np.flatnonzero(self.inside[:, column])
+        # Rows scaled by sqrt(2C): min 1/2 |w|^2 + 1/2 |A w - t|^2.
+        scale = np.sqrt(self.twice[chosen])
+        rows = self.rows[chosen] * scale
+        target = self.signs[chosen, column] * scale[:, 0]
+        few = len(chosen) < rows.shape[1]
+        system = (rows @ rows.T if few else rows.T @ rows).astype(np.float64)
+        system[np.diag_indices(len(system))] += 1
+        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        if few:
+            found = rows.T @ cho_solve(factor, target, check_finite=False).astype(np.float32)
+        else:
+            found = cho_solve(factor, rows.T @ target, check_finite=False)
+        return np.asarray(found, np.float32)
+
+    def _conjugate_gradients(self, columns: npt.NDArray[np.bool_]) -> FloatArray:
+        """Return steps towards the Newton points of some classes, preconditioned by the diagonal."""
+        inside = self.inside[:, columns] * self.twice
+        diagonal = 1 + np.square(self.rows).T @ inside
+        left = -self.gradient[:, columns]
+        enough = _INNER_TOLERANCE * _norms(left)
+        step = np.zeros_like(left)
+        scaled = left / diagonal
+        ahead, product = scaled.copy(), _dots(left, scaled)
+        going = np.ones(left.shape[1], bool)
+        for self.inner in range(1, _MAX_INNER + 1):
+            curved = ahead + self.rows.T @ (inside * (self.rows @ ahead))
+            length = np.where(going, product / np.maximum(_dots(ahead, curved), 1e-30), 0).astype(np.float32)
+            step += length * ahead
+            left -= length * curved
+            going &= _norms(left) > enough
+            if not going.any():
+                break
+            scaled = left / diagonal
+            last, product = product, _dots(left, scaled)
+            ahead = np.where(going, scaled + (product / np.maximum(last, 1e-30)).astype(np.float32) * ahead, 0)
+        return step
+
+    def _search(self, change: FloatArray, moved: FloatArray, alone: npt.NDArray[np.bool_]) -> None:
+        """Halve the steps that do not lower the loss (Armijo), and notice who has arrived."""
+        before = self._loss(self.weights, self.decisions)
+        slope = _dots(self.gradient, change)
+        length = np.ones(len(self.live), np.float32)
+        for _ in range(_MAX_HALVINGS):
+            weights, decisions = self.weights + length * change, self.decisions + length * moved
+            short = self._loss(weights, decisions) > before + 0.01 * length * slope + _NOISE * before
+            if not short.any():
+                break
+            length[short] /= 2
+        self.weights, self.decisions = weights, decisions
+        same = ((self.signs * decisions < 1) == self.inside).all(axis=0)
+        self.settled = (same & alone & (length == 1)) | (-slope <= _NOISE * before)
+
+    def _loss(self, weights: FloatArray, decisions: FloatArray) -> npt.NDArray[np.float64]:
+        slack = np.maximum(1 - self.signs * decisions, 0)
+        losses = np.einsum("ij,ij,i->j", slack, slack, self.twice[:, 0], dtype=np.float64)
+        return (_dots(weights, weights) + losses) / 2
+
+
+def _dots(left: FloatArray, right: FloatArray) -> npt.NDArray[np.float64]:
+    return np.einsum("ij,ij->j", left, right, dtype=np.float64)
+
+
+def _norms(columns: FloatArray) -> npt.NDArray[np.float64]:
+    return np.sqrt(_dots(columns, columns))
