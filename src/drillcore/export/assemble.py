@@ -28,6 +28,8 @@ HeadWriter = Callable[[GraphBuilder, Any, str, str], None]
 HEAD_WRITERS = {
     "forest": "drillcore.export.forest:write_forest",
     "softmax": "drillcore.export.softmax:write_softmax",
+    "linear_svm": "drillcore.export.linear_svm:write_linear_svm",
+    "kernel_svm": "drillcore.export.kernel_svm:write_kernel_svm",
 }
 
 

@@ -54,7 +54,7 @@ def _rest_logits(builder: GraphBuilder, head: SvmEstimator, decisions: str) -> s
 
 
 def _pair_logits(builder: GraphBuilder, head: SvmEstimator, decisions: str) -> str:
-    """Write u * -log sum_j exp(-S d_kj) + v * sum_j sigmoid(S d_kj); the sums are products with who is first, second."""
+    """Write u * -log sum_j exp(-S d_kj) + v * sum_j sigmoid(S d_kj); the sums are products with who is first."""
     u, v = (float(slope) for slope in head.slopes_)
     classes = len(head.present_)
     first, second = pairs(classes)

@@ -12,6 +12,8 @@ from drillcore.heads.base import Head, check_params
 
 # Name to "module:class"; a module is imported when its head is asked for.
 HEADS = {
+    "linear_svm": "drillcore.heads.linear_svm:LinearSvmHead",
+    "kernel_svm": "drillcore.heads.kernel_svm:KernelSvmHead",
     "forest": "drillcore.heads.forest:ForestHead",
     "softmax": "drillcore.heads.softmax:SoftmaxHead",
     "dbn": "drillcore.heads.dbn:DbnHead",
