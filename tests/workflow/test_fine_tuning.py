@@ -47,7 +47,7 @@ backbone:
     precision: bfloat16
     patience: 0
 representation: {name: activations, params: {dtype: float32, views: 8}}
-head: {name: softmax, params: {temperature: 0.5}}
+head: {name: softmax}
 augment: {name: warp}
 seeds: {train: 3, bootstrap: 3}
 gate: {metric: accuracy, confidence: 0.9, max_class_drop: 1.0, max_ms: 1000}
@@ -124,7 +124,7 @@ def test_the_trained_network_is_used_again_for_another_temperature(
 ) -> None:
     settings, summary = fine_tuned
     recipe = settings.models / "shells.yaml"
-    recipe.write_text(RECIPE.replace("temperature: 0.5", "temperature: 0.7"))
+    recipe.write_text(RECIPE.replace("{name: softmax}", "{name: softmax, params: {temperature: 3}}"))
     try:
         with Retrain(settings, "shells") as work:
             again = work.run_all()
@@ -146,7 +146,7 @@ def test_the_trained_network_is_used_again_for_another_temperature(
         ("resize: 40", "resize: -4", "0 to 2048"),
         ("name: warp", "name: flip_and_turn", "augment: warp"),
         ("name: warp", "name: bend", "warp"),
-        ("temperature: 0.5", "temperature: cold", "temperature"),
+        ("{name: softmax}", "{name: softmax, params: {temperature: cold}}", "0.05 to 20"),
         ("average: 0.9", "average: 1.5", "average"),
         ("sizes: [[0.5, 32], [0.5, 40]]", "sizes: [32, 40]", "share, side"),
         ("squeezenet1_0_grey\n  weights: seed:3\n  resize: 40\n  taps: [logits]",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 from drillcore.backbones.allocator import keep_freed_memory
 from drillcore.backbones.augmentation import get_augmentation
@@ -230,8 +230,12 @@ class _Run:
 
     def _close(self, loss: float, accuracy: float, started: float) -> dict[str, Json]:
         state = self.state
-        with self.optimisation.averaged():
-            val_loss, val_accuracy = evaluate(self.module, self.validation) if len(self.validation) else (None, None)
+        val_loss, val_accuracy = None, None
+        side = self.plan.side(state.epoch)
+        last = side == self.plan.side(self.plan.epochs - 1)
+        if len(self.validation):
+            with self.optimisation.averaged():
+                val_loss, val_accuracy = evaluate(self.module, self.validation, 0 if last else side)
         score = loss if val_loss is None else val_loss
         if not (math.isfinite(loss) and math.isfinite(score)):
             raise DrillcoreError(
@@ -240,13 +244,10 @@ class _Run:
             )
         state.epoch += 1
         self.optimisation.keep(state)
-        if score < state.best_score:
-            state.best, state.best_score, state.best_epoch, state.stale = (
-                state.average or state.weights,
-                score,
-                state.epoch,
-                0,
-            )
+        if score < state.best_score or not last:
+            # What is best at an earlier size is not what is wanted: from the last size on the score counts.
+            state.best, state.best_epoch, state.stale = state.average or state.weights, state.epoch, 0
+            state.best_score = score if last else math.inf
         else:
             state.stale += 1
         record: dict[str, Json] = {
@@ -301,13 +302,22 @@ def limit_norms(weights: list[nn.Parameter], limit: float) -> None:
 
 
 @torch.no_grad()
-def evaluate(module: nn.Module, labelled: Labelled) -> tuple[float, float]:
-    """Return cross-entropy (natural logarithm) and accuracy (0 to 1) in evaluation mode."""
+def evaluate(module: nn.Module, labelled: Labelled, side: int = 0) -> tuple[float, float]:
+    """Return cross-entropy (natural logarithm) and accuracy (0 to 1) in evaluation mode.
+
+    Args:
+        module: in any mode; left in evaluation mode.
+        labelled: what is answered.
+        side: height and width the images are brought to; 0: as they are.
+    """
     module.eval()
     height, width = labelled.inputs.shape[2:]
     batch = max(1, min(_EVALUATION_BATCH, _EVALUATION_CELLS // (height * width)))
     starts = range(0, len(labelled), batch)
-    logits = torch.cat([module(labelled.inputs[start : start + batch]) for start in starts])
+    parts = (labelled.inputs[start : start + batch] for start in starts)
+    if side:
+        parts = (interpolate(part, (side, side), mode="bilinear", antialias=True) for part in parts)
+    logits = torch.cat([module(part) for part in parts])
     accuracy = (logits.argmax(dim=1) == labelled.labels).double().mean()
     return float(cross_entropy(logits, labelled.labels)), float(accuracy)
 

@@ -17,7 +17,6 @@ def write_softmax(builder: GraphBuilder, head: SoftmaxHead, rows: str, probabili
         rows: name of the input, logits float32 [N, K].
         probabilities: name of the output, float32 [N, K].
     """
-    temperature = builder.constant("head/temperature", head.temperature, np.float32)
-    logits = builder.add("Div", [rows, temperature], "head/sharpened")
-    logits = builder.add("Add", [logits, builder.constant("head/bias", head.bias_, np.float32)], "head/logits")
+    temperature = builder.constant("head/temperature", head.temperature_, np.float32)
+    logits = builder.add("Div", [rows, temperature], "head/logits")
     builder.add("Softmax", [logits], probabilities, axis=1)

@@ -1,4 +1,4 @@
-"""The softmax of a network's own classifier, as a head: nothing is learnt a second time."""
+"""The softmax of a network's own classifier, as a head: a temperature is all it learns."""
 
 from __future__ import annotations
 
@@ -16,26 +16,32 @@ from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, check_labels, check_rows
 
-# Added to the logit of a class without a training row: exp of it is 0 beside any other.
-ABSENT_LOGIT = -1e4
+LOWEST, HIGHEST = 0.05, 20.0
+_HALVINGS = 60
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 class SoftmaxHead(ClassifierMixin, BaseEstimator):
     """Probabilities of logits, for rows that are the tap `logits` of a backbone trained on the same classes.
 
+    A network trained with smoothed labels is too uncertain, one trained for long without too certain; views averaged
+    change it again. The temperature puts that right, and with it only (Guo et al. 2017): labels stay as they are. It is
+    fitted on rows the network has not learnt from. A class the network never saw has the probability it learnt for it,
+    all but 0.
+
     Args:
-        temperature: the logits are divided by it; below 1 more certain. A network trained with smoothed labels is too
-            uncertain, and views averaged make it more so.
+        temperature: the logits are divided by it; None: the one with the lowest log loss on the rows.
         n_classes: length of the model's class list; None: one more than the highest label seen.
 
     Attributes:
-        bias_: float32 [K], 0, or -10,000 for a class without a training row.
+        temperature_: what is divided by, from 0.05 to 20.
     """
 
     name: ClassVar[str] = "softmax"
     takes_logits: ClassVar[bool] = True
+    fit_splits: ClassVar[tuple[str, ...]] = ("val",)
 
-    def __init__(self, temperature: float = 1.0, n_classes: int | None = None) -> None:
+    def __init__(self, temperature: float | None = None, n_classes: int | None = None) -> None:
         self.temperature = temperature
         self.n_classes = n_classes
 
@@ -47,18 +53,16 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
         checkpoint: Path | None = None,
         advance: Callable[[int], None] | None = None,
     ) -> Self:
-        """Check rows float [N, K] and class indices [N], and note which classes are there.
+        """Choose the temperature on rows float [N, K] and class indices [N].
 
         Raises:
             InputError: rows that are not one logit for each class, labels that do not fit, or a temperature that is no
-                number from 0.01 to 100.
+                number from 0.05 to 20.
         """
-        temperature = self.temperature
-        if not isinstance(temperature, int | float) or not (
-            math.isfinite(temperature) and 0.01 <= temperature <= 100.0
-        ):
+        given = self.temperature
+        if given is not None and not (isinstance(given, int | float) and LOWEST <= given <= HIGHEST):
             raise InputError(
-                f"head {self.name!r}: temperature is {temperature!r}; a number from 0.01 to 100 is expected"
+                f"head {self.name!r}: temperature is {given!r}; a number from {LOWEST} to {HIGHEST:g} is expected"
             )
         rows = check_rows(X)
         labels, count = check_labels(y, len(rows), self.n_classes)
@@ -67,44 +71,76 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
                 f"head {self.name!r} takes one logit for each of {count} classes, rows of {rows.shape[1]} came; take "
                 "the tap logits of a backbone that is trained on these classes"
             )
-        present = np.bincount(labels, minlength=count) > 0
-        self._take(np.where(present, 0.0, ABSENT_LOGIT).astype(np.float32))
+        self._take(best_temperature(rows.astype(np.float64), labels) if given is None else float(given), count)
         return self
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of logits [N, K]; raises InputError on rows that cannot be used."""
-        logits = self._logits(X)
-        logits -= logits.max(axis=1, keepdims=True)
-        np.exp(logits, out=logits)
-        logits /= logits.sum(axis=1, keepdims=True)
-        return logits
+        return np.exp(_log_probabilities(self._rows(X), self.temperature_))
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
-        return self._logits(X).argmax(axis=1).astype(np.int64)
+        return self._rows(X).argmax(axis=1).astype(np.int64)
 
     def state(self) -> tuple[Arrays, Json]:
         """Return what was learnt; see `Head`."""
-        check_is_fitted(self, "bias_")
-        return {"bias": self.bias_}, {"params": {"temperature": float(self.temperature), "n_classes": self.n_classes}}
+        check_is_fitted(self, "temperature_")
+        params = {"temperature": self.temperature, "n_classes": self.n_classes}
+        arrays: Arrays = {"temperature": np.array([self.temperature_], np.float64)}
+        return arrays, {"params": params, "classes": len(self.classes_)}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
         """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
         try:
-            head, bias = cls(**meta["params"]), arrays["bias"]
-        except (KeyError, TypeError):
+            head, temperature, count = cls(**meta["params"]), float(arrays["temperature"][0]), int(meta["classes"])
+        except (KeyError, TypeError, ValueError, IndexError):
             raise IntegrityError(f"the state of a {cls.name} head lacks a part; fit it again") from None
-        if bias.dtype != np.float32 or bias.ndim != 1 or not len(bias):
-            raise IntegrityError(f"biases float32 [K] are expected, {bias.dtype} {list(bias.shape)} came; fit it again")
-        head._take(bias)
+        if not LOWEST <= temperature <= HIGHEST or count < 1:
+            raise IntegrityError(f"a {cls.name} head of {count} classes and temperature {temperature}; fit it again")
+        head._take(temperature, count)
         return head
 
-    def _take(self, bias: npt.NDArray[np.float32]) -> None:
-        self.bias_ = bias
-        self.n_features_in_ = len(bias)
-        self.classes_ = np.arange(len(bias), dtype=np.int64)
+    def _take(self, temperature: float, count: int) -> None:
+        self.temperature_ = temperature
+        self.n_features_in_ = count
+        self.classes_ = np.arange(count, dtype=np.int64)
 
-    def _logits(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        check_is_fitted(self, "bias_")
-        return check_rows(X, self.n_features_in_).astype(np.float64) / self.temperature + self.bias_
+    def _rows(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        check_is_fitted(self, "temperature_")
+        return check_rows(X, self.n_features_in_).astype(np.float64)
+
+
+def best_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """Return the temperature with the lowest log loss, from `LOWEST` to `HIGHEST`.
+
+    The loss is convex in 1 / T, and so has one valley in log T: golden section finds it.
+
+    Args:
+        logits: [N, K].
+        labels: class indices [N].
+    """
+
+    def loss(log_temperature: float) -> float:
+        chosen = _log_probabilities(logits, math.exp(log_temperature))[np.arange(len(labels)), labels]
+        return -float(chosen.mean())
+
+    low, high = math.log(LOWEST), math.log(HIGHEST)
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    for _ in range(_HALVINGS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = loss(right)
+    return min(max(math.exp((low + high) / 2), LOWEST), HIGHEST)
+
+
+def _log_probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    scaled = logits / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))

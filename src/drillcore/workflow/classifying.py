@@ -38,7 +38,7 @@ FIT_SPLITS = ("train", "val")  # paper 004, II.B.1: the second stage learns from
 def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: Record) -> Record:
     """Bring the features of all labelled images into the store; only those that are missing pass the backbone."""
     backbone = load_backbone(settings, recipe, manifest, record)
-    splits = sorted({*FIT_SPLITS, recipe.evaluate.split})
+    splits = sorted({*_fit_splits(recipe, manifest), recipe.evaluate.split})
     rows = manifest.table[manifest.table["split"].isin(splits)]
     table = features(settings, recipe, manifest, backbone, rows)
     passed = table.extracted
@@ -60,11 +60,11 @@ def features(
 def fit_head(
     settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
 ) -> tuple[Record, list[str]]:
-    """Fit the head on train + val and keep it in the run's folder; growth goes on after a kill."""
+    """Fit the head, on train + val as a rule, and keep it in the run's folder; growth goes on after a kill."""
     from drillcore.heads.base import save_head
     from drillcore.progress import progress
 
-    rows = manifest.rows(FIT_SPLITS)
+    rows = manifest.rows(_fit_splits(recipe, manifest))
     table = features(settings, recipe, manifest, load_backbone(settings, recipe, manifest, record), rows)
     head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads)
     growth = folder / GROWTH_FOLDER
@@ -75,6 +75,14 @@ def fit_head(
     text = f"{recipe.head.name} on {len(rows):,} rows"
     made = [f"{HEAD_FOLDER}/{path.name}" for path in sorted((folder / HEAD_FOLDER).iterdir())]
     return {"arrays_sha256": digest, "rows": len(rows), "note": text}, made
+
+
+def _fit_splits(recipe: Recipe, manifest: Manifest) -> tuple[str, ...]:
+    """Return the splits the head learns from; one that says itself has what its network has not learnt from."""
+    from drillcore.heads.catalogue import head_class
+
+    wanted: tuple[str, ...] = getattr(head_class(recipe.head.name), "fit_splits", FIT_SPLITS)
+    return wanted if manifest.table["split"].isin(wanted).any() else FIT_SPLITS
 
 
 def export_model(
