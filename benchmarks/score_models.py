@@ -48,8 +48,8 @@ def fit_forest(rows: Rows, labels: npt.NDArray[np.int64], trees: int) -> FittedF
 
     estimator = RandomForestClassifier(n_estimators=trees, random_state=SEED, n_jobs=2).fit(rows, labels)
     head = ForestHead(trees, n_classes=CLASSES, seed=SEED)
-    head.trees_ = concatenate([tree_arrays(member.tree_, estimator.classes_) for member in estimator.estimators_])
-    head.classes_, head.n_features_in_ = np.arange(CLASSES), rows.shape[1]
+    trees = concatenate([tree_arrays(member.tree_, estimator.classes_) for member in estimator.estimators_])
+    head.set_trees(trees, rows.shape[1], CLASSES)
     return FittedForest(estimator, head)
 
 

@@ -13,7 +13,18 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = ("drillcore", "pipelines", "serving")
-HEAVY = ("torch", "pandas", "mlflow", "prefect", "dvc", "great_expectations", "onnxruntime", "sklearn", "matplotlib")
+HEAVY = (
+    "torch",
+    "pandas",
+    "mlflow",
+    "prefect",
+    "dvc",
+    "great_expectations",
+    "onnxruntime",
+    "sklearn",
+    "numba",
+    "matplotlib",
+)
 
 # Prefect puts a handler of its own on the root logger when a flow is defined. This is what scikit-learn sets
 # in the environment when it is imported, for the threads of its compiled parts.

@@ -21,6 +21,7 @@ def confine(settings: Settings) -> None:
         "DVC_GLOBAL_CONFIG_DIR": str(state / "dvc" / "global"),
         "DVC_SYSTEM_CONFIG_DIR": str(state / "dvc" / "system"),
         "MPLCONFIGDIR": str(state / "cache" / "matplotlib"),
+        "NUMBA_CACHE_DIR": str(state / "cache" / "numba"),  # nothing is kept there: its cache would be pickles
         "TORCH_HOME": str(state / "cache" / "torch"),
         "XDG_CACHE_HOME": str(state / "cache"),
         "MLFLOW_TRACKING_URI": settings.resolved_tracking_uri,

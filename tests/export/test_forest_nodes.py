@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.forest import write_forest
+from drillcore.heads.extra_trees import ExtraTreesHead
 from drillcore.heads.forest import ForestHead
 
 
@@ -30,11 +31,20 @@ def table(rows: int = 400, features: int = 7, classes: int = 6) -> tuple[np.ndar
     return np.round(centres[labels] + rng.normal(size=(rows, features)), 1).astype(np.float16), labels
 
 
-@pytest.mark.parametrize("params", [{}, {"max_depth": 2}, {"min_samples_leaf": 5, "class_weight": "balanced"}])
+@pytest.mark.parametrize("kind", [ForestHead, ExtraTreesHead])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"max_depth": 2},
+        {"min_samples_leaf": 5, "class_weight": "balanced"},
+        {"calibration": "temperature", "bootstrap": True},
+    ],
+)
 @pytest.mark.parametrize("batch", [1, 3, 400])
-def test_nodes_answer_as_the_head(params: dict, batch: int) -> None:
+def test_nodes_answer_as_the_head(kind: type[ForestHead], params: dict, batch: int) -> None:
     X, y = table()
-    head = ForestHead(25, n_classes=8, **params).fit(X, y)
+    head = kind(25, n_classes=8, **params).fit(X, y)
     expected = head.predict_proba(X)[:batch]
     (got,) = session_of(head).run(None, {"rows": X[:batch].astype(np.float32)})
     assert got.shape == (batch, 8)

@@ -27,6 +27,7 @@ HeadWriter = Callable[[GraphBuilder, Any, str, str], None]
 # By the head's name: "module:function" that writes its nodes from rows to probabilities.
 HEAD_WRITERS = {
     "forest": "drillcore.export.forest:write_forest",
+    "extra_trees": "drillcore.export.forest:write_forest",
     "softmax": "drillcore.export.softmax:write_softmax",
     "linear_svm": "drillcore.export.linear_svm:write_linear_svm",
     "kernel_svm": "drillcore.export.kernel_svm:write_kernel_svm",

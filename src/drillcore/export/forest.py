@@ -26,7 +26,7 @@ ML_DOMAIN = "ai.onnx.ml"
 
 
 def write_forest(builder: GraphBuilder, head: ForestHead, rows: str, probabilities: str) -> None:
-    """Write the nodes of a fitted forest.
+    """Write the nodes of a fitted forest, extremely random trees among them.
 
     Args:
         builder: of the graph.
@@ -39,7 +39,17 @@ def write_forest(builder: GraphBuilder, head: ForestHead, rows: str, probabiliti
     ensemble = builder.node("TreeEnsembleRegressor", [both], "head/sum", ML_DOMAIN)
     fill_ensemble(ensemble, head.trees_, head.n_features_in_, len(head.classes_))
     count = builder.constant("head/trees", head.trees_.count, np.float32)
-    builder.add("Div", ["head/sum", count], probabilities)
+    if head.temperature_ == 1.0:
+        builder.add("Div", ["head/sum", count], probabilities)
+        return
+    shares = builder.add("Div", ["head/sum", count], "head/shares")
+    last = builder.constant("head/classes_axis", [1], np.int64)
+    largest = builder.add("ReduceMax", [shares, last], "head/largest", keepdims=1)
+    relative = builder.add("Div", [shares, largest], "head/relative")
+    power = builder.constant("head/inverse_temperature", 1 / head.temperature_, np.float32)
+    powers = builder.add("Pow", [relative, power], "head/powers")
+    whole = builder.add("ReduceSum", [powers, last], "head/whole", keepdims=1)
+    builder.add("Div", [powers, whole], probabilities)
 
 
 def fill_ensemble(node: NodeProto, trees: Trees, features: int, classes: int) -> None:

@@ -15,6 +15,7 @@ HEADS = {
     "linear_svm": "drillcore.heads.linear_svm:LinearSvmHead",
     "kernel_svm": "drillcore.heads.kernel_svm:KernelSvmHead",
     "forest": "drillcore.heads.forest:ForestHead",
+    "extra_trees": "drillcore.heads.extra_trees:ExtraTreesHead",
     "softmax": "drillcore.heads.softmax:SoftmaxHead",
     "dbn": "drillcore.heads.dbn:DbnHead",
     "dbn_regressor": "drillcore.heads.dbn:DbnRegressor",

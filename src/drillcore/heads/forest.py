@@ -1,7 +1,14 @@
-"""Random forest: paper 004, section II.C, with its 400 trees; grown by scikit-learn, kept as flat arrays."""
+"""Random forest: paper 004, section II.C, with its 400 trees; tree by tree that of scikit-learn, grown faster.
+
+Probabilities are the mean of the leaves' class shares. Leaves are nearly all pure, so that the mean is the share of
+trees that vote for a class: with many classes it is too modest, never too sure, and the order of classes is right. That
+is the paper's forest and the default; `calibration: temperature` sharpens it by what trees say of rows they did not see
+(out of bag, Breiman 1996).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,30 +20,34 @@ from sklearn.utils.validation import check_is_fitted
 
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads import trees as tree_format
 from drillcore.heads.base import Arrays, check_labels, check_params, check_rows
-from drillcore.heads.growth import GrowthCheckpoint, grow
-from drillcore.heads.trees import Trees
+from drillcore.heads.drawing import RowDraw, tree_seeds
+from drillcore.heads.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
+from drillcore.heads.temperature import fit_temperature, tempered
+from drillcore.heads.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
 
-_MAX_CLASSES = 1 << 16  # leaf classes are uint16
+MAX_CLASSES = 1 << 16  # leaf classes are uint16
 
 
 class ForestHead(ClassifierMixin, BaseEstimator):
-    """Random forest classifier; probabilities as scikit-learn's, the mean of the leaves' class shares.
+    """Random forest classifier; one seed gives the trees of scikit-learn's `RandomForestClassifier`.
 
     Args:
         n_estimators: trees.
         max_features: features tried at each split: "sqrt", "log2", a share, a count, or None for all.
         min_samples_leaf: rows, or a share, that a leaf keeps at least.
         max_depth: None: until leaves are pure.
-        class_weight: None, "balanced" or "balanced_subsample".
+        class_weight: None, "balanced_subsample", or what `class_weights` takes: "balanced", "sqrt_median_frequency", a
+            power, weights by class.
         bootstrap: each tree on rows drawn with replacement.
+        calibration: None: shares as they are; "temperature": sharpened or softened by the rows each tree did not see.
         n_classes: length of the model's class list; None: one more than the highest label seen.
         seed: of everything random.
         n_jobs: threads; -1: all cores. The result does not depend on it.
     """
 
     name: ClassVar[str] = "forest"
+    split: ClassVar[str] = "best"
 
     def __init__(
         self,
@@ -46,6 +57,7 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         max_depth: int | None = None,
         class_weight: str | None = None,
         bootstrap: bool = True,
+        calibration: str | None = None,
         n_classes: int | None = None,
         seed: int = 0,
         n_jobs: int | None = None,
@@ -56,6 +68,7 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         self.max_depth = max_depth
         self.class_weight = class_weight
         self.bootstrap = bootstrap
+        self.calibration = calibration
         self.n_classes = n_classes
         self.seed = seed
         self.n_jobs = n_jobs
@@ -81,28 +94,30 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         """
         rows = check_rows(X)
         labels, count = check_labels(y, len(rows), self.n_classes)
-        self._check_values(count)
-        options = {
-            "max_features": self.max_features,
-            "min_samples_leaf": self.min_samples_leaf,
-            "max_depth": self.max_depth,
-            "class_weight": self.class_weight,
-            "bootstrap": self.bootstrap,
-        }
-        kept = GrowthCheckpoint.of(checkpoint, rows, labels, {**options, "seed": self.seed}) if checkpoint else None
-        try:
-            self.trees_ = grow(rows, labels, self.n_estimators, self.seed, options, self.n_jobs, kept, advance)
-        except (ValueError, TypeError) as error:  # scikit-learn's own checks of its parameters
-            raise InputError(f"head 'forest': {' '.join(str(error).split())}") from error
-        self.classes_ = np.arange(count, dtype=np.int64)
-        self.n_features_in_ = rows.shape[1]
+        check_values(self, count)
+        threads = thread_count(self.n_jobs)
+        draw = RowDraw.of(labels, count, self.bootstrap, self.class_weight, self.name)
+        plan = GrowthPlan(self.n_estimators, self.seed, self.split, rules_of(self, *rows.shape), draw)
+        given = {name: value for name, value in self.get_params().items() if name not in ("n_jobs", "calibration")}
+        described = {**given, "head": self.name, "n_classes": count}
+        kept = GrowthCheckpoint.of(checkpoint, rows, labels, described) if checkpoint else None
+        self.set_trees(grow(rows, plan, threads, kept, advance), rows.shape[1], count)
+        if self.calibration == "temperature":
+            self.temperature_ = self._fit_temperature(rows, plan, threads)
         return self
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows of another width."""
         check_is_fitted(self, "trees_")
         rows = check_rows(X, self.n_features_in_)
-        return tree_format.summed_shares(self.trees_, rows, len(self.classes_)) / self.trees_.count
+        shares = self._summed_shares(rows, thread_count(self.n_jobs)) / self.trees_.count
+        return tempered(shares, self.temperature_)
+
+    @property
+    def feature_importances_(self) -> npt.NDArray[np.float64]:
+        """Mean decrease in Gini impurity of each feature, float64 [D], summing to 1 (all 0 where no tree splits)."""
+        check_is_fitted(self, "trees_")
+        return mean_gains(self.trees_, self.n_features_in_)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
@@ -112,6 +127,7 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         """Return the trees' arrays, and JSON with parameters, width and number of classes."""
         check_is_fitted(self, "trees_")
         meta = {"params": self.get_params(), "features": self.n_features_in_, "classes": len(self.classes_)}
+        meta["temperature"] = self.temperature_
         return self.trees_.arrays(), meta
 
     @classmethod
@@ -124,20 +140,79 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         try:
             check_params(cls, meta["params"])
             head = cls(**meta["params"])
-            head.trees_ = Trees(**arrays)
-            head.n_features_in_, count = int(meta["features"]), int(meta["classes"])
+            trees = Trees(**arrays)
+            width, count, temperature = int(meta["features"]), int(meta["classes"]), float(meta["temperature"])
         except (KeyError, TypeError, ValueError, InputError):
-            raise IntegrityError("the state is not one of a forest; fit the head again") from None
-        if not 1 <= count <= _MAX_CLASSES:
-            raise IntegrityError(f"the state is of a forest of {count} classes; fit the head again")
-        tree_format.check_trees(head.trees_, head.n_features_in_, count)
-        head.classes_ = np.arange(count, dtype=np.int64)
+            raise IntegrityError(f"the state is not one of a head {cls.name!r}; fit the head again") from None
+        if not 1 <= count <= MAX_CLASSES or not 0 < temperature < np.inf:
+            raise IntegrityError(f"the state is of {count} classes at temperature {temperature}; fit the head again")
+        check_trees(trees, width, count)
+        head.set_trees(trees, width, count)
+        head.temperature_ = temperature
         return head
 
-    def _check_values(self, count: int) -> None:
-        if not isinstance(self.n_estimators, int) or self.n_estimators < 1:
-            raise InputError(f"head 'forest': n_estimators is {self.n_estimators!r}; 1 or more trees are expected")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise InputError(f"head 'forest': seed is {self.seed!r}; an integer from 0 to 2**32 - 1 is expected")
-        if count > _MAX_CLASSES:
-            raise InputError(f"head 'forest' takes up to {_MAX_CLASSES} classes, {count} came")
+    def set_trees(self, trees: Trees, width: int, count: int) -> None:
+        """Take trees as the fitted ones, of rows of `width` features and `count` classes, without calibration."""
+        self.trees_, self.n_features_in_, self.temperature_ = trees, width, 1.0
+        self.classes_ = np.arange(count, dtype=np.int64)
+        self._leaf_numbers: npt.NDArray[np.int32] | None = None
+
+    def _summed_shares(
+        self, rows: npt.NDArray[np.float32], threads: int, only: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.float64]:
+        from drillcore.heads.walking import leaf_numbers, summed_shares
+
+        if self._leaf_numbers is None:
+            self._leaf_numbers = leaf_numbers(self.trees_)
+        return summed_shares(self.trees_, self._leaf_numbers, rows, len(self.classes_), threads, only)
+
+    def _fit_temperature(self, rows: npt.NDArray[np.float32], plan: GrowthPlan, threads: int) -> float:
+        """Return the temperature of the least log loss on what the trees that did not see a row say of it."""
+        unseen = np.stack([plan.draw.counts(int(seed)) == 0 for seed in tree_seeds(plan.seed, plan.count)], axis=1)
+        some = unseen.any(axis=1)
+        if not some.any():
+            return 1.0
+        shares = self._summed_shares(rows[some], threads, unseen[some]) / unseen[some].sum(axis=1, keepdims=True)
+        return fit_temperature(shares, plan.draw.labels[some])
+
+
+def rules_of(head: ForestHead, rows: int, width: int) -> Rules:
+    """Return when a head splits a node, on `rows` rows of `width` features. Raises InputError."""
+    tried, leaf, depth = head.max_features, head.min_samples_leaf, head.max_depth
+    if tried is None:
+        tried = width
+    elif tried in ("sqrt", "log2"):
+        tried = max(1, int(np.sqrt(width) if tried == "sqrt" else np.log2(width)))
+    elif isinstance(tried, float) and 0 < tried <= 1:
+        tried = max(1, int(tried * width))
+    elif isinstance(tried, bool) or not isinstance(tried, int) or tried < 1:
+        raise InputError(
+            f"head {head.name!r}: max_features is {tried!r}; sqrt, log2, a share up to 1.0, a count of at least 1, "
+            "or none for all are expected"
+        )
+    if isinstance(leaf, float) and 0 < leaf < 1:
+        leaf = math.ceil(leaf * rows)
+    elif isinstance(leaf, bool) or not isinstance(leaf, int) or leaf < 1:
+        raise InputError(
+            f"head {head.name!r}: min_samples_leaf is {leaf!r}; a count from 1 or a share below 1.0 is expected"
+        )
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+        raise InputError(f"head {head.name!r}: max_depth is {depth!r}; 1 or more, or none, is expected")
+    return Rules(int(tried), int(leaf), NO_LIMIT if depth is None else depth)
+
+
+def check_values(head: ForestHead, count: int) -> None:
+    """Refuse parameters of a head for `count` classes. Raises InputError."""
+    title = f"head {head.name!r}"
+    if not isinstance(head.n_estimators, int) or head.n_estimators < 1:
+        raise InputError(f"{title}: n_estimators is {head.n_estimators!r}; 1 or more trees are expected")
+    if not isinstance(head.seed, int) or not 0 <= head.seed < 2**32:
+        raise InputError(f"{title}: seed is {head.seed!r}; an integer from 0 to 2**32 - 1 is expected")
+    if count > MAX_CLASSES:
+        raise InputError(f"{title} takes up to {MAX_CLASSES} classes, {count} came")
+    if not isinstance(head.bootstrap, bool):
+        raise InputError(f"{title}: bootstrap is {head.bootstrap!r}; true or false is expected")
+    if head.calibration not in (None, "temperature"):
+        raise InputError(f"{title}: calibration is {head.calibration!r}; none or temperature is expected")
+    if head.calibration and not head.bootstrap:
+        raise InputError(f"{title}: calibration needs rows that trees did not see; set bootstrap: true")

@@ -1,24 +1,34 @@
 """Growing a forest some trees at a time: bounded memory, progress, and a fit that goes on after a kill.
 
-Tree number i has the i-th seed of one random stream whatever the portions are, so the forest equals that of
-scikit-learn's `RandomForestClassifier.fit` in one go.
+Tree number i has the i-th seed of one random stream, whatever the portions and the number of threads are.
+
+Memory beside the rows: their ranks (`RankedTable`), for each thread some 100 bytes a row, and the trees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drillcore.digests import sha256_bytes, sha256_json
+from drillcore.errors import InputError
 from drillcore.files import write_bytes
-from drillcore.heads.trees import Trees, concatenate, tree_arrays
+from drillcore.heads.drawing import RowDraw, feature_seed, tree_seeds
+from drillcore.heads.trees import Rules, Trees, concatenate
+
+if TYPE_CHECKING:
+    from drillcore.heads.ranks import RankedTable
 
 PORTION = 8  # trees; 2 % of 400: what a kill costs at most
+_GROWTH = 2  # raise it when the same parameters give other trees
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class GrowthCheckpoint:
 
     Attributes:
         folder: where they are.
-        key: SHA-256 of rows, labels, parameters and library version; portions of another key are not seen.
+        key: SHA-256 of rows, labels and parameters; portions of another key are not seen.
     """
 
     folder: Path
@@ -38,11 +48,9 @@ class GrowthCheckpoint:
         cls, folder: Path, rows: npt.NDArray[Any], labels: npt.NDArray[Any], options: Mapping[str, Any]
     ) -> GrowthCheckpoint:
         """Make the checkpoint of one fit."""
-        import sklearn
-
         parts = [sha256_bytes(np.ascontiguousarray(array).data.cast("B")) for array in (rows, labels)]
         shape = [list(rows.shape), str(rows.dtype)]
-        return cls(folder, sha256_json([*parts, shape, dict(options), sklearn.__version__, PORTION]))
+        return cls(folder, sha256_json([*parts, shape, dict(options), _GROWTH, PORTION]))
 
     def read(self, first: int, last: int) -> Trees | None:
         """Return trees `first` to `last` (excluded), or None where they are not there or damaged."""
@@ -72,59 +80,101 @@ class GrowthCheckpoint:
         return self.folder / f"{self.key[:24]}-{first:05d}-{last:05d}.trees"
 
 
+@dataclass(frozen=True)
+class GrowthPlan:
+    """What a forest is grown by.
+
+    Attributes:
+        count: trees.
+        seed: of the stream the trees' seeds are drawn from.
+        split: "best" of all positions, or of "random" ones.
+        rules: when a node is split.
+        draw: which rows a tree sees.
+    """
+
+    count: int
+    seed: int
+    split: str
+    rules: Rules
+    draw: RowDraw
+
+
 def grow(
     rows: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    count: int,
-    seed: int,
-    options: Mapping[str, Any],
-    n_jobs: int | None = None,
+    plan: GrowthPlan,
+    threads: int = 1,
     kept: GrowthCheckpoint | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Trees:
-    """Grow `count` trees.
+    """Grow all trees of a plan.
 
     Args:
         rows: [N, D], finite.
-        labels: [N].
-        count: trees.
-        seed: of the stream the trees' seeds are drawn from.
-        options: parameters of `RandomForestClassifier`.
-        n_jobs: threads.
+        plan: how.
+        threads: trees that grow side by side.
         kept: portions grown before are read from it, new ones written.
         advance: called with the number of trees that came.
-
-    Raises:
-        ValueError: scikit-learn refuses a parameter.
     """
+    parts = [(first, min(first + PORTION, plan.count)) for first in range(0, plan.count, PORTION)]
+    known = {part: trees for part in parts if kept and (trees := kept.read(*part)) is not None}
+    numbers = [number for part in parts if part not in known for number in range(*part)]
     portions = []
-    for first in range(0, count, PORTION):
-        last = min(first + PORTION, count)
-        trees = kept.read(first, last) if kept else None
-        if trees is None:
-            trees = _grow_portion(rows, labels, first, last, seed, options, n_jobs)
-            if kept:
-                kept.write(first, last, trees)
-        portions.append(trees)
-        if advance:
-            advance(last - first)
+    with ThreadPoolExecutor(threads, thread_name_prefix="grow") as pool:
+        try:
+            grown = _grow_trees(rows, plan, numbers, pool, 2 * threads)
+            for part in parts:
+                if part not in known:
+                    portions.append(concatenate([next(grown) for _ in range(*part)]))
+                    if kept:
+                        kept.write(*part, portions[-1])
+                else:
+                    portions.append(known.pop(part))
+                if advance:
+                    advance(part[1] - part[0])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return concatenate(portions)
 
 
-def _grow_portion(
-    rows: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    first: int,
-    last: int,
-    seed: int,
-    options: Mapping[str, Any],
-    n_jobs: int | None,
-) -> Trees:
-    from sklearn.ensemble import RandomForestClassifier
+def thread_count(n_jobs: int | None) -> int:
+    """Return how many threads `n_jobs` asks for: None is 1, -1 all cores, -2 all but one. Raises InputError for 0."""
+    if n_jobs is None:
+        return 1
+    if n_jobs == 0 or not isinstance(n_jobs, int):
+        raise InputError(f"n_jobs is {n_jobs!r}; a number of threads, or -1 for all cores, is expected")
+    if n_jobs > 0:
+        return n_jobs
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores + 1 + n_jobs)
 
-    stream = np.random.RandomState(seed)
-    # What scikit-learn's warm start does: pass over the seeds of the trees that are there.
-    stream.randint(np.iinfo(np.int32).max, size=first)
-    forest = RandomForestClassifier(n_estimators=last - first, random_state=stream, n_jobs=n_jobs, **options)
-    forest.fit(rows, labels)
-    return concatenate([tree_arrays(member.tree_, forest.classes_) for member in forest.estimators_])
+
+def _grow_trees(
+    rows: npt.NDArray[np.float32], plan: GrowthPlan, numbers: Sequence[int], pool: Executor, ahead: int
+) -> Iterator[Trees]:
+    """Give the trees of these numbers in their order; at most `ahead` are grown or growing beforehand."""
+    if not numbers:
+        return
+    from drillcore.heads.ranks import rank_table
+
+    table = rank_table(rows, pool)
+    seeds = tree_seeds(plan.seed, plan.count)
+    waiting: deque[Future[Trees]] = deque()
+    for number in numbers:
+        waiting.append(pool.submit(_grow_one, table, plan, int(seeds[number])))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _grow_one(table: RankedTable, plan: GrowthPlan, seed: int) -> Trees:
+    from drillcore.heads.splits import Weights
+    from drillcore.heads.tree_growth import Drawn, grow_tree
+
+    counts = plan.draw.counts(seed)
+    drawn = np.flatnonzero(counts).astype(np.uint32)
+    level, number = np.unique(counts[drawn], return_inverse=True)
+    loads = (number.astype(np.uint32) << np.uint32(16)) | plan.draw.labels[drawn].astype(np.uint32)
+    weights = Weights(plan.draw.weights(counts), level.astype(np.float64))
+    return grow_tree(table, Drawn(drawn, loads, weights, feature_seed(seed)), plan.rules, plan.split)

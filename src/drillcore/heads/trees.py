@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,21 @@ import numpy.typing as npt
 from drillcore.errors import IntegrityError
 
 LEAF = -1
-_PAIRS = 1 << 16  # (row, tree) pairs that walk down together: their state stays in the processor's cache
+NO_LIMIT = 2**31 - 1  # of the depth
+
+
+class Rules(NamedTuple):
+    """When a node is split, and how.
+
+    Attributes:
+        tried: features looked at for a split.
+        min_leaf: rows a leaf keeps at least.
+        max_depth: of a leaf.
+    """
+
+    tried: int
+    min_leaf: int
+    max_depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,8 @@ class Trees:
         feature: int32 [M], LEAF at leaves.
         threshold: float32 [M]; a row whose feature is <= it goes to the next node, another one to `right`.
         right: int32 [M], counted from the tree's first node; 0 at leaves.
+        gain: float32 [M], how much less Gini impurity there is below than in the node, times its share of the tree's
+            weight; 0 at leaves.
         leaf_starts: int64 [L + 1], first entry of each leaf, leaves in the order of their nodes.
         leaf_class: uint16 [E].
         leaf_share: float64 [E], share of the class among the leaf's training rows.
@@ -38,6 +54,7 @@ class Trees:
     feature: npt.NDArray[np.int32]
     threshold: npt.NDArray[np.float32]
     right: npt.NDArray[np.int32]
+    gain: npt.NDArray[np.float32]
     leaf_starts: npt.NDArray[np.int64]
     leaf_class: npt.NDArray[np.uint16]
     leaf_share: npt.NDArray[np.float64]
@@ -71,6 +88,8 @@ def tree_arrays(tree: Any, classes: npt.NDArray[np.int64]) -> Trees:
     # Grown depth first, the left child follows its parent; a tree grown best first (max_leaf_nodes) would not.
     if not np.array_equal(left[inner], inner + 1):
         raise IntegrityError("a tree is not in depth-first order; trees grown best first are not supported")
+    below = tree.weighted_n_node_samples * tree.impurity
+    whole = tree.weighted_n_node_samples[0]
     shares = tree.value[leaf, 0, :]
     row, column = np.nonzero(shares)
     entries = np.bincount(row, minlength=shares.shape[0])
@@ -79,6 +98,7 @@ def tree_arrays(tree: Any, classes: npt.NDArray[np.int64]) -> Trees:
         feature=np.where(leaf, LEAF, tree.feature).astype(np.int32),
         threshold=np.where(leaf, np.float32(0), float32_below(tree.threshold)),
         right=np.where(leaf, 0, right).astype(np.int32),
+        gain=np.where(leaf, 0, (below - below[left] - below[right]) / whole).astype(np.float32),
         leaf_starts=np.concatenate([[0], np.cumsum(entries)]).astype(np.int64),
         leaf_class=classes[column].astype(np.uint16),
         leaf_share=shares[row, column].astype(np.float64),
@@ -93,7 +113,7 @@ def concatenate(parts: Sequence[Trees]) -> Trees:
         lengths = np.concatenate([np.diff(getattr(part, name)) for part in parts])
         return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    plain = ("feature", "threshold", "right", "leaf_class", "leaf_share")
+    plain = ("feature", "threshold", "right", "gain", "leaf_class", "leaf_share")
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in plain}
     return Trees(starts=chained("starts"), leaf_starts=chained("leaf_starts"), **joined)
 
@@ -112,6 +132,19 @@ def subtree_ends(trees: Trees) -> npt.NDArray[np.int64]:
     return ends
 
 
+def mean_gains(trees: Trees, features: int) -> npt.NDArray[np.float64]:
+    """Return the share of each feature in the gain of each tree, averaged over the trees that split, float64 [D].
+
+    Mean decrease in impurity (Breiman 2001), as scikit-learn's `feature_importances_`; all 0 where no tree splits.
+    """
+    tree = np.repeat(np.arange(trees.count), np.diff(trees.starts))
+    inner = trees.feature != LEAF
+    whole = np.bincount(tree[inner], trees.gain[inner], minlength=trees.count)
+    own = trees.gain[inner] / np.where(whole > 0, whole, 1)[tree[inner]]
+    total = np.bincount(trees.feature[inner], own, minlength=features).astype(np.float64)
+    return total / total.sum() if total.sum() > 0 else total
+
+
 def check_trees(trees: Trees, features: int, classes: int) -> None:
     """Refuse arrays that do not make trees, as a damaged or forged file would have them.
 
@@ -125,60 +158,16 @@ def check_trees(trees: Trees, features: int, classes: int) -> None:
     size_of = np.repeat(sizes, np.maximum(sizes, 0)) if sizes.sum() == nodes else np.zeros(nodes, int)
     fits = (
         trees.starts[0] == 0
-        and trees.starts[-1] == nodes == len(trees.threshold) == len(trees.right)
+        and trees.starts[-1] == nodes == len(trees.threshold) == len(trees.right) == len(trees.gain)
         and bool((sizes > 0).all())
         and len(trees.leaf_starts) == leaves + 1
         and trees.leaf_starts[0] == 0
         and bool((np.diff(trees.leaf_starts) > 0).all())
         and trees.leaf_starts[-1] == len(trees.leaf_class) == len(trees.leaf_share)
         and bool((trees.feature >= LEAF).all() and (trees.feature < features).all())
-        and bool((trees.leaf_class < classes).all())
+        and bool((trees.leaf_class < classes).all() and np.isfinite(trees.gain).all())
         # Children come after their parent, so that every walk ends.
         and bool((trees.right[inner] > here[inner] + 1).all() and (trees.right < size_of).all())
     )
     if not fits:
         raise IntegrityError("the forest's arrays do not fit together; fit the head again")
-
-
-def summed_shares(trees: Trees, rows: npt.NDArray[np.float32], classes: int) -> npt.NDArray[np.float64]:
-    """Return the shares of the leaves that rows end in, summed over the trees in their order.
-
-    Args:
-        trees: the forest.
-        rows: float32 [N, D].
-        classes: K.
-
-    Returns:
-        float64 [N, K]; a row's values do not depend on the rows beside it.
-    """
-    leaf_number = np.cumsum(trees.feature == LEAF) - 1
-    total = np.empty((len(rows), classes))
-    block = max(1, _PAIRS // trees.count)
-    for first in range(0, len(rows), block):
-        part = rows[first : first + block]
-        leaves = leaf_number[_walk(trees, part)]
-        begin = trees.leaf_starts[leaves]
-        entries = trees.leaf_starts[leaves + 1] - begin
-        row = np.tile(np.arange(len(part)), trees.count)
-        ahead = np.cumsum(entries) - entries
-        index = np.arange(entries.sum()) + np.repeat(begin - ahead, entries)
-        cell = np.repeat(row, entries) * classes + trees.leaf_class[index]
-        # bincount adds in the order of its input: tree after tree for each row.
-        summed = np.bincount(cell, trees.leaf_share[index], minlength=len(part) * classes)
-        total[first : first + block] = summed.reshape(len(part), classes)
-    return total
-
-
-def _walk(trees: Trees, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Return the leaf's node number of every pair, int64 [T * N], tree after tree."""
-    base = np.repeat(trees.starts[:-1], len(rows))
-    row = np.tile(np.arange(len(rows)), trees.count)
-    node = base.copy()
-    active = np.flatnonzero(trees.feature[node] != LEAF)
-    while active.size:
-        here = node[active]
-        goes_on = rows[row[active], trees.feature[here]] <= trees.threshold[here]
-        after = np.where(goes_on, here + 1, base[active] + trees.right[here])
-        node[active] = after
-        active = active[trees.feature[after] != LEAF]
-    return node
