@@ -18,6 +18,7 @@ from drillcore.workflow.clustering import ClassClusters
 
 _COLUMNS = ("class", "images", "group", "rank", "neighbour", "distance", "pixels_neighbour", "pixels_distance")
 _SHOWN_BARS = 12  # classes in one picture of bars
+_MOST_BARS = 4096  # features; of more no bar is seen
 
 
 def default_folder(settings: Settings, found: ClassClusters) -> Path:
@@ -38,14 +39,17 @@ def write_clusters(
         samples: whether images stand beside the classes' names.
 
     Returns:
-        the files: cluster.json, tree.nwk, neighbours.csv, tree.png, feature-bars.png, and of the control pixels.nwk,
-        pixels.png, agreement.png.
+        the files: cluster.json, tree.nwk, neighbours.csv, tree.png, feature-bars.png (up to 4,096 features), and of the
+        control pixels.nwk, pixels.png, agreement.png.
 
     Raises:
         UnknownNameError: `bars` names a class that is not there.
         OSError: the folder cannot be written.
     """
     groups = _bar_groups(found, bars)
+    if len(found.chosen) > _MOST_BARS:
+        found.notes.append(f"no bars of {len(found.chosen):,} features: choose some, for instance --features top:64")
+        groups = []
     version, tree, names = found.parts.version, found.space.tree, found.classes
     head = f"{version.model} version {version.version}: {len(names)} classes, {_features(found)}"
     shown = _sample_images(settings, found) if samples else None
