@@ -47,10 +47,11 @@ class Network:
     epochs: tuple[int, ...] = ()
 
     def about(self) -> Json:
-        """Return all that decides the result, besides the data."""
+        """Return all that decides the result, besides the data; of the plan what is not its default."""
+        usual = TrainingPlan().to_dict()
         return {
             "architecture": self.architecture,
-            "plan": self.plan.to_dict(),
+            "plan": {name: value for name, value in self.plan.to_dict().items() if usual[name] != value},
             "seed": self.seed,
             "keep": None if self.keep is None else list(self.keep),
             "epochs": list(self.epochs),

@@ -251,7 +251,7 @@ def _sweep(found: Found, network: str) -> str:
     baseline = f"The network itself: {own['accuracy']:.4f}." if own else ""
     heads = found.experiments.scale.heads
     notes = (
-        f"(a) fitted on {heads.wide_rows:,} rows drawn class by class; (b) {heads.wide_trees} trees in place of "
+        f"(a) fitted on {heads.widest_rows:,} rows drawn class by class; (b) {heads.wide_trees} trees in place of "
         f"{heads.trees}."
     )
     if network == "squeezenet1_0":

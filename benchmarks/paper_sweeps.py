@@ -1,9 +1,10 @@
 """Second stages of the plankton paper's benchmark: forest and SVMs on the activations of a layer, fitted and tested.
 
-A layer's rows come from the feature store as float16. Forests take them as they are; for SVMs each feature is brought
-to mean 0 and deviation 1 on the rows that are fitted. The paper states neither C nor the kernel: it is linear, and C is
-divided by the number of features (a row of standardised features is as long as that), so that one C does for layers of
-64 and of 41,472 features; it is chosen on the validation images.
+A layer's rows come from the feature store as float16. The paper states neither the SVMs' kernel nor C: linear here, on
+standardised features, and C is divided by their number (a row of standardised features is as long as that), so that one
+C does for layers of 64 and of 41,472 features; it is chosen on the validation images. Labels are those of the highest
+decision, one-vs-one by votes as scikit-learn counts them: probabilities, which need the SVMs fitted several times over,
+are not asked for.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class Heads:
 
     Attributes:
         trees: of a forest.
-        wide: features above which a layer is wide; there fewer trees and rows do.
+        wide: features above which a forest has `wide_trees`.
         wide_trees: of a forest on a wide layer.
-        wide_rows: fitted by an SVM on a wide layer, drawn class by class; 0: all.
+        widest: features above which an SVM is fitted on `widest_rows`, drawn class by class.
+        widest_rows: see there; their Gram matrix alone costs the square of their number.
         costs: values of C, before division by the number of features, that are tried.
         seed: of everything random.
     """
@@ -43,15 +45,16 @@ class Heads:
     trees: int = 400
     wide: int = 4_000
     wide_trees: int = 100
-    wide_rows: int = 0
-    costs: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
+    widest: int = 10_000
+    widest_rows: int = 8_000
+    costs: tuple[float, ...] = (1.0, 10.0, 100.0)
     seed: int = 0
 
-    def about(self, stage: str, width: int, cost: float | None = None) -> Json:
+    def about(self, stage: str, width: int) -> Json:
         """Return the parameters of a second stage on a layer."""
         if stage == "forest":
             return {"trees": self.wide_trees if width > self.wide else self.trees, "seed": self.seed}
-        return {"scheme": stage, "rows": self.wide_rows if width > self.wide else 0, "seed": self.seed}
+        return {"scheme": stage, "rows": self.widest_rows if width > self.widest else None, "seed": self.seed}
 
 
 def measure_layer(
@@ -73,8 +76,8 @@ def measure_layer(
     """
     fit, test = images.numbers(*FIT), images.numbers("test")
     width = backbone.flat_width([tap])
-    if stage != "forest" and width > heads.wide and heads.wide_rows:
-        fit = fit[thinned(images.labels[fit], heads.wide_rows, heads.seed)]
+    if stage != "forest" and width > heads.widest:
+        fit = fit[thinned(images.labels[fit], heads.widest_rows, heads.seed)]
     rows, labels = images.rows(backbone, tap, fit), images.labels[fit]
     started = time.perf_counter()
     if stage == "forest":
@@ -83,15 +86,17 @@ def measure_layer(
         head.fit(rows, labels, checkpoint=growth)
         seconds = time.perf_counter() - started
         about = forest_facts(head, rows, labels, len(images.classes))
-        found = _tested(head, images, backbone, tap, test, None)
     else:
         assert cost is not None
-        scale = Standard.of(rows)
-        head = _svm(images, stage, cost / width, heads.seed)
-        head.fit(scale(rows), labels)
+        head = _svm(images, stage, cost / width, heads.seed).fit(rows, labels)
         seconds = time.perf_counter() - started
-        about = {"cost": cost, "machines": machines(labels, stage)}
-        found = _tested(head, images, backbone, tap, test, scale)
+        about = {"cost": cost, "machines": machines(labels, stage), "unconverged": head.unconverged_}
+    started = time.perf_counter()
+    answers = _labels(head, images.rows(backbone, tap, test))
+    found = {
+        "accuracy": float((answers == images.labels[test]).mean()),
+        "test_seconds": time.perf_counter() - started,
+    }
     return {**found, "width": width, "rows": len(fit), "fit_seconds": seconds, **about}
 
 
@@ -103,12 +108,11 @@ def choose_cost(images: PaperImages, backbone: Backbone, tap: str, scheme: str, 
     """
     train, val = images.numbers("train"), images.numbers("val")
     rows, labels = images.rows(backbone, tap, train), images.labels[train]
-    scale, width = Standard.of(rows), rows.shape[1]
-    ready, judged = scale(rows), scale(images.rows(backbone, tap, val))
+    judged = images.rows(backbone, tap, val)
     tried = {}
     for cost in heads.costs:
-        head = _svm(images, scheme, cost / width, heads.seed).fit(ready, labels)
-        tried[str(cost)] = float((head.predict(judged) == images.labels[val]).mean())
+        head = _svm(images, scheme, cost / rows.shape[1], heads.seed).fit(rows, labels)
+        tried[str(cost)] = float((_labels(head, judged) == images.labels[val]).mean())
     best = max(heads.costs, key=lambda cost: (tried[str(cost)], -cost))
     return {"cost": best, "tried": tried}
 
@@ -161,28 +165,6 @@ def thinned(labels: npt.NDArray[np.int64], count: int, seed: int) -> npt.NDArray
     return np.sort(np.concatenate(chosen))
 
 
-class Standard:
-    """Brings features to mean 0 and deviation 1; constant ones to 0."""
-
-    def __init__(self, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> None:
-        self.mean, self.scale = mean, scale
-
-    @classmethod
-    def of(cls, rows: Rows) -> Standard:
-        """Read mean and deviation from rows [N, D]."""
-        from drillcore.heads.row_source import moments, row_source
-
-        found = moments(row_source(rows))
-        return cls(found.mean.astype(np.float32), found.scale().astype(np.float32))
-
-    def __call__(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """Return standardised rows, float32 [N, D]."""
-        result = rows.astype(np.float32)
-        result -= self.mean
-        result /= self.scale
-        return result
-
-
 class MeanTaps(TappedModule):
     """A network whose maps are averaged over their cells: one number for each channel, for maps too large to keep."""
 
@@ -203,21 +185,11 @@ def with_mean_taps(backbone: Backbone) -> Backbone:
     return Backbone(backbone.name, module, taps, backbone.preprocessing, backbone.weights_sha256)
 
 
-def _tested(
-    head: Any,
-    images: PaperImages,
-    backbone: Backbone,
-    tap: str,
-    test: npt.NDArray[np.intp],
-    scale: Standard | None,
-) -> dict[str, Any]:
-    rows = images.rows(backbone, tap, test)
-    started = time.perf_counter()
-    labels = head.predict(scale(rows) if scale else rows)
-    return {
-        "accuracy": float((labels == images.labels[test]).mean()),
-        "test_seconds": time.perf_counter() - started,
-    }
+def _labels(head: Any, rows: Rows) -> npt.NDArray[np.int64]:
+    """Return a second stage's labels, an SVM's by its decisions as scikit-learn's."""
+    if hasattr(head, "decision_function"):
+        return np.asarray(head.decision_function(rows).argmax(axis=1), np.int64)
+    return np.asarray(head.predict(rows), np.int64)
 
 
 def _forest(images: PaperImages, trees: int, seed: int) -> Any:
@@ -227,5 +199,5 @@ def _forest(images: PaperImages, trees: int, seed: int) -> Any:
 
 def _svm(images: PaperImages, scheme: str, cost: float, seed: int) -> Any:
     threads = images.settings.cpu_threads
-    more: Mapping[str, Any] = {"n_classes": len(images.classes), "seed": seed, "n_jobs": threads, "threads": threads}
-    return build_head("linear_svm", {"scheme": scheme, "c": cost}, **more)
+    more: Mapping[str, Any] = {"n_classes": len(images.classes), "seed": seed, "threads": threads}
+    return build_head("linear_svm", {"scheme": scheme, "c": cost, "calibration_folds": 0}, **more)

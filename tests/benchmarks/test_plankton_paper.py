@@ -14,7 +14,15 @@ from benchmarks.paper_clusters import family_by_chance, same_family
 from benchmarks.paper_data import open_images
 from benchmarks.paper_networks import Network, bag, load_network, train_network, write_answers
 from benchmarks.paper_pieces import NotHereError, Piece, Records
-from benchmarks.paper_sweeps import Heads, Standard, machines, measure_layer, significant_share, thinned, with_mean_taps
+from benchmarks.paper_sweeps import (
+    Heads,
+    choose_cost,
+    machines,
+    measure_layer,
+    significant_share,
+    thinned,
+    with_mean_taps,
+)
 from drillcore.backbones.squeezenet import build_squeezenet
 from drillcore.backbones.training_plan import TrainingPlan
 from drillcore.cli.bench import bench as bench_command
@@ -134,13 +142,6 @@ def test_significance_by_hand() -> None:
     assert significant_share([0.9, 0.0021, 0.002, 0.0001, 0.0]) == 0.4
 
 
-def test_standardised_by_the_rows_that_are_fitted() -> None:
-    rows = np.array([[1, 5, 2], [3, 5, 6]], np.float16)
-    scale = Standard.of(rows)
-    assert np.allclose(scale(rows), [[-1, 0, -1], [1, 0, 1]])
-    assert np.allclose(scale(np.array([[5, 6, 4]], np.float16)), [[3, 1, 0]])
-
-
 def test_mean_taps_are_the_means_of_the_maps() -> None:
     plain = build_squeezenet(seed=1, resize=(64, 64))
     means = with_mean_taps(plain)
@@ -189,6 +190,16 @@ def test_a_network_its_epochs_and_a_forest_on_its_layer(settings: Settings, tmp_
     assert 0 < found["significant"] <= 1
     assert found["trees"] == 8
     assert found["sklearn_bytes"] > found["bytes"] > 0
+    heads = Heads(costs=(1.0, 10.0), widest=100, widest_rows=200)
+    chosen = choose_cost(images, backbone, "layer3", "one_vs_one", heads)
+    assert chosen["tried"][str(chosen["cost"])] == max(chosen["tried"].values())
+    for layer, rows in (("layer3", counts["train"] + counts["val"]), ("layer4", 200)):
+        pairs = measure_layer(
+            images, backbone, layer, "one_vs_one", heads, cost=chosen["cost"], growth=tmp_path / "growth"
+        )
+        assert pairs["machines"] == len(images.classes) * (len(images.classes) - 1) // 2
+        assert abs(pairs["rows"] - rows) <= len(images.classes)
+        assert pairs["accuracy"] > 2 / len(images.classes)
 
 
 def test_bad_arguments(settings: Settings) -> None:
