@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -160,17 +159,6 @@ def test_reconcile_with_one_database_lost(tracked: Settings, add_version: Add) -
     assert (adopted.version, adopted.who) == (1, "reconcile")
     insert_move(open_state(tracked), "gone", "champion", 4, action="promote", who="me", why="MLflow's was lost")
     assert registry.reconcile(tracked) == []  # does not block the others
-
-
-def test_a_move_takes_less_than_a_second(tracked: Settings, add_version: Add) -> None:
-    add_version(1)
-    add_version(2)
-    taken = []
-    for version in (1, 2, 1, 2):
-        started = time.monotonic()
-        registry.promote(tracked, "tiny", version)
-        taken.append(time.monotonic() - started)
-    assert min(taken) < 1  # of several: the machine may be busy with other tests
 
 
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
