@@ -43,7 +43,7 @@ docs: $(READY)  ## the documentation site, strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## every benchmark that fits this machine; reports go to benchmarks/results/
-	for name in score store retrain dense serve dbn ships; do $(BIN)/drillcore bench $$name || exit 1; done
+	for name in score store retrain dense serve heads dbn ships; do $(BIN)/drillcore bench $$name || exit 1; done
 
 lock: $(READY)  ## resolve again after a change of pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \

@@ -47,6 +47,13 @@ FIGURES = {
         "forest_bytes",
         "tree_family_features",
     ],
+    "heads": [
+        "forest_training_speedup",
+        "svm_training_speedup",
+        "extra_trees_training_speedup",
+        "forest_accuracy_difference",
+        "forest_prediction_speedup",
+    ],
     "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 

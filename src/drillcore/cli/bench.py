@@ -22,6 +22,7 @@ BENCHES = {
     "dbn": "dbn",
     "ships": "ship_baselines",
     "serve": "serve",
+    "heads": "heads",
     "plankton-paper": "plankton_paper",
 }
 
@@ -32,9 +33,18 @@ BENCHES = {
 @click.option("--data", type=click.Path(path_type=Path), help="plankton-paper: the competition's zip or folder.")
 @click.option("--only", help="plankton-paper: groups of its experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
+@click.option("--trees", type=click.IntRange(min=1), help="heads: of each forest.")
 @json_option
-def bench(name: str, quick: bool, data: Path | None, only: str | None, epochs: int | None, as_json: bool) -> None:
-    """Run the benchmark NAME: score, store, retrain, dense, serve, dbn, ships or plankton-paper.
+def bench(
+    name: str,
+    quick: bool,
+    data: Path | None,
+    only: str | None,
+    epochs: int | None,
+    trees: int | None,
+    as_json: bool,
+) -> None:
+    """Run the benchmark NAME: score, store, retrain, dense, serve, heads, dbn, ships or plankton-paper.
 
     \b
     Examples:
@@ -49,7 +59,8 @@ def bench(name: str, quick: bool, data: Path | None, only: str | None, epochs: i
         raise InputError("the benchmarks are part of the checkout; run drillcore from there")
     run = importlib.import_module(module).run
     chosen = None if only is None else [] if only == "report" else only.split(",")
-    result = run(settings, quick=quick, **_taken(name, run, {"data": data, "only": chosen, "epochs": epochs}))
+    given = {"data": data, "only": chosen, "epochs": epochs, "trees": trees}
+    result = run(settings, quick=quick, **_taken(name, run, given))
     if as_json:
         print_json(result)
         return

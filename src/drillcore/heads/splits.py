@@ -81,7 +81,7 @@ class Node(NamedTuple):
     squares: float
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def best_split(
     table: RankedTable, node: Node, weights: Weights, search: Search, known: Whole, tried: int, min_leaf: Whole
 ) -> tuple[Whole, Whole, float, float, Whole]:  # pragma: no cover - compiled
@@ -134,7 +134,7 @@ def best_split(
     return best[0], best[1], threshold, best[3], known + found
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def random_split(
     table: RankedTable, node: Node, weights: Weights, search: Search, known: Whole, tried: int, min_leaf: Whole
 ) -> tuple[Whole, Whole, float, float, Whole]:  # pragma: no cover - compiled
@@ -180,7 +180,7 @@ def random_split(
     return best_feature, best_rank, best_threshold, best, known + found
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _next_random(state: npt.NDArray[np.uint32]) -> np.uint32:  # pragma: no cover - compiled
     """Return 0 to 2^31 - 1: Marsaglia's xorshift of 32 bits, as scikit-learn's `our_rand_r`."""
     value = state[0]
@@ -193,7 +193,7 @@ def _next_random(state: npt.NDArray[np.uint32]) -> np.uint32:  # pragma: no cove
     return np.uint32(value & np.uint32(_RAND_MAX))
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _draw(
     search: Search, known: Whole, found: Whole, drawn: Whole, remaining: Whole
 ) -> tuple[Whole, Whole]:  # pragma: no cover - compiled
@@ -211,7 +211,7 @@ def _draw(
     return -1, drawn + 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _visited(search: Search, place: Whole, remaining: Whole) -> Whole:  # pragma: no cover - compiled
     remaining -= 1
     features = search.features
@@ -219,14 +219,14 @@ def _visited(search: Search, place: Whole, remaining: Whole) -> Whole:  # pragma
     return remaining
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _found_constant(search: Search, place: Whole, known: Whole, found: Whole) -> Whole:  # pragma: no cover - compiled
     features, first = search.features, known + found
     features[first], features[place] = features[place], features[first]
     return found + 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _remember(search: Search, known: Whole, found: Whole) -> None:  # pragma: no cover - compiled
     for place in range(known):
         search.features[place] = search.constant[place]
@@ -234,7 +234,7 @@ def _remember(search: Search, known: Whole, found: Whole) -> None:  # pragma: no
         search.constant[place] = search.features[place]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _gather(
     table: RankedTable, node: Node, feature: Whole, keys: npt.NDArray[Any]
 ) -> tuple[Whole, Whole]:  # pragma: no cover - compiled
@@ -257,7 +257,7 @@ def _gather(
     return np.int64(low), np.int64(high)
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _differs(table: RankedTable, node: Node, feature: Whole) -> bool:  # pragma: no cover - compiled
     at = np.uint64(feature)
     first = np.int64(table.rows[node.rows[0], at])
@@ -271,12 +271,12 @@ def _differs(table: RankedTable, node: Node, feature: Whole) -> bool:  # pragma:
     return False
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _is_constant(table: RankedTable, feature: Whole, low: Whole, high: Whole) -> bool:  # pragma: no cover - compiled
     return low == high or not _apart(table, feature, low, high)
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _apart(table: RankedTable, feature: Whole, low: Whole, high: Whole) -> bool:  # pragma: no cover - compiled
     if not table.close[feature]:
         return True
@@ -284,7 +284,7 @@ def _apart(table: RankedTable, feature: Whole, low: Whole, high: Whole) -> bool:
     return table.values[start + high] > table.values[start + low] + FEATURE_THRESHOLD
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _subtract(keys: npt.NDArray[Any], low: Whole, count: int) -> None:  # pragma: no cover - compiled
     kind = keys.dtype.type
     least = kind(low) << kind(4 * keys.itemsize)
@@ -292,7 +292,7 @@ def _subtract(keys: npt.NDArray[Any], low: Whole, count: int) -> None:  # pragma
         keys[i] -= least
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _sort(search: Search, count: int, span: Whole) -> bool:  # pragma: no cover - compiled
     """Sort the first keys by rank; whether they lie in `spare` afterwards. `span`: the highest rank."""
     keys, spare, counts = search.keys, search.spare, search.counts
@@ -325,7 +325,7 @@ def _sort(search: Search, count: int, span: Whole) -> bool:  # pragma: no cover 
     return moved
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _clear(node: Node, left: npt.NDArray[np.float64]) -> None:  # pragma: no cover - compiled
     if len(node.rows) < len(left):
         for load in node.loads:
@@ -335,7 +335,7 @@ def _clear(node: Node, left: npt.NDArray[np.float64]) -> None:  # pragma: no cov
             left[label] = 0.0
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _scan(
     table: RankedTable,
     node: Node,
@@ -385,7 +385,7 @@ def _scan(
     return best, False
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _score(
     node: Node, weights: Weights, search: Search, rank: Whole, min_leaf: Whole
 ) -> tuple[float, bool]:  # pragma: no cover - compiled
@@ -412,7 +412,7 @@ def _score(
     return _proxy(square_left, weight_left, square_right, weight_right), pure
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _proxy(
     square_left: float, weight_left: float, square_right: float, weight_right: float
 ) -> float:  # pragma: no cover - compiled

@@ -72,7 +72,7 @@ def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
     """Return the compiled loop around one kind of split; the other kind is not compiled."""
     split_node = _SPLITS[split]
 
-    @njit(nogil=True)
+    @njit(nogil=True, error_model="numpy")
     def grown(
         table: RankedTable,
         rows: npt.NDArray[np.uint32],
@@ -136,7 +136,7 @@ def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
     return grown
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _push(
     waiting: npt.NDArray[np.int64], top: int, start: int, end: int, depth: int, parent: int, known: int
 ) -> int:  # pragma: no cover - compiled
@@ -145,7 +145,7 @@ def _push(
     return top + 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _tally(
     loads: npt.NDArray[np.uint32], weights: Weights, totals: npt.NDArray[np.float64]
 ) -> tuple[float, float, int]:  # pragma: no cover - compiled
@@ -162,7 +162,7 @@ def _tally(
     return weight, squares, classes
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _part(
     table: RankedTable,
     rows: npt.NDArray[np.uint32],
@@ -189,7 +189,7 @@ def _part(
     return front
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _write_leaf(
     loads: npt.NDArray[np.uint32],
     totals: npt.NDArray[np.float64],

@@ -62,7 +62,7 @@ def summed_shares(
     return total
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _add_shares(  # type: ignore[no-untyped-def]
     arrays, leaves, rows, chosen, total
 ) -> None:  # pragma: no cover - compiled
