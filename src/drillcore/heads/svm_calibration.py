@@ -10,9 +10,11 @@ One-vs-one: from the decisions d_kj of class k against each other class j
 The first term is the coupling of Price, Knerr, Personnaz and Dreyfus (1995): with consistent pairwise probabilities
 r_kj = sigmoid(S d_kj) the probability of k is 1 / (1 + sum_j (1 / r_kj - 1)). The second are votes, soft where libsvm's
 jump: they keep the accuracy of voting, which the first alone loses in part. Both are continuous, which a vote is not: a
-probability that jumps where rounding crosses d = 0 could not be the same in an exported file. On plankton features
-(121 classes) test log loss was 1.32 with both, 1.41 with the first, 1.89 with the votes alone; 1.32 with a Platt
-scaling of every pair before the first, at 2 points less accuracy.
+probability that jumps where rounding crosses d = 0 could not be the same in an exported file.
+
+On 5,000 rows of plankton features (121 classes) the test log loss of linear pairs was 1.42 with both terms and 1.59 with
+the first alone, the accuracy 0.632 beside 0.628 of counted votes; of RBF pairs 1.59 and 1.67, 0.614 beside 0.615. With
+S = 6 it was 1.42 and 1.63, at 0.5 points less accuracy of RBF pairs.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SHARPNESS = 6.0  # S
-LARGEST = 10.0  # decisions are clipped there: exp(S d) stays within float32
-REST_START, PAIR_START = (4.0, 0.0, 2.0), (0.4, 0.1)  # where there is no row to learn from
-CALIBRATION_ROWS = 4000  # enough for three numbers
+SHARPNESS = 12.0  # S
+LARGEST = 5.0  # decisions are clipped there: exp(S d) stays within float32
+REST_START, PAIR_START = (4.0, 0.0, 2.0), (0.3, 0.06)  # where there is no row to learn from
+CALIBRATION_ROWS = 2000  # enough for three numbers
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -43,29 +45,31 @@ def rest_logits(decisions: npt.NDArray[Any], slopes: npt.ArrayLike) -> FloatArra
 
 def pair_evidence(decisions: npt.NDArray[np.float32], classes: int) -> tuple[FloatArray, FloatArray]:
     """Return the two terms of one-vs-one, each [N, P], of decisions [N, Q], above 0 for the first class of a pair."""
-    scaled = SHARPNESS * np.clip(decisions.astype(np.float64), -LARGEST, LARGEST)
     against, votes = np.zeros((2, len(decisions), classes))
-    odds, share = np.exp(-scaled), 1 / (1 + np.exp(-scaled))
+    odds = np.exp(-np.float32(SHARPNESS) * np.clip(decisions, -LARGEST, LARGEST))
+    share, inverse = 1 / (1 + odds), 1 / odds
     start = 0
     for number in range(classes - 1):  # the pairs of which it is the first
         part = slice(start, start + classes - 1 - number)
         start = part.stop
         against[:, number] += odds[:, part].sum(axis=1)
         votes[:, number] += share[:, part].sum(axis=1)
-        against[:, number + 1 :] += 1 / odds[:, part]
+        against[:, number + 1 :] += inverse[:, part]
         votes[:, number + 1 :] += 1 - share[:, part]
-    return -np.log(np.maximum(against, 1e-300)), votes
+    return -np.log(np.maximum(against, 1e-30)), votes
 
 
 def votes_and_confidence(decisions: npt.NDArray[np.float32], classes: int) -> FloatArray:
     """Return scikit-learn's decision function of one-vs-one, [N, P]: votes, and sums of decisions within +-1/3."""
     votes, sums = np.zeros((2, len(decisions), classes))
-    for column, (first, second) in enumerate(zip(*pairs(classes), strict=True)):
-        for_first = decisions[:, column] > 0
-        votes[:, first] += for_first
-        votes[:, second] += ~for_first
-        sums[:, first] += decisions[:, column]
-        sums[:, second] -= decisions[:, column]
+    start = 0
+    for number in range(classes - 1):  # the pairs of which it is the first
+        own = decisions[:, start : start + classes - 1 - number].astype(np.float64)
+        start += classes - 1 - number
+        votes[:, number] += (own > 0).sum(axis=1)
+        votes[:, number + 1 :] += own <= 0
+        sums[:, number] += own.sum(axis=1)
+        sums[:, number + 1 :] -= own
     return votes + sums / (3 * (np.abs(sums) + 1))
 
 

@@ -156,8 +156,13 @@ def pair_decisions(
         np.matmul(kernel[:, own], coefficients[own], out=parts[number])
     flat = biases[first, second] if biases.ndim == 2 else biases
     found = np.empty((len(kernel), len(first)), np.float32)
-    for column, (a, b) in enumerate(zip(first, second, strict=True)):
-        found[:, column] = parts[a, :, b] + parts[b, :, a] + np.float32(flat[column])
+    found[:] = flat
+    start = 0
+    for number in range(classes - 1):  # the pairs of which it is the first
+        part = found[:, start : start + classes - 1 - number]
+        part += parts[number, :, number + 1 :]
+        part += parts[number + 1 :, :, number].T
+        start += classes - 1 - number
     return found
 
 
