@@ -205,12 +205,19 @@ def test_parts_that_are_not_here_are_named(retrained: Retrained) -> None:
     shutil.rmtree(settings.manifests / "shells")
     with pytest.raises(DataError, match="list of images that shells-forest version 1 learned from"):
         cluster_classes(settings, MODEL)
-    (settings.state / "mlflow.db").unlink()
-    (settings.state / "state.db").unlink()
-    with pytest.raises(InputError, match="as an ONNX file alone"):
-        cluster_classes(settings, MODEL)
+
+
+def test_a_file_that_was_only_fetched_is_not_enough(retrained: Retrained, tmp_path: Path, empty_mlflow: Path) -> None:
+    settings, _ = retrained
+    root = tmp_path / "scorer"
+    shutil.copytree(settings.models, root / "models")
+    shutil.copytree(settings.served, root / ".drillcore" / "served")
+    shutil.copyfile(empty_mlflow, root / ".drillcore" / "mlflow.db")
+    there = Settings.load(root, env={"DRILLCORE_THREADS": "1", "DRILLCORE_DEVICE": "cpu"})
+    with pytest.raises(InputError, match="shells-forest is here as an ONNX file alone"):
+        cluster_classes(there, MODEL)
     with pytest.raises(UnknownNameError):
-        cluster_classes(settings, "nothing-of-the-kind")
+        cluster_classes(there, "nothing-of-the-kind")
 
 
 def test_a_recipe_that_has_changed_since_is_the_one_the_run_kept(retrained: Retrained) -> None:
