@@ -223,7 +223,7 @@ def one_against_others(
     biases: npt.NDArray[np.float64],
     tolerance: float,
     max_steps: int,
-) -> int:  # pragma: no cover - compiled
+) -> None:  # pragma: no cover - compiled
     """Solve the pairs of one class with all later ones.
 
     Args:
@@ -234,15 +234,12 @@ def one_against_others(
         costs: C of each row, [N]; 0: the row is held out.
         coefficients: where to start and what was found, [N, P]: of row i, y_i a_i in the pair with the other class;
             the first class of a pair is +1.
-        biases: of the pair (a, b), [P, P]; those of a's row above the diagonal are written.
+        biases: of the pair (a, b), [P, P]; those of a's row above the diagonal are written: NaN where the pair has not
+            converged.
         tolerance: of `solve`.
         max_steps: of `solve`; a pair of n rows gets 100 n steps where that is more.
-
-    Returns:
-        pairs that have not converged.
     """
     a0, a1 = starts[number], starts[number + 1]
-    failed = 0
     for other in range(number + 1, len(starts) - 1):
         b0, b1 = starts[other], starts[other + 1]
         na, n = a1 - a0, a1 - a0 + b1 - b0
@@ -267,10 +264,8 @@ def one_against_others(
             elif t >= na and second > first:
                 alpha[t] *= first / second
         bias, steps = solve(gram, (a0, a1, b0, b1), signs, upper, alpha, tolerance, max(max_steps, 100 * n))
-        failed += steps > max(max_steps, 100 * n)
-        biases[number, other] = bias
+        biases[number, other] = bias if steps <= max(max_steps, 100 * n) else np.nan
         for t in range(na):
             coefficients[a0 + t, other] = alpha[t]
         for t in range(na, n):
             coefficients[b0 + t - na, number] = -alpha[t]
-    return failed

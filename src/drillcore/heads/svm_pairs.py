@@ -12,8 +12,11 @@ import numpy.typing as npt
 
 from drillcore.heads.svm_calibration import pairs
 from drillcore.heads.svm_gram import gram_bytes, gram_matrix, kernel_block
+from drillcore.heads.svm_pair_newton import newton_pair
 
-LEAST_STEPS = 1_000_000  # a problem of n rows gets this many steps, or 100 n
+# A problem of n rows gets 100 n steps, or so many. Coordinate descent is slow on pairs that are hard to tell apart:
+# what it has not solved by then Newton steps finish.
+LEAST_STEPS = {"hinge": 1_000_000, "squared_hinge": 0}
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -61,7 +64,8 @@ class GramProblems:
         self.rows, self.starts, self.gamma, self.tolerance, self.threads = rows, starts, gamma, tolerance, threads
         self.classes = len(starts) - 1
         self.gram = gram_matrix(rows, gamma) if gram_bytes(len(rows)) <= cache_bytes else None
-        self._solve = getattr(svm_dual, loss)
+        self._solve, self._least_steps = getattr(svm_dual, loss), LEAST_STEPS[loss]
+        self._finish = newton_pair if loss == "squared_hinge" else None
         self._one_against_others = svm_dual.one_against_others
 
     def kernel_rows(self, chosen: npt.NDArray[np.intp]) -> FloatArray:
@@ -83,14 +87,14 @@ class GramProblems:
         def solve(number: int) -> int:
             if self.gram is None:
                 return self._pair_by_pair(number, costs, found, biases)
-            more = (costs, found, biases, self.tolerance, LEAST_STEPS)
-            return int(self._one_against_others(self._solve, self.gram, self.starts, number, *more))
+            more = (costs, found, biases, self.tolerance, self._least_steps)
+            self._one_against_others(self._solve, self.gram, self.starts, number, *more)
+            return self._finish_pairs(number, costs, found, biases)
 
         return DualSolution(found, biases, self._over_classes(solve, self.classes - 1))
 
     def _pair_by_pair(self, number: int, costs: Any, found: FloatArray, biases: npt.NDArray[np.float64]) -> int:
         """Do what `one_against_others` does with one block of the Gram matrix at a time."""
-        failed = 0
         own = np.arange(self.starts[number], self.starts[number + 1])
         for other in range(number + 1, self.classes):
             theirs = np.arange(self.starts[other], self.starts[other + 1])
@@ -100,10 +104,29 @@ class GramProblems:
             part, bias = np.zeros((len(both), 2), np.float32), np.zeros((2, 2))
             part[: len(own), 1], part[len(own) :, 0] = found[own, other], found[theirs, number]
             ends = np.array([0, len(own), len(both)])
-            more = (costs[both], part, bias, self.tolerance, LEAST_STEPS)
-            failed += int(self._one_against_others(self._solve, block, ends, 0, *more))
+            more = (costs[both], part, bias, self.tolerance, self._least_steps)
+            self._one_against_others(self._solve, block, ends, 0, *more)
             found[own, other], found[theirs, number] = part[: len(own), 1], part[len(own) :, 0]
             biases[number, other] = bias[0, 1]
+        return self._finish_pairs(number, costs, found, biases)
+
+    def _finish_pairs(self, number: int, costs: Any, found: FloatArray, biases: npt.NDArray[np.float64]) -> int:
+        """Go on with a class's pairs that have no bias yet; returns how many did not converge."""
+        failed = 0
+        for other in np.flatnonzero(np.isnan(biases[number])):
+            own, theirs = (np.arange(self.starts[place], self.starts[place + 1]) for place in (number, other))
+            both = np.concatenate([own, theirs])
+            signed = np.concatenate([found[own, other], found[theirs, number]]).astype(np.float64)
+            biases[number, other] = signed.sum()
+            if self._finish is None:
+                failed += 1
+                continue
+            signs = np.repeat([1.0, -1.0], [len(own), len(theirs)])
+            kernel = kernel_block(self.rows[both], self.rows[both], self.gamma)
+            signed, converged = self._finish(kernel, signs, costs[both], signed, self.tolerance)
+            found[own, other], found[theirs, number] = signed[: len(own)], signed[len(own) :]
+            biases[number, other] = signed.sum()
+            failed += not converged
         return failed
 
     def one_vs_rest(self, costs: npt.NDArray[np.float64], start: FloatArray | None = None) -> DualSolution:
@@ -111,7 +134,7 @@ class GramProblems:
         count = len(self.rows)
         found = np.zeros((count, self.classes), np.float32) if start is None else start.copy()
         biases = np.zeros(self.classes)
-        steps = max(LEAST_STEPS, 100 * count)
+        steps = max(self._least_steps, 100 * count)
 
         def solve(number: int) -> int:
             signs = np.full(count, -1, np.float32)
