@@ -54,13 +54,28 @@ def load_backbone(settings: Settings, recipe: Recipe, manifest: Manifest, record
 
 
 def _as_it_comes(settings: Settings, recipe: Recipe, manifest: Manifest, weights: str) -> Backbone:
+    return recipe_backbone(settings, recipe, weights, len(manifest.classes))
+
+
+def recipe_backbone(settings: Settings, recipe: Recipe, weights: str, classes: int) -> Backbone:
+    """Return the backbone as a recipe looks through it: its input size, and its views where rows are means of several.
+
+    Args:
+        settings: where weights are.
+        recipe: names the backbone.
+        weights: a form `build_backbone` reads.
+        classes: of a network with a classifier of its own.
+
+    Raises:
+        UnknownNameError, InputError, IntegrityError: as `build_backbone`.
+    """
     from drillcore.backbones.catalogue import build_backbone
 
-    dense = recipe.task != CLASSIFICATION  # every pixel is answered: images are not resized
-    if dense:
+    if recipe.task != CLASSIFICATION:  # every pixel is answered: images are not resized
         return build_backbone(recipe.backbone.name, weights, settings, any_size=True)
-    units, size = len(manifest.classes), input_size(recipe)
-    return build_backbone(recipe.backbone.name, weights, settings, units=units, resize=size).averaged(views_of(recipe))
+    size = input_size(recipe)
+    made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
+    return made.averaged(views_of(recipe))
 
 
 def load_images(settings: Settings, channels: int, paths: Sequence[Path]) -> Callable[[int], Any]:

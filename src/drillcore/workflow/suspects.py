@@ -170,8 +170,8 @@ def write_suspects(settings: Settings, found: SuspectLabels, folder: Path) -> li
 
 def _backbone(settings: Settings, recipe: Recipe, version: ModelVersion) -> Any:
     """Return the backbone of a version: the trained one by its digest, else the recipe's own weights."""
-    from drillcore.backbones.catalogue import build_backbone
+    from drillcore.workflow.drilling import recipe_backbone
 
     trained = recipe.backbone.train is not None
     weights = f"sha256:{version.metadata['weights_sha256']}" if trained else recipe.backbone.weights
-    return build_backbone(recipe.backbone.name, weights, settings, units=len(version.metadata["classes"]))
+    return recipe_backbone(settings, recipe, weights, len(version.metadata["classes"]))
