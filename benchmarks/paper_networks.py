@@ -149,8 +149,10 @@ def read_answers(folder: Path, name: str) -> npt.NDArray[np.float32]:
     """Return what `write_answers` kept."""
     from safetensors.numpy import load
 
-    found = load((folder / "networks" / name / "answers.safetensors").read_bytes())
-    return found["probabilities"]
+    found: npt.NDArray[np.float32] = load((folder / "networks" / name / "answers.safetensors").read_bytes())[
+        "probabilities"
+    ]
+    return found
 
 
 def bag(folder: Path, names: Sequence[str], labels: npt.NDArray[np.int64]) -> dict[str, Any]:

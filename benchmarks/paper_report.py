@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.paper_clusters import tree_rows
 from benchmarks.paper_figures import SHOWN, draw_epochs, draw_losses, draw_significance, draw_sweep
 from benchmarks.report import RESULTS, table, write_report
+from drillcore.backbones.plankton_cnn import ARCHITECTURES
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ class Found:
                     stage: {layer.removesuffix(" mean"): value for layer, value in one.items()}
                     for stage, one in values.items()
                 }
-                title = titles.get(network, "SqueezeNet with ImageNet's weights, mean of each map")
-                draw_sweep(folder / f"sweep-{network}.png", title, layers, short, own and own["accuracy"])
+                title = titles.get(network, f"SqueezeNet, weights {self.experiments.pretrained}, mean of each map")
+                draw_sweep(folder / f"sweep-{network}.png", title, layers, short, own["accuracy"] if own else None)
         if self.significance():
             draw_significance(folder / "significance.png", self.significance())
         if self.network("cnn1"):
@@ -186,6 +187,7 @@ class Found:
 def _text(found: Found) -> str:
     parts = [
         _about(found),
+        _claims(found),
         _networks(found),
         *(_sweep(found, network) for network in (*_NETWORKS, "squeezenet1_0")),
         _significance(found),
@@ -195,7 +197,7 @@ def _text(found: Found) -> str:
         _clusters(found),
         _open(found),
     ]
-    return "\n\n".join(part.strip() for part in parts)
+    return "\n\n".join(part.strip() for part in parts if part)
 
 
 def _about(found: Found) -> str:
@@ -209,6 +211,46 @@ def _about(found: Found) -> str:
 3,800 kept class by class. Second stages are fitted on train + val and tested on test; the standard error of an accuracy
 there is about {error:.1f} points. {done} of {total} pieces are done, in {seconds / 60:.0f} minutes of wall time; one
 seed each. Bring it up to date by `drillcore bench plankton-paper`; what is there is not computed again."""
+
+
+def _claims(found: Found) -> str:
+    """Set the paper's sentences beside what was found; those that cannot be judged yet are left out."""
+    rows: list[tuple[str, str, str]] = []
+    for network in _NETWORKS:
+        own, values = found.network(network), found.sweep(network)
+        if not own or not values:
+            continue
+        best = {stage: max(one.items(), key=lambda item: item[1]) for stage, one in values.items()}
+        gains = ", ".join(
+            f"{SHOWN[stage]} {100 * (value - own['accuracy']):+.1f}" for stage, (_, value) in best.items()
+        )
+        better = all(value > own["accuracy"] for _, value in best.values())
+        rows.append((f"second stages on {network}'s features beat {network}", gains + " points", _yes(better)))
+        stage, (layer, value) = max(best.items(), key=lambda item: item[1][1])
+        last = found.layers(network)[-1]
+        if network != "cnn3" and last in values.get(stage, {}):
+            text = f"{SHOWN[stage]}: {layer} {value:.4f}, {last} {values[stage][last]:.4f}"
+            rows.append((f"{network}'s fully connected layer is not the best", text, _yes(layer != last)))
+    bag, forest = found.records.value("bag"), found.layer("cnn1", "layer3", "forest")
+    if bag and forest:
+        text = f"bag {bag['accuracy']:.4f}, forest on layer 3 {forest['accuracy']:.4f}"
+        rows.append(
+            ("a bag of CNN1 is inferior to a second stage on one", text, _yes(bag["accuracy"] < forest["accuracy"]))
+        )
+    epochs = found.epochs()
+    early, own_curve = epochs.get("forest", {}), epochs.get("CNN1 itself", {})
+    if 0 in early and 0 in own_curve:
+        most = max(early.values())
+        text = f"forest at epoch 0 {early[0]:.4f}, at its best {most:.4f}; CNN1 at epoch 0 {own_curve[0]:.4f}"
+        rows.append(("a forest on random weights does quite well", text, _yes(early[0] > 0.5 * most)))
+    if ratio := found.dropout_ratio():
+        rows.append(("dropout trains about 3 times longer", f"{ratio[0]:.1f} times", _yes(2 <= ratio[0] <= 4.5)))
+    text = "Of one seed each: differences below two points are within what chance does."
+    return f"## Claims of the paper\n\n{text}\n\n{table(('claim', 'ours', 'holds'), rows)}" if rows else ""
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 def _networks(found: Found) -> str:
@@ -258,8 +300,8 @@ def _sweep(found: Found, network: str) -> str:
         title = "Future work: the same sweep on a pretrained network"
         reason = next((why for name, why in found.missing().items() if name.startswith(f"sweep/{network}/")), "")
         baseline = (
-            "SqueezeNet 1.0 with ImageNet's weights, images squashed to 112x112, each map averaged over its cells; it "
-            "has no accuracy of its own here."
+            f"SqueezeNet 1.0 with weights {found.experiments.pretrained}, images squashed to 112x112, each map "
+            "averaged over its cells; it has no accuracy of its own here."
         ) + (f" Skipped: {reason}." if reason not in ("", NOT_RUN) else "")
     else:
         title = titles[network]
@@ -324,7 +366,7 @@ def _dropout(found: Found) -> str:
     rows = []
     for name in ("cnn3-no-dropout", "cnn3", "cnn3-all-layers"):
         if record := found.network(name):
-            keep = found.experiments.networks[name].keep or found.experiments.networks[name].build(2).module.keep
+            keep = found.experiments.networks[name].keep or ARCHITECTURES["cnn3"].keep
             best = record["curve"][record["best_epoch"] - 1]
             seconds = [one["seconds"] for one in record["curve"]]
             to_best = sum(seconds[: record["best_epoch"]])

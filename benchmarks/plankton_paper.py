@@ -63,7 +63,7 @@ class Scale:
     cnn1: TrainingPlan = field(default_factory=lambda: _plan(62, 0.01))
     bag: TrainingPlan = field(default_factory=lambda: _plan(14, 0.05))
     cnn2: TrainingPlan = field(default_factory=lambda: _plan(12, 0.03, patience=4))
-    cnn3: TrainingPlan = field(default_factory=lambda: _plan(30, 0.03, patience=5))
+    cnn3: TrainingPlan = field(default_factory=lambda: _plan(30, 0.003, patience=5))
     members: int = 8
     epochs: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 24, 32, 48, 62)
     epoch_trees: int = 100
@@ -76,7 +76,7 @@ QUICK = Scale(
     cnn1=_plan(12, 0.05, batch=32),
     bag=_plan(5, 0.05, batch=32),
     cnn2=_plan(5, 0.03, patience=4, batch=32),
-    cnn3=_plan(6, 0.03, patience=5, batch=32),
+    cnn3=_plan(6, 0.003, patience=5, batch=32),
     epochs=(0, 1, 4, 12),
     epoch_trees=20,
     heads=Heads(trees=40, wide_trees=10, widest_rows=300, costs=(1.0, 10.0)),
