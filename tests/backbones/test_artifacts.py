@@ -68,8 +68,8 @@ def test_weights_from_a_file_and_random_ones(settings: Settings) -> None:
 
 
 def test_unknown_names_and_forms(settings: Settings) -> None:
-    with pytest.raises(UnknownNameError, match="cnn1, cnn2, squeezenet1_0"):
-        build_backbone("cnn3", "seed:0", settings, units=5)
+    with pytest.raises(UnknownNameError, match="cnn1, cnn2, cnn3, squeezenet1_0"):
+        build_backbone("cnn9", "seed:0", settings, units=5)
     with pytest.raises(InputError, match="seed:N"):
         build_backbone("cnn1", "imagenet", settings, units=5)
     with pytest.raises(UnknownNameError, match="none yet"):

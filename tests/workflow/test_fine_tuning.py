@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from shells import draw_shell
 
 from drillcore.datasets.ingest import current_manifest
-from drillcore.datasets.landing import import_dataset
+from drillcore.datasets.landing import import_dataset, sample_datasets
 from drillcore.errors import RecipeError
 from drillcore.runtime.served import resolve
 from drillcore.settings import Settings
@@ -159,3 +160,27 @@ def test_wrong_recipes_are_refused_at_once(tmp_path: Path, old: str, new: str, e
     settings = Settings.load(tmp_path, env={})
     with pytest.raises(RecipeError, match=expected), Retrain(settings, "shells"):
         pass
+
+
+def test_the_recipe_that_is_shipped_on_the_bundled_sample(tmp_path: Path, empty_mlflow: Path) -> None:
+    """models/plankton.yaml with random weights, a small input, and two epochs of small steps."""
+    text = (Path(__file__).parents[2] / "models" / "plankton.yaml").read_text(encoding="utf-8")
+    small = {"weights": "seed:7", "resize": "32", "epochs": "2", "batch": "8", "sizes": "[[1.0, 32]]"}
+    small |= {"average": "0.9", "classifier_rate": "50"}
+    for field, value in small.items():
+        text, count = re.subn(rf"(?m)^( +{field}:) .*$", rf"\1 {value}", text)
+        assert count == 1, field
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "plankton.yaml").write_text(text)
+    settings = Settings.load(
+        tmp_path, env={"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"}
+    )
+    settings.state.mkdir()
+    shutil.copyfile(empty_mlflow, settings.state / "mlflow.db")
+    sample_datasets(settings, names=["plankton"])
+    with Retrain(settings, "plankton") as work:
+        summary = work.run_all()
+    assert summary["lineage"] == "sample"
+    assert summary["status"] == "registered"
+    assert summary["figures"]["accuracy"] > 0.2  # 14 classes, told apart by their sizes alone so far
+    assert summary["verdict"]["challenger"]["images"] == 92
