@@ -120,6 +120,7 @@ def test_calibration_lowers_the_log_loss_and_keeps_the_labels() -> None:
     np.testing.assert_array_equal(again.predict_proba(X), tempered.predict_proba(X))
 
 
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 def test_out_of_bag_is_what_a_tree_did_not_see() -> None:
     X, y = table()
     head = ForestHead(6, calibration="temperature").fit(X, y)

@@ -2,7 +2,8 @@
 
 Tree number i has the i-th seed of one random stream, whatever the portions and the number of threads are.
 
-Memory beside the rows: their ranks (`RankedTable`), for each thread some 100 bytes a row, and the trees.
+Memory beside the rows: their ranks (`RankedTable`), or for random splits the rows once more (`ValueTable`); for each
+thread some 100 bytes a row; and the trees.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from drillcore.heads.drawing import RowDraw, feature_seed, tree_seeds
 from drillcore.heads.trees import Rules, Trees, concatenate
 
 if TYPE_CHECKING:
-    from drillcore.heads.ranks import RankedTable
+    from drillcore.heads.ranks import RankedTable, ValueTable
 
 PORTION = 8  # trees; 2 % of 400: what a kill costs at most
 _GROWTH = 2  # raise it when the same parameters give other trees
@@ -155,9 +156,9 @@ def _grow_trees(
     """Give the trees of these numbers in their order; at most `ahead` are grown or growing beforehand."""
     if not numbers:
         return
-    from drillcore.heads.ranks import rank_table
+    from drillcore.heads.ranks import rank_table, value_table
 
-    table = rank_table(rows, pool)
+    table = rank_table(rows, pool) if plan.split == "best" else value_table(rows)
     seeds = tree_seeds(plan.seed, plan.count)
     waiting: deque[Future[Trees]] = deque()
     for number in numbers:
@@ -168,8 +169,8 @@ def _grow_trees(
         yield waiting.popleft().result()
 
 
-def _grow_one(table: RankedTable, plan: GrowthPlan, seed: int) -> Trees:
-    from drillcore.heads.splits import Weights
+def _grow_one(table: RankedTable | ValueTable, plan: GrowthPlan, seed: int) -> Trees:
+    from drillcore.heads.split_search import Weights
     from drillcore.heads.tree_growth import Drawn, grow_tree
 
     counts = plan.draw.counts(seed)

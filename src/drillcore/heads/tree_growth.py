@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from drillcore.heads.ranks import RankedTable
-from drillcore.heads.splits import LARGE, Node, Search, Weights, best_split, random_split
+from drillcore.heads.random_splits import random_split
+from drillcore.heads.ranks import RankedTable, ValueTable
+from drillcore.heads.split_search import CLASS, LARGE, LEVEL, Node, Search, Weights
+from drillcore.heads.splits import best_split
 from drillcore.heads.trees import LEAF, Rules, Trees, float32_below
 
 _SPLITS = {"best": best_split, "random": random_split}
@@ -33,17 +35,21 @@ class Drawn(NamedTuple):
     seed: int
 
 
-def grow_tree(table: RankedTable, drawn: Drawn, rules: Rules, split: str) -> Trees:
+def grow_tree(table: RankedTable | ValueTable, drawn: Drawn, rules: Rules, split: str) -> Trees:
     """Return one tree.
 
     Args:
-        table: all rows.
+        table: all rows, ranked for the best splits, as values for random ones.
         drawn: the tree's; its arrays are brought into the order of the leaves.
         rules: when to split.
         split: "best" or "random".
     """
-    narrow = table.columns.dtype == np.uint16 and table.columns.shape[1] <= 1 << 16
-    spare = np.empty((2, len(drawn.rows)), np.uint32 if narrow else np.uint64)
+    if isinstance(table, ValueTable):
+        kind: type[Any] = np.float32
+    else:
+        narrow = table.columns.dtype == np.uint16 and table.columns.shape[1] <= 1 << 16
+        kind = np.uint32 if narrow else np.uint64
+    spare = np.empty((2, len(drawn.rows)), kind)
     search = Search(
         features=np.arange(len(table.columns)),
         constant=np.empty(len(table.columns), np.int64),
@@ -74,7 +80,7 @@ def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
 
     @njit(nogil=True, error_model="numpy")
     def grown(
-        table: RankedTable,
+        table: RankedTable | ValueTable,
         rows: npt.NDArray[np.uint32],
         loads: npt.NDArray[np.uint32],
         weights: Weights,
@@ -103,16 +109,16 @@ def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
             weight, squares, classes = _tally(carried, weights, totals)
             if number == 0:
                 whole = weight
-            column, rank = np.int64(-1), np.int64(0)
+            column = np.int64(-1)
             if depth < rules.max_depth and end - start >= max(2, 2 * rules.min_leaf) and classes > 1:
                 node = Node(here, carried, totals, weight, squares)
-                column, rank, cut, score, constant = split_node(
+                column, bound, cut, score, constant = split_node(
                     table, node, weights, search, known, rules.tried, rules.min_leaf
                 )
                 if column >= 0:
                     feature[number], threshold[number] = column, cut
                     gain[number] = (weight - squares / weight + score) / whole
-                    middle = start + _part(table, here, carried, column, rank, other_rows, other_loads)
+                    middle = start + _part(table, here, carried, column, bound, other_rows, other_loads)
                     top = _push(waiting, top, middle, end, depth + 1, np.int64(number), constant)
                     top = _push(
                         waiting, top, start, middle, depth + 1, np.int64(-1), constant
@@ -122,7 +128,7 @@ def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
                 leaves += 1
                 leaf_starts[leaves] = entries
             for load in loads[start:end]:
-                totals[load & np.uint32(0xFFFF)] = 0.0
+                totals[load & CLASS] = 0.0
         return (
             feature[:nodes].copy(),
             threshold[:nodes].copy(),
@@ -152,8 +158,8 @@ def _tally(
     """Add up the classes' weights in `totals`; return their sum, the sum of their squares, how many there are."""
     weight, squares, classes = 0.0, 0.0, 0
     for load in loads:
-        label = load & np.uint32(0xFFFF)
-        own = weights.unit[label] * weights.level[load >> np.uint32(16)]
+        label = load & CLASS
+        own = weights.unit[label] * weights.level[load >> LEVEL]
         before = totals[label]
         classes += before == 0.0
         weight += own
@@ -164,21 +170,21 @@ def _tally(
 
 @njit(nogil=True, error_model="numpy")
 def _part(
-    table: RankedTable,
+    table: RankedTable | ValueTable,
     rows: npt.NDArray[np.uint32],
     loads: npt.NDArray[np.uint32],
     column: int,
-    rank: int,
+    bound: float,
     other_rows: npt.NDArray[np.uint32],
     other_loads: npt.NDArray[np.uint32],
 ) -> int:  # pragma: no cover - compiled
-    """Bring rows up to a rank to the front, both sides in their order; return how many they are."""
+    """Bring rows up to a rank or value to the front, both sides in their order; return how many they are."""
     at = np.uint64(column)
     front, back = 0, 0
     for i in range(len(rows)):
         row, load = rows[i], loads[i]
         own = table.columns[at, row] if len(rows) > LARGE else table.rows[row, at]
-        if np.int64(own) <= rank:
+        if own <= bound:
             rows[front], loads[front] = row, load
             front += 1
         else:
@@ -201,7 +207,7 @@ def _write_leaf(
 ) -> int:  # pragma: no cover - compiled
     """Write the shares of the classes in a leaf, ascending by class; return how many entries there are now."""
     if classes == 1:
-        leaf_class[entries], leaf_share[entries] = loads[0] & np.uint32(0xFFFF), 1.0
+        leaf_class[entries], leaf_share[entries] = loads[0] & CLASS, 1.0
         return entries + 1
     for label in range(len(totals)):
         if totals[label] > 0:
