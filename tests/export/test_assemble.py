@@ -13,15 +13,20 @@ import torch
 from onnx import helper
 
 from drillcore.backbones.base import Backbone
+from drillcore.backbones.grey_squeezenet import build_grey_squeezenet
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.preprocessing import prepare, preprocessing_of
 from drillcore.backbones.squeezenet import build_squeezenet
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, ParityError, UnknownNameError
 from drillcore.export.assemble import build_classifier, export_classifier, head_writer, input_contract, rows_model
 from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
+from drillcore.export.graph import write_preprocessing
 from drillcore.export.parity import Reference, check_parity, odd_images
 from drillcore.heads.forest import ForestHead
+from drillcore.heads.softmax import SoftmaxHead
+from drillcore.runtime.batching import pad_batch
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.safety import check_model_bytes
 from drillcore.runtime.session import open_model
@@ -190,6 +195,44 @@ def test_parity_of_a_colour_backbone() -> None:
     reference = fitted(backbone, ["fire9"], trees=5)
     images, _ = pictures(3, 12, seed=4)
     assert check_parity(export(reference), reference, images).max_difference <= 1e-4
+
+
+@pytest.mark.parametrize("views", [1, 8])
+def test_parity_of_a_letterboxed_network_with_its_own_softmax(views: int) -> None:
+    """Made-up images are among the compared: a pixel, lines, primes, smaller and larger than the input."""
+    backbone = build_grey_squeezenet(units=3, seed=1, resize=(40, 40)).averaged(views)
+    images, labels = pictures(1, 24, seed=5)
+    bare = Reference(backbone, ["logits"], SoftmaxHead(), "float32")
+    head = SoftmaxHead().fit(bare.activations(images), labels)
+    reference = Reference(backbone, ["logits"], head, "float32")
+    report = check_parity(export(reference), reference, images)
+    assert report.max_difference <= 1e-4
+    assert report.images == 24 + 8
+    assert report.label_disagreements == 0
+
+
+def test_letterbox_nodes_answer_as_numpy() -> None:
+    """Any background, any shape of input, grey or colour; images of many sizes on one canvas."""
+    for channels, size in ((1, (40, 40)), (3, (33, 48)), (1, (48, 20))):
+        rule = preprocessing_of(size, [0.01] * channels, [-0.5] * channels, letterbox=90.0, sizes=True)
+        model = onnx.ModelProto(ir_version=10)
+        model.opset_import.append(helper.make_opsetid("", 20))
+        model.graph.name = "preprocessing"
+        model.graph.input.append(helper.make_tensor_value_info("images", 2, ["N", "H", "W", channels]))
+        model.graph.input.append(helper.make_tensor_value_info("sizes", 6, ["M", 2]))
+        model.graph.output.append(helper.make_tensor_value_info("x", 1, ["N", channels + 2, *size]))
+        builder = GraphBuilder(model.graph)
+        builder.constant("sizes", [[0, 0]], np.int32)
+        write_preprocessing(builder, rule, "x")
+        onnx.checker.check_model(model, full_check=True)
+        session = ort.InferenceSession(model.SerializeToString())
+        images = odd_images(channels)
+        canvas, sizes = pad_batch(images)
+        (found,) = session.run(None, {"images": canvas, "sizes": sizes})
+        expected = np.stack([prepare(image, rule) for image in images])
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        for image, wanted in zip(images, expected, strict=True):  # without sizes the canvas is the image
+            np.testing.assert_allclose(session.run(None, {"images": image[None]})[0][0], wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize(
