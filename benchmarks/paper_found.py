@@ -112,6 +112,8 @@ class Found:
                     result[f"{network}_{layer}_{stage}"] = value
             for layer, value in self.significance().get(network, {}).items():
                 result[f"{network}_{layer}_significant_share"] = value
+        if record := self.layer("cnn1", "layer3", "rbf_one_vs_one"):
+            result["cnn1_layer3_rbf_one_vs_one"] = record["accuracy"]
         if ratio := self.dropout_ratio():
             result["dropout_time_ratio"], result["dropout_epoch_ratio"] = ratio
         if record := self.layer("cnn1", "layer3", "forest"):

@@ -105,6 +105,11 @@ def sweep_section(found: Found, network: str) -> str:
         ) + (f" Skipped: {reason}." if reason not in ("", NOT_RUN) else "")
     else:
         title = titles[network]
+    if kernel := found.layer(network, "layer3", "rbf_one_vs_one"):
+        notes += (
+            f" With an RBF kernel one-vs-one has {kernel['accuracy']:.4f} on layer3 (C {kernel['cost']:g}, gamma 1 / "
+            "features)."
+        )
     picture = f"\n\n![{title}]({NAME}/sweep-{network}.png)" if found.sweep(network) else ""
     return f"## {title}\n\n{baseline}\n\n{table(head, rows)}\n\n{notes}{_verdict(found, network)}{picture}"
 

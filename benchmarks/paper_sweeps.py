@@ -25,6 +25,7 @@ from drillcore.heads.catalogue import build_head
 
 SCHEMES = ("one_vs_rest", "one_vs_one")
 SECOND_STAGES = ("forest", *SCHEMES)
+RBF = "rbf_one_vs_one"  # libsvm's machine and kernel by default; on one layer, to see what the kernel is worth
 _SKLEARN_NODE = 64  # bytes of a node of a scikit-learn tree, besides its value for each class
 
 
@@ -88,7 +89,7 @@ def measure_layer(
         about = forest_facts(head, rows, labels, len(images.classes))
     else:
         assert cost is not None
-        head = _svm(images, stage, cost / width, heads.seed).fit(rows, labels)
+        head = _svm(images, stage, cost, width, heads.seed).fit(rows, labels)
         seconds = time.perf_counter() - started
         about = {"cost": cost, "machines": machines(labels, stage), "unconverged": head.unconverged_}
     started = time.perf_counter()
@@ -111,7 +112,7 @@ def choose_cost(images: PaperImages, backbone: Backbone, tap: str, scheme: str, 
     judged = images.rows(backbone, tap, val)
     tried = {}
     for cost in heads.costs:
-        head = _svm(images, scheme, cost / rows.shape[1], heads.seed).fit(rows, labels)
+        head = _svm(images, scheme, cost, rows.shape[1], heads.seed).fit(rows, labels)
         tried[str(cost)] = float((_labels(head, judged) == images.labels[val]).mean())
     best = max(heads.costs, key=lambda cost: (tried[str(cost)], -cost))
     return {"cost": best, "tried": tried}
@@ -197,7 +198,9 @@ def _forest(images: PaperImages, trees: int, seed: int) -> Any:
     return build_head("forest", {"n_estimators": trees}, **more)
 
 
-def _svm(images: PaperImages, scheme: str, cost: float, seed: int) -> Any:
+def _svm(images: PaperImages, scheme: str, cost: float, width: int, seed: int) -> Any:
     threads = images.settings.cpu_threads
     more: Mapping[str, Any] = {"n_classes": len(images.classes), "seed": seed, "threads": threads}
-    return build_head("linear_svm", {"scheme": scheme, "c": cost, "calibration_folds": 0}, **more)
+    if scheme == RBF:  # its rows are as long whatever the width is: gamma is divided by it
+        return build_head("kernel_svm", {"scheme": "one_vs_one", "c": cost, "calibration_folds": 0}, **more)
+    return build_head("linear_svm", {"scheme": scheme, "c": cost / width, "calibration_folds": 0}, **more)

@@ -25,7 +25,7 @@ from benchmarks.paper_data import PaperImages, open_images
 from benchmarks.paper_networks import Network, bag, load_network, train_network
 from benchmarks.paper_pieces import NotHereError, Piece, Records
 from benchmarks.paper_report import write_paper_report
-from benchmarks.paper_sweeps import SCHEMES, SECOND_STAGES, Heads, choose_cost, measure_layer, with_mean_taps
+from benchmarks.paper_sweeps import RBF, SCHEMES, SECOND_STAGES, Heads, choose_cost, measure_layer, with_mean_taps
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.backbones.named_weights import find_weights, stored_weights
@@ -127,6 +127,8 @@ class Experiments:
             self._clusters(),
             *costs,
             *(self._sweep("cnn1", layer, scheme) for layer in by_value for scheme in SCHEMES),
+            self._cost(RBF),
+            self._sweep("cnn1", _BEST, RBF),
             *(self._epoch(epoch, stage) for stage in ("forest", "one_vs_one") for epoch in self.scale.epochs),
             self._network("cnn3", "networks"),
             *(self._sweep("cnn3", layer, stage) for layer in last["cnn3"] for stage in SECOND_STAGES),
