@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.model_selection import GridSearchCV
 
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
-from drillcore.heads import growth, ranks
+from drillcore.heads import growth, ranks, small_trees
 from drillcore.heads.base import ARRAYS_FILE, META_FILE, load_head, save_head
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.drawing import RowDraw, tree_seeds
@@ -20,6 +20,12 @@ from drillcore.heads.forest import ForestHead
 from drillcore.heads.trees import LEAF, concatenate, float32_below, tree_arrays
 
 KINDS = [(ForestHead, RandomForestClassifier), (ExtraTreesHead, ExtraTreesClassifier)]
+
+
+@pytest.fixture(autouse=True)
+def _own_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table is so small that scikit-learn grows its trees: ours are what is tested."""
+    monkeypatch.setattr(small_trees, "SMALL", 0)
 
 
 def table(seed: int = 0, rows: int = 300, features: int = 9, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +63,19 @@ def test_the_trees_are_those_of_scikit_learn(kind: type[ForestHead], reference: 
     other, _ = table(1)
     for rows in (X, other):
         np.testing.assert_allclose(head.predict_proba(rows), theirs.predict_proba(rows.astype(np.float32)), atol=1e-12)
+
+
+@pytest.mark.parametrize("params", [{}, {"max_depth": 3, "max_features": None}, {"min_samples_leaf": 4}])
+@pytest.mark.parametrize("kind", [ForestHead, ExtraTreesHead])
+def test_small_tables_give_the_same_trees(
+    kind: type[ForestHead], params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = table()
+    ours = kind(n_estimators=9, seed=3, **params).fit(X, y).trees_.arrays()
+    monkeypatch.setattr(small_trees, "SMALL", 1e12)
+    small = kind(n_estimators=9, seed=3, n_jobs=2, **params).fit(X, y).trees_.arrays()
+    for name, array in small.items():
+        np.testing.assert_allclose(ours[name], array, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize(("kind", "reference"), KINDS)

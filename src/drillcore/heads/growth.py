@@ -8,6 +8,7 @@ thread some 100 bytes a row; and the trees.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,17 +157,26 @@ def _grow_trees(
     """Give the trees of these numbers in their order; at most `ahead` are grown or growing beforehand."""
     if not numbers:
         return
-    from drillcore.heads.ranks import rank_table, value_table
-
-    table = rank_table(rows, pool) if plan.split == "best" else value_table(rows)
+    grow_one = _grower(rows, plan, len(numbers), pool)
     seeds = tree_seeds(plan.seed, plan.count)
     waiting: deque[Future[Trees]] = deque()
     for number in numbers:
-        waiting.append(pool.submit(_grow_one, table, plan, int(seeds[number])))
+        waiting.append(pool.submit(grow_one, int(seeds[number])))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _grower(rows: npt.NDArray[np.float32], plan: GrowthPlan, count: int, pool: Executor) -> Callable[[int], Trees]:
+    """Return what grows the tree of a seed; by scikit-learn where compiling would take longer."""
+    from drillcore.heads.small_trees import grow_small, is_small
+
+    if is_small(len(rows), plan, count):
+        return functools.partial(grow_small, rows, plan)
+    from drillcore.heads.ranks import rank_table, value_table
+
+    return functools.partial(_grow_one, rank_table(rows, pool) if plan.split == "best" else value_table(rows), plan)
 
 
 def _grow_one(table: RankedTable | ValueTable, plan: GrowthPlan, seed: int) -> Trees:
