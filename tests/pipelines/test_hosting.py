@@ -79,7 +79,7 @@ def test_where_one_program_ends_the_others_end_too(tmp_path: Path) -> None:
 def test_sigterm_ends_all(tmp_path: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from pipelines.hosting import run_together;"
-        "one = [sys.executable, '-c', 'import time; print(7, flush=True); time.sleep(60)'];"
+        "one = [sys.executable, '-c', 'import os, time; os.write(1, bytes([55, 10])); time.sleep(60)'];"
         "sys.exit(run_together([one, one], os.environ, Path('.')))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)

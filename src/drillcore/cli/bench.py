@@ -47,7 +47,7 @@ def bench(
     """Run the benchmark NAME: score, store, retrain, dense, serve, heads, dbn, ships or plankton-paper.
 
     \b
-    Examples:
+    Example:
       drillcore bench score
       drillcore bench plankton-paper --only networks,sweep
     """
