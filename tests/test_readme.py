@@ -6,8 +6,8 @@ The blocks run one after the other in a copy of the checkout, as a reader would 
     make test, make docs, ...    left out: this is one of its tests
     what keeps running           its --help (servers, workers, --watch): other tests start and stop those
     .venv                        a link to the environment the tests run in
-    models of every pixel        their --help: trained with the pretrained weights they take the better part of an hour;
-                                 tests/workflow/test_dense_retraining.py takes small ones from import to champion
+    models of every pixel,       their --help: trained with the pretrained weights they take the better part of an hour;
+    a network fine-tuned whole   tests/workflow/ takes small ones from import to champion
     ~/shells, ~/new-images       small drawn images in a temporary HOME
     ../shared/data/*.zip         a small zip in the competition's layout, beside the copy
     ../shared/weights/*          random weights of that network
@@ -36,7 +36,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
 MAKE = {"make run": ".venv/bin/drillcore run"}
 _DENSE = r"(?:data import|retrain|score) (?:camvid|baeri)"
-_LASTING = re.compile(rf"(\S*drillcore (?:flows \w+|serve|fetch|{_DENSE})|\S*mlflow ui)\b.*")
+_TUNED = r"retrain plankton(?!-)"
+_LASTING = re.compile(rf"(\S*drillcore (?:flows \w+|serve|fetch|{_DENSE}|{_TUNED})|\S*mlflow ui)\b.*")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"`(?:\.venv/bin/)?(drillcore [^`]+)`")
 
