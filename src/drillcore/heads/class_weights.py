@@ -83,3 +83,13 @@ def row_weights(
     if not mean > 0:
         raise InputError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
     return None if (weights == weights[0]).all() else (weights / mean).astype(np.float32)
+
+
+def kept_class_weight(given: Any) -> Any:
+    """Return a head's class_weight as JSON keeps it: names of an object are text there."""
+    return {str(key): float(value) for key, value in given.items()} if isinstance(given, Mapping) else given
+
+
+def read_class_weight(kept: Any) -> Any:
+    """Return the class_weight that `kept_class_weight` kept; raises ValueError for keys that are no indices."""
+    return {int(key): value for key, value in kept.items()} if isinstance(kept, dict) else kept

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, check_params
+from drillcore.heads.class_weights import kept_class_weight, read_class_weight
 from drillcore.heads.dbn_plan import DbnPlan, dbn_plan
 from drillcore.heads.row_source import RowSource, check_finite, row_source, slices
 
@@ -100,8 +101,8 @@ class DbnEstimator(BaseEstimator):
         params = self.get_params()
         if isinstance(params["hidden"], Sequence):
             params["hidden"] = list(params["hidden"])
-        if isinstance(params.get("class_weight"), Mapping):
-            params["class_weight"] = {str(key): float(value) for key, value in params["class_weight"].items()}
+        if "class_weight" in params:
+            params["class_weight"] = kept_class_weight(params["class_weight"])
         meta = {
             "params": params,
             "layers": len(self.layers_),
@@ -122,8 +123,8 @@ class DbnEstimator(BaseEstimator):
             params = dict(meta["params"])
             check_params(cls, params)
             params["hidden"] = tuple(params["hidden"])
-            if isinstance(params.get("class_weight"), dict):
-                params["class_weight"] = {int(key): value for key, value in params["class_weight"].items()}
+            if "class_weight" in params:
+                params["class_weight"] = read_class_weight(params["class_weight"])
             head = cls(**params)
             head._plan()
             head.layers_ = [(arrays[f"weight{number}"], arrays[f"bias{number}"]) for number in range(meta["layers"])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,10 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, check_labels, check_rows
-
-LOWEST, HIGHEST = 0.05, 20.0
-_HALVINGS = 60
-_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+from drillcore.heads.temperature import HIGHEST, LOWEST, best_temperature
 
 
 class SoftmaxHead(ClassifierMixin, BaseEstimator):
@@ -71,7 +67,7 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
                 f"head {self.name!r} takes one logit for each of {count} classes, rows of {rows.shape[1]} came; take "
                 "the tap logits of a backbone that is trained on these classes"
             )
-        self._take(best_temperature(rows.astype(np.float64), labels) if given is None else float(given), count)
+        self._take(_fitted(rows.astype(np.float64), labels) if given is None else float(given), count)
         return self
 
     def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -111,33 +107,10 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
         return check_rows(X, self.n_features_in_).astype(np.float64)
 
 
-def best_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
-    """Return the temperature with the lowest log loss, from `LOWEST` to `HIGHEST`.
-
-    The loss is convex in 1 / T, and so has one valley in log T: golden section finds it.
-
-    Args:
-        logits: [N, K].
-        labels: class indices [N].
-    """
-
-    def loss(log_temperature: float) -> float:
-        chosen = _log_probabilities(logits, math.exp(log_temperature))[np.arange(len(labels)), labels]
-        return -float(chosen.mean())
-
-    low, high = math.log(LOWEST), math.log(HIGHEST)
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    for _ in range(_HALVINGS):
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = loss(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = loss(right)
-    return min(max(math.exp((low + high) / 2), LOWEST), HIGHEST)
+def _fitted(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    places = np.arange(len(labels))
+    # Of logits, not of probabilities: the loss of a class that is all but impossible is not cut.
+    return best_temperature(lambda temperature: -float(_log_probabilities(logits, temperature)[places, labels].mean()))
 
 
 def _log_probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:

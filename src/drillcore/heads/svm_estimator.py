@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, check_labels, check_params, check_rows
-from drillcore.heads.class_weights import class_weights
+from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
 from drillcore.heads.row_source import moments
 from drillcore.heads.svm_calibration import (
     PAIR_START,
@@ -115,8 +115,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "slopes_")
         arrays = {name: getattr(self, f"{name}_") for name in self._array_shapes()}
         params = self.get_params()
-        if isinstance(params["class_weight"], Mapping):
-            params["class_weight"] = {str(key): float(value) for key, value in params["class_weight"].items()}
+        params["class_weight"] = kept_class_weight(params["class_weight"])
         return arrays, {"params": params, "classes": len(self.classes_), **self._more_state()}
 
     @classmethod
@@ -129,8 +128,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
         try:
             params = dict(meta["params"])
             check_params(cls, params)
-            if isinstance(params.get("class_weight"), dict):
-                params["class_weight"] = {int(key): value for key, value in params["class_weight"].items()}
+            params["class_weight"] = read_class_weight(params.get("class_weight"))
             head = cls(**params)
             head._check_values()
             for name, array in arrays.items():

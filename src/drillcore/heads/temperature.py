@@ -5,11 +5,13 @@ That is what dividing logits by T does, said of probabilities, so that a probabi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+LOWEST, HIGHEST = 0.05, 20.0  # of T
 _LEAST = 1e-7  # of a probability, in the log loss
-_RANGE = 0.05, 20.0  # of T
 
 
 def tempered(probabilities: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
@@ -28,13 +30,24 @@ def fit_temperature(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[
         probabilities: float64 [N, K], rows that sum to more than 0.
         labels: class indices [N].
     """
-    from scipy.optimize import minimize_scalar
-
     places = np.arange(len(labels))
 
-    def loss(logarithm: float) -> float:
-        found = tempered(probabilities, float(np.exp(logarithm)))[places, labels]
+    def loss(temperature: float) -> float:
+        found = tempered(probabilities, temperature)[places, labels]
         return float(-np.log(np.maximum(found, _LEAST)).mean())
 
-    found = minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    return best_temperature(loss)
+
+
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """Return the T of the least `loss`, from `LOWEST` to `HIGHEST`.
+
+    The log loss is convex in 1 / T, and so has one valley in log T: a bounded search finds it.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def of_logarithm(logarithm: float) -> float:
+        return loss(float(np.exp(logarithm)))
+
+    found = minimize_scalar(of_logarithm, bounds=np.log((LOWEST, HIGHEST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.clip(np.exp(found.x), LOWEST, HIGHEST))
