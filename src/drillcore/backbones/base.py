@@ -185,13 +185,11 @@ class Backbone:
 
     def rows(self, x: Tensor, taps: Sequence[str]) -> Tensor:
         """Return the flattened activations of `taps` side by side, float32 [N, D]; arguments as `forward_taps`."""
-        if self.views == 1:
-            found = self.forward_taps(x, taps)
-            return torch.cat([found[tap].flatten(1) for tap in taps], dim=1)
+        below = self.subnetwork(taps)
         with self._counting:
             self.images_passed += x.shape[0]
         with torch.no_grad():
-            rows: Tensor = self.subnetwork(taps)(x)
+            rows: Tensor = below(x)
         return rows
 
     def subnetwork(self, taps: Sequence[str]) -> Subnetwork:
