@@ -10,7 +10,7 @@ import click
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 
 if TYPE_CHECKING:
-    from drillcore.workflow.explaining import Explanation
+    from drillcore.workflow.explanation import Explanation
 
 
 @click.command()

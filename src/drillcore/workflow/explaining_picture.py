@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drillcore.evaluation.feature_pictures import FeatureRow, draw_explanation
 from drillcore.settings import Settings
-from drillcore.workflow.explaining import ExplainedFeature, Explanation
+from drillcore.workflow.explanation import ExplainedFeature, Explanation
 
 
 def default_picture(settings: Settings, found: Explanation) -> Path:
