@@ -21,7 +21,8 @@ from drillcore.errors import DataError, InputError, UnknownNameError
 from drillcore.evaluation.feature_scores import FeatureScores
 from drillcore.settings import Settings
 from drillcore.workflow import trained_parts
-from drillcore.workflow.clustering import cluster_classes, feature_numbers, same_first_word
+from drillcore.workflow.class_clusters import same_first_word
+from drillcore.workflow.clustering import cluster_classes, feature_numbers
 from drillcore.workflow.clustering_files import write_clusters
 from drillcore.workflow.trained_parts import find_parts, head_importances
 

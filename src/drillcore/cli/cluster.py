@@ -11,7 +11,7 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 from drillcore.evaluation.class_tree import DEFAULT_LINKAGE, LINKAGES
 
 if TYPE_CHECKING:
-    from drillcore.workflow.clustering import ClassClusters
+    from drillcore.workflow.class_clusters import ClassClusters
 
 _SHOWN = 12  # classes on the terminal
 

@@ -14,7 +14,7 @@ from drillcore.evaluation.class_tree import draw_tree, to_newick, tree_groups
 from drillcore.files import write_json, write_text
 from drillcore.progress import progress
 from drillcore.settings import Settings
-from drillcore.workflow.clustering import ClassClusters
+from drillcore.workflow.class_clusters import ClassClusters
 
 _COLUMNS = ("class", "images", "group", "rank", "neighbour", "distance", "pixels_neighbour", "pixels_distance")
 _SHOWN_BARS = 12  # classes in one picture of bars
