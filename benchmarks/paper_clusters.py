@@ -17,18 +17,18 @@ import numpy.typing as npt
 from benchmarks.paper_data import SPLITS, PaperImages
 from benchmarks.paper_figures import draw_class_scores
 from drillcore.backbones.base import Backbone
+from drillcore.evaluation.class_pictures import draw_tree
 from drillcore.evaluation.class_tree import (
     ClassTree,
     agglomerate,
     class_centroids,
     close_groups,
     cophenetic_correlation,
-    draw_tree,
     nearest_classes,
     neighbour_overlap,
-    to_newick,
     tree_agreement,
 )
+from drillcore.evaluation.newick import to_newick
 from drillcore.files import write_text
 
 LINKAGE = "average"

@@ -1,4 +1,4 @@
-"""Pictures beside the tree of the classes: two trees face to face, bars of feature scores, rows of sample images."""
+"""Pictures of the classes: their tree, two trees face to face, bars of feature scores, rows of sample images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drillcore.errors import InputError
-from drillcore.evaluation.class_tree import (
-    ClassTree,
-    tree_agreement,
-    tree_groups,
-)
+from drillcore.evaluation.class_tree import ClassTree, tree_agreement, tree_groups
 from drillcore.evaluation.plots import _figure, _png, _short
 from drillcore.files import write_bytes
 
@@ -28,6 +24,52 @@ MARKED = 3  # features that a group has in common, as in the paper's figure 7
 _CELL = 72  # pixels of a sample image: more than are shown, for screens that zoom
 _LINES = 300  # features from which on bars are lines
 _BAR_LABELS = 40  # features up to which each bar has its number
+
+
+def draw_tree(
+    tree: ClassTree,
+    names: Sequence[str],
+    path: Path,
+    *,
+    title: str = "",
+    samples: Sequence[Sequence[NDArray[np.uint8]]] | None = None,
+) -> None:
+    """Draw the tree as one picture, root at the left, a line for each class; written whole or not at all.
+
+    Args:
+        tree: of K classes, readable up to some hundreds.
+        names: of the classes.
+        path: of the picture, .png or .svg.
+        title: above it.
+        samples: for each class some images uint8 [H, W] or [H, W, C], drawn beside its name.
+
+    Raises:
+        InputError: another number of names, or another suffix.
+        OSError: the picture cannot be written.
+    """
+    tree.check_names(names)
+    columns = max((len(images) for images in samples), default=0) if samples is not None else 0
+    line = SAMPLE if columns else 0.165 if tree.leaves > 40 else 0.27
+    figure = _figure(9.5 + line * columns, max(2.5, 1.3 + line * tree.leaves))
+    grid = figure.add_gridspec(1, 2, width_ratios=(6.5, max(line * columns, 0.01)), wspace=0.0)
+    axes = figure.add_subplot(grid[0])
+    groups = tree_groups(tree, round(tree.leaves**0.5))
+    draw_branches(axes, tree, groups)
+    axes.set_title(title or f"Tree of {tree.leaves} classes, {tree.linkage} linkage", loc="left", fontsize=12)
+    axes.set_xlabel(f"distance at which classes are joined (Euclidean, {tree.linkage} linkage)")
+    axes.tick_params(axis="x", top=True, labeltop=tree.leaves > 40)
+    named = axes
+    if columns and samples is not None:
+        axes.set_yticks([])
+        named = figure.add_subplot(grid[1])
+        draw_samples(named, [samples[leaf] for leaf in tree.order], columns)
+    named.yaxis.tick_right()
+    size = 7 if tree.leaves > 40 and not columns else 9
+    named.set_yticks(np.arange(tree.leaves), [_short(names[leaf]) for leaf in tree.order], fontsize=size)
+    named.tick_params(axis="y", length=0)
+    for text, leaf in zip(named.get_yticklabels(), tree.order, strict=True):
+        text.set_color(group_colour(int(groups[leaf])))
+    save_picture(figure, path)
 
 
 def draw_two_trees(
@@ -47,8 +89,7 @@ def draw_two_trees(
         OSError: the picture cannot be written.
     """
     agreement = tree_agreement(left, right)
-    if len(names) != left.leaves:
-        raise InputError(f"a name for each of {left.leaves} classes is expected, {len(names)} came")
+    left.check_names(names)
     right = facing(right, left)
     many = left.leaves > 40
     figure = _figure(15, max(2.8, 1.5 + (0.165 if many else 0.27) * left.leaves))

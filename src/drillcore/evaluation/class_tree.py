@@ -7,13 +7,11 @@ The paper does not name its linkage: ours is average linkage unless another is a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from drillcore.errors import InputError
 from drillcore.evaluation.metrics import Floats, Ints
@@ -22,7 +20,6 @@ from drillcore.evaluation.metrics import Floats, Ints
 LINKAGES = ("average", "complete", "single", "ward", "weighted")
 DEFAULT_LINKAGE = "average"
 _ORDERED = 400  # leaves up to which neighbours in the picture are made as like as possible; its time grows cubically
-_PLAIN = re.compile(r"[A-Za-z0-9.\-]+")  # labels that Newick reads as they are; an underscore would become a blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,11 @@ class ClassTree:
     def height(self, node: int) -> float:
         """Return the distance at which a node was joined; 0 for a class."""
         return 0.0 if node < self.leaves else float(self.merges[node - self.leaves, 2])
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raise InputError unless there is a name for each class."""
+        if len(names) != self.leaves:
+            raise InputError(f"a name for each of {self.leaves} classes is expected, {len(names)} came")
 
 
 def class_centroids(rows: ArrayLike, labels: ArrayLike, n_classes: int) -> Floats:
@@ -213,83 +215,6 @@ def close_groups(tree: ClassTree, size: int = 4) -> list[list[int]]:
     return [sorted(below[node], key=place.__getitem__) for node in [found[0], *others[:1]]]
 
 
-def to_newick(tree: ClassTree, names: Sequence[str]) -> str:
-    """Return the tree in Newick form, with branch lengths: the path between two classes is as long as their distance.
-
-    A node lies at half the distance at which it was joined, so that all classes are equally far from the root. Names of
-    anything but letters, digits, dots and dashes stand in single quotes, a quote inside doubled.
-
-    Args:
-        tree: of K classes.
-        names: of the classes.
-
-    Raises:
-        InputError: another number of names.
-
-    Example:
-        >>> to_newick(agglomerate([[0.0], [1.0], [5.0]]), ["ant", "bee", "o'wl_(young)"])
-        "('o''wl_(young)':2.25,(bee:0.5,ant:0.5):1.75);"
-    """
-    _check_names(tree, names)
-    texts = {leaf: _newick_label(names[leaf]) for leaf in range(tree.leaves)}
-    for node in range(tree.leaves, 2 * tree.leaves - 1):
-        parts = []
-        for child in tree.children(node) or ():
-            length = max(0.0, (tree.height(node) - tree.height(child)) / 2)
-            parts.append(f"{texts.pop(child)}:{length:.9g}")
-        texts[node] = f"({','.join(parts)})"
-    return f"{texts[2 * tree.leaves - 2]};"
-
-
-def draw_tree(
-    tree: ClassTree,
-    names: Sequence[str],
-    path: Path,
-    *,
-    title: str = "",
-    samples: Sequence[Sequence[NDArray[np.uint8]]] | None = None,
-) -> None:
-    """Draw the tree as one picture, root at the left, a line for each class; written whole or not at all.
-
-    Args:
-        tree: of K classes, readable up to some hundreds.
-        names: of the classes.
-        path: of the picture, .png or .svg.
-        title: above it.
-        samples: for each class some images uint8 [H, W] or [H, W, C], drawn beside its name.
-
-    Raises:
-        InputError: another number of names, or another suffix.
-        OSError: the picture cannot be written.
-    """
-    from drillcore.evaluation.class_pictures import SAMPLE, draw_branches, draw_samples, group_colour, save_picture
-    from drillcore.evaluation.plots import _figure, _short
-
-    _check_names(tree, names)
-    columns = max((len(images) for images in samples), default=0) if samples is not None else 0
-    line = SAMPLE if columns else 0.165 if tree.leaves > 40 else 0.27
-    figure = _figure(9.5 + line * columns, max(2.5, 1.3 + line * tree.leaves))
-    grid = figure.add_gridspec(1, 2, width_ratios=(6.5, max(line * columns, 0.01)), wspace=0.0)
-    axes = figure.add_subplot(grid[0])
-    groups = tree_groups(tree, round(tree.leaves**0.5))
-    draw_branches(axes, tree, groups)
-    axes.set_title(title or f"Tree of {tree.leaves} classes, {tree.linkage} linkage", loc="left", fontsize=12)
-    axes.set_xlabel(f"distance at which classes are joined (Euclidean, {tree.linkage} linkage)")
-    axes.tick_params(axis="x", top=True, labeltop=tree.leaves > 40)
-    named = axes
-    if columns and samples is not None:
-        axes.set_yticks([])
-        named = figure.add_subplot(grid[1])
-        draw_samples(named, [samples[leaf] for leaf in tree.order], columns)
-    named.yaxis.tick_right()
-    size = 7 if tree.leaves > 40 and not columns else 9
-    named.set_yticks(np.arange(tree.leaves), [_short(names[leaf]) for leaf in tree.order], fontsize=size)
-    named.tick_params(axis="y", length=0)
-    for text, leaf in zip(named.get_yticklabels(), tree.order, strict=True):
-        text.set_color(group_colour(int(groups[leaf])))
-    save_picture(figure, path)
-
-
 def _points(centroids: ArrayLike) -> Floats:
     points = np.asarray(centroids, np.float64)
     if points.ndim != 2:
@@ -316,14 +241,3 @@ def _correlation(first: Floats, second: Floats) -> float | None:
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _newick_label(name: str) -> str:
-    if _PLAIN.fullmatch(name):
-        return name
-    return "'" + " ".join(name.split("\n")).replace("'", "''") + "'"
-
-
-def _check_names(tree: ClassTree, names: Sequence[str]) -> None:
-    if len(names) != tree.leaves:
-        raise InputError(f"a name for each of {tree.leaves} classes is expected, {len(names)} came")

@@ -1,4 +1,4 @@
-"""Which classes look alike to a model, as `clustering` finds it: a tree and neighbours in one space, and the control's."""
+"""Which classes look alike to a model, as `clustering` finds it: tree and neighbours in a space, and those of pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from drillcore.evaluation.class_tree import (
     cophenetic_correlation,
     nearest_classes,
     neighbour_overlap,
-    to_newick,
     tree_agreement,
     tree_groups,
 )
 from drillcore.evaluation.metrics import Floats, Ints
+from drillcore.evaluation.newick import to_newick
 from drillcore.workflow.trained_parts import TrainedParts
 
 

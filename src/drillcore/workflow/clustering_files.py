@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from drillcore.errors import BadImageError, UnknownNameError
-from drillcore.evaluation.class_pictures import common_features, draw_feature_bars, draw_two_trees
-from drillcore.evaluation.class_tree import draw_tree, to_newick, tree_groups
+from drillcore.evaluation.class_pictures import common_features, draw_feature_bars, draw_tree, draw_two_trees
+from drillcore.evaluation.class_tree import tree_groups
+from drillcore.evaluation.newick import to_newick
 from drillcore.files import write_json, write_text
 from drillcore.progress import progress
 from drillcore.settings import Settings
