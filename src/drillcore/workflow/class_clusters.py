@@ -1,4 +1,4 @@
-"""Which classes look alike to a model, as `clustering` finds it: tree and neighbours in a space, and those of pixels."""
+"""Which classes look alike to a model, as `clustering` finds it: tree and neighbours, and those by raw pixels."""
 
 from __future__ import annotations
 
