@@ -7,7 +7,9 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from drillcore.cli.bench import BENCHES
 from drillcore.settings import Settings
@@ -36,6 +38,13 @@ FIGURES = {
     ],
     "retrain": ["unchanged_seconds", "plus_one_percent_extraction_share"],
     "ships": ["core_samples_ship_iou", "cfar_ship_iou", "segnet_ship_iou", "threshold_ship_iou", "all_sea_ship_iou"],
+    "cores": [
+        *(
+            f"streets_{name}_mean_iou"
+            for name in ("base", "random", "image_only", "low", "high", "linear", "all_images")
+        ),
+        *(f"ships_{name}_ship_iou" for name in ("base", "random", "image_only", "low", "high", "linear")),
+    ],
     "dbn": ["rbm_time_vs_sklearn", "rbm_pseudo_likelihood_gain", "finetune_vs_bare_mlp"],
     "plankton-paper": [
         *(f"{network}_accuracy" for network in ("cnn1", "cnn2", "cnn3", "cnn3_no_dropout", "cnn3_all_layers", "bag")),
@@ -57,6 +66,11 @@ FIGURES = {
     "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 
+# Section, and picture in it, that a report must have.
+PICTURES = {
+    "plankton-paper": [("Figures 8 and 10: what the strongest features respond to", "class-features.png")],
+}
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
@@ -69,6 +83,12 @@ def test_quick(settings: Settings, name: str) -> None:
     for figure in FIGURES[name]:
         assert math.isfinite(found[figure]), figure
         assert found[figure] >= 0 or figure.endswith("_loss"), figure
+    for section, picture in PICTURES.get(name, ()):
+        own = settings.state / "benchmarks" / f"{name}-quick" / "results"
+        text = (own / f"{name}.md").read_text(encoding="utf-8").split(f"## {section}\n")[1].split("\n## ")[0]
+        assert f"]({name}/{picture})" in text
+        with Image.open(own / name / picture) as image:
+            assert len(np.unique(np.asarray(image.convert("L")))) > 50, "projections have many levels of grey"
     assert {"machine", "versions", "seeds", "date", "raw"} <= set(found)
     assert {path: path.stat().st_mtime_ns for path in results.glob("*")} == before, "a quick run writes no report"
 

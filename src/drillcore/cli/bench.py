@@ -20,6 +20,7 @@ BENCHES = {
     "score": "score",
     "retrain": "retrain",
     "dbn": "dbn",
+    "cores": "core_ablations",
     "ships": "ship_baselines",
     "serve": "serve",
     "heads": "heads",
@@ -31,7 +32,7 @@ BENCHES = {
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="A small version, for a look: its figures are no claim.")
 @click.option("--data", type=click.Path(path_type=Path), help="plankton-paper: the competition's zip or folder.")
-@click.option("--only", help="plankton-paper: groups of its experiments, with what they need; 'report' for none.")
+@click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
 @click.option("--trees", type=click.IntRange(min=1), help="heads: of each forest.")
 @json_option
@@ -44,7 +45,7 @@ def bench(
     trees: int | None,
     as_json: bool,
 ) -> None:
-    """Run the benchmark NAME: score, store, retrain, dense, serve, heads, dbn, ships or plankton-paper.
+    """Run the benchmark NAME: score, store, retrain, dense, serve, heads, dbn, cores, ships or plankton-paper.
 
     \b
     Example:
