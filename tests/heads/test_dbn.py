@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from drillcore.errors import DrillcoreError, InputError, IntegrityError
-from drillcore.heads import dbn_training, row_source
+from drillcore.heads import dbn_stages, row_source
 from drillcore.heads.base import load_head, load_regressor, save_head
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.class_weights import class_weights
@@ -43,7 +43,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_source, "BLOCK_VALUES", 20 * 128)
     monkeypatch.setattr(row_source, "_SLICE_VALUES", 20 * 100)
     monkeypatch.setattr(row_source, "RUN", 16)
-    monkeypatch.setattr(dbn_training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(dbn_stages, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -408,10 +408,10 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from drillcore.heads import dbn_training, row_source
+from drillcore.heads import dbn_stages, row_source
 from drillcore.heads.base import save_head
 from drillcore.heads.dbn import DbnHead
-dbn_training.CHECKPOINT_SECONDS, row_source.BLOCK_VALUES = 0.0, 20 * 256
+dbn_stages.CHECKPOINT_SECONDS, row_source.BLOCK_VALUES = 0.0, 20 * 256
 folder = Path(sys.argv[1])
 rows = np.load(folder / "rows.npy", mmap_mode="r")
 def advance(count):
