@@ -71,6 +71,7 @@ def core_plan(recipe: Recipe) -> CorePlan:
         InputError: an unknown name, or a value that cannot be meant.
     """
     from drillcore.representations.core_spec import CoreSpec
+    from drillcore.representations.parameters import check_names
     from drillcore.representations.sampling import SamplingSpec
     from drillcore.representations.views import ViewSpec
 
@@ -86,10 +87,7 @@ def core_plan(recipe: Recipe) -> CorePlan:
     if not isinstance(weighted, int | float) or not 0 <= weighted <= 1:
         raise InputError(f"weighted is {weighted!r}; true, false, or a power from 0 to 1 is expected")
     answers, bias = answer_plan(recipe)
-    known = [*CoreSpec.__dataclass_fields__, *_OWN]
-    for name in params:
-        if name not in known:
-            raise InputError(f"{name} is not a parameter of core_samples; allowed: {', '.join(sorted(known))}")
+    check_names(params, [*CoreSpec.__dataclass_fields__, *_OWN], "core_samples")
     return CorePlan(
         spec=CoreSpec.from_dict(params),
         sampling=SamplingSpec.from_dict(sampling),

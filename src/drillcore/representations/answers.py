@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.representations.parameters import check_names, is_number
 
 _WIDEST = 101
 
@@ -35,20 +36,17 @@ class Answers:
     bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _is_number(self.window, int) or not 1 <= self.window <= _WIDEST or self.window % 2 == 0:
+        if not is_number(self.window, int) or not 1 <= self.window <= _WIDEST or self.window % 2 == 0:
             raise InputError(f"window is {self.window!r}; an odd number of pixels from 1 to {_WIDEST} is expected")
-        if self.limit is not None and not (_is_number(self.limit, int, float) and 0 < self.limit <= 1000):
+        if self.limit is not None and not (is_number(self.limit, int, float) and 0 < self.limit <= 1000):
             raise InputError(f"limit is {self.limit!r}; a number above 0, at most 1000, is expected")
-        if not all(_is_number(value, int, float) and abs(value) <= 1000 for value in self.bias):
+        if not all(is_number(value, int, float) and abs(value) <= 1000 for value in self.bias):
             raise InputError(f"bias is {list(self.bias)}; one number from -1000 to 1000 for each class is expected")
 
     @classmethod
     def from_dict(cls, params: Mapping[str, Any]) -> Answers:
         """Make it of plain values. Raises InputError for an unknown name or a value out of range."""
-        known = {item.name for item in fields(cls)}
-        for name in params:
-            if name not in known:
-                raise InputError(f"{name} is not a parameter of answers; allowed: {', '.join(sorted(known))}")
+        check_names(params, (item.name for item in fields(cls)), "answers")
         values = dict(params)
         if "bias" in values:
             if not isinstance(values["bias"], (list, tuple)):
@@ -96,10 +94,6 @@ class Answers:
         if self.bias:
             values = values + np.asarray(self.bias, np.float32)
         return values
-
-
-def _is_number(value: object, *kinds: type) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def shifted(answers: Answers, bias: Sequence[float]) -> Answers:

@@ -8,6 +8,7 @@ from typing import Any
 
 from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.representations.parameters import check_names, is_number
 
 SCALES = {0.25: "quarter:", 0.5: "half:", 1.0: "", 2.0: "double:"}
 _MOST = 1024  # cells of a relative grid, pixels of padding and of a window: beyond lies a typing mistake
@@ -56,22 +57,20 @@ class CoreSpec:
         Raises:
             InputError: an unknown name, a value of another kind or out of range.
         """
-        known = {item.name for item in fields(cls)}
-        for name in params:
-            if name not in known:
-                raise InputError(f"{name} is not a parameter of a core; allowed: {', '.join(sorted(known))}")
+        check_names(params, (item.name for item in fields(cls)), "a core")
         values: dict[str, Any] = {}
         for name, value in params.items():
             if name in ("scales", "context", "blur"):
                 kinds: tuple[type, ...] = (int, float) if name == "scales" else (int,)
-                if not isinstance(value, (list, tuple)) or not all(_is(item, *kinds) for item in value):
+                if not isinstance(value, (list, tuple)) or not all(is_number(item, *kinds) for item in value):
                     raise InputError(f"{name} is {value!r}; a list of numbers is expected")
                 values[name] = tuple(float(item) if name == "scales" else item for item in value)
-            elif not (_is(value, bool) if name == "image" else _is(value, int) or (name == "pad" and value is None)):
+                continue
+            fits = isinstance(value, bool) if name == "image" else is_number(value, int)
+            if not fits and not (name == "pad" and value is None):
                 expected = "true or false" if name == "image" else "a whole number"
                 raise InputError(f"{name} is {value!r}; {expected} is expected")
-            else:
-                values[name] = value
+            values[name] = value
         return cls(**values)
 
     def to_dict(self) -> dict[str, Json]:
@@ -84,7 +83,3 @@ class CoreSpec:
             "blur": list(self.blur),
             "pad": self.pad,
         }
-
-
-def _is(value: Any, *kinds: type) -> bool:
-    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))

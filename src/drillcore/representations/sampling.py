@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.representations.parameters import check_names, check_whole, is_number
 
 UNIFORM, CLASS_BALANCED, HARD, TARGETS = "uniform", "class_balanced", "hard", "targets"
 METHODS = (UNIFORM, CLASS_BALANCED, HARD, TARGETS)
@@ -59,11 +60,7 @@ class SamplingSpec:
         if self.method not in METHODS:
             raise InputError(f"sampling method {self.method!r} is not known; allowed: {', '.join(METHODS)}")
         for name, low, high in (("pixels", 1, 10**8), ("seed", 0, 2**31 - 1), ("ring", 0, 1000)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(
-                    f"{name} of the sampling is {value!r}; a whole number from {low} to {high} is expected"
-                )
+            check_whole(getattr(self, name), low, high, f"{name} of the sampling")
         for name in ("hard_share", "target_share", "bright"):
             if not _is_share(getattr(self, name)):
                 raise InputError(f"{name} of the sampling is {getattr(self, name)!r}; 0 to 1 is expected")
@@ -73,10 +70,7 @@ class SamplingSpec:
     @classmethod
     def from_dict(cls, params: Mapping[str, Any]) -> SamplingSpec:
         """Make a spec of a recipe's values. Raises InputError for an unknown name or a value out of range."""
-        known = {item.name for item in fields(cls)}
-        for name in params:
-            if name not in known:
-                raise InputError(f"{name} is not a parameter of sampling; allowed: {', '.join(sorted(known))}")
+        check_names(params, (item.name for item in fields(cls)), "sampling")
         values = dict(params)
         if "shares" in values:
             if not isinstance(values["shares"], (list, tuple)):
@@ -292,4 +286,4 @@ def _needed(given: Any, spec: SamplingSpec, what: str) -> npt.NDArray[Any]:
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    return is_number(value, int, float) and 0 <= value <= 1

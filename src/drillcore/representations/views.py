@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.representations.parameters import check_names, check_whole
 
 SIDE = 224  # of the paper's tiles: VGG-16's input
 VOID = 255
@@ -48,9 +49,7 @@ class ViewSpec:
 
     def __post_init__(self) -> None:
         for name, low, high in (("count", 1, 1000), ("seed", 0, 2**31 - 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(f"{name} of the views is {value!r}; a whole number from {low} to {high} is expected")
+            check_whole(getattr(self, name), low, high, f"{name} of the views")
         for name in ("mirror", "turn"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} of the views is {getattr(self, name)!r}; true or false is expected")
@@ -65,10 +64,8 @@ class ViewSpec:
     @classmethod
     def from_dict(cls, params: Mapping[str, Any]) -> ViewSpec:
         """Make a spec of a recipe's values. Raises InputError for an unknown name or a value out of range."""
-        known = {item.name for item in fields(cls)}
+        check_names(params, (item.name for item in fields(cls)), "views")
         for name, value in params.items():
-            if name not in known:
-                raise InputError(f"{name} is not a parameter of views; allowed: {', '.join(sorted(known))}")
             if name in ("scale", "contrast", "brightness") and not isinstance(value, (list, tuple)):
                 raise InputError(f"{name} of the views is {value!r}; a list of the least and the greatest is expected")
         values: dict[str, Any] = {
