@@ -81,7 +81,7 @@ def explain_image(
     with progress("projecting", len(chosen), unit="features") as advance:
         for feature in chosen:
             tap, unit, words = where(feature)
-            own = responses(parts, x[None], tap, [unit], [str(image)], [""])[0]
+            own = responses(parts.backbone, x[None], tap, [unit], [str(image)], [""])[0]
             found.append(
                 ExplainedFeature(
                     number=feature,

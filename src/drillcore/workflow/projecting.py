@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from drillcore.workflow.trained_parts import TrainedParts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from drillcore.backbones.base import Backbone
 
 TOP_IMAGES = 9  # of a feature, as in Zeiler and Fergus's figure 2
 
@@ -89,16 +91,16 @@ def top_responses(
     if not kept:
         return []
     chosen = rows.iloc[kept]
-    return responses(parts, torch.stack(prepared), tap, [unit] * len(kept), list(chosen["path"]), list(chosen["label"]))
+    paths, labels = list(chosen["path"]), list(chosen["label"])
+    return responses(parts.backbone, torch.stack(prepared), tap, [unit] * len(kept), paths, labels)
 
 
 def responses(
-    parts: TrainedParts, x: Any, tap: str, units: list[int], paths: list[str], labels: list[str]
+    backbone: Backbone, x: Any, tap: str, units: Sequence[int], paths: Sequence[str], labels: Sequence[str]
 ) -> list[Response]:
-    """Project one unit of each prepared image [N, C, h, w]."""
+    """Project one unit of a tap for each prepared image [N, C, h, w], of these paths and classes."""
     from drillcore.backbones.deconvolution import project
 
-    backbone = parts.backbone
     projections, values = project(backbone.module, x.to(backbone.device), tap, units)
     pictures = projections[:, : backbone.channels].cpu().numpy()
     return [
@@ -106,16 +108,16 @@ def responses(
             path=path,
             label=label,
             activation=float(values[number]),
-            seen=_seen(parts, x[number].cpu().numpy()),
+            seen=_seen(backbone, x[number].cpu().numpy()),
             projection=pictures[number],
         )
         for number, (path, label) in enumerate(zip(paths, labels, strict=True))
     ]
 
 
-def _seen(parts: TrainedParts, planes: Planes) -> NDArray[np.uint8]:
+def _seen(backbone: Backbone, planes: Planes) -> NDArray[np.uint8]:
     """Return prepared planes as the image they show, uint8 [h, w, C]."""
-    rule, channels = parts.backbone.preprocessing, parts.backbone.channels
+    rule, channels = backbone.preprocessing, backbone.channels
     scale, offset = (np.asarray(values, np.float32)[:, None, None] for values in (rule["scale"], rule["offset"]))
     levels = (planes[:channels] - offset) / scale
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(1, 2, 0)
