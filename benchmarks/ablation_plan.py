@@ -28,6 +28,7 @@ class Variation:
         planes: that are kept, by name; (): all.
         share: of the images of the learnt sequences; the base learns from every second.
         head: parameters in place of the recipe's.
+        costly: made after all others.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Variation:
     planes: tuple[str, ...] = ()
     share: float = 0.5
     head: dict[str, Any] = field(default_factory=dict)
+    costly: bool = False
 
     def about(self, seed: int) -> dict[str, Json]:
         """Return what decides a run beside the data and the recipe."""
@@ -59,7 +61,7 @@ class Scale:
     Attributes:
         street_unit: pixels of each image: the base has 3 units, others 1, 10, 30 and 100.
         ship_unit: likewise: the base has 3 units, others 0.3, 1 and 10.
-        base_seeds, seeds: of the base (and of random weights on streets), and of each other variation.
+        base_seeds, seeds: of the base, and of each other variation; the one of the most pixels has the first alone.
         folds: of the scenes.
         head: parameters in place of the recipes', for all variations.
         pretraining: epochs of fine-tuning by share of the labels.
@@ -99,13 +101,7 @@ def street_variations(scale: Scale, epochs: int) -> list[Variation]:
     vary = partial(Variation, pixels=3 * unit, seeds=seeds)
     return [
         vary(name=BASE, shown="base", factor=BASE, seeds=scale.base_seeds),
-        vary(
-            name="random",
-            shown="random, another for each seed",
-            factor="weights",
-            weights=RANDOM,
-            seeds=scale.base_seeds,
-        ),
+        vary(name="random", shown="random, another for each seed", factor="weights", weights=RANDOM),
         vary(name="image_only", shown="the image alone", factor="taps", planes=("image",)),
         vary(name="low", shown="conv1, fire3, fire5, image", factor="taps", planes=LOW),
         vary(name="high", shown="fire8, fire9", factor="taps", planes=HIGH),
@@ -130,8 +126,15 @@ def street_variations(scale: Scale, epochs: int) -> list[Variation]:
         ),
         vary(name="quarter_of_images", shown="every fourth", factor="images", share=0.25),
         vary(name="all_images", shown="all", factor="images", share=1.0),
-        vary(name=f"pixels_{30 * unit}", shown=f"{30 * unit:,}", factor="pixels", pixels=30 * unit),
-        vary(name=f"pixels_{100 * unit}", shown=f"{100 * unit:,}", factor="pixels", pixels=100 * unit),
+        vary(name=f"pixels_{30 * unit}", shown=f"{30 * unit:,}", factor="pixels", pixels=30 * unit, costly=True),
+        vary(
+            name=f"pixels_{100 * unit}",
+            shown=f"{100 * unit:,}",
+            factor="pixels",
+            pixels=100 * unit,
+            seeds=seeds[:1],
+            costly=True,
+        ),
     ]
 
 
@@ -150,5 +153,12 @@ def ship_variations(scale: Scale) -> list[Variation]:
         vary(name="hidden_256_128", shown="256-128", factor="hidden", head={"hidden": (256, 128)}),
         vary(name=f"pixels_{few}", shown=f"{few:,}", factor="pixels", pixels=few),
         vary(name=f"pixels_{unit}", shown=f"{unit:,}", factor="pixels", pixels=unit),
-        vary(name=f"pixels_{10 * unit}", shown=f"{10 * unit:,}", factor="pixels", pixels=10 * unit),
+        vary(
+            name=f"pixels_{10 * unit}",
+            shown=f"{10 * unit:,}",
+            factor="pixels",
+            pixels=10 * unit,
+            seeds=seeds[:1],
+            costly=True,
+        ),
     ]

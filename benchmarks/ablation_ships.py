@@ -1,4 +1,4 @@
-"""Ablations on radar images: the folds of the benchmark `ships`, judged on sampled pixels and, twice, on whole images.
+"""Ablations on radar images: the folds of the benchmark `ships`, judged on sampled pixels; the base on all as well.
 
 The recipe's sampler draws many more pixels of each image than a head learns from: all of its ships, and a part of ring,
 bright and other background. A head learns from fewer of the other folds' images and is judged on all that were drawn of

@@ -87,16 +87,14 @@ class Ablations:
         return {"zips": dict(found)}
 
     def _pieces(self) -> list[Piece]:
-        last = f"pixels_{100 * self.scale.street_unit}"
-        streets = [one for one in self.variations["streets"] if one.name != last]
+        groups = ("streets", "ships")
         return [
-            *self._trainings("streets", streets),
-            *self._trainings("ships", self.variations["ships"]),
+            *(piece for group in groups for piece in self._trainings(group, costly=False)),
             *(self._pretraining(share, epochs) for share, epochs in self.scale.pretraining),
-            *self._trainings("streets", [one for one in self.variations["streets"] if one.name == last]),
+            *(piece for group in reversed(groups) for piece in self._trainings(group, costly=True)),
         ]
 
-    def _trainings(self, group: str, variations: Sequence[Variation]) -> list[Piece]:
+    def _trainings(self, group: str, *, costly: bool) -> list[Piece]:
         recipe = self.recipes[group]
         fixed = {"head": recipe.head.params, "taps": list(recipe.backbone.taps)}
         if group == "ships":
@@ -108,7 +106,8 @@ class Ablations:
                 about={**fixed, **variation.about(seed), "most": self._most(group)},
                 make=partial(self._train, group, variation, seed),
             )
-            for variation in variations
+            for variation in self.variations[group]
+            if variation.costly == costly
             for seed in variation.seeds
         ]
 
@@ -117,8 +116,7 @@ class Ablations:
         if group == "streets":
             found = self._streets().measure(variation, seed)
         else:
-            whole = seed == 0 and variation.factor in (BASE, "weights")
-            found = self._ships().measure(variation, seed, whole=whole)
+            found = self._ships().measure(variation, seed, whole=variation.name == BASE and seed == 0)
         return found
 
     def _pretraining(self, share: float, epochs: int) -> Piece:
