@@ -1,8 +1,32 @@
-"""Lets the tests of this folder, which is no package, import the case they share."""
+"""Lets the tests of this folder, which is no package, import the cases they share; and a classifier, exported."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from drillcore.export.parity import Reference
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+@pytest.fixture(scope="module")
+def trained() -> Reference:
+    """A fitted forest on the third layer of CNN1."""
+    from classifier_case import fitted
+
+    from drillcore.backbones.plankton_cnn import build_plankton_cnn
+
+    return fitted(build_plankton_cnn("cnn1", 3, seed=1), ["layer3"])
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Reference) -> bytes:
+    """The ONNX file of it."""
+    from classifier_case import export
+
+    return export(trained)

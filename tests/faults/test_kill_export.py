@@ -29,18 +29,19 @@ def test_killed_exports_leave_a_whole_file_or_none(tmp_path: Path) -> None:
 def _main(exporting: str, folder: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.path.insert(0, exporting)
-    import test_assemble as parts
+    import classifier_case
     import torch
 
+    from drillcore.backbones.plankton_cnn import build_plankton_cnn
     from drillcore.digests import sha256_file
     from drillcore.files import sweep_partials, write_bytes
 
     torch.set_num_threads(1)
-    reference = parts.fitted(parts.build_plankton_cnn("cnn1", 3, seed=1), ["layer3"], trees=200)
+    reference = classifier_case.fitted(build_plankton_cnn("cnn1", 3, seed=1), ["layer3"], trees=200)
     target = folder / "model.onnx"
 
     def export() -> None:
-        write_bytes(target, parts.export(reference))
+        write_bytes(target, classifier_case.export(reference))
 
     export()
     begun = time.monotonic()
