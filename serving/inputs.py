@@ -13,7 +13,7 @@ from typing import Any, overload
 
 from drillcore.errors import InputError
 from drillcore.remote import AnyPath, RemotePath, is_url, parquet_source, place
-from drillcore.runtime.decode import IMAGE_SUFFIXES
+from drillcore.runtime.image_files import IMAGE_SUFFIXES
 
 _EXPECTED = "a folder of images, a .txt list of paths or a Parquet file with a column path is expected"
 _BLOCK = 65_536  # rows that are Python objects at a time

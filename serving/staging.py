@@ -20,9 +20,9 @@ from typing import Any, Self
 
 from drillcore.errors import DrillcoreError
 from drillcore.remote import RemotePath, is_url, place
-from drillcore.runtime.decode import MAX_FILE_BYTES
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import DecodedImage
+from drillcore.runtime.image_files import MAX_FILE_BYTES
 from drillcore.runtime.windows import Window
 
 _AT_A_TIME = 16  # requests

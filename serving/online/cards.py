@@ -6,8 +6,8 @@ import asyncio
 import importlib.metadata
 from typing import Any
 
-from drillcore.runtime.decode import FORMATS
 from drillcore.runtime.dense import LABELS
+from drillcore.runtime.image_files import FORMATS
 from drillcore.runtime.masks import class_colours
 from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings

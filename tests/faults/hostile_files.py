@@ -304,7 +304,8 @@ def mutated_model(number: int, seeds: list[onnx.ModelProto]) -> bytes:
 def try_images(numbers: range) -> Counter[str]:
     """Decode each file twice; anything but an array or a `BadImageError` is raised."""
     from drillcore.errors import BadImageError
-    from drillcore.runtime.decode import REASONS, decode_bytes
+    from drillcore.runtime.decode import decode_bytes
+    from drillcore.runtime.image_files import REASONS
 
     outcome: Counter[str] = Counter()
     seeds = image_seeds()

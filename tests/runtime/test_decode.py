@@ -1,55 +1,26 @@
-"""Decoding: exact values on images made by hand, and every way in which a file can be bad."""
+"""Decoding: exact values on images made by hand."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import struct
 import threading
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from image_case import LIMIT, colour, encoded, grey, reason_of
 from PIL import Image
 
-from drillcore.errors import BadImageError
 from drillcore.runtime.decode import (
-    FORMATS,
-    IMAGE_SUFFIXES,
-    REASONS,
     decode_bytes,
     decode_file,
     decode_mask,
     probe_file,
     quantise_decibels,
 )
-
-LIMIT = 10_000_000
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def grey(height: int = 5, width: int = 7) -> np.ndarray:
-    return (np.arange(height * width, dtype=np.uint8) * 3).reshape(height, width)
-
-
-def colour(height: int = 5, width: int = 7) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def reason_of(data: bytes, name: str = "", channels: int = 1, max_pixels: int = LIMIT) -> str:
-    with pytest.raises(BadImageError) as caught:
-        decode_bytes(data, channels, max_pixels=max_pixels, name=name)
-    assert caught.value.reason in REASONS
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
+from drillcore.runtime.image_files import FORMATS
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("TIFF", {}), ("BMP", {}), ("WEBP", {"lossless": True})])
@@ -175,100 +146,6 @@ def test_thirty_two_bit_integers_have_no_range() -> None:
     assert reason_of(encoded(Image.fromarray(np.ones((3, 3), np.int32)), "TIFF"), "x.tif") == "format"
 
 
-def test_empty_and_foreign_files() -> None:
-    assert reason_of(b"", "x.png") == "empty"
-    assert reason_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x.png") == "misnamed"
-    assert reason_of(b"hello, this is text\n", "x.jpg") == "misnamed"
-    assert reason_of(encoded(Image.fromarray(grey()), "GIF"), "x.gif") == "format"
-    assert reason_of(encoded(Image.fromarray(grey()), "GIF"), "x.png") == "misnamed"
-    assert reason_of(encoded(Image.fromarray(grey()), "GIF")) == "format"
-    assert reason_of(bytes(range(128, 256)), "x.png") == "unreadable"
-    assert reason_of(b"%!PS") == "format"
-
-
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_content_of_another_format_is_misnamed(kind: str) -> None:
-    data = encoded(Image.fromarray(grey()), kind)
-    for suffix in IMAGE_SUFFIXES:
-        if suffix in FORMATS[kind]:
-            assert decode_bytes(data, 1, max_pixels=LIMIT, name=f"a{suffix.upper()}").shape == (5, 7, 1)
-        else:
-            assert reason_of(data, f"a{suffix}") == "misnamed"
-    assert decode_bytes(data, 1, max_pixels=LIMIT, name="upload").shape == (5, 7, 1)
-
-
-@pytest.mark.parametrize("kind", list(FORMATS))
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_truncated_files_are_found(kind: str, share: float) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
-    data = encoded(Image.fromarray(pixels), kind)
-    assert reason_of(data[: int(len(data) * share)], f"x{FORMATS[kind][0]}") == "truncated"
-
-
-@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {}), ("TIFF", {})])
-def test_several_frames_are_refused(kind: str, options: dict[str, object]) -> None:
-    frames = [Image.fromarray(colour() // (i + 1)) for i in range(3)]
-    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    assert reason_of(data, f"x{FORMATS[kind][0]}") == "animated"
-
-
-def png_header(width: int, height: int) -> bytes:
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + b"\0\0\0\0IDAT"
-
-
-def huge_files() -> dict[str, bytes]:
-    jpeg = bytearray(encoded(Image.fromarray(grey()), "JPEG"))
-    at = jpeg.index(b"\xff\xc0") + 5
-    jpeg[at : at + 4] = struct.pack(">HH", 50_000, 50_000)
-    bmp = bytearray(encoded(Image.fromarray(grey()), "BMP"))
-    bmp[18:26] = struct.pack("<ii", 50_000, 50_000)
-    webp = b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4)
-    webp += (49_999).to_bytes(3, "little") * 2 + bytes(82)
-    entries = [(256, 50_000), (257, 50_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 50_000), (279, 9)]
-    tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
-    tiff += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries) + bytes(4)
-    return {"PNG": png_header(50_000, 50_000), "JPEG": bytes(jpeg), "BMP": bytes(bmp), "WEBP": webp, "TIFF": tiff}
-
-
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_bombs_are_refused_by_their_header(kind: str) -> None:
-    assert reason_of(huge_files()[kind], f"x{FORMATS[kind][0]}", max_pixels=200_000_000) == "too_large"
-
-
-def test_pixel_limit_is_exact_and_warns_of_nothing() -> None:
-    data = encoded(Image.fromarray(grey(10, 10)), "PNG")
-    assert decode_bytes(data, 1, max_pixels=100).shape == (10, 10, 1)
-    assert reason_of(data, max_pixels=99) == "too_large"
-
-
-@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
-def test_images_past_pillows_own_limit_decode_without_a_warning(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    data = encoded(Image.fromarray(grey(50, 50)), kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert decode_bytes(data, 1, max_pixels=LIMIT).shape == (50, 50, 1)
-
-
-def test_tiles_larger_than_the_image_are_not_allocated() -> None:
-    entries = [
-        (256, 8),
-        (257, 8),
-        (258, 8),
-        (259, 5),
-        (262, 1),
-        (277, 1),
-        (322, 60_000),
-        (323, 60_000),
-        (324, 8),
-        (325, 9),
-    ]
-    tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
-    tiff += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries) + bytes(40)
-    assert reason_of(tiff, "x.tif") in ("unreadable", "truncated", "too_large")
-
-
 def test_probe_reports_the_facts(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(colour()), "PNG"))
@@ -313,24 +190,6 @@ def test_masks_keep_their_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode_mask(path, max_pixels=LIMIT), colour())
     path.write_bytes(encoded(Image.fromarray(labels > 1), "PNG"))
     np.testing.assert_array_equal(decode_mask(path, max_pixels=LIMIT), labels > 1)
-
-
-def test_what_is_no_regular_file_is_set_aside(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "folder.png").mkdir()
-    for name in ("pipe.png", "folder.png", "absent.png"):
-        with pytest.raises(BadImageError) as caught:
-            decode_file(tmp_path / name, 1, max_pixels=LIMIT)
-        assert caught.value.reason == "unreadable"
-        assert name in str(caught.value)
-        assert str(tmp_path) not in str(caught.value)
-
-
-def test_names_in_messages_are_one_printable_line() -> None:
-    with pytest.raises(BadImageError) as caught:
-        decode_bytes(b"", 1, max_pixels=LIMIT, name="/secret/place/a\nb\x1b[31m.png")
-    assert "secret" not in str(caught.value)
-    assert str(caught.value).isprintable()
 
 
 def test_threads_decode_alike() -> None:

@@ -104,7 +104,7 @@ def _list(inputs: str | Path | Iterable[str | Path]) -> tuple[list[str], list[Pa
         return [str(inputs)], [source]
     if not source.is_dir():
         raise InputError(f"no such file or folder: {source}; {_EXPECTED}")
-    from drillcore.runtime.decode import IMAGE_SUFFIXES
+    from drillcore.runtime.image_files import IMAGE_SUFFIXES
 
     found = [
         path.relative_to(source).as_posix()

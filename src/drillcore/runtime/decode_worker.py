@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
-from drillcore.runtime.decode import decode_bytes, read_image_bytes
+from drillcore.runtime.decode import decode_bytes
+from drillcore.runtime.image_files import read_image_bytes
 
 CHUNK_BYTES = 8 << 20  # a reply goes out once it holds so many bytes of pixels: bounds the memory of both ends
 MISSING = "missing"  # a reason beside those of `decode.REASONS`: the file is not there

@@ -1,0 +1,181 @@
+"""Image files of strangers, read whole and opened: what is none, or is damaged, is one `BadImageError` with its reason.
+
+Only five formats are ever tried, and sizes are read from the header before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from drillcore.errors import BadImageError
+from drillcore.runtime.containers import DecoderFile, content_name, is_cut_off, plugin_of, sniff, stored_size
+
+REASONS = (
+    "empty",
+    "truncated",
+    "misnamed",
+    "too_large",
+    "animated",
+    "format",
+    "not_finite",
+    "unreadable",
+    "constant",  # this and the next are never raised here: a data set's validation and scoring use them
+    "too_small",
+)
+FORMATS: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+MAX_FILE_BYTES = 512 * 2**20
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_ORIENTATION_SOURCES = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+_MODES_8 = ("L", "RGB", "1", "P", "LA", "PA", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+
+def read_image_bytes(path: Path) -> bytes:
+    """Read a regular file of at most `MAX_FILE_BYTES`.
+
+    Raises:
+        BadImageError: it is empty, too large, no regular file or cannot be read.
+    """
+    shown = shown_name(path.name)
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, not a path
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise BadImageError("unreadable", f"{shown} is not a regular file")
+            if facts.st_size > MAX_FILE_BYTES:
+                raise BadImageError(
+                    "too_large", f"{shown} has {facts.st_size} bytes; at most {MAX_FILE_BYTES} are read"
+                )
+            return stream.read(facts.st_size + 1)  # not more: the whole of it would be allocated first
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or type(error).__name__
+        raise BadImageError("unreadable", f"{shown} cannot be read: {text}") from None
+
+
+def open_image(data: bytes, max_pixels: int, name: str) -> Image.Image:
+    """Open by content, check the header, decode all pixels, and turn as the EXIF says.
+
+    Args:
+        data: the whole file.
+        max_pixels: an image whose header states more is refused before it is decoded.
+        name: the file's name; where its suffix is known, the content must be of that format.
+
+    Raises:
+        BadImageError: the image is set aside; the reason is one of `REASONS`.
+    """
+    shown = shown_name(name)
+    if not data:
+        raise BadImageError("empty", f"{shown} has no bytes")
+    kind = sniff(data)
+    _check_name(kind, data, name)
+    if kind is None:  # never: _check_name has raised
+        raise BadImageError("format", f"{shown} is not an image")
+    _silence_pillow()
+    try:
+        size = stored_size(kind, data)
+        if size is not None:
+            _check_size(size, max_pixels, shown)
+        image = plugin_of(kind)(io.BytesIO(data))
+        _check_size(image.size, max_pixels, shown)
+        _check_single(image, shown)
+        image.load()
+        turned = _turn(image, kind)
+    except BadImageError:
+        raise
+    except (MemoryError, Image.DecompressionBombError):
+        raise BadImageError("too_large", f"{shown} needs more memory than is allowed") from None
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise any type on hostile bytes; all become one reason
+        raise _bad_image(kind, data, shown, error) from None
+    if turned.mode not in _MODES_8 and turned.mode not in ("F", "I") and not turned.mode.startswith("I;16"):
+        raise BadImageError("format", f"{shown}: pixels of mode {turned.mode} are not supported")
+    return turned
+
+
+def _check_name(kind: str | None, data: bytes, name: str) -> None:
+    shown, suffix = shown_name(name), os.path.splitext(name)[1].lower()  # noqa: PTH122 - four times faster than Path
+    if kind is None:
+        content = content_name(data)
+        if suffix not in IMAGE_SUFFIXES:
+            raise BadImageError("format", f"{shown} is {content}; known are {', '.join(FORMATS)}")
+        if content == "unknown content":
+            raise BadImageError("unreadable", f"{shown} does not begin as an image of any known format")
+        raise BadImageError("misnamed", f"{shown} is {content}, not what its suffix says")
+    if suffix in IMAGE_SUFFIXES and suffix not in FORMATS[kind]:
+        raise BadImageError("misnamed", f"{shown} is {kind}, not what its suffix says")
+
+
+def _check_size(size: tuple[int, int], max_pixels: int, shown: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise BadImageError("unreadable", f"{shown} states a size of {width} x {height} pixels")
+    if width * height > max_pixels:
+        raise BadImageError("too_large", f"{shown} has {width} x {height} pixels; at most {max_pixels} are decoded")
+
+
+def _check_single(image: DecoderFile, shown: str) -> None:
+    following = image.tag_v2.next if image.format == "TIFF" else 0  # the offset of a second page
+    if following or getattr(image, "is_animated", False):
+        raise BadImageError("animated", f"{shown} has several frames; one still image is expected")
+
+
+def _turn(image: Image.Image, kind: str) -> Image.Image:
+    # Pillow has turned a TIFF already while loading it.
+    if kind == "TIFF" or not any(source in image.info for source in _ORIENTATION_SOURCES):
+        return image
+    try:
+        method = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged EXIF raises any type; it says nothing about the pixels
+        method = None
+    return image if method is None else image.transpose(method)
+
+
+def _bad_image(kind: str, data: bytes, shown: str, error: Exception) -> BadImageError:
+    text = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    if is_cut_off(kind, data, text):
+        return BadImageError("truncated", f"{shown} ends too early")
+    if "mode" in text or "not supported" in text.lower() or "unsupported" in text.lower():
+        return BadImageError("format", f"{shown}: a kind of {kind} that is not supported ({text})")
+    return BadImageError("unreadable", f"{shown} is a damaged {kind} ({text})")
+
+
+def shown_name(name: str) -> str:
+    """A file's name for a message: the last part only, printable, not long."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    text = last if last.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in last)
+    return (text if len(text) <= 120 else f"{text[:80]}...{text[-30:]}") or "the image"
+
+
+def _silence_pillow() -> None:
+    # Pillow warns on damaged metadata. catch_warnings is not safe between threads, so one filter is added, and again
+    # only where somebody has reset the filters.
+    if not _FILTER_STATE or _FILTER_STATE[0] not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        _FILTER_STATE[:] = [warnings.filters[0]]
+
+
+_FILTER_STATE: list[Any] = []
