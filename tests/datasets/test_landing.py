@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from drillcore.datasets import landing
+from drillcore.datasets import staging
 from drillcore.datasets.description import read_description
-from drillcore.datasets.landing import import_dataset, recover_imports, sample_datasets
+from drillcore.datasets.landing import import_dataset, sample_datasets
+from drillcore.datasets.staging import recover_imports
 from drillcore.errors import DataError, InputError, LayoutError, UnknownNameError
 from drillcore.settings import Settings
 
@@ -181,7 +182,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_state(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(src, dst)
 
-    monkeypatch.setattr(landing.shutil, "copyfile", full)
+    monkeypatch.setattr(staging.shutil, "copyfile", full)
     with pytest.raises(DataError, match=r"the disk of .* is full"):
         import_dataset(settings, "shells", source, layout="classes")
     assert files(settings.landing / "shells") == before

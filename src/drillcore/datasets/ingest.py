@@ -13,8 +13,8 @@ from typing import Any
 
 from drillcore import versions
 from drillcore.datasets.description import FILE_NAME
-from drillcore.datasets.landing import recover_imports
 from drillcore.datasets.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from drillcore.datasets.staging import recover_imports
 from drillcore.errors import DataError, QualityError, UnknownNameError
 from drillcore.files import read_object, write_json
 from drillcore.quality.report import QualityReport

@@ -6,18 +6,13 @@ Nothing under `data/` is touched: `drillcore.datasets.ingest` brings a landing z
 from __future__ import annotations
 
 import contextlib
-import errno
 import filecmp
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.catalogue import DATASETS, get_layout
 from drillcore.datasets.description import (
@@ -27,10 +22,20 @@ from drillcore.datasets.description import (
     read_description,
     write_description,
 )
+from drillcore.datasets.staging import (
+    bring,
+    link_all,
+    opened,
+    place_file,
+    recover_imports,
+    scratch,
+    staging_folder,
+    swap_in,
+    told_in_one_line,
+)
 from drillcore.datasets.synthetic import SAMPLES, write_sample
 from drillcore.errors import DataError, InputError, UnknownNameError
 from drillcore.files import atomic_folder, read_object, write_json
-from drillcore.progress import progress
 from drillcore.settings import Settings
 
 OWN_LAYOUTS = ("classes", "masks")  # layouts of one's own images: they need a name
@@ -95,17 +100,17 @@ def import_dataset(
     recover_imports(settings)
     target = settings.landing / name
     description = _description(settings, name, chosen, append=append, as_sample=as_sample)
-    with _one_line(settings, name), _opened(settings, Path(source)) as (folder, ours):
+    with told_in_one_line(settings, name), opened(settings, Path(source)) as (folder, ours):
         items = chosen.items(folder)
-        ready = _staging(settings) / name
+        ready = staging_folder(settings) / name
         with atomic_folder(ready) as staged:
-            before = _link_all(target, staged) if append else 0
-            added = _bring(items, staged, move=ours)
+            before = link_all(target, staged) if append else 0
+            added = bring(items, staged, move=ours)
             for extra, stored in chosen.extras(folder):
-                _place(extra, staged / stored, move=False)
+                place_file(extra, staged / stored, move=False)
             write_description(staged, description)
         _remember_lineage(settings, name, description.lineage)
-        _swap(settings, name)
+        swap_in(settings, name)
     return ImportResult(dataset=name, lineage=description.lineage, images=before + added, added=added)
 
 
@@ -128,7 +133,7 @@ def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str
             images = len(get_layout(there.layout).items(target))
             results.append(ImportResult(dataset=name, lineage=there.lineage, images=images, added=0, note=note))
             continue
-        with _one_line(settings, name), _scratch(settings) as folder:
+        with told_in_one_line(settings, name), scratch(settings) as folder:
             images = write_sample(name, folder)
             if there is not None and _same(get_layout(name).items(folder), target):
                 results.append(
@@ -137,18 +142,6 @@ def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str
                 continue
             results.append(import_dataset(settings, name, folder, as_sample=True))
     return results
-
-
-def recover_imports(settings: Settings) -> None:
-    """Finish or undo a swap that a kill interrupted, and remove what unfinished imports left behind."""
-    staging = _staging(settings)
-    if not staging.is_dir():
-        return
-    for old in staging.glob("*.old"):
-        name = old.name.removesuffix(".old")
-        target, ready = settings.landing / name, staging / name
-        if not target.exists():
-            (ready if ready.exists() else old).rename(target)
 
 
 def _layout_for(name: str, layout: str | None) -> DatasetLayout:
@@ -209,29 +202,6 @@ def _remember_lineage(settings: Settings, name: str, lineage: str) -> None:
         write_json(_lineage_path(settings, name), {"last": int(lineage.removeprefix("import-"))})
 
 
-def _staging(settings: Settings) -> Path:
-    # Not inside the landing zone: what a kill leaves behind there would be taken for data.
-    return settings.state / "importing"
-
-
-@contextlib.contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
-    staging = _staging(settings)
-    staging.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=staging))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def opened_source(settings: Settings, source: Path) -> Iterator[Path]:
-    """Yield a zip's or folder's content as a folder, for reading; raises as `import_dataset`."""
-    with _opened(settings, source) as (folder, _):
-        yield folder
-
-
 def layout_of(settings: Settings, dataset: str) -> DatasetLayout:
     """Return the layout of a data set that is known or was imported.
 
@@ -243,64 +213,6 @@ def layout_of(settings: Settings, dataset: str) -> DatasetLayout:
     return get_layout(dataset)
 
 
-@contextlib.contextmanager
-def _opened(settings: Settings, source: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the source as a folder, and whether it is ours to move files out of."""
-    if not source.exists():
-        raise InputError(f"no such file or folder: {source}; a zip or a folder of images is expected")
-    if source.is_dir():
-        inside = source.resolve()
-        if inside == settings.landing.resolve() or settings.landing.resolve() in inside.parents:
-            raise InputError(f"{source} is inside the landing zone itself; name the folder the images come from")
-        yield source, False
-        return
-    with _scratch(settings) as folder:
-        extract_zip(source, folder)
-        yield folder, True
-
-
-def _link_all(target: Path, staged: Path) -> int:
-    """Link what the landing zone has into the staged folder; return how many files, the description left out."""
-    count = 0
-    for path in sorted(path for path in target.rglob("*") if path.is_file() and path.name != FILE_NAME):
-        place = staged / path.relative_to(target)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # Both are ours, and the old one goes once the new one is in place.
-        os.link(path, place)
-        count += 1
-    return count
-
-
-def _bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> int:
-    """Copy or move the images and their annotations; return how many images were new."""
-    added = 0
-    with progress("importing", len(items)) as advance:
-        for item in items:
-            added += _place(item.source, staged / item.path, move=move)
-            if item.target is not None and item.target_path is not None:
-                _place(item.target, staged / item.target_path, move=False)
-            advance(1)
-    return added
-
-
-def _place(source: Path, place: Path, *, move: bool) -> bool:
-    if place.exists():
-        if filecmp.cmp(source, place, shallow=False):
-            return False
-        raise DataError(
-            f"{source.name} has other content than the image of that name that is there already ({place.name} of class "
-            f"{place.parent.name}); nothing was imported; rename the new one"
-        )
-    if not source.is_file():
-        raise InputError(f"{source} is no regular file; nothing was imported")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if move:
-        source.rename(place)
-    else:
-        shutil.copyfile(source, place)
-    return True
-
-
 def _same(items: Sequence[FoundItem], target: Path) -> bool:
     there = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} - {FILE_NAME}
     pairs = [(item.source, item.path) for item in items]
@@ -308,27 +220,3 @@ def _same(items: Sequence[FoundItem], target: Path) -> bool:
     return there == {path for _, path in pairs} and all(
         filecmp.cmp(source, target / path, shallow=False) for source, path in pairs
     )
-
-
-def _swap(settings: Settings, name: str) -> None:
-    """Put the staged folder in the landing zone's place; `recover_imports` mends a kill in between."""
-    target, ready = settings.landing / name, _staging(settings) / name
-    old = _staging(settings) / f"{name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.rename(old)
-    ready.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _one_line(settings: Settings, name: str) -> Iterator[None]:
-    """Say in one line what the operating system refused; nothing half-written stays."""
-    try:
-        yield
-    except OSError as error:
-        shutil.rmtree(_staging(settings) / name, ignore_errors=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = f"the disk of {settings.state} is full; make room" if full else f"{error}; check the file or folder"
-        raise DataError(f"nothing was imported: {reason}, then run the import again") from None

@@ -30,7 +30,8 @@ def evaluate_source(settings: Settings, served: ServedModel, source: Path, split
         LayoutError: another layout, or no such split.
         DataError: no image could be scored.
     """
-    from drillcore.datasets.landing import layout_of, opened_source
+    from drillcore.datasets.landing import layout_of
+    from drillcore.datasets.staging import opened_source
 
     started = time.monotonic()
     recipe = load_recipe(settings, served.model)

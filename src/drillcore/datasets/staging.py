@@ -1,0 +1,148 @@
+"""The way into the landing zone: a source opened, its files staged beside the zone and swapped in whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import filecmp
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from drillcore.datasets.archives import extract_zip
+from drillcore.datasets.base import FoundItem
+from drillcore.datasets.description import FILE_NAME
+from drillcore.errors import DataError, InputError
+from drillcore.progress import progress
+from drillcore.settings import Settings
+
+
+def staging_folder(settings: Settings) -> Path:
+    """Return the folder imports are prepared in."""
+    # Not inside the landing zone: what a kill leaves behind there would be taken for data.
+    return settings.state / "importing"
+
+
+@contextlib.contextmanager
+def scratch(settings: Settings) -> Iterator[Path]:
+    """Yield an empty folder, gone afterwards."""
+    staging = staging_folder(settings)
+    staging.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=staging))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def opened_source(settings: Settings, source: Path) -> Iterator[Path]:
+    """Yield a zip's or folder's content as a folder, for reading; raises as `opened`."""
+    with opened(settings, source) as (folder, _):
+        yield folder
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, source: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the source as a folder, and whether it is ours to move files out of.
+
+    Raises:
+        InputError: there is no such source, it is inside the landing zone, or it is no zip that is taken.
+    """
+    if not source.exists():
+        raise InputError(f"no such file or folder: {source}; a zip or a folder of images is expected")
+    if source.is_dir():
+        inside = source.resolve()
+        if inside == settings.landing.resolve() or settings.landing.resolve() in inside.parents:
+            raise InputError(f"{source} is inside the landing zone itself; name the folder the images come from")
+        yield source, False
+        return
+    with scratch(settings) as folder:
+        extract_zip(source, folder)
+        yield folder, True
+
+
+def link_all(target: Path, staged: Path) -> int:
+    """Link what the landing zone has into the staged folder; return how many files, the description left out."""
+    count = 0
+    for path in sorted(path for path in target.rglob("*") if path.is_file() and path.name != FILE_NAME):
+        place = staged / path.relative_to(target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Both are ours, and the old one goes once the new one is in place.
+        os.link(path, place)
+        count += 1
+    return count
+
+
+def bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> int:
+    """Copy or move the images and their annotations; return how many images were new. Raises as `place_file`."""
+    added = 0
+    with progress("importing", len(items)) as advance:
+        for item in items:
+            added += place_file(item.source, staged / item.path, move=move)
+            if item.target is not None and item.target_path is not None:
+                place_file(item.target, staged / item.target_path, move=False)
+            advance(1)
+    return added
+
+
+def place_file(source: Path, place: Path, *, move: bool) -> bool:
+    """Copy or move a file to its place; return whether it was not there yet.
+
+    Raises:
+        InputError: the source is no regular file.
+        DataError: another file of that name is there already.
+    """
+    if place.exists():
+        if filecmp.cmp(source, place, shallow=False):
+            return False
+        raise DataError(
+            f"{source.name} has other content than the image of that name that is there already ({place.name} of class "
+            f"{place.parent.name}); nothing was imported; rename the new one"
+        )
+    if not source.is_file():
+        raise InputError(f"{source} is no regular file; nothing was imported")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if move:
+        source.rename(place)
+    else:
+        shutil.copyfile(source, place)
+    return True
+
+
+def swap_in(settings: Settings, name: str) -> None:
+    """Put the staged folder in the landing zone's place; `recover_imports` mends a kill in between."""
+    target, ready = settings.landing / name, staging_folder(settings) / name
+    old = staging_folder(settings) / f"{name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(old)
+    ready.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_imports(settings: Settings) -> None:
+    """Finish or undo a swap that a kill interrupted."""
+    staging = staging_folder(settings)
+    if not staging.is_dir():
+        return
+    for old in staging.glob("*.old"):
+        name = old.name.removesuffix(".old")
+        target, ready = settings.landing / name, staging / name
+        if not target.exists():
+            (ready if ready.exists() else old).rename(target)
+
+
+@contextlib.contextmanager
+def told_in_one_line(settings: Settings, name: str) -> Iterator[None]:
+    """Say in one line what the operating system refused; nothing half-written stays."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(staging_folder(settings) / name, ignore_errors=True)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = f"the disk of {settings.state} is full; make room" if full else f"{error}; check the file or folder"
+        raise DataError(f"nothing was imported: {reason}, then run the import again") from None
