@@ -13,8 +13,9 @@ from torch import nn
 from drillcore.backbones.augmentation import flip_and_turn, get_augmentation, rotate
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.devices import resolve_device
+from drillcore.backbones.optimisation import limit_norms, norm_limits
 from drillcore.backbones.plankton_cnn import ALL_LAYERS, PlanktonCnn
-from drillcore.backbones.training import Labelled, limit_norms, norm_limits, train
+from drillcore.backbones.training import Labelled, train
 from drillcore.backbones.training_plan import TrainingPlan
 from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError
 

@@ -1,8 +1,8 @@
-"""The steps of a training: optimiser, learning rates, clipped gradients, bfloat16 products, average of weights."""
+"""The steps of a training: optimiser, learning rates, clipped gradients, limits of norms, bfloat16, mean weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ class Optimisation:
         self.steps = 0
         self.named = list(module.named_parameters())
         self.optimizer = _optimizer(module, plan)
+        self.limited = norm_limits(module, plan.max_norm)
         self.average: dict[str, Tensor] = {}
         if plan.average:
             self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
@@ -57,12 +58,14 @@ class Optimisation:
             group["lr"] = self.plan.rate(done) * group["factor"]
 
     def step(self, loss: Tensor) -> None:
-        """Go down the loss's gradient once."""
+        """Go down the loss's gradient once, and within the limits of the norms."""
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.plan.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
         self.optimizer.step()
+        for weight, limit in self.limited:
+            limit_norms([weight], limit)
 
     @torch.no_grad()
     def take_average(self) -> None:
@@ -126,3 +129,30 @@ def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
     if plan.optimizer == "adamw":
         return torch.optim.AdamW(listed, plan.learning_rate, (plan.momentum, _SECOND_BETA))
     return torch.optim.SGD(listed, plan.learning_rate, plan.momentum)
+
+
+def norm_limits(module: nn.Module, limit: float) -> list[tuple[nn.Parameter, float]]:
+    """Return the weights whose norms are limited, and to what.
+
+    A network may state limits of layers by the name of their weights, as `max_norms`; the others have the plan's.
+
+    Args:
+        module: the network.
+        limit: the plan's; 0: nothing is limited.
+    """
+    own: Mapping[str, float] = getattr(module, "max_norms", {})
+    weights = [(name, parameter) for name, parameter in module.named_parameters() if parameter.ndim > 1]
+    return [(parameter, own.get(name, limit)) for name, parameter in weights] if limit else []
+
+
+def limit_norms(weights: list[nn.Parameter], limit: float) -> None:
+    """Scale down, in place, the incoming weights of each unit whose Euclidean norm is above `limit` (0: no limit).
+
+    A unit is one row of a linear layer, one filter of a convolution.
+    """
+    if not limit:
+        return
+    with torch.no_grad():
+        for weight in weights:
+            norms = weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
+            weight.mul_((limit / norms.clamp_min(1e-12)).clamp_max(1.0))

@@ -174,7 +174,6 @@ class _Run:
         self.training, self.validation = training, validation.shown(0, device)
         self._shown: tuple[int, Labelled | ShownImages] | None = None
         self.optimisation = Optimisation(module, plan, device)
-        self.limited = norm_limits(module, plan.max_norm)
 
     @property
     def finished(self) -> bool:
@@ -223,8 +222,6 @@ class _Run:
             logits = self.module(optimisation.laid_out(x)).float()
         loss = cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
         optimisation.step(loss)
-        for weight, limit in self.limited:
-            limit_norms([weight], limit)
         optimisation.take_average()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
@@ -272,33 +269,6 @@ def _set_dropout(module: nn.Module, plan: TrainingPlan) -> None:
         raise InputError("train.dropout is given, and the network has no layer for it; leave it out")
     for layer in layers:
         layer.p = plan.dropout
-
-
-def norm_limits(module: nn.Module, limit: float) -> list[tuple[nn.Parameter, float]]:
-    """Return the weights whose norms are limited, and to what.
-
-    A network may state limits of layers by the name of their weights, as `max_norms`; the others have the plan's.
-
-    Args:
-        module: the network.
-        limit: the plan's; 0: nothing is limited.
-    """
-    own: Mapping[str, float] = getattr(module, "max_norms", {})
-    weights = [(name, parameter) for name, parameter in module.named_parameters() if parameter.ndim > 1]
-    return [(parameter, own.get(name, limit)) for name, parameter in weights] if limit else []
-
-
-def limit_norms(weights: list[nn.Parameter], limit: float) -> None:
-    """Scale down, in place, the incoming weights of each unit whose Euclidean norm is above `limit` (0: no limit).
-
-    A unit is one row of a linear layer, one filter of a convolution.
-    """
-    if not limit:
-        return
-    with torch.no_grad():
-        for weight in weights:
-            norms = weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
-            weight.mul_((limit / norms.clamp_min(1e-12)).clamp_max(1.0))
 
 
 @torch.no_grad()
