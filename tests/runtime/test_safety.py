@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,29 +11,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from safety_case import Model, refused
 
 from drillcore.errors import UnsafeModelError
-from drillcore.runtime import safety, safety_trees
+from drillcore.runtime import safety
 from drillcore.runtime.safety import check_model, check_model_bytes
 from drillcore.runtime.session import open_model
-
-Model = Any
-
-
-@pytest.fixture
-def model(tiny_models: ModuleType) -> Model:
-    return tiny_models.tiny_model()
-
-
-def refused(model: Model, tmp_path: Path, match: str) -> None:
-    """Both the check and the opening refuse it, in one line that names no folder."""
-    path = tmp_path / "hostile.onnx"
-    path.write_bytes(model.SerializeToString())
-    for attempt in (lambda: check_model(model), lambda: open_model(path)):
-        with pytest.raises(UnsafeModelError, match=match) as caught:
-            attempt()
-        assert "\n" not in str(caught.value)
-        assert str(tmp_path) not in str(caught.value)
 
 
 def outside(tensor: Any, location: str) -> Any:
@@ -199,194 +181,6 @@ def test_too_large_files_are_not_read(tiny_model_file: Path, monkeypatch: pytest
     monkeypatch.setattr(safety, "MAX_MODEL_BYTES", 100)
     with pytest.raises(UnsafeModelError, match="at most 100"):
         check_model_bytes(bytes(101))
-
-
-def add(model: Model, nodes: list[Any], **constants: Any) -> None:
-    """Put nodes before the model's own, so that what they make would be computed."""
-    own = [type(node).FromString(node.SerializeToString()) for node in model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes, *own])
-    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items())
-    # As an output nothing of it is pruned.
-    name = nodes[-1].output[0]
-    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-
-
-def giant_fill(m: Model) -> None:
-    add(m, [helper.make_node("ConstantOfShape", ["big"], ["x"])], big=np.array([2**20, 2**20]))
-
-
-def giant_expand(m: Model) -> None:
-    add(m, [helper.make_node("Expand", ["small", "big"], ["x"])], small=np.ones(1, np.float32), big=np.array([2**40]))
-
-
-def giant_tile(m: Model) -> None:
-    add(m, [helper.make_node("Tile", ["small", "big"], ["x"])], small=np.ones(9, np.float32), big=np.array([2**36]))
-
-
-def giant_range(m: Model) -> None:
-    names = ["from", "till", "by"]
-    constants = dict(zip(names, (np.float32(0), np.float32(1e12), np.float32(1)), strict=True))
-    add(m, [helper.make_node("Range", names, ["x"])], **constants)
-
-
-def endless_range(m: Model) -> None:
-    names = ["from", "till", "by"]
-    constants = dict(zip(names, (np.float32(0), np.float32(1), np.float32(0)), strict=True))
-    add(m, [helper.make_node("Range", names, ["x"])], **constants)
-
-
-def giant_by_product(m: Model) -> None:
-    nodes = [helper.make_node("Mul", ["side", "side"], ["big"]), helper.make_node("ConstantOfShape", ["big"], ["x"])]
-    add(m, nodes, side=np.array([2**20]))
-
-
-def giant_by_the_image(m: Model) -> None:
-    nodes = [
-        helper.make_node("Shape", ["images"], ["shape"], start=1, end=3),
-        helper.make_node("Mul", ["shape", "many"], ["big"]),
-        helper.make_node("ConstantOfShape", ["big"], ["x"]),
-    ]
-    add(m, nodes, many=np.array([2**12]))
-
-
-def growing_with_the_image(m: Model) -> None:
-    nodes = [
-        helper.make_node("Shape", ["images"], ["shape"], start=1, end=3),
-        helper.make_node("Concat", ["shape", "shape"], ["fourfold"], axis=0),
-        helper.make_node("Div", ["fourfold", "few"], ["big"]),
-        helper.make_node("ConstantOfShape", ["big"], ["x"]),
-    ]
-    add(m, nodes, few=np.array([1, 1, 2, 2]))
-
-
-def doubling(m: Model) -> None:
-    nodes = [helper.make_node("Concat", [f"d{i}", f"d{i}"], [f"d{i + 1}"], axis=0) for i in range(40)]
-    add(m, nodes, d0=np.ones(4, np.float32))
-
-
-def outer_product(m: Model) -> None:
-    nodes = [helper.make_node("Mul", ["row", "column"], ["x"])]
-    add(m, nodes, row=np.ones((1, 20_000), np.float32), column=np.ones((20_000, 1), np.float32))
-
-
-def giant_pad(m: Model) -> None:
-    add(m, [helper.make_node("Pad", ["row", "pads"], ["x"])], row=np.ones(3, np.float32), pads=np.array([2**40, 0]))
-
-
-def giant_by_the_pixels(m: Model) -> None:
-    nodes = [
-        helper.make_node("Cast", ["images"], ["whole"], to=TensorProto.INT64),
-        helper.make_node("ReduceSum", ["whole"], ["sum"], keepdims=0),
-        helper.make_node("Reshape", ["sum", "minus"], ["big"]),
-        helper.make_node("ConstantOfShape", ["big"], ["x"]),
-    ]
-    add(m, nodes, minus=np.array([-1]))
-
-
-@pytest.mark.parametrize(
-    "grow",
-    [
-        *(giant_fill, giant_expand, giant_tile, giant_range, endless_range, giant_by_product, giant_by_the_image),
-        *(growing_with_the_image, doubling, outer_product, giant_pad, giant_by_the_pixels),
-    ],
-)
-def test_tensors_out_of_proportion_are_refused(model: Model, tmp_path: Path, grow: Callable[[Model], None]) -> None:
-    grow(model)
-    tracemalloc.start()
-    refused(model, tmp_path, r"elements|cannot be known|grows faster|contradict")
-    assert tracemalloc.get_traced_memory()[1] < 2**27
-    tracemalloc.stop()
-
-
-def forest(depth: int = 3, **changes: Any) -> Model:
-    """A model whose head is one tree: a chain of `depth` inner nodes, each with a leaf at its other side."""
-    count = 2 * depth + 1
-    leaves = range(depth, count)
-    tables: dict[str, Any] = {
-        "nodes_treeids": [0] * count,
-        "nodes_nodeids": list(range(count)),
-        "nodes_featureids": [0] * count,
-        "nodes_truenodeids": [depth + 1 + i for i in range(depth)] + [0] * len(leaves),
-        "nodes_falsenodeids": [i + 1 for i in range(depth)] + [0] * len(leaves),
-        "nodes_modes": ["BRANCH_LEQ"] * depth + ["LEAF"] * len(leaves),
-        "nodes_values": [-float(i) for i in range(count)],
-        "target_treeids": [0],
-        "target_nodeids": [count - 1],
-        "target_ids": [0],
-        "target_weights": [1.0],
-        "n_targets": 3,
-    }
-    tables |= changes
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
-            helper.make_node("Unsqueeze", ["mean", "one"], ["rows"]),
-            helper.make_node("TreeEnsembleRegressor", ["rows"], ["probabilities"], domain="ai.onnx.ml", **tables),
-        ],
-        "forest",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 1])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.array([1, 2, 3]), "axes"), numpy_helper.from_array(np.array([1]), "one")],
-    )
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
-
-
-def test_forests_pass_and_deep_ones_do_not(tmp_path: Path) -> None:
-    check_model(forest(3))
-    check_model(forest(900))
-    refused(forest(1001), tmp_path, "deeper than 1000")
-    refused(forest(40_000), tmp_path, "deeper than 1000")  # would end the process in onnxruntime 1.31
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "match"),
-    [
-        ("nodes_truenodeids", [1, 2, 1, 0, 0, 0, 0], "two parents"),
-        ("nodes_truenodeids", [99, 5, 6, 0, 0, 0, 0], "does not exist"),
-        ("nodes_nodeids", [0, 1, 2, 3, 4, 5, 5], "numbered"),
-        ("nodes_nodeids", [0, 1, 2, 3, 4, 5, -1], "out of range"),
-        ("nodes_treeids", [0, 0, 0, 0, 0, 0, 2**40], "out of range"),
-        ("nodes_falsenodeids", [1], "length"),
-        ("nodes_falsenodeids", [1, 1, 3, 0, 0, 0, 0], "two parents"),
-        ("n_targets", 2**40, "elements"),
-    ],
-)
-def test_forests_that_are_none_are_refused(tmp_path: Path, name: str, value: Any, match: str) -> None:
-    refused(forest(3, **{name: value}), tmp_path, match)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("nodes_featureids", [-9, 0, 0, 0, 0, 0, 0]),
-        ("target_ids", [3]),
-        ("target_ids", [-1]),
-        ("target_nodeids", [99]),
-        ("target_weights", [1.0, 2.0]),
-        ("nodes_modes", ["LEAF"]),
-        ("nodes_values", [1.0]),
-    ],
-)
-def test_what_onnxruntime_checks_in_forests_it_still_checks(
-    tmp_path: Path, tiny_models: ModuleType, name: str, value: Any
-) -> None:
-    model = forest(3, **{name: value})
-    helper.set_model_props(model, {"drillcore": tiny_models.tiny_metadata().to_json()})
-    path = tmp_path / "forest.onnx"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(UnsafeModelError):
-        open_model(path)
-
-
-@pytest.mark.parametrize("values", [[], [0], [127, 128, 300], [2**31, 5], [-1, 4], [2**40], list(range(0, 10**6, 7))])
-def test_packed_ints_are_the_numbers(values: list[int]) -> None:
-    attribute = helper.make_attribute("x", values or [1])
-    if not values:
-        attribute.ints.clear()
-    np.testing.assert_array_equal(safety_trees.packed_ints(attribute), values)
 
 
 def test_inputs_other_than_images_are_refused(model: Model, tiny_models: ModuleType, tmp_path: Path) -> None:
