@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
 from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
@@ -16,7 +14,7 @@ from drillcore.settings import Settings
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
 import tiny_dense
 
-__all__ = ["grey", "rows_of", "serve_dense", "tiny_dense", "write_scenes"]
+__all__ = ["grey", "serve_dense", "tiny_dense", "write_scenes"]
 
 
 def serve_dense(settings: Settings, task: str = "dense_labels", version: int = 1, **changes: object) -> ServedModel:
@@ -43,11 +41,6 @@ def write_scenes(folder: Path, count: int, seed: int = 0, bad: tuple[int, ...] =
             path.write_bytes(path.read_bytes()[:-60])
         paths.append(path)
     return paths
-
-
-def rows_of(output: Path) -> list[dict[str, Any]]:
-    """Return the rows of an output's parts, in order."""
-    return [row for path in sorted(output.glob("part-*.parquet")) for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def grey(path: Path) -> np.ndarray:

@@ -6,8 +6,10 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
@@ -54,3 +56,8 @@ def write_images(folder: Path, count: int, seed: int = 0, bad: tuple[int, ...] =
 def tree(folder: Path) -> dict[str, bytes]:
     """All files of a folder by name."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    """Return the rows of an output's parts, in order."""
+    return [row for path in sorted(output.glob("part-*.parquet")) for row in pq.ParquetFile(path).read().to_pylist()]

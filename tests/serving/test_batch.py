@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from scoring_case import load_tiny_models, serve_tiny, tree, write_images
+from scoring_case import load_tiny_models, rows_of, serve_tiny, tree, write_images
 
 import serving.committed
 from drillcore.digests import sha256_file
@@ -19,10 +19,6 @@ from drillcore.runtime.receipt import read_receipt, verify
 from drillcore.settings import Settings
 from serving.batch import score
 from serving.journal import exclusive
-
-
-def rows_of(output: Path) -> list[dict]:
-    return [row for path in sorted(output.glob("part-*.parquet")) for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def aside_of(output: Path) -> list[dict]:

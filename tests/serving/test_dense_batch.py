@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dense_case import grey, rows_of, serve_dense, tiny_dense, write_scenes
+from dense_case import grey, serve_dense, tiny_dense, write_scenes
 from PIL import Image
-from scoring_case import serve_tiny, tree, write_images
+from scoring_case import rows_of, serve_tiny, tree, write_images
 
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dense_case import grey, rows_of, serve_dense, tiny_dense, write_scenes
-from scoring_case import tree
+from dense_case import grey, serve_dense, tiny_dense, write_scenes
+from scoring_case import rows_of, tree
 
 import serving.committed
 from drillcore.digests import sha256_file
