@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +10,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsOneClassifier
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from svm_case import SCHEMES, forged, standard, table
 
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads import svm_dual
 from drillcore.heads.base import load_head, save_head
 from drillcore.heads.catalogue import build_head
 from drillcore.heads.linear_svm import LinearSvmHead
-
-SCHEMES = ("one_vs_rest", "one_vs_one")
-
-
-def table(
-    seed: int = 0, rows: int = 300, features: int = 9, classes: int = 5, spread: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows float16 [N, D] around the classes' centres, features of several scales, and labels."""
-    centres = np.random.default_rng(99).normal(size=(classes, features))
-    rng = np.random.default_rng(seed)
-    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, rows - classes)])
-    values = centres[labels] + spread * rng.normal(size=(rows, features))
-    return (values * np.logspace(-1, 1, features) + 3).astype(np.float16), labels
-
-
-def standard(X: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
-    scaler = StandardScaler().fit(X.astype(np.float64))
-    return scaler.transform((X if other is None else other).astype(np.float64))
 
 
 def objective(w: np.ndarray, b: float, X: np.ndarray, signs: np.ndarray, costs: np.ndarray) -> float:
@@ -266,10 +247,9 @@ def test_saved_and_loaded_predicts_the_same_bits(tmp_path: Path, scheme: str) ->
 )
 def test_forged_state_is_refused(change: dict) -> None:
     X, y = table()
-    arrays, meta = LinearSvmHead().fit(X, y).state()
-    forged = {name: array for name, array in {**arrays, **change}.items() if array is not None}
+    head = LinearSvmHead().fit(X, y)
     with pytest.raises(IntegrityError):
-        LinearSvmHead.from_state(forged, json.loads(json.dumps(meta)))
+        LinearSvmHead.from_state(*forged(head, change))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+"""Lets the tests of this folder, which is no package, import the cases they share; and small blocks of rows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from drillcore.heads import dbn_stages, row_source
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a few batches, so that a small table has many; and a checkpoint after each."""
+    monkeypatch.setattr(row_source, "BLOCK_VALUES", 20 * 128)
+    monkeypatch.setattr(row_source, "_SLICE_VALUES", 20 * 100)
+    monkeypatch.setattr(row_source, "RUN", 16)
+    monkeypatch.setattr(dbn_stages, "CHECKPOINT_SECONDS", 0.0)
