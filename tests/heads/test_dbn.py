@@ -1,49 +1,22 @@
+"""What a deep belief network answers: as written down, weighted, saved, in the manners of scikit-learn."""
+
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from dbn_case import SMALL, digits, table
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from drillcore.errors import DrillcoreError, InputError, IntegrityError
-from drillcore.heads import dbn_stages, row_source
+from drillcore.errors import InputError
 from drillcore.heads.base import load_head, load_regressor, save_head
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.class_weights import class_weights
 from drillcore.heads.dbn import DbnHead, DbnRegressor
-
-SMALL: dict[str, Any] = {"hidden": (24, 12), "epochs": 4, "batch": 32, "device": "cpu", "threads": 1}
-
-
-def table(rows: int = 600, features: int = 20, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, rows)
-    centres = np.random.default_rng(9).normal(size=(classes, features)) * 2
-    return (centres[labels] + rng.normal(size=(rows, features)) + 5).astype(np.float16), labels
-
-
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    X, y = load_digits(return_X_y=True)
-    return (X / 16).astype(np.float16), y
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of a few batches, so that a small table has many."""
-    monkeypatch.setattr(row_source, "BLOCK_VALUES", 20 * 128)
-    monkeypatch.setattr(row_source, "_SLICE_VALUES", 20 * 100)
-    monkeypatch.setattr(row_source, "RUN", 16)
-    monkeypatch.setattr(dbn_stages, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -97,30 +70,6 @@ def test_constant_features_change_nothing_in_the_answers() -> None:
     moved = X.copy()
     moved[:, 3] = 7.5
     assert np.isfinite(head.predict_proba(moved)).all()
-
-
-@pytest.mark.usefixtures("small_blocks")
-def test_the_kind_of_source_changes_no_bit(tmp_path: Path) -> None:
-    X, y = table()
-
-    class Source:
-        shape = X.shape
-        largest = 0
-
-        def __getitem__(self, indices: Any) -> np.ndarray:
-            found = X[indices]
-            Source.largest = max(Source.largest, len(found))
-            return found
-
-    np.save(tmp_path / "rows.npy", X)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    heads = [DbnHead(**SMALL, pretrain_epochs=1, dropout=0.2).fit(rows, y) for rows in (X, mapped, Source())]
-    for head in heads[1:]:
-        for one, other in zip(heads[0].layers_, head.layers_, strict=True):
-            np.testing.assert_array_equal(one[0], other[0])
-            np.testing.assert_array_equal(one[1], other[1])
-        np.testing.assert_array_equal(head.predict_proba(mapped), heads[0].predict_proba(X))
-    assert Source.largest < len(X), "no whole copy"
 
 
 def test_seeds_and_weights_matter_and_repeat() -> None:
@@ -219,51 +168,6 @@ def test_one_row_only() -> None:
         assert head.predict(X[:1]) == y[:1]
 
 
-def test_rows_without_labels_are_pretrained_on(tmp_path: Path) -> None:
-    X, y = table()
-    few = np.arange(0, 600, 60)
-    params = {**SMALL, "pretrain_epochs": 2}
-    counts: list[int] = []
-    head = DbnHead(**params).fit(X[few], y[few], unlabelled=X, advance=counts.append)
-    np.testing.assert_allclose(head.mean_, X.astype(np.float64).mean(axis=0), rtol=1e-6)
-    assert sum(counts) == head.work(10, 600) == 2 * 2 * 600 + 4 * 10
-    kept = DbnHead(**params).fit(X[few], y[few], unlabelled=X, checkpoint=tmp_path)
-    np.testing.assert_array_equal(kept.layers_[0][0], head.layers_[0][0])
-    alone = DbnHead(**params).fit(X[few], y[few])
-    assert not np.array_equal(alone.layers_[0][0], head.layers_[0][0])
-    with pytest.raises(InputError, match="no row without a label"):
-        DbnHead(**params).fit(X, y, unlabelled=X[:0])
-    bad = X[few].copy()
-    bad[3, 3] = np.nan
-    with pytest.raises(InputError, match="row 3 "):
-        DbnHead(**params).fit(bad, y[few], unlabelled=X)
-
-
-def test_validation_stops_and_keeps_the_best() -> None:
-    X, _ = table(rows=150)
-    noise = np.random.default_rng(1).integers(0, 4, 150)
-    params = {**SMALL, "epochs": 60, "learning_rate": 0.01, "schedule": "constant"}
-    head = DbnHead(**params, patience=3).fit(X, noise, validation=table(rows=100, seed=5))
-    losses = [record["val_loss"] for record in head.curve_]
-    assert len(losses) == head.best_epoch_ + 3 < 60
-    assert head.best_epoch_ == 1 + int(np.argmin(losses))
-    again = DbnHead(**params).fit(X, noise, validation=table(rows=100, seed=5))
-    assert len(again.curve_) == again.best_epoch_ == 60
-    values, labels = table(rows=100, seed=5)
-    probability = head.predict_proba(values)[np.arange(100), labels]
-    assert -np.log(probability).mean() == pytest.approx(min(losses), rel=1e-4)
-
-
-def test_relu_pretraining_of_rows_with_rare_large_values_stays_finite() -> None:
-    """Pixels that are hardly ever lit are far out once standardised: a rate too high for them is lowered."""
-    X, y = load_digits(return_X_y=True)
-    head = DbnHead(
-        hidden=(256, 128), epochs=1, batch=32, pretrain_epochs=8, pretrain_batch=32, pretrain_learning_rate=0.05, seed=1
-    )
-    head.fit((X[:800] / 16).astype(np.float32), y[:800])
-    assert all(np.isfinite(record["loss"]) for record in head.curve_)
-
-
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_regression_in_the_targets_unit(outputs: int) -> None:
     X, _ = table(rows=1500)
@@ -306,33 +210,6 @@ def test_saved_and_loaded_predicts_the_same_bits(kind: type, tmp_path: Path) -> 
         (load_regressor if kind is DbnHead else load_head)(tmp_path / "head")
 
 
-def forged(head: DbnHead, **changes: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    arrays, meta = head.state()
-    return {**arrays, **changes}, json.loads(json.dumps(meta))
-
-
-def test_forged_state_is_refused() -> None:
-    X, y = table()
-    head = DbnHead(**SMALL).fit(X, y)
-    DbnHead.from_state(*forged(head))
-    for changes in (
-        {"weight0": np.zeros((19, 24), np.float32)},
-        {"weight1": np.full((24, 12), np.nan, np.float32)},
-        {"bias2": np.zeros(3, np.float32)},
-        {"mean": np.zeros(20)},
-        {"scale": np.zeros(20, np.float32)},
-        {"more": np.zeros(1, np.float32)},
-    ):
-        with pytest.raises(IntegrityError, match="deep belief network"):
-            DbnHead.from_state(*forged(head, **changes))
-    for key, value in (("layers", 2), ("params", {"hidden": [24, 12], "x": 1}), ("curve", 3), ("best_epoch", "no")):
-        arrays, meta = forged(head)
-        with pytest.raises(IntegrityError):
-            DbnHead.from_state(arrays, {**meta, key: value})
-    with pytest.raises(IntegrityError):
-        DbnHead.from_state({}, {})
-
-
 def test_scikit_learn_manners() -> None:
     X, y = table(rows=200)
     head = DbnHead(**SMALL)
@@ -343,190 +220,3 @@ def test_scikit_learn_manners() -> None:
     assert build_head("dbn", {"hidden": [8], "epochs": 1}, n_classes=5, seed=3, n_jobs=2).seed == 3
     assert isinstance(build_head("dbn_regressor", {}, n_classes=5, threads=1), DbnRegressor)
     assert head_class("dbn") is DbnHead
-
-
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
-@pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("kind", [DbnHead, DbnRegressor])
-@pytest.mark.parametrize(
-    "params",
-    [{"pretrain_epochs": 2, "dropout": 0.2}, {"activation": "sigmoid", "pretrain_epochs": 2, "optimizer": "sgd"}],
-)
-def test_killed_anywhere_it_goes_on_to_the_same_bits(kind: type, params: dict[str, Any], tmp_path: Path) -> None:
-    X, y = table()
-    head = kind(**SMALL, **params)
-    total = head.work(len(X))
-    assert total == len(X) * (2 * 2 + 4)
-    whole = kind(**SMALL, **params).fit(X, y, validation=(X[:99], y[:99]))
-    for limit in (100, 700, 1300, 1900, 2450, 3100, 4700):
-        seen = 0
-
-        def kill(count: int, limit: int = limit) -> None:
-            nonlocal seen
-            seen += count
-            if seen > limit:
-                raise KilledError
-
-        with pytest.raises(KilledError):
-            kind(**SMALL, **params).fit(X, y, checkpoint=tmp_path, advance=kill, validation=(X[:99], y[:99]))
-    counts: list[int] = []
-    resumed = head.fit(X, y, checkpoint=tmp_path, advance=counts.append, validation=(X[:99], y[:99]))
-    assert sum(counts) == total
-    assert sum(counts[:2]) > 4000, "it did not begin anew"
-    for one, other in zip(whole.layers_, resumed.layers_, strict=True):
-        np.testing.assert_array_equal(one[0], other[0])
-        np.testing.assert_array_equal(one[1], other[1])
-    assert resumed.curve_ == whole.curve_
-    assert resumed.pretraining_curve_ == whole.pretraining_curve_
-    # Done, it is found done; another training sees nothing of it.
-    counts.clear()
-    again = kind(**SMALL, **params).fit(X, y, checkpoint=tmp_path, advance=counts.append, validation=(X[:99], y[:99]))
-    assert max(counts) >= total / 2
-    np.testing.assert_array_equal(again.predict(X), whole.predict(X))
-    counts.clear()
-    kind(**SMALL, **params, seed=1).fit(X, y, checkpoint=tmp_path, advance=counts.append)
-    assert max(counts) <= 128
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.usefixtures("small_blocks")
-def test_a_damaged_checkpoint_is_not_continued(tmp_path: Path) -> None:
-    X, y = table()
-    whole = DbnHead(**SMALL).fit(X, y, checkpoint=tmp_path)
-    (path,) = tmp_path.iterdir()
-    data = path.read_bytes()
-    for damaged in (data[: len(data) // 2], b"", data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], b"\x80\x04."):
-        path.write_bytes(damaged)
-        again = DbnHead(**SMALL).fit(X, y, checkpoint=tmp_path)
-        np.testing.assert_array_equal(again.layers_[0][0], whole.layers_[0][0])
-
-
-_PROGRAM = """
-import sys
-from pathlib import Path
-import numpy as np
-from drillcore.heads import dbn_stages, row_source
-from drillcore.heads.base import save_head
-from drillcore.heads.dbn import DbnHead
-dbn_stages.CHECKPOINT_SECONDS, row_source.BLOCK_VALUES = 0.0, 20 * 256
-folder = Path(sys.argv[1])
-rows = np.load(folder / "rows.npy", mmap_mode="r")
-def advance(count):
-    print(count, flush=True)
-head = DbnHead(hidden=(24, 12), epochs=6, batch=32, pretrain_epochs=2, device="cpu", threads=1)
-head.fit(rows, np.load(folder / "labels.npy"), checkpoint=folder / "state", advance=advance)
-save_head(folder / "head", head)
-"""
-
-
-@pytest.mark.slow
-def test_kill_9(tmp_path: Path) -> None:
-    X, y = table(rows=3000)
-    np.save(tmp_path / "rows.npy", X)
-    np.save(tmp_path / "labels.npy", y)
-    command = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for after in (3, 20, 45):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-            assert process.stdout is not None
-            for _ in range(after):
-                assert process.stdout.readline()
-            process.send_signal(signal.SIGKILL)
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    found = load_head(tmp_path / "head")
-    params = {"hidden": (24, 12), "epochs": 6, "batch": 32, "pretrain_epochs": 2, "device": "cpu", "threads": 1}
-    blocks = row_source.BLOCK_VALUES
-    try:
-        row_source.BLOCK_VALUES = 20 * 256
-        whole = DbnHead(**params).fit(X, y)
-    finally:
-        row_source.BLOCK_VALUES = blocks
-    np.testing.assert_array_equal(found.predict_proba(X), whole.predict_proba(X))
-
-
-def test_rows_and_labels_that_cannot_be_used() -> None:
-    X, y = table()
-    head = DbnHead(**SMALL).fit(X, y)
-    with pytest.raises(InputError, match="20 features are expected, 19 came"):
-        head.predict_proba(X[:, :19])
-    bad = X.astype(np.float32)
-    bad[123, 7] = np.nan
-    for attempt in (lambda: head.predict(bad), lambda: DbnHead(**SMALL).fit(bad, y)):
-        with pytest.raises(InputError, match="row 123 "):
-            attempt()
-    with pytest.raises(InputError, match="row 123 "):
-        DbnRegressor(**SMALL).fit(bad, X[:, :2])
-    with pytest.raises(InputError, match="labels from 0 to 2 are expected, 3 came"):
-        DbnHead(**SMALL, n_classes=3).fit(X, y)
-    with pytest.raises(InputError, match="-1 came"):
-        DbnHead(**SMALL).fit(X, y - 1)
-    with pytest.raises(InputError, match="one label"):
-        DbnHead(**SMALL).fit(X[:0], y[:0])
-    for weights in (np.ones(3), -np.ones(600), np.full(600, np.nan), np.zeros(600)):
-        with pytest.raises(InputError, match="weight"):
-            DbnHead(**SMALL).fit(X, y, weights)
-    with pytest.raises(InputError, match="numbers of row 5 are not finite"):
-        DbnRegressor(**SMALL).fit(X, np.where(np.arange(600) == 5, np.inf, 0))
-    with pytest.raises(InputError, match=r"numbers \[N, outputs\]"):
-        DbnRegressor(**SMALL).fit(X, X[:9])
-    with pytest.raises(InputError, match="2 numbers for each validation row"):
-        DbnRegressor(**SMALL).fit(X, X[:, :2], validation=(X, X[:, :3]))
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"hidden": 3}, "hidden is 3"),
-        ({"hidden": (0,)}, "hidden"),
-        ({"hidden": "12"}, "hidden"),
-        ({"activation": "tanh"}, "activation is 'tanh'; one of relu, sigmoid is expected"),
-        ({"epochs": 0}, "epochs"),
-        ({"pretrain_epochs": -1}, "pretrain_epochs"),
-        ({"batch": 1.5}, "batch"),
-        ({"learning_rate": 0}, "learning_rate"),
-        ({"pretrain_learning_rate": "fast"}, "pretrain_learning_rate"),
-        ({"schedule": "linear"}, "schedule"),
-        ({"optimizer": "lion"}, "optimizer"),
-        ({"dropout": 1}, "dropout is 1; a number from 0, below 1"),
-        ({"l1": -1}, "l1"),
-        ({"l2": float("nan")}, "l2"),
-        ({"label_smoothing": 1.0}, "label_smoothing"),
-        ({"precision": "float16"}, "precision"),
-        ({"class_weight": "heavy"}, "class_weight"),
-        ({"seed": -1}, "seed"),
-        ({"device": "tpu"}, "device"),
-        ({"threads": -2}, "threads"),
-    ],
-)
-def test_bad_parameters_are_one_line(params: dict[str, Any], message: str) -> None:
-    X, y = table(rows=40)
-    with pytest.raises(InputError, match=message) as caught:
-        DbnHead(**{**SMALL, **params}).fit(X, y)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith("head 'dbn'")
-
-
-def test_divergence_is_told() -> None:
-    X, y = table()
-    with pytest.raises(DrillcoreError, match=r"fine-tuning diverged in epoch \d+: the loss is .*; lower learning_rate"):
-        DbnHead(**{**SMALL, "optimizer": "sgd", "learning_rate": 1e9}).fit(X, y)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
-def test_on_a_gpu_as_good_and_repeatable(activation: str) -> None:
-    X, y = digits()
-    params = {"hidden": (128, 64), "epochs": 12, "batch": 32, "pretrain_epochs": 3, "activation": activation}
-    heads = [
-        DbnHead(**params, learning_rate=0.01 if activation == "sigmoid" else 1e-3, dropout=0.1, device="cuda").fit(
-            X[:1400], y[:1400]
-        )
-        for _ in range(2)
-    ]
-    assert heads[0].score(X[1400:], y[1400:]) > 0.86
-    np.testing.assert_allclose(heads[0].predict_proba(X), heads[1].predict_proba(X), atol=1e-3)
-    on_cpu = DbnHead.from_state(*heads[0].state()).set_params(device="cpu")
-    np.testing.assert_allclose(on_cpu.predict_proba(X), heads[0].predict_proba(X), atol=1e-4)
