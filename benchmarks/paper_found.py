@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.paper_figures import SHOWN, draw_epochs, draw_losses, draw_significance, draw_sweep
 
 if TYPE_CHECKING:
-    from benchmarks.plankton_paper import Experiments
+    from benchmarks.paper_experiments import Experiments
 
 NAME = "plankton-paper"
 NOT_RUN = "not run yet"

@@ -12,6 +12,7 @@ from benchmarks.paper_found import NAME, NETWORKS, PAPER_IMAGES, Found
 from benchmarks.paper_sections import (
     claims_section,
     clusters_section,
+    deconvolution_section,
     dropout_section,
     epochs_section,
     memory_section,
@@ -24,7 +25,7 @@ from drillcore.errors import InputError
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    from benchmarks.plankton_paper import Experiments
+    from benchmarks.paper_experiments import Experiments
 
 
 def write_paper_report(experiments: Experiments, settings: Settings, *, quick: bool) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def _text(found: Found) -> str:
         dropout_section(found),
         memory_section(found),
         clusters_section(found),
+        deconvolution_section(found),
         _open(found),
     ]
     return "\n\n".join(part.strip() for part in parts if part)

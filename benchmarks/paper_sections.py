@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.paper_clusters import tree_rows
+from benchmarks.paper_features import IMAGES, PAPER_GROUPS, common_features
 from benchmarks.paper_figures import SHOWN
 from benchmarks.paper_found import NAME, NETWORKS, NOT_RUN, PAPER, Found
 from benchmarks.report import table
 from drillcore.backbones.plankton_cnn import ARCHITECTURES
+from drillcore.workflow.projecting import TOP_IMAGES
 
 
 def claims_section(found: Found) -> str:
@@ -243,6 +246,51 @@ cophenetic distances; {record["shared_neighbours"]:.0%} of the three nearest cla
 mean scores of two groups of like classes far from each other: {groups}. Their strongest features: {strongest}.
 
 ![Mean scores of the classes' features]({NAME}/class-scores.png)"""
+
+
+def deconvolution_section(found: Found) -> str:
+    """Show the strongest features of some classes, and say which of them classes of a group have in common."""
+    title = "## Figures 8 and 10: what the strongest features respond to"
+    record = found.records.value("deconvolution")
+    if record is None:
+        return f"{title}\n\n{NOT_RUN}."
+    rows = [
+        (held["name"], one["feature"], one["mean"], one["standing"], one["weight"], _told_classes(one["most"]))
+        for held in record["classes"]
+        for one in held["features"]
+    ]
+    head = ("class", "feature", "mean", "deviations", "importance", f"the {TOP_IMAGES} highest images of all")
+    numbers = {held["name"]: [one["feature"] for one in held["features"]] for held in record["classes"]}
+    groups = [[name for name in group if name in numbers] for group in PAPER_GROUPS]
+    common = "; ".join(
+        f"{', '.join(group)}: {', '.join(map(str, common_features(numbers, group))) or 'none'}"
+        for group in groups
+        if len(group) > 1
+    )
+    shared = f"In common to two or more classes of a group of the paper's: {common}." if common else ""
+    return f"""{title}
+
+DeConvNet (Zeiler and Fergus) on CNN1's third layer: a unit's activation is taken back to the pixels of the image it has
+it in. The classes are the paper's seven of figures 7 and 10 where the images have them, filled up to four with the
+largest. A feature's strength in a class is how far the class's mean activation stands above the images of all other
+classes, in their standard deviations, times the feature's importance to the forest on that layer (1: as much as the
+mean feature); train + val are looked at.
+
+{table(head, rows)}
+
+{shared}
+
+![The strongest features of some classes]({NAME}/{record["file"]})
+
+*For each feature on the left the {IMAGES} images of the class, on the right the {IMAGES} of all classes in which it
+is highest, as the network sees them; below each the feature's projection: dark where it asks for dark pixels, light
+where for light ones, grey where it sees nothing. Blue frames: images of the class.*"""
+
+
+def _told_classes(most: Sequence[tuple[str, int]], shown: int = 3) -> str:
+    told = [f"{count} {name}" for name, count in most[:shown]]
+    rest = sum(count for _, count in most[shown:])
+    return ", ".join([*told, *([f"{rest} of others"] if rest else [])])
 
 
 def _number(value: float | None) -> str:

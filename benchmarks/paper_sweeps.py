@@ -82,9 +82,7 @@ def measure_layer(
     rows, labels = images.rows(backbone, tap, fit), images.labels[fit]
     started = time.perf_counter()
     if stage == "forest":
-        trees = heads.about(stage, width)["trees"]
-        head = _forest(images, trees, heads.seed)
-        head.fit(rows, labels, checkpoint=growth)
+        head = fit_forest(images, rows, labels, heads, growth)
         seconds = time.perf_counter() - started
         about = forest_facts(head, rows, labels, len(images.classes))
     else:
@@ -99,6 +97,15 @@ def measure_layer(
         "test_seconds": time.perf_counter() - started,
     }
     return {**found, "width": width, "rows": len(fit), "fit_seconds": seconds, **about}
+
+
+def fit_forest(images: PaperImages, rows: Rows, labels: npt.NDArray[np.int64], heads: Heads, growth: Path) -> Any:
+    """Return a forest fitted on rows [N, D] of a layer; the same rows give the same forest."""
+    trees = heads.about("forest", rows.shape[1])["trees"]
+    more: Mapping[str, Any] = {"n_classes": len(images.classes), "seed": heads.seed}
+    head = build_head("forest", {"n_estimators": trees}, **more, n_jobs=images.settings.cpu_threads)
+    head.fit(rows, labels, checkpoint=growth)
+    return head
 
 
 def choose_cost(images: PaperImages, backbone: Backbone, tap: str, scheme: str, heads: Heads) -> dict[str, Any]:
@@ -191,11 +198,6 @@ def _labels(head: Any, rows: Rows) -> npt.NDArray[np.int64]:
     if hasattr(head, "decision_function"):
         return np.asarray(head.decision_function(rows).argmax(axis=1), np.int64)
     return np.asarray(head.predict(rows), np.int64)
-
-
-def _forest(images: PaperImages, trees: int, seed: int) -> Any:
-    more: Mapping[str, Any] = {"n_classes": len(images.classes), "seed": seed, "n_jobs": images.settings.cpu_threads}
-    return build_head("forest", {"n_estimators": trees}, **more)
 
 
 def _svm(images: PaperImages, scheme: str, cost: float, width: int, seed: int) -> Any:

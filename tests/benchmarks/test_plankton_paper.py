@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import plankton_paper
 from benchmarks.paper_clusters import family_by_chance, same_family
 from benchmarks.paper_data import open_images
+from benchmarks.paper_feature_picture import draw_class_features
+from benchmarks.paper_features import class_features, common_features, shown_classes
 from benchmarks.paper_networks import Network, bag, load_network, train_network, write_answers
 from benchmarks.paper_pieces import NotHereError, Piece, Records
 from benchmarks.paper_sweeps import (
@@ -200,6 +203,58 @@ def test_a_network_its_epochs_and_a_forest_on_its_layer(settings: Settings, tmp_
         assert pairs["machines"] == len(images.classes) * (len(images.classes) - 1) // 2
         assert abs(pairs["rows"] - rows) <= len(images.classes)
         assert pairs["accuracy"] > 2 / len(images.classes)
+
+
+def test_the_strongest_features_of_classes_are_projected_and_drawn(settings: Settings, tmp_path: Path) -> None:
+    images = open_images(settings, tmp_path, None)
+    names = shown_classes(images)
+    assert names == [
+        "copepod_calanoid",
+        "acantharia_protist",
+        "copepod_cyclopoid_oithona",
+        "trichodesmium_puff",
+    ], "the paper's class that the sample has, then the largest others"
+    backbone = Network(name="cnn1", architecture="cnn1", plan=TrainingPlan(), seed=1).build(len(images.classes))
+    found = class_features(images, backbone, "layer3", Heads(trees=8), tmp_path / "growth")
+    assert list(found) == names
+    numbers = images.numbers("train", "val")
+    rows = images.rows(backbone, "layer3", numbers).astype(np.float64)
+    labels = np.array(images.classes)[images.labels[numbers]]
+    for name, features in found.items():
+        assert 0 < len(features) <= 3
+        strengths = [feature.strength for feature in features]
+        assert strengths == sorted(strengths, reverse=True)
+        for feature in features:
+            column = rows[:, feature.number]
+            own, others = column[labels == name], column[labels != name]
+            assert feature.mean == pytest.approx(own.mean())
+            assert feature.standing == pytest.approx((own.mean() - others.mean()) / others.std())
+            assert [one.label for one in feature.own] == [name] * 3
+            # Rows are float16, the projected units' activations float32.
+            assert [one.activation for one in feature.own] == pytest.approx(np.sort(own)[:-4:-1], rel=2e-3)
+            assert [one.activation for one in feature.every] == pytest.approx(np.sort(column)[:-4:-1], rel=2e-3)
+            assert sum(count for _, count in feature.most) == 9
+            assert all(np.any(one.projection) for one in [*feature.own, *feature.every])
+    path = tmp_path / "features.png"
+    draw_class_features(path, found, darker=True)
+    with Image.open(path) as image:
+        picture = np.asarray(image.convert("L"))
+    seen = found[names[0]][0].own[0].seen[:, :, 0]
+    tile = np.kron(seen, np.ones((3, 3), np.uint8))
+    windows = np.lib.stride_tricks.sliding_window_view(picture[:250, :200], tile.shape)
+    assert (windows == tile).all(axis=(2, 3)).any(), "what the network sees is in the picture, pixel by pixel"
+
+
+def test_a_class_without_a_strong_feature_has_its_row(tmp_path: Path) -> None:
+    draw_class_features(tmp_path / "none.png", {"a_class": []}, darker=True)
+    with Image.open(tmp_path / "none.png") as image:
+        assert image.size[0] > 500
+
+
+def test_common_features_by_hand() -> None:
+    features = {"a": [1, 2], "b": [2, 3], "c": [3]}
+    assert common_features(features, ["a", "b"]) == [2]
+    assert common_features(features, ["a", "c", "absent"]) == []
 
 
 def test_bad_arguments(settings: Settings) -> None:
