@@ -14,7 +14,7 @@ from sklearn.svm import SVC, LinearSVC
 from svm_case import SCHEMES, forged, standard, table
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads import svm_dual
+from drillcore.heads import svm_dual, svm_newton, svm_preconditioner
 from drillcore.heads.base import load_head, save_head
 from drillcore.heads.catalogue import build_head
 from drillcore.heads.linear_svm import LinearSvmHead
@@ -33,7 +33,13 @@ def give_up(*given: Any) -> tuple[float, int]:
 
 @pytest.mark.parametrize("c", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize("shape", [(300, 9), (60, 120)])  # more rows than features, and fewer
-def test_one_vs_rest_is_liblinears_minimum(c: float, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("large", [False, True])  # too large for a Hessian
+def test_one_vs_rest_is_liblinears_minimum(
+    c: float, shape: tuple[int, int], large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr(svm_newton, "LARGEST", 0)
+        monkeypatch.setattr(svm_preconditioner, "LARGEST", 0)
     X, y = table(rows=shape[0], features=shape[1])
     head = LinearSvmHead("one_vs_rest", c=c, tol=1e-6, calibration_folds=0).fit(X, y)
     values = standard(X)
@@ -46,6 +52,17 @@ def test_one_vs_rest_is_liblinears_minimum(c: float, shape: tuple[int, int]) -> 
         assert ours <= best * (1 + 1e-5)
     theirs = LinearSVC(C=c, dual=False, tol=1e-8, max_iter=10000).fit(values, y)
     np.testing.assert_allclose(head.decision_function(X), theirs.decision_function(values), atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [60, 400])
+def test_one_vs_rest_goes_on_from_its_own_weights(count: int) -> None:
+    X, y = table(rows=count, features=120)
+    rows = np.concatenate([standard(X), np.ones((count, 1))], axis=1).astype(np.float32)
+    costs = np.full(count, 0.1)
+    first = svm_newton.one_vs_rest(rows, y, 5, costs, 1e-6)
+    again = svm_newton.one_vs_rest(rows, y, 5, costs, 1e-6, start=first.weights)
+    np.testing.assert_allclose(again.weights, first.weights, atol=1e-4)
+    np.testing.assert_allclose(first.decisions, rows @ first.weights, atol=1e-3)
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0])

@@ -3,7 +3,9 @@
 For each class k the minimum of 1/2 |w|^2 + sum_i C_i max(0, 1 - y_i w'x_i)^2 over w, the bias one of its weights, as
 liblinear's L2-loss solvers (Fan et al. 2008). The Newton point of the rows inside the margin is a ridge regression
 (Keerthi and DeCoste 2005): with few such rows it is solved directly, class by class; before that, conjugate gradients
-take all classes together through one matrix product (Lin, Weng, Keerthi 2008).
+take all classes together through one matrix product (Lin, Weng, Keerthi 2008). Their preconditioner is shared too: the
+ridge regression on all rows, weighted by the share of them that is inside the margin (`svm_preconditioner`). Rows of
+more features than there are rows are turned into as many axes first.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+
+from drillcore.heads.svm_preconditioner import LARGEST, Preconditioner, dots, norms
 
 _MAX_STEPS, _MAX_INNER, _MAX_HALVINGS = 200, 100, 30
-_INNER_TOLERANCE = 0.1  # liblinear's, of the gradient's norm
+_INNER_TOLERANCE = 0.03  # of the gradient's norm
 _NOISE = 1e-7  # of a loss from float32 products: the seventh digit says nothing
 FloatArray = npt.NDArray[np.float32]
 
@@ -55,7 +59,25 @@ def one_vs_rest(
             or when the loss is within float32's rounding of its minimum, which a class of few rows may reach first.
         start: weights to start from, [D + 1, K].
     """
-    return _Newton(rows, labels, classes, costs, tolerance, start).run()
+    count, width = rows.shape
+    if width <= count or count > LARGEST:
+        return _Newton(rows, labels, classes, costs, tolerance, start).run()
+    basis = _triangle(rows)
+    begun = None if start is None else solve_triangular(basis, rows @ start, lower=True, check_finite=False)
+    found = _Newton(basis, labels, classes, costs, tolerance, begun).run()
+    shares = solve_triangular(basis, found.weights, lower=True, trans=1, check_finite=False)
+    return OneVsRest(rows.T @ shares.astype(np.float32), found.decisions, found.failed)
+
+
+def _triangle(rows: FloatArray) -> FloatArray:
+    """Return the rows [N, D] turned into N axes, float32 [N, N], where there are more features than rows.
+
+    Products of rows are all that the problem needs: L with L L' = X X' gives the same decisions, and weights of the
+    same length. Rows that depend on others get a small part of their own.
+    """
+    products = (rows @ rows.T).astype(np.float64)
+    products[np.diag_indices(len(rows))] += 1e-6 * np.trace(products) / len(rows)
+    return np.asarray(cholesky(products, lower=True, overwrite_a=True, check_finite=False), np.float32)
 
 
 class _Newton:
@@ -78,8 +100,9 @@ class _Newton:
         self.weights = np.zeros((width, classes), np.float32) if start is None else start.copy()
         self.decisions = rows @ self.weights if start is not None else np.zeros((count, classes), np.float32)
         positive = np.bincount(labels, minlength=classes)
-        at_zero = _norms(rows.T @ (self.twice * self.signs))
+        at_zero = norms(rows.T @ (self.twice * self.signs))
         self.wanted = tolerance * np.maximum(np.minimum(positive, count - positive), 1) / count * at_zero
+        self.preconditioner = Preconditioner(rows, self.twice[:, 0])
         self.live = np.arange(classes)
         self.settled = np.zeros(classes, bool)
         self.inner = 5  # steps of conjugate gradients, the last time
@@ -91,7 +114,7 @@ class _Newton:
             slack = np.maximum(1 - self.signs * self.decisions, 0)
             self.inside = slack > 0
             gradient = self.weights - self.rows.T @ (self.twice * self.signs * slack)
-            self._keep(self.settled | (_norms(gradient) <= self.wanted), gradient)
+            self._keep(self.settled | (norms(gradient) <= self.wanted), gradient)
             if not self.live.size:
                 return self.result
             self._step()
@@ -144,32 +167,37 @@ class _Newton:
         return np.asarray(found, np.float32)
 
     def _conjugate_gradients(self, columns: npt.NDArray[np.bool_]) -> FloatArray:
-        """Return steps towards the Newton points of some classes, preconditioned by the diagonal."""
+        """Return steps towards the Newton points of some classes."""
         inside = self.inside[:, columns] * self.twice
-        diagonal = 1 + np.square(self.rows).T @ inside
+        self.preconditioner.fit(inside)
         left = -self.gradient[:, columns]
-        enough = _INNER_TOLERANCE * _norms(left)
+        enough = _INNER_TOLERANCE * norms(left)
+        found, places = np.zeros_like(left), np.arange(left.shape[1])
         step = np.zeros_like(left)
-        scaled = left / diagonal
-        ahead, product = scaled.copy(), _dots(left, scaled)
-        going = np.ones(left.shape[1], bool)
+        scaled = self.preconditioner.solve(left)
+        ahead, product = scaled, dots(left, scaled)
         for self.inner in range(1, _MAX_INNER + 1):
             curved = ahead + self.rows.T @ (inside * (self.rows @ ahead))
-            length = np.where(going, product / np.maximum(_dots(ahead, curved), 1e-30), 0).astype(np.float32)
+            length = (product / np.maximum(dots(ahead, curved), 1e-30)).astype(np.float32)
             step += length * ahead
             left -= length * curved
-            going &= _norms(left) > enough
-            if not going.any():
-                break
-            scaled = left / diagonal
-            last, product = product, _dots(left, scaled)
-            ahead = np.where(going, scaled + (product / np.maximum(last, 1e-30)).astype(np.float32) * ahead, 0)
-        return step
+            going = norms(left) > enough
+            if not going.all():  # columns that have arrived are not multiplied any more
+                found[:, places[~going]] = step[:, ~going]
+                if not going.any():
+                    return found
+                places, enough, product = places[going], enough[going], product[going]
+                step, left, ahead, inside = step[:, going], left[:, going], ahead[:, going], inside[:, going]
+            scaled = self.preconditioner.solve(left)
+            last, product = product, dots(left, scaled)
+            ahead = scaled + (product / np.maximum(last, 1e-30)).astype(np.float32) * ahead
+        found[:, places] = step
+        return found
 
     def _search(self, change: FloatArray, moved: FloatArray, alone: npt.NDArray[np.bool_]) -> None:
         """Halve the steps that do not lower the loss (Armijo), and notice who has arrived."""
         before = self._loss(self.weights, self.decisions)
-        slope = _dots(self.gradient, change)
+        slope = dots(self.gradient, change)
         length = np.ones(len(self.live), np.float32)
         for _ in range(_MAX_HALVINGS):
             weights, decisions = self.weights + length * change, self.decisions + length * moved
@@ -184,12 +212,4 @@ class _Newton:
     def _loss(self, weights: FloatArray, decisions: FloatArray) -> npt.NDArray[np.float64]:
         slack = np.maximum(1 - self.signs * decisions, 0)
         losses = np.einsum("ij,ij,i->j", slack, slack, self.twice[:, 0], dtype=np.float64)
-        return (_dots(weights, weights) + losses) / 2
-
-
-def _dots(left: FloatArray, right: FloatArray) -> npt.NDArray[np.float64]:
-    return np.einsum("ij,ij->j", left, right, dtype=np.float64)
-
-
-def _norms(columns: FloatArray) -> npt.NDArray[np.float64]:
-    return np.sqrt(_dots(columns, columns))
+        return (dots(weights, weights) + losses) / 2
