@@ -2,6 +2,11 @@
 
 One step is three matrix products: the rows and the chains' fantasies lie in one matrix, their hidden means in another,
 and the difference of the two correlations is one product of the two with signed rows.
+
+Centred, the gradient is that of an RBM with energy -(v - m).b - (h - l).c - (v - m).W.(h - l), told in the weights and
+biases of the plain one (Melchior, Fischer, Wiskott 2016, algorithm 1); m is the rows' mean, l follows that of the
+hidden units. Without it units that are on half the time share one large common mode, which each step moves as a whole:
+it overshoots with Gaussian visible units, and switches the hidden ones of the next RBM off.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from torch import Tensor
 from drillcore.heads.rbm import Rbm, bernoulli_, noisy_relu_
 
 _LARGEST_BATCH = 1.5  # of the nominal one: a block's rows are dealt out in equal batches
+_FOLLOWING = 0.05  # share by which the hidden centre moves to a batch's mean
 
 
 @dataclass(kw_only=True)
@@ -30,6 +36,7 @@ class ContrastiveDivergence:
         persistent: chains that go on.
         chains: float [batch, H], hidden states; empty for CD-1.
         velocities: of weight, visible and hidden bias.
+        centre: float [D] and [H], what visible and hidden units are centred by; None: the plain gradient.
     """
 
     rbm: Rbm
@@ -39,6 +46,7 @@ class ContrastiveDivergence:
     persistent: bool
     chains: Tensor
     velocities: tuple[Tensor, Tensor, Tensor]
+    centre: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def start(
@@ -49,9 +57,20 @@ class ContrastiveDivergence:
         momentum: float = 0.9,
         decay: float = 1e-4,
         persistent: bool = True,
+        mean: Tensor | None = None,
         generator: torch.Generator,
     ) -> ContrastiveDivergence:
-        """Return the first state; `generator` on the RBM's device draws the chains."""
+        """Return the first state.
+
+        Args:
+            rbm: what is trained.
+            batch: rows of a step, and chains.
+            momentum: of the steps.
+            decay: of the weights.
+            persistent: whether chains go on.
+            mean: float [D], of the rows, for the centred gradient (Bernoulli hidden units); None: the plain one.
+            generator: on the RBM's device; draws the chains.
+        """
         like = rbm.weight
         chains = torch.zeros(batch if persistent else 0, like.shape[1], dtype=like.dtype, device=like.device)
         velocities = tuple(torch.zeros_like(part) for part in (rbm.weight, rbm.visible_bias, rbm.hidden_bias))
@@ -64,6 +83,7 @@ class ContrastiveDivergence:
             persistent=persistent,
             chains=chains,
             velocities=velocities,  # type: ignore[arg-type]
+            centre=None if mean is None else (mean, torch.full_like(rbm.hidden_bias, 0.5)),
         )
 
     def __post_init__(self) -> None:
@@ -94,6 +114,11 @@ class ContrastiveDivergence:
             hidden.sigmoid_()
         if rbm.hidden == "relu":
             hidden.copy_(torch.nn.functional.softplus(hidden))
+        if self.centre:
+            self.centre[1].lerp_(hidden[:n].mean(dim=0), _FOLLOWING)
+            visible.sub_(self.centre[0])
+            hidden.sub_(self.centre[1])
+        if rbm.hidden == "relu" or (self.centre and rbm.visible == "gaussian"):
             rate = min(rate, self._stable_rate(hidden))
         sign[:n].fill_(1 / n)
         sign[n:].fill_(-1 / len(start))
@@ -131,8 +156,15 @@ class ContrastiveDivergence:
         weight.mul_(self.momentum).addmm_(visible.T, hidden, alpha=rate)
         if self.decay:
             weight.add_(rbm.weight, alpha=-rate * self.decay)
-        visible_bias.mul_(self.momentum).addmv_(visible.T, sign, alpha=rate)
-        hidden_bias.mul_(self.momentum).add_(hidden.sum(dim=0), alpha=rate)
+        # The signs add up to 0, so that centring changes the correlations alone; what it takes out of the product of
+        # the means comes into the biases.
+        if self.centre:
+            mean, level = self.centre
+            visible_bias.mul_(self.momentum).addmv_(visible.T, sign - hidden @ level, alpha=rate)
+            hidden_bias.mul_(self.momentum).addmv_(hidden.T, 1 - visible @ mean, alpha=rate)
+        else:
+            visible_bias.mul_(self.momentum).addmv_(visible.T, sign, alpha=rate)
+            hidden_bias.mul_(self.momentum).add_(hidden.sum(dim=0), alpha=rate)
         rbm.weight.add_(weight)
         rbm.visible_bias.add_(visible_bias)
         rbm.hidden_bias.add_(hidden_bias)

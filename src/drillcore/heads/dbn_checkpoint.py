@@ -15,6 +15,8 @@ from drillcore.heads.fine_tuning import Targets
 from drillcore.heads.row_source import RowSource, moments
 from drillcore.trained_state import read_state, write_state
 
+_PRETRAINING = 2  # raised when pretraining changes, so that no state of another one is continued
+
 
 @dataclass(kw_only=True)
 class DbnCheckpoint:
@@ -56,6 +58,8 @@ def identity_of(
     if validation:
         parts += [moments(validation[0], digest=True).digest, *_digests(validation[1])]
     about = {"plan": plan.to_dict(), "outputs": targets.outputs, "torch": torch.__version__}
+    if plan.pretrain_epochs:
+        about["pretraining"] = _PRETRAINING
     return sha256_json({"data": parts, "device": device.type, **about})
 
 

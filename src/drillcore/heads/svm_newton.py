@@ -186,6 +186,7 @@ class _Newton:
                 found[:, places[~going]] = step[:, ~going]
                 if not going.any():
                     return found
+                self.preconditioner.keep(going)
                 places, enough, product = places[going], enough[going], product[going]
                 step, left, ahead, inside = step[:, going], left[:, going], ahead[:, going], inside[:, going]
             scaled = self.preconditioner.solve(left)

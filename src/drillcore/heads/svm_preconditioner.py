@@ -49,6 +49,11 @@ class Preconditioner:
         factor, _ = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
         self._factor, self._share = np.asfortranarray(factor, dtype=np.float32), share
 
+    def keep(self, going: npt.NDArray[np.bool_]) -> None:
+        """Go on with some of the K problems, bool [K]."""
+        if self._factor is None:
+            self._diagonal = self._diagonal[:, going]
+
     def solve(self, values: FloatArray) -> FloatArray:
         """Return what the approximate inverse makes of float32 [D, K]."""
         if self._factor is None:
