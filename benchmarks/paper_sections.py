@@ -267,7 +267,7 @@ def deconvolution_section(found: Found) -> str:
         for group in groups
         if len(group) > 1
     )
-    shared = f"In common to two or more classes of a group of the paper's: {common}." if common else ""
+    shared = f"\n\nFeatures that at least two classes of one of the paper's groups share: {common}." if common else ""
     return f"""{title}
 
 DeConvNet (Zeiler and Fergus) on CNN1's third layer: a unit's activation is taken back to the pixels of the image it has
@@ -276,9 +276,7 @@ largest. A feature's strength in a class is how far the class's mean activation 
 classes, in their standard deviations, times the feature's importance to the forest on that layer (1: as much as the
 mean feature); train + val are looked at.
 
-{table(head, rows)}
-
-{shared}
+{table(head, rows)}{shared}
 
 ![The strongest features of some classes]({NAME}/{record["file"]})
 
