@@ -168,6 +168,43 @@ def test_one_row_only() -> None:
         assert head.predict(X[:1]) == y[:1]
 
 
+@pytest.mark.parametrize(("hidden", "rate"), [((256, 128), None), ((1024,), None), ((256, 128), 0.05)])
+def test_sigmoid_pretraining_leaves_units_that_tell_rows_apart(hidden: tuple[int, ...], rate: float | None) -> None:
+    """No layer runs away, though some pixels are far out once standardised, and none is switched off for all rows."""
+    X, y = digits()
+    head = DbnHead(
+        **{**SMALL, "hidden": hidden, "epochs": 1, "activation": "sigmoid", "learning_rate": 1e-9},
+        pretrain_epochs=8,
+        pretrain_batch=32,
+        pretrain_learning_rate=rate,
+    ).fit(X[:50], y[:50], unlabelled=X)
+    first = [record["reconstruction_error"] for record in head.pretraining_curve_ if record["layer"] == 1]
+    assert max(first) < 1, "the mean of each feature, the reconstruction of an RBM without weights, is as good as this"
+    values = (X.astype(np.float32) - head.mean_) / head.scale_
+    for weight, bias in head.layers_[:-1]:
+        values = 1 / (1 + np.exp(-(values @ weight + bias)))
+        assert np.median(values.std(axis=0)) > 0.1
+
+
+@pytest.mark.parametrize("labels", [14, 144])
+def test_sigmoid_pretraining_helps_where_few_rows_have_labels(labels: int) -> None:
+    X, y = digits()
+    rows, few = X[:1400], np.random.default_rng(0).permutation(1400)[:labels]
+    plain, pretrained = (
+        DbnHead(
+            **{**SMALL, "hidden": (256, 128), "epochs": 40, "activation": "sigmoid", "learning_rate": 0.003},
+            pretrain_epochs=epochs,
+            pretrain_batch=32,
+            n_classes=10,
+        )
+        .fit(rows[few], y[few], unlabelled=rows, validation=(X[1400:], y[1400:]))
+        .curve_[-1]
+        for epochs in (0, 20)
+    )
+    assert pretrained["val_loss"] < plain["val_loss"]
+    assert pretrained["val_accuracy"] > plain["val_accuracy"] - 0.02, "a few of 397 rows are chance"
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_regression_in_the_targets_unit(outputs: int) -> None:
     X, _ = table(rows=1500)

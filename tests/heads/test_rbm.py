@@ -96,7 +96,8 @@ def test_persistent_chains_reach_the_exact_distribution(visible: str) -> None:
     torch.testing.assert_close(seen, torch.softmax(logs, dim=0) @ h, atol=0.01, rtol=0)
 
 
-def test_learns_bars_and_stripes() -> None:
+@pytest.mark.parametrize("centred", [False, True])
+def test_learns_bars_and_stripes(centred: bool) -> None:
     """3x3 bars and stripes: 14 patterns; a likelihood near the best, -log 14, computed exactly."""
     bits = states(3).float()
     stripes = bits[:, :, None].expand(-1, 3, 3).reshape(-1, 9)
@@ -106,7 +107,8 @@ def test_learns_bars_and_stripes() -> None:
     drawn = generator()
     rbm = Rbm.start(patterns.mean(dim=0), 16, visible="bernoulli", generator=drawn, deviation=0.1)
     before = float(rbm.log_likelihood(patterns).mean())
-    learning = ContrastiveDivergence.start(rbm, 140, momentum=0, decay=0, generator=drawn)
+    mean = patterns.mean(dim=0) if centred else None
+    learning = ContrastiveDivergence.start(rbm, 140, momentum=0, decay=0, mean=mean, generator=drawn)
     learn_rows(learning, patterns.repeat(10, 1), epochs=6000, rate=0.1, generator=drawn)
     after = float(rbm.log_likelihood(patterns).mean())
     assert before < -6
@@ -114,13 +116,15 @@ def test_learns_bars_and_stripes() -> None:
     assert float(rbm.log_likelihood(patterns).exp().sum()) > 0.7, "fantasies are bars and stripes"
 
 
-def test_gaussian_learns_the_likelihood_of_clusters() -> None:
+@pytest.mark.parametrize("centred", [False, True])
+def test_gaussian_learns_the_likelihood_of_clusters(centred: bool) -> None:
     drawn = generator()
     centres = torch.tensor([[2.0, 2.0, -2.0], [-2.0, 0.5, 2.0]])
     rows = centres[torch.randint(0, 2, (1000,), generator=drawn)] + torch.randn(1000, 3, generator=drawn)
     rbm = Rbm.start(rows.mean(dim=0), 4, visible="gaussian", generator=drawn)
     before = float(rbm.log_likelihood(rows).mean())
-    learning = ContrastiveDivergence.start(rbm, 50, momentum=0.5, decay=0, generator=drawn)
+    mean = rows.mean(dim=0) if centred else None
+    learning = ContrastiveDivergence.start(rbm, 50, momentum=0.5, decay=0, mean=mean, generator=drawn)
     learn_rows(learning, rows, epochs=60, rate=0.02, generator=drawn)
     best = torch.distributions.Normal(0, 1)
     true = torch.logsumexp(

@@ -126,12 +126,17 @@ class ContrastiveDivergence:
         self._climb(visible, hidden, sign, rate)
 
     def _stable_rate(self, hidden: Tensor) -> float:
-        """Return the rate above which a step overshoots: units without an upper bound make what they see grow.
+        """Return the rate above which a step overshoots: what has no upper bound can run away from the rows.
 
         As in normalised least mean squares (Nagumo and Noda 1967): one over the mean square of the input, here the
-        hidden units [n, H], and momentum multiplies a step by 1 / (1 - momentum).
+        hidden units, and momentum multiplies a step by 1 / (1 - momentum). `hidden` are their means [n, H]; centred
+        ones are of units that are 0 or 1, whose mean square about the centre l is (h - l)(1 - 2l) + l(1 - l).
         """
-        power = float(hidden.square().sum()) / len(hidden)
+        if self.centre:
+            level = self.centre[1]
+            power = float(hidden.mean(dim=0) @ (1 - 2 * level) + (level * (1 - level)).sum())
+        else:
+            power = float(hidden.square().sum()) / len(hidden)
         return (1 - self.momentum) / max(power, 1e-12)
 
     def _fantasies(self, h: Tensor, out: Tensor, generator: torch.Generator) -> None:
