@@ -2,9 +2,7 @@
 
 - `sigmoid`: Gaussian-Bernoulli on the standardised rows, then Bernoulli-Bernoulli on the probabilities below, both by
   persistent contrastive divergence with centred gradients: the classical DBN (Hinton, Osindero, Teh 2006; paper 000,
-  section III-D). The Gaussian units' noise is half of the rows' deviation. With all of it, as the guide's section 13.2
-  has it, noise alone explains each feature's variance: hidden units stay near one half, and the next RBM, which draws
-  0 or 1 by them, sees little but its own draws.
+  section III-D). The Gaussian units' noise is the less the fewer they are (`noise_below`).
 - `relu`: Gaussian visible and ReLU hidden units (Nair and Hinton 2010) by CD-1. A trained layer's units are scaled to
   variance 1, which max(0, x) lets through unchanged, and the mean of the layer below goes into the next layer's bias:
   so every RBM sees rows of mean 0 and variance 1, and the network needs no scaling of its own.
@@ -14,6 +12,7 @@ What either buys at 1, 10 and 100 % of the labels is in the report of `drillcore
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from drillcore.heads.standardisation import Standardisation
 
 BERNOULLI_RATE = 0.05  # Hinton's guide, section 7
 GAUSSIAN_RATES = (0.75, 0.01)  # divided by the visible units, which together move a hidden unit; and at most
-_NOISE = 0.5  # deviation of Gaussian units below Bernoulli ones, of that of the standardised rows
+_NOISE = (16.0, 0.25, 1.0)  # the square root of the visible units over this; at least; at most
 _WEIGHT_DECAY = 2e-4  # Hinton's guide, section 10
 _MOMENTUM = (0.5, 0.9)  # section 9: low while the strongest directions are found, where 0.9 overshoots
 _RISING = 0.25  # share of the steps over which it rises
@@ -73,7 +72,7 @@ class LayerPretraining:
             generator=seeds[1],
         )
         # An RBM's Gaussian units have variance 1: rows divided by the noise give them what noise they should have.
-        self.noise = _NOISE if (visible, hidden) == ("gaussian", "bernoulli") else 1.0
+        self.noise = noise_below(len(mean)) if (visible, hidden) == ("gaussian", "bernoulli") else 1.0
         self.rate = plan.pretrain_learning_rate or starting_rate(visible, len(mean)) * self.noise**2
         self.error, self.checked = 0.0, 0
 
@@ -158,6 +157,19 @@ class LayerPretraining:
 def starting_rate(visible: str, width: int) -> float:
     """Return the learning rate of an RBM on values of variance 1 where the plan names none."""
     return BERNOULLI_RATE if visible == "bernoulli" else min(GAUSSIAN_RATES[0] / width, GAUSSIAN_RATES[1])
+
+
+def noise_below(width: int) -> float:
+    """Return the deviation of Gaussian units below Bernoulli ones, of that of the standardised rows.
+
+    The whole deviation, as Hinton's guide has it (section 13.2), lets noise alone explain each feature. Many features
+    tell a hidden unit its state all the same. A few leave it near one half, and the next RBM, which draws 0 or 1 by
+    it, sees little but its own draws. With less noise than this many features make all units 0 or 1 for good.
+
+    >>> noise_below(64), noise_below(1475)
+    (0.5, 1.0)
+    """
+    return min(max(math.sqrt(width) / _NOISE[0], _NOISE[1]), _NOISE[2])
 
 
 def pass_up(rows: Tensor, layers: list[Layer], activation: str) -> Tensor:
