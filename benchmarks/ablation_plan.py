@@ -61,7 +61,7 @@ class Scale:
     Attributes:
         street_unit: pixels of each image: the base has 3 units, others 1, 10, 30 and 100.
         ship_unit: likewise: the base has 3 units, others 0.3, 1 and 10.
-        base_seeds, seeds: of the base, and of each other variation; the one of the most pixels has the first alone.
+        base_seeds, seeds: of the base, and of each other variation.
         folds: of the scenes.
         head: parameters in place of the recipes', for all variations.
         pretraining: epochs of fine-tuning by share of the labels.
@@ -127,14 +127,7 @@ def street_variations(scale: Scale, epochs: int) -> list[Variation]:
         vary(name="quarter_of_images", shown="every fourth", factor="images", share=0.25),
         vary(name="all_images", shown="all", factor="images", share=1.0),
         vary(name=f"pixels_{30 * unit}", shown=f"{30 * unit:,}", factor="pixels", pixels=30 * unit, costly=True),
-        vary(
-            name=f"pixels_{100 * unit}",
-            shown=f"{100 * unit:,}",
-            factor="pixels",
-            pixels=100 * unit,
-            seeds=seeds[:1],
-            costly=True,
-        ),
+        vary(name=f"pixels_{100 * unit}", shown=f"{100 * unit:,}", factor="pixels", pixels=100 * unit, costly=True),
     ]
 
 
@@ -153,12 +146,5 @@ def ship_variations(scale: Scale) -> list[Variation]:
         vary(name="hidden_256_128", shown="256-128", factor="hidden", head={"hidden": (256, 128)}),
         vary(name=f"pixels_{few}", shown=f"{few:,}", factor="pixels", pixels=few),
         vary(name=f"pixels_{unit}", shown=f"{unit:,}", factor="pixels", pixels=unit),
-        vary(
-            name=f"pixels_{10 * unit}",
-            shown=f"{10 * unit:,}",
-            factor="pixels",
-            pixels=10 * unit,
-            seeds=seeds[:1],
-            costly=True,
-        ),
+        vary(name=f"pixels_{10 * unit}", shown=f"{10 * unit:,}", factor="pixels", pixels=10 * unit, costly=True),
     ]

@@ -91,8 +91,8 @@ def _text(ablations: Ablations, done: Mapping[str, Any], missing: Mapping[str, s
 def _about(ablations: Ablations, done: Mapping[str, Any]) -> str:
     minutes = sum(_seconds(ablations, done).values()) / 60
     return f"""One factor varied at a time, all else as the base: five SqueezeNet taps at the image's own size and the
-image, no views, the head of the recipe as it stands. Means over the seeds; spread is the highest minus the lowest. A
-seed decides the head's start, its order of rows and its dropout, and on streets which pixels are drawn; it says nothing
+image, no views, the head of the recipe as it stands. Means over the seeds; spread is the highest minus the lowest of
+the mean IoU, or of the ship IoU. A seed decides the head's start, its order of rows and its dropout, and on streets which pixels are drawn; it says nothing
 of other images, and with two or three seeds a difference below two spreads is none. {len(done)} of
 {len(ablations.records.pieces)} pieces are done, in {minutes:.0f} minutes of wall time. Bring it up to date by
 `drillcore bench cores`; what is there is not computed again."""
@@ -114,8 +114,8 @@ is answered by heads that have seen no image of its scene. Judged on {10 * scale
 drawn as the recipe draws them: all of its ships, and a part of ring, bright and other background, each weighted by the
 pixels it stands for. `ship_iou` answers ship above a probability of one half, `ship_iou_chosen` from each fold's
 threshold of the best overlap on the other folds. Learnt pixels are the lowest ranks of one draw, so that seeds are of
-the head alone (and of random weights). Base: {3 * scale.ship_unit:,} pixels, hidden {_widths(head["hidden"])},
-{head["epochs"]} epochs, ImageNet's weights. Head: {_params(head)}."""
+the head alone (and of random weights); rows are those of all folds together. Base: {3 * scale.ship_unit:,} pixels,
+hidden {_widths(head["hidden"])}, {head["epochs"]} epochs, ImageNet's weights. Head: {_params(head)}."""
 
 
 def _params(head: Mapping[str, Any]) -> str:
