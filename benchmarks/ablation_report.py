@@ -92,10 +92,10 @@ def _about(ablations: Ablations, done: Mapping[str, Any]) -> str:
     minutes = sum(_seconds(ablations, done).values()) / 60
     return f"""One factor varied at a time, all else as the base: five SqueezeNet taps at the image's own size and the
 image, no views, the head of the recipe as it stands. Means over the seeds; spread is the highest minus the lowest of
-the mean IoU, or of the ship IoU. A seed decides the head's start, its order of rows and its dropout, and on streets which pixels are drawn; it says nothing
-of other images, and with two or three seeds a difference below two spreads is none. {len(done)} of
-{len(ablations.records.pieces)} pieces are done, in {minutes:.0f} minutes of wall time. Bring it up to date by
-`drillcore bench cores`; what is there is not computed again."""
+the mean IoU, or of the ship IoU. A seed decides the head's start, its order of rows and its dropout, and on streets
+which pixels are drawn; it says nothing of other images, and with two or three seeds a difference below two spreads is
+none. {len(done)} of {len(ablations.records.pieces)} pieces are done, in {minutes:.0f} minutes of wall time. Bring it up
+to date by `drillcore bench cores`; what is there is not computed again."""
 
 
 def _street_protocol(ablations: Ablations) -> str:
