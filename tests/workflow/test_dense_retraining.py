@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from drillcore.datasets.landing import sample_datasets
+from drillcore.runtime.dense import segment
 from drillcore.runtime.served import resolve
 from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
@@ -56,6 +58,10 @@ seeds: {train: 3, bootstrap: 3}
 gate: {metric: ship_iou, max_class_drop: 1.0, max_ms: 100000}
 """
 
+STAGES = LABELS.replace("name: streets", "name: stages").replace(
+    "position: 4,", "auto_context: {cells: [1, 5], offsets: [8], hidden: [16], folds: 2, epochs: 8}, tile: 64,"
+)
+
 
 @pytest.fixture
 def checkout(tmp_path: Path, empty_mlflow: Path) -> Settings:
@@ -96,6 +102,46 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
     result = score(checkout, served, outside / "val", tmp_path / "scored")
     assert result.scored == found["images"]
     assert len(list((tmp_path / "scored" / "masks").glob("*.png"))) == result.scored
+
+
+@pytest.mark.timeout(300)
+def test_two_stages_killed_between_the_folds(checkout: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from drillcore.heads.dbn import DbnHead
+
+    fitted: list[int] = []
+    fit = DbnHead.fit
+
+    def counted(self: DbnHead, rows: Any, *rest: Any, **more: Any) -> DbnHead:
+        if rows.shape[0] > 100:  # recipes are checked on a handful of rows
+            if len(fitted) == killed:
+                raise KeyboardInterrupt
+            fitted.append(rows.shape[1])
+        return fit(self, rows, *rest, **more)
+
+    monkeypatch.setattr(DbnHead, "fit", counted)
+    killed = 1
+    with pytest.raises(KeyboardInterrupt):
+        retrain(checkout, STAGES, "camvid")
+    killed, before = -1, list(fitted)
+    with Retrain(checkout, "stages", promote=True) as work:
+        summary = work.run_all()
+    # The first fold's head was not fitted again; the second stage has 10 columns of each of the 11 classes more.
+    core = before[0]
+    assert fitted == [core, core, core, core + 11 * (2 + 8)]
+    folder = Path(summary["folder"])
+    record = json.loads((folder / "fit.json").read_text())
+    assert 0 < record["first_stage"]["accuracy"] <= 1
+    assert "accuracy" in record["note"]
+    assert not (folder / "first-stage").exists()
+    assert {"first-head", "head"} <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "parity.json").read_text())["max_difference"] <= 1e-4
+    model = open_model(folder / "model.onnx", threads=1)
+    assert model.metadata.input["preprocessing"]["auto_context"] == {"cells": [1, 5], "offsets": [8], "step": 4}
+    assert model.metadata.tile == 64
+    assert summary["status"] == "promoted", summary["reason"]
+    # Images are larger than a tile: what was evaluated in tiles is what the whole image gives.
+    image = np.random.default_rng(0).integers(0, 256, (90, 150, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(segment(model, image).label, model.run(image[None])["label"][0])
 
 
 @pytest.mark.timeout(300)

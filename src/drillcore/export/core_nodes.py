@@ -55,7 +55,7 @@ def write_core(builder: GraphBuilder, core: CoreNetwork) -> dict[str, str]:
         maps["image"] = pixels
     grids = {plane.name: plane.grid for plane in core.planes}
     for window in core.spec.blur:
-        maps[f"blur{window}"] = _write_blur(builder, first, core.blur_cells(window), f"core/blur{window}")
+        maps[f"blur{window}"] = write_blur(builder, first, core.blur_cells(window), f"core/blur{window}")
     top = grids[SCALES[core.spec.scales[0]] + core.highest]
     for cells in core.spec.context:
         maps[f"context{cells}"] = _write_context(builder, first, top, cells, f"core/context{cells}")
@@ -108,7 +108,8 @@ def _write_pad(builder: GraphBuilder, source: str, before: Sequence[int], after:
     return builder.add("Pad", [source, pads], f"{scope}/padded", mode="edge")
 
 
-def _write_blur(builder: GraphBuilder, source: str, cells: int, scope: str) -> str:
+def write_blur(builder: GraphBuilder, source: str, cells: int, scope: str) -> str:
+    """Return the name of a map's means over cells x cells, edges repeated (`core.blur`); the same shape."""
     if cells == 1:
         return source
     half = cells // 2

@@ -19,6 +19,7 @@ from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.export.sessions import cpu_session
 from drillcore.representations.answers import Answers
+from drillcore.representations.auto_context import GRID, AutoContext
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
 
@@ -35,24 +36,29 @@ _TALLEST = 255  # labels are uint8
 Image = npt.NDArray[np.uint8]
 
 
-def dense_input_contract(core: CoreNetwork) -> dict[str, Any]:
-    """Return what stands under `input` in the metadata of a model with this core."""
+def dense_input_contract(core: CoreNetwork, context: AutoContext | None = None) -> dict[str, Any]:
+    """Return what stands under `input` in the metadata of a model with this core, and this first stage."""
     rule = {**core.backbone.preprocessing, "resize": None, "core": core.to_dict(), "taps": list(core.taps)}
+    if context is not None:
+        rule["auto_context"] = context.spec.to_dict()
     return {"channels": core.channels, "resize": None, "preprocessing": rule}
 
 
-def tile_geometry(core: CoreNetwork, mode: str, answers: Answers | None = None) -> tuple[int, int] | None:
+def tile_geometry(
+    core: CoreNetwork, mode: str, answers: Answers | None = None, context: AutoContext | None = None
+) -> tuple[int, int] | None:
     """Return halo and align in pixels of a model's tiles (metadata); None where it cannot work in tiles.
 
-    A lattice of positions has to lie on a tile as on the whole scene, and one more position counts around it; so does
-    the window of the answers.
+    A lattice of positions has to lie on a tile as on the whole scene, and one more position counts around it; so do
+    the window of the answers and what a second stage sees around a pixel: each of its cells reads a core of its own.
     """
     _check_mode(mode)
     if not core.tileable:
         return None
     step = STEPS[mode]
-    align = math.lcm(core.align, step)
+    align = math.lcm(core.align, step, int(GRID.stride) if context else 1)
     reach = core.halo + (step if step > 1 else 0) + (answers.reach if answers else 0)
+    reach += context.spec.reach if context else 0
     return math.ceil(reach / align) * align, align
 
 
@@ -64,6 +70,7 @@ def export_dense(
     metadata: ModelMetadata,
     calibration: Sequence[Image] = (),
     answers: Answers | None = None,
+    context: AutoContext | None = None,
 ) -> bytes:
     """Return the model file's bytes, the same for the same parts.
 
@@ -74,6 +81,7 @@ def export_dense(
         metadata: written under "drillcore"; its task decides about the outputs.
         calibration: images uint8 [h, w, C] on which mode refined's threshold is fitted; none: `THRESHOLD`.
         answers: how values become answers, as the metadata say; None: as they are.
+        context: the first stage, where the head is the second of two.
 
     Raises:
         InputError: parts that do not fit together.
@@ -81,9 +89,11 @@ def export_dense(
     """
     _check_mode(mode)
     answers = answers or Answers()
-    _check_parts(core, head, mode, metadata, answers)
-    threshold = fit_threshold(core, head, calibration, answers) if mode == "refined" and calibration else THRESHOLD
-    model = build_dense(core, head, mode=mode, metadata=metadata, threshold=threshold, answers=answers)
+    _check_parts(core, head, mode, metadata, answers, context)
+    threshold = THRESHOLD
+    if mode == "refined" and calibration:
+        threshold = fit_threshold(core, head, calibration, answers, context)
+    model = build_dense(core, head, mode=mode, metadata=metadata, threshold=threshold, answers=answers, context=context)
     if model.ByteSize() > MAX_BYTES:
         raise InputError(f"the model would have {model.ByteSize() / 1e9:.1f} GB, ONNX files end at 2.1 GB")
     data: bytes = model.SerializeToString(deterministic=True)
@@ -99,6 +109,7 @@ def build_dense(
     metadata: ModelMetadata,
     threshold: float = THRESHOLD,
     answers: Answers | None = None,
+    context: AutoContext | None = None,
 ) -> onnx.ModelProto:
     """Return the model; arguments as `export_dense`, whose checks are not made here.
 
@@ -109,9 +120,10 @@ def build_dense(
         metadata: of the file.
         threshold: of mode refined.
         answers: of the file.
+        context: the first stage.
     """
     model, builder = _start(core, metadata.model)
-    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers)
+    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers, context=context)
     outputs = len(head.layers_[-1][1])
     if metadata.task == "dense_labels":
         _write_labels(builder, values, outputs)
@@ -122,7 +134,13 @@ def build_dense(
 
 
 def logits_model(
-    core: CoreNetwork, head: Any, mode: str, threshold: float = THRESHOLD, *, answers: Answers | None = None
+    core: CoreNetwork,
+    head: Any,
+    mode: str,
+    threshold: float = THRESHOLD,
+    *,
+    answers: Answers | None = None,
+    context: AutoContext | None = None,
 ) -> bytes:
     """Return a model without metadata, with the one output logits float32 [N, H, W, K]; for calibration and parity.
 
@@ -132,9 +150,10 @@ def logits_model(
         mode: one of MODES.
         threshold: of mode refined.
         answers: that the logits are to be those of; None: the last layer's.
+        context: the first stage.
     """
     model, builder = _start(core, LOGITS)
-    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers)
+    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers, context=context)
     outputs = len(head.layers_[-1][1])
     found = values.name if values.writer is None else values.writer.write_in_order(values.name, outputs)
     builder.add("Identity", [found], LOGITS)
@@ -143,7 +162,13 @@ def logits_model(
     return data
 
 
-def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image], answers: Answers | None = None) -> float:
+def fit_threshold(
+    core: CoreNetwork,
+    head: Any,
+    images: Sequence[Image],
+    answers: Answers | None = None,
+    context: AutoContext | None = None,
+) -> float:
     """Return the threshold of mode refined with which all but 2 of 100,000 of the images' pixels keep their label.
 
     A pixel would be wrong where the label of the values interpolated from every second pixel is not that of its own;
@@ -154,10 +179,11 @@ def fit_threshold(core: CoreNetwork, head: Any, images: Sequence[Image], answers
         head: fitted.
         images: uint8 [h, w, C], at least some of them unlike each other.
         answers: of the file.
+        context: the first stage.
     """
     # A threshold of minus infinity leaves the interpolated values as they are (but for one block, see dense_modes).
     exact, coarse = (
-        cpu_session(logits_model(core, head, mode, -np.inf, answers=answers), threads=1)
+        cpu_session(logits_model(core, head, mode, -np.inf, answers=answers, context=context), threads=1)
         for mode in ("exact", "refined")
     )
     wrong: list[npt.NDArray[np.float32]] = []
@@ -212,7 +238,9 @@ def _check_mode(mode: str) -> None:
         raise UnknownNameError("dense mode", mode, MODES)
 
 
-def _check_parts(core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadata, answers: Answers) -> None:
+def _check_parts(
+    core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadata, answers: Answers, context: AutoContext | None
+) -> None:
     if metadata.task not in TASKS:
         raise InputError(f"a dense model is expected, the metadata's task is {metadata.task!r}")
     outputs = len(head.layers_[-1][1])
@@ -229,6 +257,9 @@ def _check_parts(core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadat
     answers.check(outputs, labels=metadata.task == "dense_labels")
     if metadata.answers != (None if answers.plain else answers.to_dict()):
         raise InputError(f"the metadata say {metadata.answers} of the answers, the file would have {answers.to_dict()}")
-    geometry = tile_geometry(core, mode, answers)
+    said = metadata.input["preprocessing"].get("auto_context")
+    if said != (None if context is None else context.spec.to_dict()):
+        raise InputError(f"the metadata say {said} of the first stage; take their input from dense_input_contract")
+    geometry = tile_geometry(core, mode, answers, context)
     if metadata.tile is not None and (metadata.halo, metadata.align) != geometry:
         raise InputError(f"tiles with halo {metadata.halo} and align {metadata.align} do not fit; {geometry} would")

@@ -43,6 +43,10 @@ class BlockSize:
         return self.height * self.width
 
 
+# 4 x 8 positions lie between few cells of any grid; 16 such blocks of 512 hidden units take 1 MiB, a core's cache.
+BLOCK = BlockSize(height=4, width=8, blocks=16)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockList:
     """Which blocks are computed; names of int64 [steps * blocks].

@@ -35,8 +35,8 @@ class FirstLayer:
     head: HeadLayers
 
 
-def first_layer(core: CoreNetwork, head: Any) -> FirstLayer:
-    """Split a fitted head's first layer among the planes of a core.
+def first_layer(core: CoreNetwork, head: Any, planes: Sequence[Plane] | None = None) -> FirstLayer:
+    """Split a fitted head's first layer among planes: those given, or those of a core.
 
     (x - mean) / scale @ W + b = x @ (W / scale) + (b - mean / scale @ W); so is the affine of the image's plane.
 
@@ -47,14 +47,16 @@ def first_layer(core: CoreNetwork, head: Any) -> FirstLayer:
     if head.activation not in ("relu", "sigmoid"):
         raise InputError(f"a head with the activation {head.activation!r} has no ONNX form; relu and sigmoid have")
     weight, bias = layers[0]
-    if len(weight) != core.width:
-        raise InputError(f"the head was fitted on {len(weight)} features, the core has {core.width}")
+    planes = core.planes if planes is None else planes
+    width = sum(plane.width for plane in planes)
+    if len(weight) != width:
+        raise InputError(f"the head was fitted on {len(weight)} features, the core has {width}")
     mean, scale = np.asarray(head.mean_, np.float64), np.asarray(head.scale_, np.float64)
     weight = weight / scale[:, None]
     bias = bias - mean @ weight
     parts: dict[str, FloatArray] = {}
     start = 0
-    for plane in core.planes:
+    for plane in planes:
         part = weight[start : start + plane.width]
         start += plane.width
         if plane.name == "image":
@@ -67,14 +69,14 @@ def first_layer(core: CoreNetwork, head: Any) -> FirstLayer:
     )
 
 
-def split_planes(core: CoreNetwork, lattice: Lattice) -> tuple[list[Plane], list[list[Plane]]]:
+def split_planes(planes: Sequence[Plane], lattice: Lattice) -> tuple[list[Plane], list[list[Plane]]]:
     """Return the planes that are read at the lattice's positions before the first layer, and the others by grid.
 
     A plane with cells as close as the positions, or closer, is read first: there are fewer positions than cells.
     """
-    read = [plane for plane in core.planes if not plane.grid.relative and plane.grid.stride <= lattice.step]
+    read = [plane for plane in planes if not plane.grid.relative and plane.grid.stride <= lattice.step]
     groups: dict[tuple[Grid, str], list[Plane]] = {}
-    for plane in core.planes:
+    for plane in planes:
         if plane not in read:
             groups.setdefault((plane.grid, _source(plane)), []).append(plane)
     return read, list(groups.values())

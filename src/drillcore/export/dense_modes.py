@@ -3,11 +3,13 @@
 Exact: the head at every pixel. Fast: the head at every fourth pixel of each axis, its last layer's values interpolated.
 Refined: the head at every second pixel, and where the two largest of the interpolated values are nearer to each other
 than a threshold, at every pixel of the small block around. Where answers are means over a window, the values compared
-are those means, and the blocks are those of all pixels in the window.
+are those means, and the blocks are those of all pixels in the window. Where a head is the second stage of two, the
+first one's map is a plane as all others are (`dense_context`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,8 @@ import numpy as np
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.core_nodes import write_core
 from drillcore.export.dense_answers import write_answers, write_windows
-from drillcore.export.dense_blocks import BlockList, BlockSize, BlockWriter
+from drillcore.export.dense_blocks import BLOCK, BlockList, BlockSize, BlockWriter
+from drillcore.export.dense_context import write_context
 from drillcore.export.dense_graph import (
     FirstLayer,
     first_layer,
@@ -30,12 +33,12 @@ from drillcore.export.dense_tables import PositionRows, Table
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.representations.answers import Answers
+from drillcore.representations.auto_context import AutoContext
 from drillcore.representations.core import CoreNetwork
+from drillcore.representations.planes import Plane
 
 MODES = ("exact", "refined", "fast")
 STEPS = {"exact": 1, "refined": 2, "fast": 4}
-# 4 x 8 positions lie between few cells of any grid; 16 such blocks of 512 hidden units take 1 MiB, a core's cache.
-BLOCK = BlockSize(height=4, width=8, blocks=16)
 REFINED_BLOCK = BlockSize(height=2, width=4, blocks=64)
 
 
@@ -60,6 +63,7 @@ def write_values(
     mode: str,
     threshold: float,
     answers: Answers | None = None,
+    context: AutoContext | None = None,
     size: BlockSize = BLOCK,
 ) -> Values:
     """Write a dense model's nodes from the images to the answers' values (logits, or the regression's).
@@ -71,16 +75,21 @@ def write_values(
         mode: one of MODES.
         threshold: of mode refined: pixels are computed again where the two largest values differ by less.
         answers: what is made of the last layer's values; None: they are the answers.
+        context: the first stage, where the head is the second; None: it is the only one.
         size: of blocks.
     """
     answers = answers or Answers()
     maps = write_core(builder, core)
-    layer = first_layer(core, head)
+    planes = list(core.planes)
+    if context is not None:
+        maps[context.plane.name] = write_context(builder, core, maps, context)
+        planes.append(context.plane)
+    layer = first_layer(core, head, planes)
     scope = Scope(builder, "dense")
-    lattice = Lattice.of_step(STEPS[mode], [plane.grid for plane in core.planes])
-    read, groups = split_planes(core, lattice)
+    lattice = Lattice.of_step(STEPS[mode], [plane.grid for plane in planes])
     if mode == "refined":
-        return _write_refined(scope, core, maps, layer, lattice, threshold, answers)
+        return _write_refined(scope, planes, maps, layer, lattice, threshold, answers)
+    read, groups = split_planes(planes, lattice)
     tables = write_tables(scope.below("tables"), groups, maps, layer)
     writer = BlockWriter(scope.below("blocks"), lattice, size)
     rows = write_rows(scope, read, maps, layer, lattice)
@@ -96,7 +105,7 @@ def write_values(
 
 def _write_refined(
     scope: Scope,
-    core: CoreNetwork,
+    planes: Sequence[Plane],
     maps: dict[str, str],
     layer: FirstLayer,
     lattice: Lattice,
@@ -104,7 +113,7 @@ def _write_refined(
     answers: Answers,
 ) -> Values:
     pixels = Lattice(1, 0.0)
-    read, groups = split_planes(core, pixels)
+    read, groups = split_planes(planes, pixels)
     tables = write_tables(scope.below("tables"), groups, maps, layer)
     # A table whose cells the positions meet gives them its rows; it is there for the second pass anyway.
     met = [table for table in tables if lattice.meets(table.grid)]

@@ -23,6 +23,7 @@ from drillcore.export.graph import IMAGES
 from drillcore.export.parity import TIE, TOLERANCE, odd_images
 from drillcore.export.sessions import cpu_session
 from drillcore.representations.answers import Answers
+from drillcore.representations.auto_context import AutoContext, last_layer, read_plane
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.pruning import pruned
@@ -76,11 +77,13 @@ class DenseReference:
         core: frozen.
         head: fitted, with `mean_, scale_, layers_, activation`.
         answers: how the last layer's values become answers.
+        context: the first stage, where the head is the second of two.
     """
 
     core: CoreNetwork
     head: Any
     answers: Answers = field(default_factory=Answers)
+    context: AutoContext | None = None
 
     def values(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
         """Yield the number of a first pixel in row order, and the answers' values from there, float32 [P, K]."""
@@ -98,22 +101,16 @@ class DenseReference:
 
         device = self.core.backbone.device
         height, width = image.shape[:2]
-        mean, scale = (torch.as_tensor(np.asarray(item), dtype=torch.float32, device=device)
-                       for item in (self.head.mean_, self.head.scale_))  # fmt: skip
-        layers = [
-            tuple(torch.as_tensor(np.asarray(item), dtype=torch.float32, device=device) for item in layer)
-            for layer in self.head.layers_
-        ]
+        values = last_layer(self.head, device)
         with torch.no_grad():
             maps = self.core(torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float())
+            around = None if self.context is None else self.context.map_of(self.core, maps, (height, width))
             for first in range(0, height * width, _ROWS):
                 ys, xs = np.divmod(np.arange(first, min(first + _ROWS, height * width)), width)
-                rows = (self.core.sample(maps, (height, width), ys, xs) - mean) / scale
-                for number, (weight, bias) in enumerate(layers):
-                    rows = torch.addmm(bias, rows, weight)
-                    if number < len(layers) - 1:
-                        rows = torch.relu(rows) if self.head.activation == "relu" else torch.sigmoid(rows)
-                yield first, rows.cpu().numpy()
+                rows = self.core.sample(maps, (height, width), ys, xs)
+                if around is not None:
+                    rows = torch.cat([rows, read_plane(around, (height, width), ys, xs)], dim=1)
+                yield first, values(rows).cpu().numpy()
 
 
 def check_dense_parity(
@@ -181,7 +178,10 @@ class _Checker:
         self._exact = None
         if mode != "exact":
             self._exact = cpu_session(
-                logits_model(reference.core, reference.head, "exact", answers=reference.answers), threads
+                logits_model(
+                    reference.core, reference.head, "exact", answers=reference.answers, context=reference.context
+                ),
+                threads,
             )
         self.pixels = self.ties = self.same = self.counted = 0
         self.max_difference = self.sum_difference = 0.0

@@ -58,6 +58,33 @@ class SomeRows:
         return self.source[self.numbers[indices]]
 
 
+class SideBySide:
+    """The features of two sources side by side.
+
+    Args:
+        first: whose features come first, and whose dtype all have.
+        second: of as many rows.
+
+    Raises:
+        InputError: another number of rows.
+    """
+
+    def __init__(self, first: RowSource, second: RowSource) -> None:
+        if first.shape[0] != second.shape[0]:
+            raise InputError(f"{first.shape[0]} rows and {second.shape[0]} rows do not stand side by side")
+        self.first, self.second = first, second
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, both widths)."""
+        return int(self.first.shape[0]), int(self.first.shape[1] + self.second.shape[1])
+
+    def __getitem__(self, indices: Any, /) -> Any:
+        """Return rows float16 or float32 [n, D]."""
+        first = np.asarray(self.first[indices])
+        return np.concatenate([first, np.asarray(self.second[indices]).astype(first.dtype, copy=False)], axis=1)
+
+
 def row_source(X: Any, features: int | None = None) -> RowSource:
     """Return `X` as a source; an array, or a source, of float16 or float32 is not copied.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
-from drillcore.recipes.cores import answer_plan, core_plan
+from drillcore.recipes.cores import answer_plan, context_plan, core_plan
 from drillcore.recipes.schema import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, GATE_METRICS, METRICS, Recipe
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def check_parts(recipe: Recipe) -> None:
         _at(recipe, "representation.params.views", lambda: _untrained(recipe).averaged(views))
     else:
         _at(recipe, "representation.params.answers", lambda: answer_plan(recipe))
+        _at(recipe, "representation.params.auto_context", lambda: _try_stages(recipe))
         _at(recipe, "representation.params", lambda: core_plan(recipe))
     _check_metrics(recipe)
     _check_refresh(recipe)
@@ -68,12 +70,19 @@ def training_plan(recipe: Recipe) -> TrainingPlan:
     return TrainingPlan.from_dict({**given, "augment": recipe.augment.name})
 
 
-def build_head(recipe: Recipe, *, n_classes: int, n_jobs: int = 1, device: str = "cpu") -> Head:
-    """Return the recipe's head, not fitted. Raises UnknownNameError, InputError."""
+def build_head(
+    recipe: Recipe,
+    *,
+    n_classes: int,
+    n_jobs: int = 1,
+    device: str = "cpu",
+    params: Mapping[str, Any] | None = None,
+) -> Head:
+    """Return the recipe's head, not fitted; `params` stand in place of its own. Raises UnknownNameError, InputError."""
     from drillcore.heads.catalogue import build_head as build
 
     more = {"n_classes": n_classes, "seed": recipe.seeds.train, "n_jobs": n_jobs, "threads": n_jobs, "device": device}
-    return build(recipe.head.name, recipe.head.params, **more)
+    return build(recipe.head.name, {**recipe.head.params, **(params or {})}, **more)
 
 
 def input_size(recipe: Recipe) -> tuple[int, int] | None:
@@ -113,7 +122,13 @@ def _untrained(recipe: Recipe) -> Backbone:
     return build(None, 0, "any") if dense else build(2, 0, input_size(recipe))
 
 
-def _try_head(recipe: Recipe) -> None:
+def _try_stages(recipe: Recipe) -> None:
+    plan = context_plan(recipe)
+    for params in (plan.first, plan.second) if plan else ():
+        _try_head(recipe, params)
+
+
+def _try_head(recipe: Recipe, params: Mapping[str, Any] | None = None) -> None:
     """Fit the head to a handful of rows: every head checks its parameters where it fits, as scikit-learn's do."""
     import numpy as np
 
@@ -122,7 +137,7 @@ def _try_head(recipe: Recipe) -> None:
     rows = np.arange(48, dtype=np.float32).reshape(12, 4)
     truth = rows[:, :3] / 48 if recipe.task == DENSE_REGRESSION else np.arange(12) % 2
     logits = getattr(head_class(recipe.head.name), "takes_logits", False)
-    build_head(recipe, n_classes=rows.shape[1] if logits else 2).fit(rows, truth)
+    build_head(recipe, n_classes=rows.shape[1] if logits else 2, params=params).fit(rows, truth)
 
 
 def _check_plan(recipe: Recipe) -> None:

@@ -10,15 +10,22 @@ from drillcore.recipes.schema import DENSE_REGRESSION, Recipe
 
 if TYPE_CHECKING:
     from drillcore.representations.answers import Answers
+    from drillcore.representations.context_spec import ContextSpec
     from drillcore.representations.core_spec import CoreSpec
     from drillcore.representations.sampling import SamplingSpec
     from drillcore.representations.views import ViewSpec
 
 STORAGES = ("store", "subset")
 HELD_OUT = "held_out"
-_OWN = ("sampling", "views", "storage", "max_rows", "weighted", "dtype", "tile", "answers")
-_SHOWN = {"sampling": "{seed: 1}", "views": "{seed: 1}", "answers": "{window: 5}"}
+_OWN = ("sampling", "views", "storage", "max_rows", "weighted", "dtype", "tile", "answers", "auto_context")
+_SHOWN = {
+    "sampling": "{seed: 1}",
+    "views": "{seed: 1}",
+    "answers": "{window: 5}",
+    "auto_context": "{cells: [1, 5, 11], offsets: [16, 40]}",
+}
 _MAX_ROWS, _TILE, _FOLDS, _IMAGES = 4_000_000, 1024, 4, 100
+_FIRST_FOLDS, _MOST_FOLDS = 2, 20  # of the first stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,24 @@ class HeldOut:
 
     folds: int
     images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextPlan:
+    """Two stages: the head of the recipe sees what a first one answered around each pixel.
+
+    Attributes:
+        spec: what it sees.
+        folds: parts of the training images; as many heads answer the images they have not learnt from, and one more
+            learns from all of them for the exported file.
+        first: parameters in which the first stage's heads differ from the recipe's.
+        second: those in which the second stage's does.
+    """
+
+    spec: ContextSpec
+    folds: int
+    first: dict[str, Any]
+    second: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +75,7 @@ class CorePlan:
         tile: side of the tiles in which large scenes are answered, pixels.
         answers: how values become answers.
         bias: how the bias of the answers is fitted when the head is; None: it stands in `answers`.
+        context: how there are two stages; None: there is one.
     """
 
     spec: CoreSpec
@@ -62,6 +88,7 @@ class CorePlan:
     tile: int
     answers: Answers
     bias: HeldOut | None
+    context: ContextPlan | None = None
 
 
 def core_plan(recipe: Recipe) -> CorePlan:
@@ -99,6 +126,7 @@ def core_plan(recipe: Recipe) -> CorePlan:
         tile=_whole(own, "tile", _TILE, 64),
         answers=answers,
         bias=bias,
+        context=context_plan(recipe),
     )
 
 
@@ -125,6 +153,34 @@ def answer_plan(recipe: Recipe) -> tuple[Answers, HeldOut | None]:
             raise InputError(f"bias: {HELD_OUT} is for classes; the values of a regression have a window only")
         answers.check(len(answers.bias), labels=False)
     return answers, held_out
+
+
+def context_plan(recipe: Recipe) -> ContextPlan | None:
+    """Read `auto_context` of the representation's parameters; None where there is one stage.
+
+    Raises:
+        InputError: an unknown name, a value that cannot be meant, or a task that has no stages.
+    """
+    from drillcore.representations.context_spec import ContextSpec
+
+    if "auto_context" not in recipe.representation.params:
+        return None
+    if recipe.task == DENSE_REGRESSION:
+        raise InputError("a second stage sees probabilities of classes; a regression has one stage")
+    if answer_plan(recipe)[1] is not None:
+        raise InputError(f"bias: {HELD_OUT} is for one stage; write the bias down, or leave auto_context out")
+    own = dict(_mapping(recipe.representation.params, "auto_context"))
+    first: dict[str, Any] = {}
+    second: dict[str, Any] = {}
+    if "epochs" in own:
+        first["epochs"] = _whole(own, "epochs", 1, 1)
+    if "hidden" in own:
+        second["hidden"] = own["hidden"]
+    folds = _whole(own, "folds", _FIRST_FOLDS, 2)
+    if folds > _MOST_FOLDS:
+        raise InputError(f"folds is {folds}; 2 to {_MOST_FOLDS} are expected")
+    given = {name: value for name, value in own.items() if name not in ("epochs", "hidden", "folds")}
+    return ContextPlan(spec=ContextSpec.from_dict(given), folds=folds, first=first, second=second)
 
 
 def image_channels(recipe: Recipe, channels: int) -> int:

@@ -37,6 +37,8 @@ from drillcore.errors import InputError
 from drillcore.representations.core_spec import SCALES, CoreSpec
 from drillcore.representations.planes import Grid, Plane, linear_weights, pooling_weights
 
+Places = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]  # pixel indices [P]
+
 
 class CoreNetwork(nn.Module):
     """The frozen network below a core's planes.
@@ -157,6 +159,13 @@ class CoreNetwork(nn.Module):
         ys, xs = _pixels(ys, side[0], "ys"), _pixels(xs, side[1], "xs")
         if len(ys) != len(xs) or len(maps) != len(self.planes):
             raise InputError(f"{len(ys)} ys, {len(xs)} xs, {len(maps)} maps of {len(self.planes)} planes do not fit")
+        return self.read(maps, side, ys, xs, number=number)
+
+    def read(self, maps: Sequence[Tensor], side: Sequence[int], ys: Places, xs: Places, *, number: int = 0) -> Tensor:
+        """Read core samples at any places, not checked: pixels, or between them; outside as at the image's edge.
+
+        The arguments are those of `sample`; places are whole numbers or fractions.
+        """
         result = torch.empty((len(ys), self.width), dtype=torch.float32, device=maps[0].device)
         start = 0
         for plane, values in zip(self.planes, maps, strict=True):
@@ -245,11 +254,11 @@ def read_bilinear(
     grid: Grid,
     values: Tensor,
     side: Sequence[int],
-    ys: npt.NDArray[np.int64],
-    xs: npt.NDArray[np.int64],
+    ys: Places,
+    xs: Places,
     out: Tensor,
 ) -> None:
-    """Write one map's values at pixels into `out` float32 [P, width]; values float32 [width, h, w]."""
+    """Write one map's values at places into `out` float32 [P, width]; values float32 [width, h, w]."""
     device = values.device
     rows, columns = int(values.shape[1]), int(values.shape[2])
     top, bottom, down = linear_weights(grid, int(side[0]), rows, ys)

@@ -1,9 +1,10 @@
-"""The head of a dense task: fitted on core samples, with a bias of its answers where the recipe asks for one."""
+"""The head of a dense task: fitted on core samples, after a first stage or with a fitted bias where a recipe asks."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,58 +18,71 @@ from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
 from drillcore.recipes.schema import DENSE_REGRESSION
 from drillcore.settings import Settings
-from drillcore.workflow.coring import ANSWERS_FILE, core_of, dense_mode, fit_rows, samples
+from drillcore.workflow.coring import ANSWERS_FILE, FIRST_FOLDER, core_of, dense_mode, fit_rows, samples
 from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER, load_images
 from drillcore.workflow.records import Record
 
 if TYPE_CHECKING:
     from drillcore.representations.core_samples import CoreSamples
+    from drillcore.workflow.first_stage import FirstStage
 
 
 def fit_head(
     settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
 ) -> tuple[Record, list[str]]:
-    """Fit the head on core samples, and a bias if one is asked for, and keep both; goes on after a kill.
+    """Fit the head on core samples, with a first stage or a bias if one is asked for; goes on after a kill.
 
     Raises:
-        DataError: no pixel has a label, or a bias is asked for and no group of images can be held out.
+        DataError: no pixel has a label; too few images or groups to hold some out, where that is asked for.
     """
     from drillcore.heads.base import save_head
     from drillcore.progress import progress
 
     folder.mkdir(parents=True, exist_ok=True)
     growth, held_out, subset = folder / GROWTH_FOLDER, folder / "held-out", folder / "subset.npy"
+    stages, plan = folder / "first-stage", core_plan(recipe)
     more: Record = {}
     try:
         found = samples(settings, recipe, manifest, record, subset=subset)
-        if not len(found):
+        count, images = len(found), len(np.unique(found.images))
+        if not count:
             raise DataError(f"no labelled pixel in data set {manifest.dataset}: there is nothing to learn from")
-        head = _unfitted(settings, recipe, manifest)
+        first = None
+        if plan.context is not None:
+            first = _first_stage(settings, recipe, manifest, record, found, stages)
+            found = dataclasses.replace(found, rows=first.rows)
+            more["first_stage"] = {"folds": plan.context.folds, "accuracy": first.accuracy}
+        head = _unfitted(settings, recipe, manifest, plan.context and plan.context.second)
         total = head.work(len(found)) if hasattr(head, "work") else None
         with progress(f"fitting {recipe.head.name}", total, unit="steps") as advance:
             _fit(head, recipe, found, np.arange(len(found)), growth, advance)
-        if core_plan(recipe).bias is not None:
-            more = _fit_bias(settings, recipe, manifest, record, found, held_out)
+        if plan.bias is not None:
+            more |= _fit_bias(settings, recipe, manifest, record, found, held_out)
             write_json(folder / ANSWERS_FILE, more["answers"])
     finally:
         subset.unlink(missing_ok=True)
     digest = save_head(folder / HEAD_FOLDER, head)
-    for passing in (growth, held_out):
+    if first is not None:
+        save_head(folder / FIRST_FOLDER, first.head)
+    for passing in (growth, held_out, stages):
         shutil.rmtree(passing, ignore_errors=True)
-    made = [str(path.relative_to(folder)) for path in sorted((folder / HEAD_FOLDER).iterdir())]
-    made += [ANSWERS_FILE] * bool(more)
+    heads = [HEAD_FOLDER] + [FIRST_FOLDER] * ("first_stage" in more)
+    made = [str(path.relative_to(folder)) for name in heads for path in sorted((folder / name).iterdir())]
+    made += [ANSWERS_FILE] * ("answers" in more)
     curve = list(getattr(head, "curve_", []))
-    images = len(np.unique(found.images))
-    text = f"{recipe.head.name} on {len(found):,} core samples of {images:,} images"
-    if more:
+    text = f"{recipe.head.name} on {count:,} core samples of {images:,} images"
+    if "first_stage" in more:
+        text += f", after a first stage with accuracy {more['first_stage']['accuracy']:.3f} held out"
+    if "held_out" in more:
         text += (
             f"; overlap {more['held_out']['overlap']:.3f} held out, {more['held_out']['unbiased']:.3f} without a bias"
         )
-    return {"arrays_sha256": digest, "rows": len(found), "curve": curve, **more, "note": text}, made
+    return {"arrays_sha256": digest, "rows": count, "curve": curve, **more, "note": text}, made
 
 
-def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest) -> Any:
-    return build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads, device=settings.device)
+def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest, params: Mapping[str, Any] | None = None) -> Any:
+    more: Any = {"n_jobs": settings.cpu_threads, "device": settings.device, "params": params}
+    return build_head(recipe, n_classes=len(manifest.classes), **more)
 
 
 def _fit(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Any:
@@ -80,6 +94,42 @@ def _fit(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint:
     weights = sample_weights(found.weights[chosen], core_plan(recipe).weighted)
     truth = truth if recipe.task == DENSE_REGRESSION else truth.astype(np.int64)
     return head.fit(rows, truth, weights, checkpoint=checkpoint, advance=advance)
+
+
+def _first_stage(
+    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, found: CoreSamples, folder: Path
+) -> FirstStage:
+    """Return the first stage of two, with the samples the second one learns from."""
+    from drillcore.progress import progress
+    from drillcore.workflow.first_stage import DrilledImages, fit_first_stage
+
+    plan, core, rows = core_plan(recipe), core_of(settings, recipe, manifest, record), fit_rows(recipe, manifest)
+    assert plan.context is not None, "asked for where a recipe has two stages"  # noqa: S101
+    params = plan.context.first
+
+    def fit(chosen: Any, growth: Path) -> Any:
+        head = _unfitted(settings, recipe, manifest, params)
+        total = head.work(len(chosen)) if hasattr(head, "work") else None
+        with progress("fitting a first stage", total, unit="steps") as advance:
+            return _fit(head, recipe, found, chosen, growth, advance)
+
+    images = DrilledImages(
+        digests=list(rows["sha256"]),
+        groups=list(rows["group"]),
+        image=load_images(settings, core.channels, [manifest.path_of(path) for path in rows["path"]]),
+        views=plan.views,
+    )
+    return fit_first_stage(
+        core,
+        found,
+        images,
+        fit,
+        plan=plan.context,
+        classes=len(manifest.classes),
+        dtype=plan.dtype,
+        threads=settings.cpu_threads,
+        folder=folder,
+    )
 
 
 def _fit_bias(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.representations.answers import Answers
+    from drillcore.representations.auto_context import AutoContext
     from drillcore.representations.core import CoreNetwork
     from drillcore.representations.core_samples import CoreSamples
     from drillcore.representations.drilling import Targets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FIT_SPLITS = ("train", "val")
 ANSWERS_FILE = "answers.json"
+FIRST_FOLDER = "first-head"  # of two stages
 _MAPS_SHOWN, _CALIBRATION_IMAGES = 6, 8
 # Every pixel of each is compared with columns built in full, which takes a hundred times as long as the file does.
 _PARITY_IMAGES, _PARITY_PIXELS = 4, 700_000
@@ -116,6 +118,15 @@ def answers_of(recipe: Recipe, folder: Path) -> Answers:
     return plan.answers if plan.bias is None else Answers.from_dict(read_object(folder / ANSWERS_FILE))
 
 
+def context_of(recipe: Recipe, folder: Path) -> AutoContext | None:
+    """Return the first stage of a fitted run; None where it has one stage."""
+    from drillcore.heads.base import load_head
+    from drillcore.representations.auto_context import AutoContext
+
+    plan = core_plan(recipe).context
+    return None if plan is None else AutoContext(spec=plan.spec, head=load_head(folder / FIRST_FOLDER))
+
+
 def export_model(
     settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
 ) -> tuple[Record, list[str]]:
@@ -123,7 +134,8 @@ def export_model(
     from drillcore.export.dense import export_dense
 
     core, answers = core_of(settings, recipe, manifest, record), answers_of(recipe, folder)
-    metadata = _metadata(settings, recipe, manifest, core, answers)
+    context = context_of(recipe, folder)
+    metadata = _metadata(settings, recipe, manifest, core, answers, context)
     rows = fit_rows(recipe, manifest)
     chosen = rows.iloc[:: max(1, len(rows) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
     images = _decoded(settings, manifest, chosen, core.channels)
@@ -134,6 +146,7 @@ def export_model(
         metadata=metadata,
         calibration=images,
         answers=answers,
+        context=context,
     )
     return keep_model(folder, data, metadata)
 
@@ -157,7 +170,7 @@ def prove_parity(
     with progress("parity", (len(chosen) + len(ODD_SIZES)) * len(BATCHES), unit="answers") as advance:
         report = check_dense_parity(
             (folder / MODEL_FILE).read_bytes(),
-            DenseReference(core, _fitted_head(recipe, folder), answers_of(recipe, folder)),
+            DenseReference(core, _fitted_head(recipe, folder), answers_of(recipe, folder), context_of(recipe, folder)),
             _decoded(settings, manifest, chosen, core.channels),
             mode=dense_mode(recipe),
             names=list(chosen["path"]),
@@ -200,15 +213,20 @@ def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channel
 
 
 def _metadata(
-    settings: Settings, recipe: Recipe, manifest: Manifest, core: CoreNetwork, answers: Answers
+    settings: Settings,
+    recipe: Recipe,
+    manifest: Manifest,
+    core: CoreNetwork,
+    answers: Answers,
+    context: AutoContext | None,
 ) -> ModelMetadata:
     from drillcore.export.dense import dense_input_contract, tile_geometry
     from drillcore.runtime.metadata import RGB_UNIT
 
-    more: dict[str, Any] = {"input": dense_input_contract(core)}
+    more: dict[str, Any] = {"input": dense_input_contract(core, context)}
     if not answers.plain:
         more["answers"] = answers.to_dict()
-    if (geometry := tile_geometry(core, dense_mode(recipe), answers)) is not None:
+    if (geometry := tile_geometry(core, dense_mode(recipe), answers, context)) is not None:
         halo, align = geometry
         more |= {"tile": -(-core_plan(recipe).tile // align) * align, "halo": halo, "align": align}
     if recipe.task == DENSE_REGRESSION:
