@@ -47,12 +47,13 @@ def fit_head(
         count, images = len(found), len(np.unique(found.images))
         if not count:
             raise DataError(f"no labelled pixel in data set {manifest.dataset}: there is nothing to learn from")
-        first = None
+        first, params = None, None
         if plan.context is not None:
+            params = plan.context.second
             first = _first_stage(settings, recipe, manifest, record, found, stages)
             found = dataclasses.replace(found, rows=first.rows)
             more["first_stage"] = {"folds": plan.context.folds, "accuracy": first.accuracy}
-        head = _unfitted(settings, recipe, manifest, plan.context and plan.context.second)
+        head = _unfitted(settings, recipe, manifest, params)
         total = head.work(len(found)) if hasattr(head, "work") else None
         with progress(f"fitting {recipe.head.name}", total, unit="steps") as advance:
             _fit(head, recipe, found, np.arange(len(found)), growth, advance)
@@ -66,13 +67,13 @@ def fit_head(
         save_head(folder / FIRST_FOLDER, first.head)
     for passing in (growth, held_out, stages):
         shutil.rmtree(passing, ignore_errors=True)
-    heads = [HEAD_FOLDER] + [FIRST_FOLDER] * ("first_stage" in more)
+    heads = [HEAD_FOLDER] + [FIRST_FOLDER] * (first is not None)
     made = [str(path.relative_to(folder)) for name in heads for path in sorted((folder / name).iterdir())]
     made += [ANSWERS_FILE] * ("answers" in more)
     curve = list(getattr(head, "curve_", []))
     text = f"{recipe.head.name} on {count:,} core samples of {images:,} images"
-    if "first_stage" in more:
-        text += f", after a first stage with accuracy {more['first_stage']['accuracy']:.3f} held out"
+    if first is not None:
+        text += f", after a first stage with accuracy {first.accuracy:.3f} held out"
     if "held_out" in more:
         text += (
             f"; overlap {more['held_out']['overlap']:.3f} held out, {more['held_out']['unbiased']:.3f} without a bias"

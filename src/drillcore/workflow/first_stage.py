@@ -132,7 +132,7 @@ def stretches(groups: Sequence[str], digests: Sequence[str], folds: int) -> NDAr
         the fold of each image, int64 [N].
     """
     members: dict[str, dict[str, int]] = {}
-    grouped = {}
+    grouped: dict[str, str] = {}
     for digest, group in zip(digests, groups, strict=True):
         # An image given twice counts where it came first.
         own = members.setdefault(grouped.setdefault(digest, group), {})
