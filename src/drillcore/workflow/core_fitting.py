@@ -71,14 +71,19 @@ def fit_head(
     made = [str(path.relative_to(folder)) for name in heads for path in sorted((folder / name).iterdir())]
     made += [ANSWERS_FILE] * ("answers" in more)
     curve = list(getattr(head, "curve_", []))
-    text = f"{recipe.head.name} on {count:,} core samples of {images:,} images"
-    if first is not None:
-        text += f", after a first stage with accuracy {first.accuracy:.3f} held out"
-    if "held_out" in more:
-        text += (
-            f"; overlap {more['held_out']['overlap']:.3f} held out, {more['held_out']['unbiased']:.3f} without a bias"
-        )
+    text = f"{recipe.head.name} on {count:,} core samples of {images:,} images{_found_held_out(more)}"
     return {"arrays_sha256": digest, "rows": count, "curve": curve, **more, "note": text}, made
+
+
+def _found_held_out(more: Record) -> str:
+    """Return what images held out showed, in words."""
+    text = ""
+    if "first_stage" in more:
+        text += f", after a first stage with accuracy {more['first_stage']['accuracy']:.3f} held out"
+    if "held_out" in more:
+        found = more["held_out"]
+        text += f"; overlap {found['overlap']:.3f} held out, {found['unbiased']:.3f} without a bias"
+    return text
 
 
 def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest, params: Mapping[str, Any] | None = None) -> Any:
