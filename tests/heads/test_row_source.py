@@ -7,7 +7,7 @@ import pytest
 
 from drillcore.errors import InputError
 from drillcore.heads import row_source as rows_module
-from drillcore.heads.row_source import epoch_blocks, moments, read_ahead, row_source, slices
+from drillcore.heads.row_source import SideBySide, epoch_blocks, moments, read_ahead, row_source, slices
 
 
 class Drawer:
@@ -118,3 +118,16 @@ def test_arrays_and_maps_are_sources_without_a_copy(tmp_path: Path) -> None:
         row_source(rows[0])
     with pytest.raises(InputError, match="7 features are expected, 6 came"):
         row_source(rows, 7)
+
+
+def test_features_of_two_sources_stand_side_by_side() -> None:
+    first = np.arange(12, dtype=np.float16).reshape(6, 2)
+    second = np.arange(18, dtype=np.float32).reshape(6, 3)
+    both = SideBySide(first, second)
+    assert both.shape == (6, 5)
+    for chosen in (slice(1, 5, 2), np.array([0, 3, 5])):
+        found = both[chosen]
+        assert found.dtype == np.float16, "of the first"
+        np.testing.assert_array_equal(found, np.hstack([first, second])[chosen])
+    with pytest.raises(InputError, match="6 rows and 5 rows"):
+        SideBySide(first, second[:5])
