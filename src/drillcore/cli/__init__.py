@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from drillcore.cli.root import cli
 
 
 def main() -> None:
-    """Entry point: run the command and exit with its code; errors are one line on standard error."""
-    from drillcore.cli.failures import guarded
+    """Entry point: run the command and exit with its code; errors are one line on standard error.
 
-    sys.exit(guarded(cli, sys.argv[1:]))
+    SIGTERM, as schedulers and containers send it, ends a command as Ctrl-C does: what it started, such as Prefect's
+    temporary server, ends with it.
+    """
+    from drillcore.cli.failures import TERMINATED, guarded
+
+    received = []
+
+    def end(number: int, frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    code = guarded(cli, sys.argv[1:])
+    sys.exit(TERMINATED if received and code else code)
 
 
 __all__ = ["cli", "main"]

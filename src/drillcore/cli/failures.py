@@ -11,6 +11,7 @@ import click
 from drillcore.errors import DrillcoreError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143  # 128 + SIGTERM
 UNEXPECTED = 70  # EX_SOFTWARE
 
 
