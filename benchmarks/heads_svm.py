@@ -60,7 +60,8 @@ def measure(
         test_rows: [M, D].
         test_labels: [M].
         options: `threads`, `seed`, `quick`; `svm_rows`: rows of the contest; `whole`: whether ours learns from the
-            whole table too (not when quick); `svms`: names "head/scheme" to keep, all where absent.
+            whole table too, but for what is costly (not when quick); `svms`: names "head/scheme" to keep, all where
+            absent.
 
     Returns:
         records with `head, scheme, library, rows, seconds, cpu_seconds, accuracy`; ours also with `log_loss,
