@@ -27,6 +27,7 @@ from drillcore.settings import Settings
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}; apt-get install chromium brings it")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+sync_api.expect.set_options(timeout=30_000)  # as pages have it: a busy machine answers late, not wrongly
 
 MODELS = ("tiny", "tiny-dense", "tiny-values")
 KEY = "a-key-of-the-page-0123"
