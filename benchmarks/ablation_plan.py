@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -95,10 +95,8 @@ QUICK = Scale(
 )
 
 
-def street_variations(scale: Scale, epochs: int) -> list[Variation]:
-    """Return the variations on streets, cheapest and most telling first; `epochs` are those of the base's head."""
-    unit, seeds = scale.street_unit, scale.seeds
-    vary = partial(Variation, pixels=3 * unit, seeds=seeds)
+def _on_both(vary: Callable[..., Variation], scale: Scale) -> list[Variation]:
+    """Return what is varied on streets and on radar images alike."""
     return [
         vary(name=BASE, shown="base", factor=BASE, seeds=scale.base_seeds),
         vary(name="random", shown="random, another for each seed", factor="weights", weights=RANDOM),
@@ -106,6 +104,15 @@ def street_variations(scale: Scale, epochs: int) -> list[Variation]:
         vary(name="low", shown="conv1, fire3, fire5, image", factor="taps", planes=LOW),
         vary(name="high", shown="fire8, fire9", factor="taps", planes=HIGH),
         vary(name="linear", shown="none", factor="hidden", head={"hidden": ()}),
+    ]
+
+
+def street_variations(scale: Scale, epochs: int) -> list[Variation]:
+    """Return the variations on streets, cheapest and most telling first; `epochs` are those of the base's head."""
+    unit, seeds = scale.street_unit, scale.seeds
+    vary = partial(Variation, pixels=3 * unit, seeds=seeds)
+    return [
+        *_on_both(vary, scale),
         vary(name="hidden_64", shown="64", factor="hidden", head={"hidden": (64,)}),
         vary(name="hidden_512_256", shown="512-256", factor="hidden", head={"hidden": (512, 256)}),
         vary(name=f"pixels_{unit}", shown=f"{unit:,}", factor="pixels", pixels=unit),
@@ -137,12 +144,7 @@ def ship_variations(scale: Scale) -> list[Variation]:
     vary = partial(Variation, pixels=3 * unit, seeds=seeds)
     few = 3 * unit // 10
     return [
-        vary(name=BASE, shown="base", factor=BASE, seeds=scale.base_seeds),
-        vary(name="random", shown="random, another for each seed", factor="weights", weights=RANDOM),
-        vary(name="image_only", shown="the image alone", factor="taps", planes=("image",)),
-        vary(name="low", shown="conv1, fire3, fire5, image", factor="taps", planes=LOW),
-        vary(name="high", shown="fire8, fire9", factor="taps", planes=HIGH),
-        vary(name="linear", shown="none", factor="hidden", head={"hidden": ()}),
+        *_on_both(vary, scale),
         vary(name="hidden_256_128", shown="256-128", factor="hidden", head={"hidden": (256, 128)}),
         vary(name=f"pixels_{few}", shown=f"{few:,}", factor="pixels", pixels=few),
         vary(name=f"pixels_{unit}", shown=f"{unit:,}", factor="pixels", pixels=unit),
