@@ -10,10 +10,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
+import serving.committed
 from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
+
+
+class StopHereError(Exception):
+    """Ends a scoring run where a test wants it to."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """Let a scoring run write so many parts, then fail."""
+    real, count = serving.committed.write_part, [0]
+
+    def write(target: Path, data: bytes) -> None:
+        if count[0] == parts:
+            raise StopHereError
+        count[0] += 1
+        real(target, data)
+
+    monkeypatch.setattr(serving.committed, "write_part", write)
 
 
 def load_tiny_models() -> ModuleType:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from scoring_case import load_tiny_models, rows_of, serve_tiny, tree, write_images
+from scoring_case import StopHereError, load_tiny_models, rows_of, serve_tiny, stop_after, tree, write_images
 
 import serving.committed
 from drillcore.digests import sha256_file
@@ -91,22 +91,6 @@ def test_a_batch_of_bad_images_only_is_a_result(settings: Settings, tmp_path: Pa
     result = score(settings, model, tmp_path / "in", tmp_path / "out")
     assert (result.scored, result.set_aside) == (0, 3)
     verify(tmp_path / "out")
-
-
-class StopHereError(Exception):
-    pass
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
-    real, count = serving.committed.write_part, [0]
-
-    def write(target: Path, data: bytes) -> None:
-        if count[0] == parts:
-            raise StopHereError
-        count[0] += 1
-        real(target, data)
-
-    monkeypatch.setattr(serving.committed, "write_part", write)
 
 
 @pytest.mark.parametrize("parts", [0, 1, 3])

@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dense_case import grey, serve_dense, tiny_dense, write_scenes
-from scoring_case import rows_of, tree
+from scoring_case import StopHereError, rows_of, stop_after, tree
 
-import serving.committed
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime.decode import decode_mask
@@ -22,10 +21,6 @@ from serving.batch import score
 from serving.dense_files import DenseOptions
 
 
-class StopHereError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("parts", [0, 2])
 def test_a_broken_run_goes_on_to_the_same_bytes(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
@@ -33,16 +28,8 @@ def test_a_broken_run_goes_on_to_the_same_bytes(
     model, options = serve_dense(settings), DenseOptions(overlay=True)
     write_scenes(tmp_path / "in", 30, bad=(2, 22))
     score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=6, options=options)
-    real, count = serving.committed.write_part, [0]
-
-    def write(target: Path, data: bytes) -> None:
-        if count[0] == parts:
-            raise StopHereError
-        count[0] += 1
-        real(target, data)
-
     with monkeypatch.context() as patch:
-        patch.setattr(serving.committed, "write_part", write)
+        stop_after(patch, parts)
         with pytest.raises(StopHereError):
             score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=6, options=options)
     masks = tmp_path / "out" / "masks"
