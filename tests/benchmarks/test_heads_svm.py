@@ -15,10 +15,12 @@ def test_records_of_a_small_table() -> None:
     options = {"threads": 1, "seed": 0, "svm_rows": 160, "whole": True, "svms": ["/".join(head) for head in heads]}
     records = measure(rows[:300], labels[:300], rows[300:], labels[300:], options)
     assert {(record["head"], record["scheme"]) for record in records} == set(heads)
-    assert len(records) == 6  # of each: ours and theirs on the same rows, ours on all
-    for ours, theirs, whole in zip(records[::3], records[1::3], records[2::3], strict=True):
-        assert (ours["library"], whole["library"]) == ("drillcore", "drillcore")
-        assert (ours["rows"], theirs["rows"], whole["rows"]) == (160, 160, 300)
+    # Of each: ours and theirs on the same rows; ours on all, but for the costly one.
+    assert [(record["library"] == "drillcore", record["rows"]) for record in records] == [
+        *[(True, 160), (False, 160), (True, 300)],
+        *[(True, 160), (False, 160)],
+    ]
+    for ours, theirs in (records[:2], records[3:]):
         assert ours["accuracy"] > 0.9
         assert 0 < ours["log_loss"] < 0.4
         assert theirs["speedup"] == pytest.approx(theirs["seconds"] / ours["seconds"])
