@@ -74,17 +74,23 @@ class Subnetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the flattened activations side by side, in the order of the names."""
-        # One after the other, not as one larger batch: a row must not depend on how many images come together.
-        total = self._rows(x)
-        for transposed, turned in VIEWS[1 : self.views]:
-            seen = x.permute(0, 1, 3, 2) if transposed else x
-            total = total + self._rows(seen.flip(turned) if turned else seen)
-        return total * (1.0 / self.views) if self.views > 1 else total
+        return _rows(self.module, x, self.names, self.views)
 
-    def _rows(self, x: Tensor) -> Tensor:
-        found = self.module.forward_taps(x, self.names)
-        rows = [found[name].flatten(1) for name in self.names]
-        return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+
+def _rows(module: TappedModule, x: Tensor, names: Sequence[str], views: int) -> Tensor:
+    """Return rows float32 [N, D] of prepared images, averaged over the first of `VIEWS`."""
+    # One after the other, not as one larger batch: a row must not depend on how many images come together.
+    total = _side_by_side(module.forward_taps(x, names), names)
+    for transposed, turned in VIEWS[1:views]:
+        seen = x.permute(0, 1, 3, 2) if transposed else x
+        found = module.forward_taps(seen.flip(turned) if turned else seen, names)
+        total = total + _side_by_side(found, names)
+    return total * (1.0 / views) if views > 1 else total
+
+
+def _side_by_side(found: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    rows = [found[name].flatten(1) for name in names]
+    return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
 
 class Backbone:
@@ -185,12 +191,11 @@ class Backbone:
 
     def rows(self, x: Tensor, taps: Sequence[str]) -> Tensor:
         """Return the flattened activations of `taps` side by side, float32 [N, D]; arguments as `forward_taps`."""
-        below = self.subnetwork(taps)
+        names = self.check_taps(taps)
         with self._counting:
             self.images_passed += x.shape[0]
         with torch.no_grad():
-            rows: Tensor = below(x)
-        return rows
+            return _rows(self.module, x, names, self.views)
 
     def subnetwork(self, taps: Sequence[str]) -> Subnetwork:
         """Return the network below `taps` as a module of its own, for export; shares the weights."""
