@@ -26,6 +26,7 @@ _SHOWN = {
 }
 _MAX_ROWS, _TILE, _FOLDS, _IMAGES = 4_000_000, 1024, 4, 100
 _FIRST_FOLDS, _MOST_FOLDS = 2, 20  # of the first stage
+_OF_HEADS = ("epochs", "folds", "hidden")  # what auto_context says of the heads, beside what the second one sees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +163,7 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
         InputError: an unknown name, a value that cannot be meant, or a task that has no stages.
     """
     from drillcore.representations.context_spec import ContextSpec
+    from drillcore.representations.parameters import check_names
 
     if "auto_context" not in recipe.representation.params:
         return None
@@ -170,6 +172,7 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
     if answer_plan(recipe)[1] is not None:
         raise InputError(f"bias: {HELD_OUT} is for one stage; write the bias down, or leave auto_context out")
     own = dict(_mapping(recipe.representation.params, "auto_context"))
+    check_names(own, [*ContextSpec.__dataclass_fields__, *_OF_HEADS], "auto_context")
     first: dict[str, Any] = {}
     second: dict[str, Any] = {}
     if "epochs" in own:
@@ -179,7 +182,7 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
     folds = _whole(own, "folds", _FIRST_FOLDS, 2)
     if folds > _MOST_FOLDS:
         raise InputError(f"folds is {folds}; 2 to {_MOST_FOLDS} are expected")
-    given = {name: value for name, value in own.items() if name not in ("epochs", "hidden", "folds")}
+    given = {name: value for name, value in own.items() if name not in _OF_HEADS}
     return ContextPlan(spec=ContextSpec.from_dict(given), folds=folds, first=first, second=second)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.representations.parameters import check_names
 
 STEP = 4  # pixels from one cell to the next
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))  # down, across
 _WIDEST, _FURTHEST = 101, 1024  # cells; pixels: beyond lies a typing mistake
-_OTHERS = {"epochs", "folds", "hidden"}  # of the heads, beside these in a recipe
 _SHIFTED = 11  # cells of the widest window at a distance: what was measured
 
 
@@ -47,12 +47,8 @@ class ContextSpec:
         Raises:
             InputError: an unknown name, a value of another kind or out of range.
         """
-        known = {item.name for item in fields(cls)}
+        check_names(params, cls.__dataclass_fields__, "auto_context")
         for name, value in params.items():
-            if name not in known:
-                raise InputError(
-                    f"{name} is not a parameter of auto_context; allowed: {', '.join(sorted(known | _OTHERS))}"
-                )
             whole = isinstance(value, (list, tuple)) and all(type(item) is int for item in value)
             if not whole:
                 raise InputError(f"{name} is {value!r}; a list of whole numbers is expected")

@@ -36,7 +36,6 @@ def fit_head(
         DataError: no pixel has a label; too few images or groups to hold some out, where that is asked for.
     """
     from drillcore.heads.base import save_head
-    from drillcore.progress import progress
 
     folder.mkdir(parents=True, exist_ok=True)
     growth, held_out, subset = folder / GROWTH_FOLDER, folder / "held-out", folder / "subset.npy"
@@ -54,9 +53,7 @@ def fit_head(
             found = dataclasses.replace(found, rows=first.rows)
             more["first_stage"] = {"folds": plan.context.folds, "accuracy": first.accuracy}
         head = _unfitted(settings, recipe, manifest, params)
-        total = head.work(len(found)) if hasattr(head, "work") else None
-        with progress(f"fitting {recipe.head.name}", total, unit="steps") as advance:
-            _fit(head, recipe, found, np.arange(len(found)), growth, advance)
+        _fit_shown(head, recipe, found, np.arange(len(found)), growth, f"fitting {recipe.head.name}")
         if plan.bias is not None:
             more |= _fit_bias(settings, recipe, manifest, record, found, held_out)
             write_json(folder / ANSWERS_FILE, more["answers"])
@@ -102,11 +99,19 @@ def _fit(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint:
     return head.fit(rows, truth, weights, checkpoint=checkpoint, advance=advance)
 
 
+def _fit_shown(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Any:
+    """Do as `_fit`, with a progress bar."""
+    from drillcore.progress import progress
+
+    total = head.work(len(chosen)) if hasattr(head, "work") else None
+    with progress(title, total, unit="steps") as advance:
+        return _fit(head, recipe, found, chosen, checkpoint, advance)
+
+
 def _first_stage(
     settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, found: CoreSamples, folder: Path
 ) -> FirstStage:
     """Return the first stage of two, with the samples the second one learns from."""
-    from drillcore.progress import progress
     from drillcore.workflow.first_stage import DrilledImages, fit_first_stage
 
     plan, core, rows = core_plan(recipe), core_of(settings, recipe, manifest, record), fit_rows(recipe, manifest)
@@ -115,9 +120,7 @@ def _first_stage(
 
     def fit(chosen: Any, growth: Path) -> Any:
         head = _unfitted(settings, recipe, manifest, params)
-        total = head.work(len(chosen)) if hasattr(head, "work") else None
-        with progress("fitting a first stage", total, unit="steps") as advance:
-            return _fit(head, recipe, found, chosen, growth, advance)
+        return _fit_shown(head, recipe, found, chosen, growth, "fitting a first stage")
 
     images = DrilledImages(
         digests=list(rows["sha256"]),

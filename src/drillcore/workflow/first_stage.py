@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from drillcore.representations.core import CoreNetwork
     from drillcore.representations.core_samples import CoreSamples
     from drillcore.representations.views import ViewSpec
+    from drillcore.workflow.held_out import FitPart
 
-FitPart = Callable[[NDArray[np.int64], Path], Any]  # numbers of samples, folder for a checkpoint -> fitted head
 COLUMNS_FILE = "columns.npy"  # float16 or float32 [N, width]
 
 
