@@ -21,7 +21,7 @@ from benchmarks.paper_data import FIT, PaperImages, Rows
 from benchmarks.paper_sweeps import Heads, fit_forest
 from drillcore.backbones.base import Backbone
 from drillcore.evaluation.feature_scores import FeatureScores, strongest_features
-from drillcore.workflow.explanation import Response
+from drillcore.workflow.explanation import Response, StrongFeature
 from drillcore.workflow.projecting import TOP_IMAGES, responses
 
 PAPER_GROUPS = (
@@ -40,31 +40,20 @@ _FEWEST = 4  # classes; where the images have fewer of the paper's, the largest 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassFeature:
-    """A strong feature of a class.
+class ClassFeature(StrongFeature):
+    """A strong feature of a class: the standing is its mean's, the weight its importance times the number of features.
 
     Attributes:
-        number: in the layer's flattened activation.
         mean: activation in the class.
-        standing: standard deviations of that mean above the images of all other classes.
-        weight: importance to the forest, times the number of features.
         own: responses of the class's images, highest first.
         every: of the images of all classes, highest first.
         most: classes of the `TOP_IMAGES` highest images of all with their counts, commonest first.
     """
 
-    number: int
     mean: float
-    standing: float
-    weight: float
     own: list[Response]
     every: list[Response]
     most: list[tuple[str, int]]
-
-    @property
-    def strength(self) -> float:
-        """Standing times weight."""
-        return self.standing * self.weight
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for the record."""

@@ -34,35 +34,44 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainedFeature:
-    """A strong feature.
+class StrongFeature:
+    """What decides how strong a feature is.
 
     Attributes:
         number: in the row.
-        tap: of the backbone.
-        unit: which one of the tap's, in words.
-        activation: in the image.
-        standing: standard deviations above the training images of the other classes.
-        weight: it was multiplied by.
-        class_mean: mean activation of the explained class's training images; None where it has none.
-        response: of the image.
-        top: of the training images of all classes with the highest activations, highest first.
+        standing: standard deviations above the images of the other classes.
+        weight: it is multiplied by.
     """
 
     number: int
-    tap: str
-    unit: str
-    activation: float
     standing: float
     weight: float
-    class_mean: float | None
-    response: Response
-    top: list[Response]
 
     @property
     def strength(self) -> float:
         """Standing times weight."""
         return self.standing * self.weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedFeature(StrongFeature):
+    """A strong feature of an image.
+
+    Attributes:
+        tap: of the backbone.
+        unit: which one of the tap's, in words.
+        activation: in the image.
+        class_mean: mean activation of the explained class's training images; None where it has none.
+        response: of the image.
+        top: of the training images of all classes with the highest activations, highest first.
+    """
+
+    tap: str
+    unit: str
+    activation: float
+    class_mean: float | None
+    response: Response
+    top: list[Response]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the pictures left out."""
