@@ -11,6 +11,7 @@ const TRIES = 6; // of a busy server
 const LOOK_AGAIN = 2000; // ms, while nobody answers
 
 const state = { models: [], limits: null, model: "", entries: [], selected: null, asking: 0, number: 0, gone: false };
+const early = []; // files that came before the server said what it takes
 
 const narrow = matchMedia("(max-width: 40rem)");
 
@@ -43,6 +44,7 @@ async function refresh() {
   const { max_bytes: most, max_pixels: count, formats } = state.limits;
   byId("limits").textContent = `${formats.join(", ")}; up to ${bytes(most)} and ${pixels(count)}`;
   aboutModel();
+  take(early.splice(0));
   return true;
 }
 
@@ -86,6 +88,7 @@ function here() {
 
 function take(files) {
   const found = [...files];
+  if (!state.limits) early.push(...found);
   if (!found.length || !state.limits) return;
   const room = Math.max(0, MOST - state.entries.length);
   notice(found.length > room ? `One visit holds ${MOST} images: ${found.length - room} were left out.` : "");

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -148,7 +149,9 @@ def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
     opened: list[Any] = []
     complaints: list[str] = []
 
-    def begin(model: str = "tiny", url: str = "", **options: Any) -> Any:
+    def begin(
+        model: str = "tiny", url: str = "", before: Callable[[Any], None] = lambda page: None, **options: Any
+    ) -> Any:
         context = browser.new_context(
             **{"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
         )
@@ -166,6 +169,7 @@ def visit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
                 complaints.append(request.url) if not request.url.startswith((base, "blob:", "data:")) else None
             ),
         )
+        before(page)
         page.goto(f"{base}/#{model}")
         return page
 
@@ -356,8 +360,8 @@ def test_keyboard_only(visit: Any) -> None:
                 return
         raise AssertionError(f"{wanted} is not reached by Tab")
 
-    tab_to("choose")
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as chooser:  # asked for before the Tabs: the browser listens by the time of Enter
+        tab_to("choose")
         page.keyboard.press("Enter")
     chooser.value.set_files([file(), file("second.png", picture(size=(40, 40)))])
     expect(page.locator("#answer canvas")).to_be_visible()
@@ -371,6 +375,15 @@ def test_keyboard_only(visit: Any) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator("#answer-title")).to_have_text("second.png")
     assert "second.png" in focused()
+
+
+def test_files_chosen_before_the_server_said_what_it_takes(visit: Any) -> None:
+    held: list[Any] = []
+    page = visit(before=lambda page: page.route("**/api/models", lambda route: held.append(route)))
+    page.set_input_files("#choose", [file("level.png", png(90))])
+    expect(page.locator("#visit")).to_be_hidden()
+    held[0].continue_()
+    expect(page.locator("#visit-title")).to_have_text("This visit: 1 of 1 answered")
 
 
 def test_a_phone_in_the_dark(visit: Any, shoot: Any) -> None:
@@ -424,13 +437,13 @@ def test_a_busy_server_is_asked_again(visit: Any, shoot: Any) -> None:
     def answer(route: Any) -> None:
         if busy and busy.pop():
             body = json.dumps({"error": "the queue is full", "request_id": "1"})
-            route.fulfill(status=429, headers={"retry-after": "2"}, content_type="application/json", body=body)
+            route.fulfill(status=429, headers={"retry-after": "5"}, content_type="application/json", body=body)
         else:
             route.continue_()
 
     page.route("**/predict/**", answer)
     page.set_input_files("#choose", [file("level.png", png(90))])
-    expect(page.locator("#answer .waiting")).to_have_text("The server is busy; trying again in 2 s")
+    expect(page.locator("#answer .waiting")).to_have_text(re.compile(r"The server is busy; trying again in [1-5] s"))
     shoot(page, "busy")
     expect(page.locator("#answer .verdict")).to_be_visible()
 
