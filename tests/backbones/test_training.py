@@ -13,7 +13,7 @@ from torch import nn
 from drillcore.backbones.augmentation import flip_and_turn, get_augmentation, rotate
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.devices import resolve_device
-from drillcore.backbones.optimisation import limit_norms, norm_limits
+from drillcore.backbones.optimisation import Optimisation, limit_norms, norm_limits
 from drillcore.backbones.plankton_cnn import ALL_LAYERS, PlanktonCnn
 from drillcore.backbones.training import Labelled, train
 from drillcore.backbones.training_plan import TrainingPlan
@@ -48,13 +48,47 @@ def test_it_learns_and_leaves_the_network_frozen() -> None:
     assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
+def test_muon_moves_inner_layers_and_adamw_the_rest() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential()
+    module.add_module("first", nn.Conv2d(1, 6, 3))
+    module.add_module("inner", nn.Conv2d(6, 4, 3))
+    module.add_module("classifier", nn.Linear(4, 3))
+    own = {name: tensor.clone() for name, tensor in module.named_parameters()}
+    plan = TrainingPlan.from_dict(MUON | {"schedule": "constant", "classifier_rate": 2})
+    optimisation = Optimisation(module, plan, torch.device("cpu"))
+    matrix = nn.Parameter(own["inner.weight"].flatten(1).clone())
+    alone = torch.optim.Muon([matrix], 0.002, 0.02, 0.95, adjust_lr_fn="match_rms_adamw")
+    x = torch.rand(8, 1, 9, 9)
+    for _ in range(3):
+        optimisation.set_rate(0.5)
+        optimisation.step(module.inner(module.first(x)).mean((2, 3)).matmul(module.classifier.weight.T).square().sum())
+        matrix.grad = module.inner.weight.grad.flatten(1)
+        alone.step()
+    torch.testing.assert_close(module.inner.weight.flatten(1), matrix, rtol=0, atol=0)
+    # AdamW's steps are as long as the rate; Muon's as long on average, over all of a layer
+    moved = {name: (tensor - own[name]).abs() / 3 / 0.002 for name, tensor in module.named_parameters()}
+    assert moved["first.weight"].max() < 1.05
+    assert 1 < moved["classifier.weight"].max() < 2.1
+    assert moved["classifier.bias"].max() == 0  # had no gradient
+    assert 0.1 < moved["inner.weight"].square().mean().sqrt() < 0.3
+
+
+def test_it_learns_with_muon() -> None:
+    _, result = run(TrainingPlan.from_dict({"epochs": 8, "batch": 16, "patience": 0, **MUON}))
+    assert result.curve[-1]["val_accuracy"] >= 0.9
+
+
 class Stop(Exception):  # noqa: N818
     pass
 
 
-@pytest.mark.parametrize("augment", ["none", "rotate"])
-def test_stopped_and_continued_ends_in_the_same_bits(tmp_path: Path, augment: str) -> None:
-    plan = TrainingPlan(epochs=4, batch=16, patience=0, augment=augment)
+MUON = {"optimizer": "muon", "learning_rate": 0.002, "momentum": 0.95, "weight_decay": 0.02, "max_norm": 0.0}
+
+
+@pytest.mark.parametrize("more", [{}, {"augment": "rotate"}, MUON, MUON | {"optimizer": "adamw"}])
+def test_stopped_and_continued_ends_in_the_same_bits(tmp_path: Path, more: dict[str, Any]) -> None:
+    plan = TrainingPlan.from_dict({"epochs": 4, "batch": 16, "patience": 0, **more})
     undisturbed, whole = run(plan)
 
     def stop_after_two(record: Mapping[str, Any]) -> None:

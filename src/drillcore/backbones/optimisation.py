@@ -10,12 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from drillcore.backbones.checkpoint import Checkpoint
+from drillcore.backbones.muon import Muon, inner_weights
 from drillcore.backbones.training_plan import TrainingPlan
 
-_SECOND_BETA = 0.99
+_FIRST_BETA, _SECOND_BETA = 0.9, 0.99
 _CLASSIFIER = "classifier."
 # What an optimiser remembers of a parameter, by the checkpoint's group.
-_MEMORY = {"sgd": {"momentum": "momentum_buffer"}, "adamw": {"momentum": "exp_avg", "second": "exp_avg_sq"}}
+_MEMORY = {
+    torch.optim.SGD: {"momentum": "momentum_buffer"},
+    torch.optim.AdamW: {"momentum": "exp_avg", "second": "exp_avg_sq"},
+    Muon: {"momentum": "momentum_buffer"},
+}
 
 
 class Optimisation:
@@ -31,7 +36,8 @@ class Optimisation:
         self.module, self.plan, self.device = module, plan, device
         self.steps = 0
         self.named = list(module.named_parameters())
-        self.optimizer = _optimizer(module, plan)
+        self.muon = _muon(module, plan)
+        self.optimizers = [_optimizer(module, plan, self.muon), *([self.muon] if self.muon else [])]
         self.limited = norm_limits(module, plan.max_norm)
         self.average: dict[str, Tensor] = {}
         if plan.average:
@@ -54,16 +60,19 @@ class Optimisation:
 
     def set_rate(self, done: float) -> None:
         """Set the learning rates for when `done` (0 to 1) of all steps are done."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate(done) * group["factor"]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.plan.rate(done) * group["factor"]
 
     def step(self, loss: Tensor) -> None:
         """Go down the loss's gradient once, and within the limits of the norms."""
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.plan.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         for weight, limit in self.limited:
             limit_norms([weight], limit)
 
@@ -97,9 +106,12 @@ class Optimisation:
         """Write weights, average and memory to a checkpoint's state."""
         state.weights = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
         state.average = {name: tensor.clone() for name, tensor in self.average.items()}
-        for group, key in _MEMORY[self.plan.optimizer].items():
-            found = {name: self.optimizer.state[parameter].get(key) for name, parameter in self.named}
-            setattr(state, group, {name: tensor for name, tensor in found.items() if tensor is not None})
+        state.momentum, state.second = {}, {}
+        for name, parameter in self.named:
+            _, memory, keys = self._memory(parameter)
+            for group, key in keys.items():
+                if memory.get(key) is not None:
+                    getattr(state, group)[name] = memory[key]
 
     def restore(self, state: Checkpoint, steps: int) -> None:
         """Take weights, average and memory from a checkpoint's state, after `steps` steps."""
@@ -108,17 +120,34 @@ class Optimisation:
         for name, tensor in self.average.items():
             tensor.copy_(state.average[name])
         for name, parameter in self.named:
-            memory = self.optimizer.state[parameter]
-            for group, key in _MEMORY[self.plan.optimizer].items():
+            owner, memory, keys = self._memory(parameter)
+            for group, key in keys.items():
                 if name in getattr(state, group):
-                    memory[key] = torch.empty_like(parameter).copy_(getattr(state, group)[name])
-            if self.plan.optimizer == "adamw":
+                    memory[key] = torch.empty_like(owner).copy_(getattr(state, group)[name])
+            if "second" in keys:
                 memory["step"] = torch.tensor(float(steps))
 
+    def _memory(self, parameter: nn.Parameter) -> tuple[nn.Parameter, dict[str, Any], dict[str, str]]:
+        """Return what an optimiser knows a parameter by, what it remembers of it, and keys by checkpoint group."""
+        matrix = self.muon.matrix_of(parameter) if self.muon else None
+        if self.muon and matrix is not None:
+            return matrix, self.muon.state[matrix], _MEMORY[Muon]
+        optimizer = self.optimizers[0]
+        return parameter, optimizer.state[parameter], _MEMORY[type(optimizer)]
 
-def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+
+def _muon(module: nn.Module, plan: TrainingPlan) -> Muon | None:
+    if plan.optimizer != "muon":
+        return None
+    return Muon(inner_weights(module, _CLASSIFIER), plan.learning_rate, plan.momentum, plan.weight_decay)
+
+
+def _optimizer(module: nn.Module, plan: TrainingPlan, muon: Muon | None) -> torch.optim.Optimizer:
+    """Return the optimiser of what Muon leaves, which without it is all."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
+        if muon and muon.matrix_of(parameter) is not None:
+            continue
         factor = plan.classifier_rate if name.startswith(_CLASSIFIER) else 1.0
         decay = plan.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
@@ -126,8 +155,9 @@ def _optimizer(module: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
         {"params": parameters, "factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
-    if plan.optimizer == "adamw":
-        return torch.optim.AdamW(listed, plan.learning_rate, (plan.momentum, _SECOND_BETA))
+    if plan.optimizer != "sgd":
+        first = _FIRST_BETA if muon else plan.momentum
+        return torch.optim.AdamW(listed, plan.learning_rate, (first, _SECOND_BETA))
     return torch.optim.SGD(listed, plan.learning_rate, plan.momentum)
 
 

@@ -13,7 +13,7 @@ from drillcore.digests import Json
 from drillcore.errors import InputError, UnknownNameError
 
 SCHEDULES = ("cosine", "constant")
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "muon")
 PRECISIONS = ("float32", "bfloat16")
 # Fields a digest of a plan always had; the others count where they differ from their defaults.
 _FIRST = ("epochs", "batch", "learning_rate", "momentum", "schedule", "max_norm", "patience", "augment")
@@ -34,7 +34,9 @@ class TrainingPlan:
         max_norm: limit of the Euclidean norm of each unit's incoming weights (Srivastava et al. 2014); 0: none.
         patience: epochs without a lower validation loss after which training stops; 0: never.
         augment: one of `augmentation.AUGMENTATIONS`, or "warp" of images at their own size; the paper names none.
-        optimizer: "sgd", or "adamw" (Loshchilov and Hutter 2019), whose `momentum` is its first beta; 0.99 the second.
+        optimizer: "sgd"; "adamw" (Loshchilov and Hutter 2019), whose `momentum` is its first beta, 0.99 the second; or
+            "muon" (`muon.Muon`, `momentum` its own) of all weights but the first layer's and the classifier's, which
+            AdamW moves with betas 0.9 and 0.99.
         weight_decay: AdamW's, or of SGD; biases are left out.
         warm_up: share of all steps in which the rate rises from 0, before the schedule begins.
         classifier_rate: factor of the learning rate of the layers named `classifier`, which nobody pretrained.
