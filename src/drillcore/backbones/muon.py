@@ -34,27 +34,20 @@ class Muon(torch.optim.Muon):
     """
 
     def __init__(self, weights: list[nn.Parameter], rate: float, momentum: float, decay: float) -> None:
-        self.weights = weights
-        self._matrices = {id(weight): nn.Parameter(weight.detach().flatten(1).clone()) for weight in weights}
+        self._matrices = {weight: nn.Parameter(weight.detach().flatten(1).clone()) for weight in weights}
         group = {"params": list(self._matrices.values()), "factor": 1.0}
         super().__init__([group], rate, decay, momentum, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move the weights once by their gradients."""
-        for weight in self.weights:
-            matrix = self._matrices[id(weight)]
+        for weight, matrix in self._matrices.items():
             matrix.copy_(weight.flatten(1))  # norms are limited, and checkpoints read, in the weights
             matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
         super().step()  # type: ignore[no-untyped-call]
-        for weight in self.weights:
-            weight.copy_(self._matrices[id(weight)].view(weight.shape))
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the weights' gradients."""
-        for weight in self.weights:
-            weight.grad = None
+        for weight, matrix in self._matrices.items():
+            weight.copy_(matrix.view(weight.shape))
 
     def matrix_of(self, parameter: nn.Parameter) -> nn.Parameter | None:
         """Return what `state` knows a weight by; None of a parameter that is not Muon's."""
-        return self._matrices.get(id(parameter))
+        return self._matrices.get(parameter)

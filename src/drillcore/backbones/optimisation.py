@@ -66,8 +66,7 @@ class Optimisation:
 
     def step(self, loss: Tensor) -> None:
         """Go down the loss's gradient once, and within the limits of the norms."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
+        self.module.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.plan.clip:
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
