@@ -88,8 +88,11 @@ function here() {
 
 function take(files) {
   const found = [...files];
-  if (!state.limits) early.push(...found);
-  if (!found.length || !state.limits) return;
+  if (!state.limits) {
+    early.push(...found);
+    return;
+  }
+  if (!found.length) return;
   const room = Math.max(0, MOST - state.entries.length);
   notice(found.length > room ? `One visit holds ${MOST} images: ${found.length - room} were left out.` : "");
   const added = found.slice(0, room).map((file) => {
