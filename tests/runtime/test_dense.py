@@ -52,17 +52,22 @@ def test_tiles_answer_as_the_whole_image_and_as_worked_out_by_hand(opened: Open,
 
 
 def test_scenes_are_really_cut_and_batches_really_small(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shapes = opened(), []
+    model, shapes, released = opened(), [], []
     run = model.run
 
-    def watched(canvas: np.ndarray, *rest: Any) -> Any:
+    def watched(canvas: np.ndarray, *rest: Any, release: bool = False) -> Any:
         shapes.append(canvas.shape)
-        return run(canvas, *rest)
+        released.append(release)
+        return run(canvas, *rest, release=release)
 
     monkeypatch.setattr(model, "run", watched)
     model.segment(noise(100, 130))
     assert len(shapes) == 4 * 5
     assert max(shape[1] for shape in shapes) <= 32 + 12 + 9
+    assert all(released), "what one tile took is there for the next one, whatever its size"
+    model.segment(noise(48, 50))
+    assert shapes[20:] == [(1, 48, 50, 1)], "no more pixels than a tile reads"
+    assert not released[-1]
 
 
 @pytest.mark.parametrize(("field", "value"), [("halo", 4), ("align", 1)])
@@ -171,18 +176,18 @@ def test_a_batch_takes_no_more_than_a_tile(opened: Open, tmp_path: Path, monkeyp
     model, shapes = opened(), []
     run = model.run
 
-    def watched(canvas: np.ndarray, *rest: Any) -> Any:
+    def watched(canvas: np.ndarray, *rest: Any, **how: Any) -> Any:
         shapes.append(canvas.shape)
-        return run(canvas, *rest)
+        return run(canvas, *rest, **how)
 
     monkeypatch.setattr(model, "run", watched)
     paths = []
     for number in range(9):
         paths.append(str(tmp_path / f"{number}.png"))
-        Image.fromarray(noise(16, 16, seed=number)[:, :, 0]).save(paths[-1])
+        Image.fromarray(noise(24, 24, seed=number)[:, :, 0]).save(paths[-1])
     job = DenseJob(("label",), lambda item, answers: answers["label"])
     with DecodePool(1, max_pixels=10**6, workers=0) as pool:
         windows = list(score_windows(model, paths, pool, threads=1, dense=job))
     assert [shape[0] for shape in shapes] == [4, 4, 1]
     for number, label in enumerate(windows[0].results):
-        np.testing.assert_array_equal(label, expected_label(noise(16, 16, seed=number)))
+        np.testing.assert_array_equal(label, expected_label(noise(24, 24, seed=number)))

@@ -43,10 +43,16 @@ def is_tileable(metadata: ModelMetadata) -> bool:
     return None not in (metadata.tile, metadata.halo, metadata.align)
 
 
+def pixels_at_once(metadata: ModelMetadata) -> int:
+    """Return how many pixels a model takes at a time: what a tile reads with its halo, or `WHOLE_PIXELS`."""
+    if metadata.tile is None or metadata.halo is None or metadata.align is None:
+        return WHOLE_PIXELS
+    return (metadata.tile + 2 * metadata.halo) ** 2
+
+
 def fits_whole(metadata: ModelMetadata, height: int, width: int) -> bool:
-    """Whether an image is answered in one go: at most the pixels of a tile, or `WHOLE_PIXELS` without tiles."""
-    limit = metadata.tile**2 if is_tileable(metadata) and metadata.tile else WHOLE_PIXELS
-    return height * width <= limit
+    """Whether an image is answered in one go."""
+    return height * width <= pixels_at_once(metadata)
 
 
 def refusal(metadata: ModelMetadata, height: int, width: int, blending: Blending | None = None) -> tuple[str, str]:
@@ -129,7 +135,8 @@ class Scene:
 
     def _tile(self, row: Span, column: Span) -> None:
         canvas = np.ascontiguousarray(self._image[row.source, column.source])[None]
-        for name, batch in run_dense(self._model, canvas, self._outputs).items():
+        whole = canvas.shape[1:3] == self._image.shape[:2]
+        for name, batch in run_dense(self._model, canvas, self._outputs, release=not whole).items():
             self._target(name, batch[0])[..., row.core, column.core] = batch[0][..., row.inner, column.inner]
 
     def _blend(self) -> None:
@@ -155,13 +162,14 @@ class Scene:
             return self.answers[name]
 
 
-def run_dense(model: Network, canvas: Array, outputs: Sequence[str]) -> dict[str, Array]:
+def run_dense(model: Network, canvas: Array, outputs: Sequence[str], *, release: bool = False) -> dict[str, Array]:
     """Answer a batch of equal size and check that the answers have the shapes and values that the contract promises.
 
     Args:
         model: an open dense model.
         canvas: uint8 [N,H,W,C].
         outputs: names of dense outputs.
+        release: give the memory back at once: tiles are large, and those at the border of other sizes.
 
     Returns:
         label uint8 [N,H,W], probabilities float32 [N,K,H,W], value float32 [N,D,H,W], as asked for.
@@ -170,7 +178,7 @@ def run_dense(model: Network, canvas: Array, outputs: Sequence[str]) -> dict[str
         InputError: the model cannot answer an image of that size.
         UnsafeModelError: an answer of another shape or kind, a label without a class, or NaN or infinity in a value.
     """
-    answers = model.run(canvas, None, outputs)
+    answers = model.run(canvas, None, outputs, release=release)
     count, classes = len(canvas), len(model.metadata.classes)
     for name, array in answers.items():
         kind, channels = (np.uint8, ()) if name == "label" else (np.float32, array.shape[1:2])

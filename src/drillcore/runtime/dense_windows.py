@@ -16,7 +16,7 @@ import numpy as np
 from drillcore.errors import BadImageError, InputError
 from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode_worker import DecodedImage
-from drillcore.runtime.dense import Scene, fits_whole, is_tileable, refusal, run_dense
+from drillcore.runtime.dense import Scene, fits_whole, pixels_at_once, refusal, run_dense
 from drillcore.runtime.grouping import Rows, group_equal
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import Window
@@ -113,9 +113,7 @@ def start_dense(
             scene = Scene(model, item.image, job.outputs, job.blending)
             futures += [runners.submit(work.step, row, scene, number) for number in range(len(scene.steps))]
     rows = np.array(whole, np.int64)
-    # A model that names a tile says by it how much it takes at a time.
-    tile = model.metadata.tile if is_tileable(model.metadata) else None
-    pixels = min(BATCH_PIXELS, tile**2) if tile else BATCH_PIXELS
+    pixels = min(BATCH_PIXELS, pixels_at_once(model.metadata))
     for group in group_equal(np.array(sizes, np.int32).reshape(-1, 2), batch, pixels):
         futures.append(runners.submit(work.batch, rows[group]))
 

@@ -20,6 +20,13 @@ class Network(Protocol):
         """What the model says of itself."""
         ...
 
-    def run(self, canvas: Array, sizes: Array | None = None, outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Answer a batch uint8 [N,H,W,C] with sizes int32 [N,2]."""
+    def run(
+        self,
+        canvas: Array,
+        sizes: Array | None = None,
+        outputs: Sequence[str] | None = None,
+        *,
+        release: bool = False,
+    ) -> dict[str, Array]:
+        """Answer a batch uint8 [N,H,W,C] with sizes int32 [N,2]; give its memory back at once if `release`."""
         ...

@@ -80,6 +80,8 @@ class Model:
         canvas: npt.NDArray[np.uint8],
         sizes: npt.NDArray[np.int32] | None = None,
         outputs: Sequence[str] | None = None,
+        *,
+        release: bool = False,
     ) -> dict[str, Array]:
         """Answer one batch; only what is needed for `outputs` is computed.
 
@@ -87,6 +89,8 @@ class Model:
             canvas: uint8 [N,H,W,C], images top-left, zeros elsewhere.
             sizes: int32 [N,2] (height, width) of each image; None: each fills the canvas.
             outputs: names; None: all of them.
+            release: give the memory back at once. What is kept for the next batch else grows with each new size of
+                large images, to twice what one of them needs; giving it back costs about a fifth of their time.
 
         Raises:
             InputError: an array of the wrong kind, an unknown output, or an input that the model cannot take.
@@ -108,11 +112,20 @@ class Model:
         if unknown:
             raise InputError(f"unknown output {unknown[0]!r}; known: {', '.join(self.outputs)}")
         try:
-            return dict(zip(names, self._session_for(names).run(names, feeds), strict=True))
+            return dict(zip(names, self._session_for(names).run(names, feeds, self._options(release)), strict=True))
         except Exception as error:
             raise InputError(
                 f"model {self.metadata.model} cannot answer images {list(canvas.shape)}: {_first_line(error)}"
             ) from error
+
+    def _options(self, release: bool) -> Any:
+        if not release or self.providers[0] != _CPU:
+            return None
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
     def _session_for(self, names: Sequence[str]) -> Any:
         wanted = frozenset(names)
