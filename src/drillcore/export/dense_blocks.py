@@ -116,16 +116,15 @@ class BlockWriter:
         thin = [found for found in rows if found.weight is not None and len(found.weight) <= narrow]
         wide = [found for found in rows if found not in thin]
         shares, cells = self._write_shares(which, tables)
-        constants = [head.bias[None]]
-        if thin:
-            shares = scope.op("Concat", shares, *(self._write_channels(found, which) for found in thin), axis=1)
-            constants += [found.weight for found in thin if found.weight is not None]
-        inputs = [scope.shape(shares, -1, size.blocks, scope.side(shares, 1), size.positions)]
+        constants = [head.bias[None]] + [found.weight for found in thin if found.weight is not None]
+        inputs = [scope.shape(numbers, -1, size.blocks) for numbers in (which.row, which.column)]
+        channels = [self._write_channels(found, which) for found in thin]
+        inputs += [scope.shape(values, -1, size.blocks, scope.side(values, 1), size.positions) for values in channels]
         inputs += [scope.shape(numbers, -1, size.blocks, scope.side(numbers, 1)) for numbers in cells]
         inputs += [
             scope.shape(self.write_numbers(which, found.cells), -1, size.blocks * size.positions) for found in wide
         ]
-        body = self._body(tables, np.concatenate(constants), wide, head)
+        body = self._body(shares, tables, np.concatenate(constants), thin, wide, head)
         found = scope.op("Scan", *inputs, body=body, num_scan_inputs=len(inputs))
         return scope.shape(found, -1, size.positions, _outputs(head))
 
@@ -141,8 +140,12 @@ class BlockWriter:
         whole = scope.shape(rows, self.images, *sides, channels)
         return scope.op("Slice", whole, scope.whole(0, 0), scope.list(*self.counts), scope.whole(1, 2))
 
-    def _write_shares(self, which: BlockList, tables: Sequence[Table]) -> tuple[str, list[str]]:
-        """Return shares float32 [blocks, K, positions], the bias' last, and by table its cells int64 [blocks, k]."""
+    def _write_shares(self, which: BlockList, tables: Sequence[Table]) -> tuple[list[str], list[str]]:
+        """Return by axis the shares along it, and by table its cells int64 [blocks, k].
+
+        Shares are float32 [blocks along the axis, positions, K], the bias' last. A block's are the product of its row's
+        and its column's: of all blocks at once they would be hundreds of numbers a pixel.
+        """
         scope, size = self.scope, self.size
         down: list[str] = []
         across: list[str] = []
@@ -169,9 +172,8 @@ class BlockWriter:
         for axis, shares in enumerate((down, across)):
             ones = scope.builder.constant(f"{scope.name}/one", np.ones((1, 1, size.positions)), np.float32)
             ones = scope.op("Expand", ones, scope.list(self.blocks[axis], 1, size.positions))
-            whole = scope.op("Concat", *shares, ones, axis=1)
-            parts.append(scope.op("Gather", whole, which.row if axis == 0 else which.column))
-        return scope.op("Mul", *parts), numbers
+            parts.append(scope.op("Transpose", scope.op("Concat", *shares, ones, axis=1), perm=[0, 2, 1]))
+        return parts, numbers
 
     def _write_axis(self, scope: Scope, table: Table, axis: int) -> tuple[str, str]:
         """Return by block along an axis its cells int64 [blocks, k] and their shares float32 [blocks, k, positions]."""
@@ -227,8 +229,10 @@ class BlockWriter:
 
     def _body(
         self,
+        shares: Sequence[str],
         tables: Sequence[Table],
         constants: FloatArray,
+        thin: Sequence[PositionRows],
         wide: Sequence[PositionRows],
         head: HeadLayers,
     ) -> GraphProto:
@@ -236,10 +240,17 @@ class BlockWriter:
         size, name = self.size, f"{self.scope.name}/step"
         graph = GraphProto(name=name)
         scope = Scope(GraphBuilder(graph), name, f"{name}/")
-        shares = f"{name}/shares"
-        graph.input.append(
-            helper.make_tensor_value_info(shares, TensorProto.FLOAT, [size.blocks, None, size.positions])
-        )
+        along = []
+        for axis, part in zip(("row", "column"), shares, strict=True):
+            graph.input.append(helper.make_tensor_value_info(f"{name}/{axis}", TensorProto.INT64, [size.blocks]))
+            along.append(scope.op("Gather", part, f"{name}/{axis}"))
+        lefts = [scope.op("Mul", *along)]
+        for number in range(len(thin)):
+            channels = f"{name}/channels{number}"
+            shape = [size.blocks, None, size.positions]
+            graph.input.append(helper.make_tensor_value_info(channels, TensorProto.FLOAT, shape))
+            lefts.append(scope.op("Transpose", channels, perm=[0, 2, 1]))
+        left = scope.op("Concat", *lefts, axis=2) if len(lefts) > 1 else lefts[0]
         rows = []
         for number, table in enumerate(tables):
             cells = f"{name}/cells{number}"
@@ -247,7 +258,6 @@ class BlockWriter:
             rows.append(scope.op("Gather", table.rows, cells))
         rows.append(scope.array(np.tile(constants, (size.blocks, 1, 1)), np.float32))
         right = scope.op("Concat", *rows, axis=1) if len(rows) > 1 else rows[0]
-        left = scope.op("Transpose", shares, perm=[0, 2, 1])
         hidden = scope.op("MatMul", left, right)
         hidden = scope.shape(hidden, size.blocks * size.positions, constants.shape[1])
         for number, found in enumerate(wide):

@@ -69,12 +69,22 @@ def first_layer(core: CoreNetwork, head: Any, planes: Sequence[Plane] | None = N
     )
 
 
-def split_planes(planes: Sequence[Plane], lattice: Lattice) -> tuple[list[Plane], list[list[Plane]]]:
+def split_planes(
+    planes: Sequence[Plane], lattice: Lattice, *, as_close: bool = False
+) -> tuple[list[Plane], list[list[Plane]]]:
     """Return the planes that are read at the lattice's positions before the first layer, and the others by grid.
 
-    A plane with cells as close as the positions, or closer, is read first: there are fewer positions than cells.
+    A plane with cells closer than the positions is read first: there are fewer positions than cells. So is one with
+    cells on the positions. Where cells lie between positions and are as close, reading the whole map would take four
+    copies of it at a time, and longer than projecting it: it becomes a table, unless `as_close`.
     """
-    read = [plane for plane in planes if not plane.grid.relative and plane.grid.stride <= lattice.step]
+
+    def is_read(grid: Grid) -> bool:
+        if grid.relative or grid.stride > lattice.step:
+            return False
+        return as_close or grid.stride < lattice.step or lattice.meets(grid)
+
+    read = [plane for plane in planes if is_read(plane.grid)]
     groups: dict[tuple[Grid, str], list[Plane]] = {}
     for plane in planes:
         if plane not in read:

@@ -113,7 +113,7 @@ def _write_refined(
     answers: Answers,
 ) -> Values:
     pixels = Lattice(1, 0.0)
-    read, groups = split_planes(planes, pixels)
+    read, groups = split_planes(planes, pixels, as_close=True)  # the coarse positions lie among many such cells
     tables = write_tables(scope.below("tables"), groups, maps, layer)
     # A table whose cells the positions meet gives them its rows; it is there for the second pass anyway.
     met = [table for table in tables if lattice.meets(table.grid)]
