@@ -54,13 +54,12 @@ async def closed_loop(plan: dict[str, Any], requests: list[bytes]) -> dict[str, 
     failed = 0
     begin = time.perf_counter() + plan["warm_seconds"]
     end = begin + plan["seconds"]
-    last = end
 
     def too_few() -> bool:
         return not failed and len(times) < plan["clients"] and time.perf_counter() < end + _PATIENCE
 
     async def client(number: int) -> None:
-        nonlocal failed, last
+        nonlocal failed
         connection = Connection(plan["host"], plan["port"])
         turn = number
         while (began := time.perf_counter()) < end or too_few():
@@ -71,11 +70,10 @@ async def closed_loop(plan: dict[str, Any], requests: list[bytes]) -> dict[str, 
                 failed += 1
             elif begin <= done and (done < end or too_few()):
                 times.append((began, done))
-                last = max(last, done)
         connection.close()
 
     await asyncio.gather(*(client(number) for number in range(plan["clients"])))
-    return _figures(times, last - begin, failed)
+    return _figures(times, max([end, *(done for _, done in times)]) - begin, failed)
 
 
 async def open_loop(plan: dict[str, Any], requests: list[bytes]) -> dict[str, Any]:

@@ -135,8 +135,7 @@ class Scene:
 
     def _tile(self, row: Span, column: Span) -> None:
         canvas = np.ascontiguousarray(self._image[row.source, column.source])[None]
-        whole = canvas.shape[1:3] == self._image.shape[:2]
-        for name, batch in run_dense(self._model, canvas, self._outputs, release=not whole).items():
+        for name, batch in run_dense(self._model, canvas, self._outputs, release=len(self.steps) > 1).items():
             self._target(name, batch[0])[..., row.core, column.core] = batch[0][..., row.inner, column.inner]
 
     def _blend(self) -> None:
