@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.representations import extract, feature_spec, prepare_all
 from drillcore.settings import Settings
-from drillcore.store import FeatureStore
+from drillcore.store import FeatureStore, StoreWriter
 
 Image = npt.NDArray[np.uint8]
 
@@ -131,6 +133,27 @@ def test_a_bad_image_stops_it_and_the_rest_is_kept(backbone: Backbone, settings:
         extract(backbone, ["layer3"], digests(found), load, settings)
     rest = extract(backbone, ["layer3"], digests(found), found.__getitem__, settings)
     assert 0 < rest.extracted < 150
+
+
+def test_a_slow_disk_does_not_let_the_network_run_far_ahead(
+    backbone: Backbone, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = images(320)
+    load, seen = counted(found)
+    at_risk = []
+    commit = StoreWriter.commit
+
+    def slow(writer: StoreWriter) -> None:
+        time.sleep(0.05)
+        at_risk.append(len(seen) - committed[0])  # what a kill would lose now
+        committed[0] += writer.pending
+        commit(writer)
+
+    committed = [0]
+    monkeypatch.setattr(StoreWriter, "commit", slow)
+    alone = dataclasses.replace(settings, threads=1)
+    extract(backbone, ["layer3"], digests(found), load, alone, batch=4)
+    assert max(at_risk) <= 4 + 4  # a shard, and one batch beside it
 
 
 def test_unknown_taps_and_backbones_without_size(backbone: Backbone, settings: Settings) -> None:

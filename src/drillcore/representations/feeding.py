@@ -16,6 +16,7 @@ from drillcore.progress import progress
 Load = Callable[[int], npt.NDArray[np.uint8]]
 FloatArray = npt.NDArray[np.float32]
 _AHEAD = 3  # batches per worker that may wait; bounds the memory
+_COMPUTED_AHEAD = 2  # the same of batches that passed the network: a kill loses them
 
 
 def prepared_batches(
@@ -54,12 +55,13 @@ def prepared_batches(
         return then(out) if then else out
 
     parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
+    most = max(1, workers) * (_COMPUTED_AHEAD if then else _AHEAD)
     waiting: deque[Future[FloatArray]] = deque()
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode", initializer=initializer) as pool:
         try:
             for part in parts:
                 waiting.append(pool.submit(make, part))
-                if len(waiting) >= _AHEAD * max(1, workers):
+                if len(waiting) >= most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
