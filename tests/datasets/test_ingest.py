@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,7 @@ def test_nothing_there_says_what_to_run(settings: Settings) -> None:
         current_manifest(settings, "plankton")
 
 
-def test_from_import_to_manifest(shells: Settings, tmp_path: Path) -> None:
+def test_from_import_to_manifest(shells: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ingest(shells, "shells")
     assert (len(first.table), first.lineage, len(first.quarantine)) == (24, "import-1", 0)
     assert all(first.path_of(row).is_file() for _, row in first.table.iterrows())
@@ -53,9 +52,10 @@ def test_from_import_to_manifest(shells: Settings, tmp_path: Path) -> None:
     assert landed_datasets(shells) == ["shells"]
 
     text = versions.data_dvc_text(shells)
-    started = time.monotonic()
-    again = ingest(shells, "shells")
-    assert time.monotonic() - started < 2
+    with monkeypatch.context() as patched:
+        for name in ("update", "push"):  # DVC takes seconds: it is not asked about what has not changed
+            patched.delattr(versions, name)
+        again = ingest(shells, "shells")
     assert (again.digest, versions.data_dvc_text(shells)) == (first.digest, text)
     assert current_manifest(shells, "shells").digest == first.digest
 

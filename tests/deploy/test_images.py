@@ -126,7 +126,7 @@ def test_a_server_runs_with_what_its_image_holds(settings: Settings) -> None:
         for path in ("/", "/docs", "/metrics", "/api/models", "/v2/health/ready"):
             assert httpx.get(url + path).status_code == 200
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 0
     finally:
         process.kill()

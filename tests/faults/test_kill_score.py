@@ -58,7 +58,7 @@ def kill_and_finish(root: Path, source: Path, output: Path, shards: list[int]) -
         for line in read_journal(output):
             assert (output / line["part"][0]).stat().st_size > 0
         assert not (output / "receipt.json").exists() or verify(output)
-        psutil.wait_procs(children, timeout=10)
+        psutil.wait_procs(children, timeout=60)
         assert not any(child.is_running() for child in children), "a decoder was left behind"
     return hits, finish_scoring(start(root, source, output))
 

@@ -36,5 +36,5 @@ def test_what_a_retrain_started_ends_with_it(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=120)
     assert process.returncode == 143
     assert said.splitlines()[-1].startswith("drillcore: interrupted"), said
-    _, alive = psutil.wait_procs(started, timeout=30)
+    _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive

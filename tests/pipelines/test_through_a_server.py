@@ -83,7 +83,7 @@ def kill_all(process: psutil.Process) -> None:
     for one in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.send_signal(signal.SIGKILL)
-    psutil.wait_procs(family, timeout=30)
+    psutil.wait_procs(family, timeout=60)
 
 
 def free_port() -> int:

@@ -49,7 +49,7 @@ def cluster(folder: Path, workers: int = 2, *arguments: str) -> Iterator[str]:
             process.terminate()
         for process in started:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+                process.wait(60)
             process.kill()
             process.wait()
         log.close()

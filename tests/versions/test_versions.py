@@ -211,7 +211,7 @@ def test_a_held_lock_is_one_line(filled: Settings) -> None:
     thread = threading.Thread(target=hold)
     thread.start()
     try:
-        assert held.wait(30)
+        assert held.wait(60)
         with pytest.raises(DataError, match="another process is versioning the data") as caught:
             versions.update(filled)
         assert "\n" not in str(caught.value)

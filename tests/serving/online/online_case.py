@@ -41,7 +41,7 @@ class Running:
         self._thread = threading.Thread(target=self._run, name="server")
         self._thread.start()
         self.url = self._opened.result(timeout=60)
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
 
     @property
     def port(self) -> int:

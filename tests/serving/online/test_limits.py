@@ -32,7 +32,7 @@ class SlowModel:
 
         def held(*arguments: Any, **options: Any) -> Any:
             self.entered.set()
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
             return run(*arguments, **options)
 
         monkeypatch.setattr(model, "run", held)
@@ -57,7 +57,7 @@ def test_a_body_beyond_the_limit_is_413_declared_or_chunked(settings: Settings, 
 def test_a_client_that_waits_for_100_continue_sends_nothing(settings: Settings, start: Start) -> None:
     serve_tiny(settings)
     server = start(max_body=1000)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
         line.sendall(
             b"POST /predict/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             b"Content-Length: 5000\r\nExpect: 100-continue\r\n\r\n"
@@ -68,7 +68,7 @@ def test_a_client_that_waits_for_100_continue_sends_nothing(settings: Settings, 
 def test_a_body_that_does_not_come_is_408(settings: Settings, start: Start) -> None:
     serve_tiny(settings)
     server = start(read_seconds=0.2)
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     line.putrequest("POST", "/predict/tiny")
     line.putheader("content-type", "image/png")
     line.putheader("content-length", "5000")
@@ -138,7 +138,7 @@ def test_a_full_queue_is_429_and_what_waited_is_answered(
     slow = SlowModel(server, monkeypatch)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(server.predict, png())
-        assert slow.entered.wait(10)
+        assert slow.entered.wait(60)
         waiting = [pool.submit(server.predict, png()) for _ in range(2)]
         until(lambda: server.server.service.shelf.get("tiny")._batcher.waiting == 2)
         refused = server.predict(png())
@@ -156,7 +156,7 @@ def test_more_requests_than_allowed_are_503_but_probes_pass(
     slow = SlowModel(server, monkeypatch)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(server.predict, png())
-        assert slow.entered.wait(10)
+        assert slow.entered.wait(60)
         refused = server.predict(png())
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert server.client.get("/v2/health/live").status_code == 200
@@ -173,7 +173,7 @@ def test_a_deadline_is_504_and_the_image_is_never_computed(
     slow = SlowModel(server, monkeypatch)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(server.predict, png())
-        assert slow.entered.wait(10)
+        assert slow.entered.wait(60)
         began = time.monotonic()
         late = server.predict(png(), **{"x-deadline-ms": "100"})
         assert (late.status_code, time.monotonic() - began < 10) == (504, True)
@@ -200,9 +200,9 @@ def test_a_client_that_goes_away_is_dropped_before_its_image_is_computed(
     shelf = server.server.service.shelf
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(server.predict, png())
-        assert slow.entered.wait(10)
+        assert slow.entered.wait(60)
         data = png()
-        line = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        line = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         head = f"POST /predict/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n"
         line.sendall(head.encode() + b"Content-Type: image/png\r\n\r\n" + data)
         until(lambda: shelf.get("tiny")._batcher.waiting == 1)
@@ -224,12 +224,12 @@ def test_stopping_finishes_what_was_taken(settings: Settings, start: Start, monk
     slow = SlowModel(server, monkeypatch)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(server.predict, png())
-        assert slow.entered.wait(10)
+        assert slow.entered.wait(60)
         stopping = asyncio.run_coroutine_threadsafe(server.server.stop(), server.loop)
         until(lambda: server.client.get("/v2/health/ready").status_code == 503)
         assert server.client.get("/v2/health/live").status_code == 200
-        stopping.result(timeout=10)
+        stopping.result(timeout=60)
         slow.gate.set()
         assert first.result().status_code == 200
-    server._thread.join(timeout=30)
+    server._thread.join(timeout=60)
     assert not server._thread.is_alive()

@@ -53,10 +53,10 @@ def ask(url):
         for model, accept in (("tiny", "application/json"), ("tiny-dense", "image/jpeg")):
             headers = {"content-type": "image/png", "accept": accept}
             request = urllib.request.Request(f"{url}/predict/{model}", image, headers)
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 answers[model] = answer.status
         for path in ("/", "/docs", "/metrics", "/api/models", "/v2/models/tiny"):
-            with urllib.request.urlopen(url + path, timeout=30) as answer:
+            with urllib.request.urlopen(url + path, timeout=60) as answer:
                 answers[path] = answer.status
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -120,7 +120,7 @@ def test_the_command_serves_logs_and_ends_with_0_on_sigterm(settings: Settings) 
         answer = httpx.post(f"{url}/predict/tiny", content=png(), headers={"content-type": "image/png"})
         assert (answer.status_code, answer.json()["version"]) == (200, 3)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
     lines = [json.loads(line) for line in errors.splitlines()]
     assert [line["event"] for line in lines] == ["model open", "ready", "request", "stopping", "stopped"]
@@ -137,16 +137,16 @@ def test_requests_in_flight_are_answered_after_sigterm(settings: Settings) -> No
         def body() -> Iterator[bytes]:
             yield png()[:20]
             sent.release()
-            go.wait(20)
+            go.wait(60)
             yield png()[20:]
 
         def ask(_: int) -> int:
             headers = {"content-type": "image/png"}
-            return httpx.post(f"{url}/predict/tiny", content=body(), headers=headers, timeout=30).status_code
+            return httpx.post(f"{url}/predict/tiny", content=body(), headers=headers, timeout=60).status_code
 
         answers = [pool.submit(ask, number) for number in range(8)]
         for _ in answers:
-            assert sent.acquire(timeout=20)
+            assert sent.acquire(timeout=60)
         httpx.get(f"{url}/v2/health/live")  # what was sent before has arrived
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
@@ -154,7 +154,7 @@ def test_requests_in_flight_are_answered_after_sigterm(settings: Settings) -> No
             pass
         go.set()
         assert [answer.result() for answer in answers] == [200] * 8
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 0
 
 
@@ -182,7 +182,7 @@ def test_cuda_that_is_not_there_is_an_error_unless_the_cpu_is_allowed(settings: 
         providers = httpx.get(f"{url}/v2/models/tiny").json()["parameters"]["providers"]
         assert providers == ["CPUExecutionProvider"]
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     assert any(json.loads(line)["event"] == "no CUDA, the CPU answers" for line in errors.splitlines())
 
 

@@ -77,7 +77,7 @@ def head(length: str = "Transfer-Encoding: chunked") -> bytes:
 
 def answer_to(server: Running, *pieces: bytes) -> bytes:
     """Send raw bytes, as far as the server takes them, and return what it says."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
         try:
             for piece in pieces:
                 line.sendall(piece)
