@@ -302,14 +302,23 @@ def test_workers_read_and_write_a_store(settings: Settings, tmp_path: Path, serv
             verify(store / f"{name}-out")
 
 
+# Commits as many shards as it is told and then stands still, so that a kill cannot come too late.
 PROGRAM = """
 import sys
+import threading
 from pathlib import Path
 from drillcore.remote import place
 from drillcore.runtime.served import resolve
 from drillcore.settings import Settings
 from serving.batch import score
+from serving.remote_journal import RemoteJournal
 settings = Settings.load(Path(sys.argv[1]))
+allowed, append = iter(range(int(sys.argv[4]))), RemoteJournal.append
+def append_some(journal, entry):
+    if next(allowed, None) is None:
+        threading.Event().wait()
+    append(journal, entry)
+RemoteJournal.append = append_some
 print("ready", flush=True)
 result = score(settings, resolve(settings, "tiny"), place(sys.argv[2]), place(sys.argv[3]), device="cpu", shard_rows=8)
 print(result.resumed)
@@ -323,8 +332,8 @@ def test_a_killed_run_on_a_store_ends_as_an_undisturbed_one(settings: Settings, 
     upload(tmp_path / "in", store / "in")
     score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=8)
     output, resumed = store / "out", []
-    for count in (1, 9, None):
-        command = [sys.executable, "-c", PROGRAM, str(settings.root), f"{store}/in", str(output)]
+    for count, most in ((1, 4), (9, 9), (None, 20)):
+        command = [sys.executable, "-c", PROGRAM, str(settings.root), f"{store}/in", str(output), str(most)]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, cwd=CHECKOUT, env=os.environ | {"DRILLCORE_WORKERS": "1"}
         )
@@ -336,6 +345,6 @@ def test_a_killed_run_on_a_store_ends_as_an_undisturbed_one(settings: Settings, 
                 process.send_signal(signal.SIGKILL)
         out, _ = process.communicate(timeout=120)
         resumed.append(out.decode().split())
-    assert 8 <= int(resumed[-1][1]) < 160
+    assert 9 * 8 <= int(resumed[-1][1]) < 160
     assert remote_tree(output) == tree(tmp_path / "whole")
     assert verify(output).inputs == 160
