@@ -38,16 +38,20 @@ class Segmentation:
     probabilities: npt.NDArray[np.float32] | None
 
 
-def is_tileable(metadata: ModelMetadata) -> bool:
-    """Whether tile, halo and align are all given, so that scenes of any size can be answered."""
-    return None not in (metadata.tile, metadata.halo, metadata.align)
+def tiling(metadata: ModelMetadata) -> tuple[int, int, int] | None:
+    """Return (tile, halo, align) in pixels, with which scenes of any size are answered; None unless all are given."""
+    if metadata.tile is None or metadata.halo is None or metadata.align is None:
+        return None
+    return metadata.tile, metadata.halo, metadata.align
 
 
 def pixels_at_once(metadata: ModelMetadata) -> int:
     """Return how many pixels a model takes at a time: what a tile reads with its halo, or `WHOLE_PIXELS`."""
-    if metadata.tile is None or metadata.halo is None or metadata.align is None:
+    found = tiling(metadata)
+    if found is None:
         return WHOLE_PIXELS
-    return (metadata.tile + 2 * metadata.halo) ** 2
+    tile, halo, _ = found
+    return (tile + 2 * halo) ** 2
 
 
 def fits_whole(metadata: ModelMetadata, height: int, width: int) -> bool:
@@ -62,7 +66,7 @@ def refusal(metadata: ModelMetadata, height: int, width: int, blending: Blending
         height, width = max(height, blending.size), max(width, blending.size)
     if height < least[0] or width < least[1]:
         return "too_small", f"{width} x {height} pixels; the model takes {least[1]} x {least[0]} and more"
-    if blending is None and not is_tileable(metadata) and height * width > WHOLE_PIXELS:
+    if blending is None and tiling(metadata) is None and not fits_whole(metadata, height, width):
         return "too_large", (
             f"{width} x {height} pixels; this model cannot work in tiles (its answer depends on the whole image) and "
             f"takes at most {WHOLE_PIXELS} pixels at once"
@@ -119,10 +123,12 @@ class Scene:
 
     def _plan(self) -> list[tuple[Span, Span]]:
         about, (height, width) = self._model.metadata, self._image.shape[:2]
-        if fits_whole(about, height, width) or about.tile is None or about.halo is None or about.align is None:
+        found = tiling(about)
+        if found is None or fits_whole(about, height, width):
             return [(Span(0, height, 0, height), Span(0, width, 0, width))]
+        tile, halo, align = found
         rows, columns = (
-            tile_spans(side, tile=about.tile, halo=about.halo, align=about.align, least=least)
+            tile_spans(side, tile=tile, halo=halo, align=align, least=least)
             for side, least in zip((height, width), about.min_size, strict=True)
         )
         return [(row, column) for row in rows for column in columns]
