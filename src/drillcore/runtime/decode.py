@@ -16,7 +16,7 @@ from PIL import Image
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
-from drillcore.runtime.image_files import open_image, read_image_bytes, shown_name
+from drillcore.runtime.image_files import MAX_SIDE, open_image, read_image_bytes, shown_name
 
 SAR_RANGE = (-40.0, 25.0)  # dB, the range of single-channel float32 scenes
 
@@ -49,12 +49,12 @@ class ImageFacts:
     constant: bool
 
 
-def decode_file(path: Path, channels: int, *, max_pixels: int) -> Array:
-    """Decode an image file; see `decode_bytes`. The suffix must fit the content."""
-    return decode_bytes(read_image_bytes(path), channels, max_pixels=max_pixels, name=path.name)
+def decode_file(path: Path, channels: int, *, max_pixels: int, max_side: int = MAX_SIDE) -> Array:
+    """Decode an image file; see `decode_bytes`."""
+    return decode_bytes(read_image_bytes(path), channels, max_pixels=max_pixels, name=path.name, max_side=max_side)
 
 
-def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "") -> Array:
+def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "", max_side: int = MAX_SIDE) -> Array:
     """Decode an image to uint8 [H,W,C], turned as its EXIF says, alpha over white, not resized.
 
     Grey becomes colour by repeating, colour becomes grey by ITU-R 601 (Pillow's "L"), 16 bits become 8 by rounding
@@ -64,7 +64,8 @@ def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "")
         data: the whole file.
         channels: 1 or 3.
         max_pixels: an image whose header states more is refused before it is decoded.
-        name: the file's name; where its suffix is known, the content must be of that format.
+        name: the file's name, for messages.
+        max_side: an image whose header states more rows or columns is refused likewise.
 
     Raises:
         BadImageError: the image is set aside; the reason is one of `image_files.REASONS`.
@@ -72,7 +73,7 @@ def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "")
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
-    image = open_image(data, max_pixels, name)
+    image = open_image(data, max_pixels, name, max_side)
     if channels == 1 and image.mode == "RGB" and "transparency" not in image.info:
         image = image.convert("L")  # the same as below, with two copies less
     return _as_channels(_as_uint8(image, name), channels)
@@ -118,7 +119,7 @@ def decode_mask(path: Path, *, max_pixels: int, as_colours: PaletteRule | None =
 
 
 def decode_mask_bytes(data: bytes, *, max_pixels: int, name: str, as_colours: PaletteRule | None = None) -> Array:
-    """Decode the bytes of an annotation; see `decode_mask`. The suffix of `name` must fit the content."""
+    """Decode the bytes of an annotation; see `decode_mask`."""
     image = open_image(data, max_pixels, name)
     if image.mode == "P" and as_colours is not None and as_colours(_palette(image)):
         image = image.convert("RGB")

@@ -10,7 +10,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -38,6 +38,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_FILE_BYTES = 512 * 2**20
+MAX_SIDE = 65_500  # pixels, as in JPEG; a scene has fewer, and what is made for each row and column stays small
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,13 +78,14 @@ def read_image_bytes(path: Path) -> bytes:
         raise BadImageError("unreadable", f"{shown} cannot be read: {text}") from None
 
 
-def open_image(data: bytes, max_pixels: int, name: str) -> Image.Image:
+def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE) -> Image.Image:
     """Open by content, check the header, decode all pixels, and turn as the EXIF says.
 
     Args:
         data: the whole file.
         max_pixels: an image whose header states more is refused before it is decoded.
-        name: the file's name; where its suffix is known, the content must be of that format.
+        name: the file's name, for messages: which format it is, its content says.
+        max_side: an image whose header states more rows or columns is refused likewise.
 
     Raises:
         BadImageError: the image is set aside; the reason is one of `REASONS`.
@@ -92,16 +94,15 @@ def open_image(data: bytes, max_pixels: int, name: str) -> Image.Image:
     if not data:
         raise BadImageError("empty", f"{shown} has no bytes")
     kind = sniff(data)
-    _check_name(kind, data, name)
-    if kind is None:  # never: _check_name has raised
-        raise BadImageError("format", f"{shown} is not an image")
+    if kind is None:
+        _refuse_foreign(data, name)
     _silence_pillow()
     try:
         size = stored_size(kind, data)
         if size is not None:
-            _check_size(size, max_pixels, shown)
+            _check_size(size, max_pixels, max_side, shown)
         image = plugin_of(kind)(io.BytesIO(data))
-        _check_size(image.size, max_pixels, shown)
+        _check_size(image.size, max_pixels, max_side, shown)
         _check_single(image, shown)
         image.load()
         turned = _turn(image, kind)
@@ -116,25 +117,26 @@ def open_image(data: bytes, max_pixels: int, name: str) -> Image.Image:
     return turned
 
 
-def _check_name(kind: str | None, data: bytes, name: str) -> None:
+def _refuse_foreign(data: bytes, name: str) -> NoReturn:
     shown, suffix = shown_name(name), os.path.splitext(name)[1].lower()  # noqa: PTH122 - four times faster than Path
-    if kind is None:
-        content = content_name(data)
-        if suffix not in IMAGE_SUFFIXES:
-            raise BadImageError("format", f"{shown} is {content}; known are {', '.join(FORMATS)}")
-        if content == "unknown content":
-            raise BadImageError("unreadable", f"{shown} does not begin as an image of any known format")
-        raise BadImageError("misnamed", f"{shown} is {content}, not what its suffix says")
-    if suffix in IMAGE_SUFFIXES and suffix not in FORMATS[kind]:
-        raise BadImageError("misnamed", f"{shown} is {kind}, not what its suffix says")
+    content = content_name(data)
+    if suffix not in IMAGE_SUFFIXES:
+        raise BadImageError("format", f"{shown} is {content}; known are {', '.join(FORMATS)}")
+    if content == "unknown content":
+        raise BadImageError("unreadable", f"{shown} does not begin as an image of any known format")
+    raise BadImageError("misnamed", f"{shown} is {content}, not what its suffix says")
 
 
-def _check_size(size: tuple[int, int], max_pixels: int, shown: str) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int, max_side: int, shown: str) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise BadImageError("unreadable", f"{shown} states a size of {width} x {height} pixels")
     if width * height > max_pixels:
         raise BadImageError("too_large", f"{shown} has {width} x {height} pixels; at most {max_pixels} are decoded")
+    if max(width, height) > max_side:
+        raise BadImageError(
+            "too_large", f"{shown} has {width} x {height} pixels; at most {max_side} a side are decoded"
+        )
 
 
 def _check_single(image: DecoderFile, shown: str) -> None:
