@@ -23,6 +23,7 @@ def confine(settings: Settings) -> None:
         "MPLCONFIGDIR": str(state / "cache" / "matplotlib"),
         "NUMBA_CACHE_DIR": str(state / "cache" / "numba"),  # nothing is kept there: its cache would be pickles
         "TORCH_HOME": str(state / "cache" / "torch"),
+        "HF_HOME": str(state / "cache" / "huggingface"),
         "XDG_CACHE_HOME": str(state / "cache"),
         "MLFLOW_TRACKING_URI": settings.resolved_tracking_uri,
         # Nothing is reported to anyone.
@@ -30,6 +31,8 @@ def confine(settings: Settings) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",  # timm asks its hub where the client is installed; weights are fetched by ourselves
+        "HF_HUB_DISABLE_TELEMETRY": "1",
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime reports sessions to its maker, and keeps them in a cache
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # A busy machine takes longer than the 20 s that Prefect grants its own server.
