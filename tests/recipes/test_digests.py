@@ -1,0 +1,58 @@
+"""The digests of the recipes that ship, and of those the samples use: a run is found again by them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drillcore.recipes import read_recipe
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+DIGESTS = {
+    "baeri": "d82e3f2d6c36c1862540480e8c408f61565a66f8273736811bae68fbc13beb55",
+    "camvid": "e0f69272a7a0e289efdba9704703872dc1115088c778a6b2ca462310860183d0",
+    "camvid-vgg16": "49e59ea528339ae3074ae4bd548e7db2091656f814503fc91831357c7fa4baea",
+    "colorize": "de367cc511d3e81a9bf704360bd44829467ddea62b8e1995556a043aaba5accd",
+    "plankton": "a77b505f515543b9477e0c3fc943b555990604a183b20611202ebe3b6131c90b",
+    "plankton-forest": "87f99f221171540b461332903da677150128f4b6ec51c4c77242cd18478a0cba",
+}
+# Every kind of value a recipe may hold, with defaults left out and spelled out.
+LEAST = """\
+schema: 1
+name: least
+task: classification
+dataset: {name: plankton}
+backbone: {name: cnn1, taps: [layer3]}
+head: {name: forest}
+"""
+MOST = """\
+schema: 1
+name: most
+task: dense_labels
+dataset: {name: camvid, params: {}}
+backbone: {name: squeezenet1_0, weights: "seed:3", taps: [conv1], train: {epochs: 2, sizes: [[1, 64]]}, refresh: 1}
+representation: {name: core_samples, params: {weighted: 1, dtype: float32, when: 2024-01-02, nothing: null, yes: no}}
+head: {name: dbn, params: {hidden: [24], l2: 1e-2, class_weight: {0: 2, 1: 0.5}}}
+augment: {name: none}
+seeds: {train: 3, bootstrap: 4}
+evaluate: {split: val, metrics: [accuracy, mean_iou]}
+gate: {metric: ship_iou, confidence: 0.9, margin: 0, max_class_drop: 1, min_class_support: 2, max_ms: 1, max_mb: 2}
+export: {batch: dynamic, dense_mode: fast}
+"""
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_a_shipped_recipe_keeps_its_digest(name: str) -> None:
+    assert read_recipe(MODELS / f"{name}.yaml").sha256 == DIGESTS[name]
+
+
+def test_every_shipped_recipe_is_pinned() -> None:
+    assert {path.stem for path in MODELS.glob("*.yaml")} >= DIGESTS.keys()
+
+
+@pytest.mark.parametrize(("text", "digest"), [(LEAST, "a0e748d02269dc9bc476e84a94eeeebe5d762269db7e8028508c1c65671655a1"), (MOST, "f0bf6d41af5cbd70a72e55cd075b1001e1bd25464bdb02b1abf33e9f22d2c7a5")], ids=["least", "most"])
+def test_any_recipe_keeps_its_digest(tmp_path: Path, text: str, digest: str) -> None:
+    path = tmp_path / f"{text.split('name: ')[1].split()[0]}.yaml"
+    path.write_text(text)
+    assert read_recipe(path).sha256 == digest
