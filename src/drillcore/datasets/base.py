@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import BadImageError, LayoutError
+from drillcore.runtime.walking import list_folder
 
 Task = Literal["classification", "dense"]
 
@@ -21,13 +22,6 @@ TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
 # Folder names of a split as data sets are published, and the split they stand for.
 SPLIT_FOLDERS: Mapping[str, str] = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 
-# Suffixes that claim to be an image. Formats that are not allowed are found all the same: they go to the quarantine
-# with their reason, instead of vanishing without a word.
-_CLAIMS = (
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .eps .ppm .pgm .pnm .jp2 .heic .avif .tga .svg .ico .psd"
-)
-IMAGE_CLAIMS = frozenset(_CLAIMS.split())
-_IGNORED = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
 _ODD_NAME = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\s|\s$|^\.|\.$|^~")
 _MAX_NAME = 120
 
@@ -147,13 +141,20 @@ def open_source(source: Path) -> Path:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the visible folders in `folder`, sorted by name."""
-    return [path for path, is_folder in _entries(folder) if is_folder]
+    """Return the folders in `folder` that are not hidden, sorted by name. Raises LayoutError: it cannot be read."""
+    return [Path(entry.path) for entry in _listed(folder)[0]]
 
 
 def images(folder: Path) -> list[Path]:
-    """Return the visible files in `folder` that claim to be images, sorted by name."""
-    return [path for path, is_folder in _entries(folder) if not is_folder and path.suffix.lower() in IMAGE_CLAIMS]
+    """Return the files in `folder` that claim to be images, sorted by name. Raises LayoutError: it cannot be read."""
+    return [Path(entry.path) for entry in _listed(folder)[1]]
+
+
+def _listed(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    try:
+        return list_folder(folder)
+    except OSError as error:
+        raise LayoutError(f"folder {folder} cannot be read: {error.strerror}") from None
 
 
 def check_class_name(name: str, where: Path) -> str:
@@ -177,16 +178,3 @@ def check_file_name(path: Path) -> str:
             f"file name {path.name[:80]!r} is refused: control characters or a backslash in it; rename it"
         )
     return path.name
-
-
-def _entries(folder: Path) -> list[tuple[Path, bool]]:
-    try:
-        with os.scandir(folder) as found:
-            kept = [
-                (Path(entry.path), entry.is_dir())
-                for entry in found
-                if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
-            ]
-    except OSError as error:
-        raise LayoutError(f"folder {folder} cannot be read: {error.strerror}") from None
-    return sorted(kept, key=lambda pair: pair[0].name)

@@ -30,13 +30,26 @@ REASONS = (
     "too_small",
 )
 FORMATS: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# fmt: off
+# Most are TIFFs whose first picture is a thumbnail.
+RAW_SUFFIXES = (
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef",
+    ".srw", ".x3f", ".3fr", ".iiq", ".erf", ".mrw", ".kdc", ".dcr",
+)
+# Suffixes that claim to be an image of another format than those.
+OTHER_SUFFIXES = (
+    ".gif", ".apng", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".jls",
+    ".jxr", ".wdp", ".svg", ".svgz", ".eps", ".psd", ".psb", ".xcf", ".ico", ".icns", ".cur", ".tga", ".dds",
+    ".exr", ".hdr", ".pcx", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".dib",
+)
+# fmt: on
 MAX_FILE_BYTES = 512 * 2**20
 MAX_SIDE = 65_500  # pixels, as in JPEG; a scene has fewer, and what is made for each row and column stays small
 
@@ -94,7 +107,7 @@ def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE
     if not data:
         raise BadImageError("empty", f"{shown} has no bytes")
     kind = sniff(data)
-    if kind is None:
+    if kind is None or name.lower().endswith(RAW_SUFFIXES):
         _refuse_foreign(data, name)
     _silence_pillow()
     try:
@@ -119,6 +132,8 @@ def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE
 
 def _refuse_foreign(data: bytes, name: str) -> NoReturn:
     shown, suffix = shown_name(name), os.path.splitext(name)[1].lower()  # noqa: PTH122 - four times faster than Path
+    if suffix in RAW_SUFFIXES:
+        raise BadImageError("format", f"{shown} is a camera's raw file; known are {', '.join(FORMATS)}")
     content = content_name(data)
     if suffix not in IMAGE_SUFFIXES:
         raise BadImageError("format", f"{shown} is {content}; known are {', '.join(FORMATS)}")
