@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from drillcore.errors import UnknownNameError
 from drillcore.remote import AnyPath
 from drillcore.runtime.receipt import RECEIPT
-from drillcore.runtime.scoring import DEFAULT_BATCH, task_shape
+from drillcore.runtime.scoring import DEFAULT_BATCH
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
@@ -25,7 +25,7 @@ from serving.inputs import list_inputs
 from serving.journal import Plan
 from serving.remote_journal import claimed, journal_of
 from serving.shards import ShardScorer, session_threads
-from serving.task_writers import WRITERS
+from serving.task_writers import writer_of
 
 ENGINES = ("local", "dask")
 
@@ -104,10 +104,10 @@ def score(
         here = "cpu" if engine == "dask" else device
         threads, runners = session_threads(here, settings.cpu_threads)
         session = open_model(model.path, sha256=model.sha256, device=here, threads=threads)
-        task_shape(session.metadata.task)
+        writer = writer_of(session.metadata.task)
         options = options or DenseOptions()
         options.check(session.metadata.task)
-        rows = shard_rows or WRITERS[session.metadata.task].shard_rows
+        rows = shard_rows or writer.shard_rows
         plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch, options.text())
         scorer = ShardScorer(session, model, inputs, output, plan, options, runners)
         with writing(output):

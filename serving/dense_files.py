@@ -27,6 +27,7 @@ from drillcore.runtime.kept_files import MASKS, OVERLAYS, VALUES
 from drillcore.runtime.masks import class_colours, class_pixels, encode_colours, encode_mask
 from drillcore.runtime.metadata import RGB_UNIT, ModelMetadata
 from drillcore.runtime.network import Array
+from drillcore.tasks import TASKS
 from serving.committed import writing
 from serving.geotiff import decode_label, encode_label, encode_value, read_georeference, require_rasterio
 from serving.overlays import encode_overlay
@@ -61,9 +62,10 @@ class DenseOptions:
 
     def check(self, task: str) -> None:
         """Raise InputError where an option does not fit a model's task, or needs what is not installed."""
-        if task == "dense_regression" and self.overlay:
-            raise InputError("overlays show labels; a model of the task 'dense_regression' has none")
-        if not task.startswith("dense_") and self.text():
+        about = TASKS[task]
+        if about.dense and not about.named and self.overlay:
+            raise InputError(f"overlays show labels; a model of the task {task!r} has none")
+        if not about.dense and self.text():
             raise InputError(f"{self.text()}: these options are for dense models; this model's task is {task!r}")
         if self.format == "geotiff":
             require_rasterio()

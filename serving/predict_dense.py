@@ -15,6 +15,7 @@ from drillcore.runtime.blending import Blending
 from drillcore.runtime.masks import class_colours, class_pixels
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.session import Model
+from drillcore.tasks import TASKS
 from serving.committed import writing
 from serving.dense_files import label_bytes, value_bytes, value_statistics
 from serving.geotiff import TIFF_SUFFIXES
@@ -74,7 +75,7 @@ def predict_dense(model: Model, image: Path, *, max_pixels: int, blending: Blend
     """
     found, pixels = read_one(model, image, max_pixels)
     about = model.metadata
-    if about.task == "dense_regression":
+    if not TASKS[about.task].named:
         value = model.regress(pixels, blending=blending)
         return DensePrediction(image, found, pixels, None, value, [], value_statistics(value), about)
     label = model.segment(pixels, blending=blending).label
@@ -93,9 +94,10 @@ def check_targets(task: str, mask: Path | None, overlay: Path | None) -> None:
     Raises:
         InputError: another suffix than the formats there are, or an overlay of a model without labels.
     """
-    if overlay is not None and task != "dense_labels":
+    about = TASKS[task]
+    if overlay is not None and not (about.dense and about.named):
         raise InputError(f"overlays show labels; a model of the task {task!r} has none")
-    if mask is not None and not task.startswith("dense_"):
+    if mask is not None and not about.dense:
         raise InputError(f"masks are the answers of dense models; this model's task is {task!r}")
     if mask is not None and mask.suffix.lower() not in (".png", *TIFF_SUFFIXES):
         raise InputError(f"{mask}: a mask ends in .png, or .tif for GeoTIFF")

@@ -26,7 +26,7 @@ from serving.dense_files import DenseOptions
 from serving.journal import Entry, Plan
 from serving.parts import Shard, table_bytes
 from serving.staging import Staging
-from serving.task_writers import WRITERS, TaskWriter
+from serving.task_writers import TaskWriter, writer_of
 
 
 class Source(Protocol):
@@ -72,7 +72,7 @@ class ShardScorer:
     @property
     def writer(self) -> TaskWriter:
         """How the model's task is written."""
-        return WRITERS[self.session.metadata.task]
+        return writer_of(self.session.metadata.task)
 
     def answers(self, pool: DecodePool, shards: list[int], advance: Callable[[int], None]) -> Iterator[Shard]:
         """Yield shards in the order given, answered; positions are those of the input list.

@@ -32,7 +32,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stones-and-shells\nVersion: 1\n")
     (info / "entry_points.txt").write_text(POINTS)
     (tmp_path / "stones_and_shells.py").write_text(
-        "from drillcore.errors import InputError\n\nclass Stone(InputError):\n    pass\n\nSTONE = Stone('')\nOTHER = 3\n"
+        "from drillcore.errors import InputError\n\nclass Stone(InputError):\n    pass\n\n"
+        "STONE = Stone('')\nOTHER = 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     plugins.found.cache_clear()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drillcore.runtime.dense import LABELS, REGRESSION
+from drillcore.errors import InputError
+from drillcore.plugins import attribute
 from drillcore.runtime.float_tiff import encode_float_tiff
 from drillcore.runtime.masks import class_colours, class_pixels, encode_colours, encode_mask
 from drillcore.runtime.metadata import RGB_UNIT, ModelMetadata
+from drillcore.tasks import TASKS
 from serving.dense_files import value_statistics
 from serving.online.batcher import Answer, Row
 from serving.overlays import encode_overlay
@@ -23,43 +26,95 @@ JSON, PNG, JPEG, TIFF = "application/json", "image/png", "image/jpeg", "image/ti
 _QUALITY = 90
 
 
-def offers(task: str) -> tuple[str, ...]:
-    """Return the media types a task is answered in, the default first."""
-    return {LABELS: (JSON, PNG, JPEG), REGRESSION: (JSON, PNG, JPEG, TIFF)}.get(task, (JSON,))
+class Shown(ABC):
+    """How a server answers with the outputs of a task.
+
+    Attributes:
+        offers: media types it is answered in, the default first.
+    """
+
+    offers: ClassVar[tuple[str, ...]] = (JSON,)
+
+    @abstractmethod
+    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+        """Return what JSON says of one image."""
+
+    def picture(self, metadata: ModelMetadata, row: Row, wanted: str = PNG) -> bytes:
+        """Return a picture of the image's size, of a media type that is offered."""
+        raise InputError(f"a model of the task {metadata.task!r} has no pictures")
+
+    def overlay(self, metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
+        """Return a JPEG: the answer's colours over the image, uint8 [H,W,C], with an opacity from 0 to 1."""
+        above = Image.open(io.BytesIO(self.picture(metadata, row))).convert("RGB")
+        below = Image.fromarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
+        return _encoded(Image.blend(below, above, opacity), "JPEG", quality=_QUALITY)
 
 
-def answer_of(metadata: ModelMetadata, row: Row) -> dict[str, Any]:
-    """Return what JSON says of one image: label, probability and top5; or size, and shares of classes or bounds."""
-    if metadata.task == LABELS:
-        return _shares(metadata, row["label"])
-    if metadata.task == REGRESSION:
+class ClassShown(Shown):
+    """Label, probability and the five most probable classes."""
+
+    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+        """Return `label`, `probability`, `top5`."""
+        probabilities = row["probabilities"]
+        best = np.argsort(-probabilities, kind="stable")[:TOP]
+        top = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in best]
+        # Models of several labels have probabilities only; the most probable one stands first.
+        label = int(row["label"]) if "label" in row else int(best[0])
+        return {"label": metadata.classes[label], "probability": float(probabilities[label]), "top5": top}
+
+
+class LabelShown(Shown):
+    """Shares of the classes; a palette PNG whose indices are labels; colours over the image."""
+
+    offers = (JSON, PNG, JPEG)
+
+    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+        """Return `size` and `shares`."""
+        label = row["label"]
+        pixels = class_pixels(label, len(metadata.classes))
+        shares = [
+            {"label": name, "share": int(count) / label.size, "colour": list(colour)}
+            for name, count, colour in zip(metadata.classes, pixels, class_colours(metadata), strict=True)
+        ]
+        return {"size": [int(side) for side in label.shape], "shares": shares}
+
+    def picture(self, metadata: ModelMetadata, row: Row, wanted: str = PNG) -> bytes:
+        """Return the labels as a palette PNG."""
+        return encode_mask(row["label"], class_colours(metadata))
+
+    def overlay(self, metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
+        """Return a JPEG of the classes' colours over the image."""
+        return encode_overlay(image, row["label"], class_colours(metadata), opacity)
+
+
+class ValueShown(Shown):
+    """Bounds of each channel; values as colours where their unit says so, else grey levels; TIFF has them as they are.
+
+    Grey levels go from the least to the greatest value of the first channel.
+    """
+
+    offers = (JSON, PNG, JPEG, TIFF)
+
+    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+        """Return `size`, `values` and `unit`."""
         figures = value_statistics(row["value"])
         bounds = [{"mean": float(mean), "min": float(least), "max": float(most)} for mean, least, most in figures]
         return {"size": [int(side) for side in row["value"].shape[1:]], "values": bounds, "unit": metadata.unit}
-    return _classification(metadata, row)
+
+    def picture(self, metadata: ModelMetadata, row: Row, wanted: str = PNG) -> bytes:
+        """Return a PNG, or the values float32 as TIFF."""
+        value = row["value"]
+        if wanted == TIFF:
+            return encode_float_tiff(value)
+        if metadata.unit == RGB_UNIT and len(value) == 3:
+            return encode_colours(value)
+        return _encoded(_grey(value[0]), "PNG")
 
 
-def picture_of(metadata: ModelMetadata, row: Row, wanted: str = PNG) -> bytes:
-    """Return a picture of the image's size.
-
-    PNG: palette indices are labels; values are colours where their unit says so, else the grey levels from the least
-    to the greatest value of the first channel. TIFF: the values themselves, float32.
-    """
-    if metadata.task == LABELS:
-        return encode_mask(row["label"], class_colours(metadata))
-    value = row["value"]
-    if wanted == TIFF:
-        return encode_float_tiff(value)
-    return encode_colours(value) if _is_colour(metadata, value) else _encoded(_grey(value[0]), "PNG")
-
-
-def overlay_of(metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
-    """Return a JPEG: the answer's colours over the image, uint8 [H,W,C], with an opacity from 0 to 1."""
-    if metadata.task == LABELS:
-        return encode_overlay(image, row["label"], class_colours(metadata), opacity)
-    above = Image.open(io.BytesIO(picture_of(metadata, row))).convert("RGB")
-    below = Image.fromarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
-    return _encoded(Image.blend(below, above, opacity), "JPEG", quality=_QUALITY)
+def shown(task: str) -> Shown:
+    """Return how a task is answered."""
+    found: Shown = attribute(TASKS[task].shown)()
+    return found
 
 
 def timings(answers: Sequence[Answer], decode: float) -> dict[str, float]:
@@ -69,28 +124,6 @@ def timings(answers: Sequence[Answer], decode: float) -> dict[str, float]:
         "queue": _ms(max(answer.queue for answer in answers)),
         "infer": _ms(max(answer.infer for answer in answers)),
     }
-
-
-def _classification(metadata: ModelMetadata, row: Row) -> dict[str, Any]:
-    probabilities = row["probabilities"]
-    best = np.argsort(-probabilities, kind="stable")[:TOP]
-    top = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in best]
-    # Models of several labels have probabilities only; the most probable one stands first.
-    label = int(row["label"]) if "label" in row else int(best[0])
-    return {"label": metadata.classes[label], "probability": float(probabilities[label]), "top5": top}
-
-
-def _shares(metadata: ModelMetadata, label: NDArray[np.uint8]) -> dict[str, Any]:
-    pixels = class_pixels(label, len(metadata.classes))
-    shares = [
-        {"label": name, "share": int(count) / label.size, "colour": list(colour)}
-        for name, count, colour in zip(metadata.classes, pixels, class_colours(metadata), strict=True)
-    ]
-    return {"size": [int(side) for side in label.shape], "shares": shares}
-
-
-def _is_colour(metadata: ModelMetadata, value: NDArray[np.float32]) -> bool:
-    return metadata.unit == RGB_UNIT and len(value) == 3
 
 
 def _grey(plane: NDArray[np.float32]) -> Image.Image:

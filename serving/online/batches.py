@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.runtime.batching import pad_batch
-from drillcore.runtime.dense import DENSE_TASKS, Scene, fits_whole, run_dense
-from drillcore.runtime.scoring import TASKS
+from drillcore.runtime.dense import Scene, fits_whole, run_dense
 from drillcore.runtime.session import Model
+from drillcore.tasks import TASKS
 from serving.online.batcher import Image, Row, Wanted
 
 _WARM_SIDE = 64  # pixels, where a model takes any size
@@ -20,7 +20,7 @@ _WARM_SIDE = 64  # pixels, where a model takes any size
 
 def takes_padding(model: Model) -> bool:
     """Tell whether images of different sizes may share a batch of this model."""
-    return model.metadata.task == "classification" and "sizes" in model.inputs
+    return not TASKS[model.metadata.task].dense and "sizes" in model.inputs
 
 
 def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...], _: Wanted = lambda: True) -> list[Row]:
@@ -36,7 +36,7 @@ def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...], _
         UnsafeModelError: an output that is not as the metadata promises.
     """
     canvas, sizes = pad_batch(images)
-    if model.metadata.task in DENSE_TASKS:
+    if TASKS[model.metadata.task].dense:
         answer = run_dense(model, canvas, outputs)
     else:
         answer = model.run(canvas, sizes if takes_padding(model) else None, outputs)
@@ -82,7 +82,7 @@ def check_answers(model: Model) -> None:
 
 def wanted_outputs(model: Model) -> tuple[str, ...]:
     """Return the outputs that a plain prediction asks for, of those the model has."""
-    return tuple(name for name in TASKS[model.metadata.task].outputs if name in model.outputs)
+    return tuple(name for name in TASKS[model.metadata.task].asked if name in model.outputs)
 
 
 def _check_classes(model: Model, answer: Mapping[str, NDArray[Any]], count: int) -> None:

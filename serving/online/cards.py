@@ -6,12 +6,12 @@ import asyncio
 import importlib.metadata
 from typing import Any
 
-from drillcore.runtime.dense import LABELS
 from drillcore.runtime.image_files import FORMATS
 from drillcore.runtime.masks import class_colours
 from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings
-from serving.online.answers import offers
+from drillcore.tasks import TASKS
+from serving.online.answers import shown
 from serving.online.models import LoadedModel
 from serving.online.service import Service
 
@@ -42,7 +42,7 @@ async def describe_all(service: Service) -> dict[str, Any]:
 
 
 def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
-    metadata = loaded.model.metadata
+    metadata, task = loaded.model.metadata, TASKS[loaded.task]
     card = _card(settings, loaded.name)
     return {
         "name": loaded.name,
@@ -51,14 +51,14 @@ def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
         "sha256": loaded.pointer.sha256,
         "task": loaded.task,
         "classes": metadata.classes,
-        "colours": class_colours(metadata) if metadata.task == LABELS else metadata.colours,
+        "colours": class_colours(metadata) if task.dense and task.named else metadata.colours,
         "unit": metadata.unit,
         "input": {
             "channels": metadata.channels,
             "resize": metadata.input["resize"],
             "min_size": metadata.min_size,
         },
-        "answers": list(offers(loaded.task)),
+        "answers": list(shown(loaded.task).offers),
         "providers": loaded.model.providers,
         "lineage": metadata.lineage,
         "data_digest": metadata.data_digest,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from drillcore.tasks import TASKS
+
 _SHA = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 _MS = {"decode": 0.8, "queue": 1.2, "infer": 6.4}
 
@@ -82,7 +84,7 @@ _FACTS = {
     "model": {"type": "string"},
     "version": {"type": "integer", "minimum": 1},
     "model_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    "task": {"type": "string", "enum": ["classification", "dense_labels", "dense_regression"]},
+    "task": {"type": "string", "enum": list(TASKS)},
 }
 _ONE = {
     "label": {"type": "string"},

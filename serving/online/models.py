@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from drillcore.errors import DeviceError, DrillcoreError, UnknownNameError
-from drillcore.runtime.dense import DENSE_TASKS
 from drillcore.runtime.reference import ModelReference, parse_reference
 from drillcore.runtime.served import Pointer, blob_path, pointer_path, read_pointer
 from drillcore.runtime.session import Model, cuda_devices, open_model
 from drillcore.settings import Settings
+from drillcore.tasks import TASKS
 from serving.online.batcher import Answer, Batcher, BatchEvents, Image
 from serving.online.batches import check_answers, fits_batch, run_batch, run_scenes, takes_padding, wanted_outputs
 from serving.online.logs import log
@@ -243,7 +243,7 @@ class ModelShelf:
             events=BatchEvents(count, queue.set, failed.inc),
         )
         scenes = None
-        if model.metadata.task in DENSE_TASKS:
+        if TASKS[model.metadata.task].dense:
             alone = BatchLimits(1, 0, min(limits.queue, _SCENES))
             scenes = Batcher(partial(run_scenes, model), limits=alone, padded=False, events=BatchEvents(count))
         return LoadedModel(name, pointer, model, batcher, scenes)

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from drillcore.errors import BadImageError
 from serving.online import examples
 from serving.online.accepting import choose
-from serving.online.answers import JPEG, JSON, PNG, answer_of, offers, overlay_of, picture_of, timings
+from serving.online.answers import JPEG, JSON, PNG, shown, timings
 from serving.online.batcher import Answer, Image
 from serving.online.limits import Part, Share, read_body, split_multipart
 from serving.online.models import LoadedModel
@@ -48,7 +48,7 @@ def predict_routes(service: Service) -> APIRouter:
         with service.shelf.get(model).lease() as loaded, service.memory.share() as share:
             request.scope["drillcore.model"] = loaded
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            wanted = choose(request.headers.get("accept", ""), offers(loaded.task))
+            wanted = choose(request.headers.get("accept", ""), shown(loaded.task).offers)
             if kind == "multipart/form-data":
                 return await _several(service, request, loaded, share, wanted, mask=mask, opacity=opacity)
             if kind not in _RAW:
@@ -132,13 +132,13 @@ async def _answer(
 async def _said(
     service: Service, loaded: LoadedModel, answer: Answer, spent: float, deadline: float, *, mask: bool
 ) -> dict[str, Any]:
-    metadata = loaded.model.metadata
-    if metadata.task == "classification":
-        said = answer_of(metadata, answer.row)
+    metadata, form = loaded.model.metadata, shown(loaded.task)
+    if PNG not in form.offers:
+        said = form.answer(metadata, answer.row)
     else:
-        said = await service.in_thread(lambda: answer_of(metadata, answer.row), deadline)
+        said = await service.in_thread(lambda: form.answer(metadata, answer.row), deadline)
         if mask:
-            png = await service.in_thread(lambda: picture_of(metadata, answer.row), deadline)
+            png = await service.in_thread(lambda: form.picture(metadata, answer.row), deadline)
             said["mask"] = f"data:{PNG};base64,{base64.b64encode(png).decode()}"
     return {**said, "ms": timings([answer], spent), "batch": answer.batch}
 
@@ -153,11 +153,11 @@ async def _picture(
     opacity: float,
     deadline: float,
 ) -> Response:
-    metadata = loaded.model.metadata
+    metadata, form = loaded.model.metadata, shown(loaded.task)
     if wanted == JPEG:
-        data = await service.in_thread(lambda: overlay_of(metadata, answer.row, image, opacity), deadline)
+        data = await service.in_thread(lambda: form.overlay(metadata, answer.row, image, opacity), deadline)
     else:
-        data = await service.in_thread(lambda: picture_of(metadata, answer.row, wanted), deadline)
+        data = await service.in_thread(lambda: form.picture(metadata, answer.row, wanted), deadline)
     times = ", ".join(f"{name};dur={value}" for name, value in timings([answer], spent).items())
     return Response(data, media_type=wanted, headers={"server-timing": times, "vary": "accept"})
 

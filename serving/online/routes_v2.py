@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from drillcore.errors import InputError
+from drillcore.tasks import CLASSES, TASKS, Output
 from serving.online import examples
 from serving.online.batcher import Image
 from serving.online.batches import takes_padding
@@ -21,12 +22,6 @@ from serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request
 
 _ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)}
 _OCTETS = "application/octet-stream"
-# output: shape behind the batch axis as the protocol has it, -1 for any; datatype
-_OUTPUTS: dict[tuple[str, str], tuple[list[int], str]] = {
-    ("classification", "label"): ([], "INT64"),
-    ("dense_labels", "label"): ([-1, -1], "UINT8"),
-    ("dense_regression", "value"): ([-1, -1, -1], "FP32"),
-}
 
 Name = Annotated[str, Path(description="Name of a model.", max_length=200)]
 Version = Annotated[str, Path(description="The version that answers now.", max_length=20)]
@@ -98,7 +93,7 @@ def v2_routes(service: Service) -> APIRouter:
 
 def describe(loaded: LoadedModel) -> dict[str, Any]:
     """Return a model's metadata as the protocol has it, with what is ours under `parameters`."""
-    model, metadata = loaded.model, loaded.model.metadata
+    model, metadata, task = loaded.model, loaded.model.metadata, TASKS[loaded.task]
     inputs: list[dict[str, Any]] = [
         {"name": "images", "datatype": "UINT8", "shape": [-1, -1, -1, metadata.channels]},
     ]
@@ -106,10 +101,8 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
         inputs.append({"name": "sizes", "datatype": "INT32", "shape": [-1, 2], "parameters": {"optional": True}})
     outputs = []
     for name in model.outputs:
-        rest, datatype = _OUTPUTS.get((loaded.task, name), (None, "FP32"))
-        if rest is None:
-            rest = [len(metadata.classes)] + ([] if loaded.task == "classification" else [-1, -1])
-        outputs.append({"name": name, "datatype": datatype, "shape": [-1, *rest]})
+        output = task.output(name) or Output(name=name, axes=(CLASSES, *([-1, -1] if task.dense else [])))
+        outputs.append({"name": name, "datatype": output.datatype, "shape": [-1, *output.shape(len(metadata.classes))]})
     return {
         "name": loaded.name,
         "versions": [str(loaded.version)],

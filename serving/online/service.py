@@ -12,9 +12,10 @@ from starlette.requests import Request
 
 from drillcore.errors import BadImageError, UnsafeModelError
 from drillcore.runtime.decode import decode_bytes
-from drillcore.runtime.dense import DENSE_TASKS, refusal
+from drillcore.runtime.dense import refusal
 from drillcore.runtime.scoring import TOO_SMALL
 from drillcore.settings import Settings
+from drillcore.tasks import TASKS
 from serving.online.auth import ApiKeys
 from serving.online.batcher import Answer, Image
 from serving.online.limits import MemoryBudget, Share, until_gone
@@ -136,7 +137,7 @@ def check_size(loaded: LoadedModel, image: Image) -> None:
     metadata, (height, width) = loaded.model.metadata, image.shape[:2]
     least = metadata.min_size
     reason, detail = "", ""
-    if metadata.task in DENSE_TASKS:
+    if TASKS[metadata.task].dense:
         reason, detail = refusal(metadata, height, width)
     elif height < least[0] or width < least[1]:
         reason, detail = TOO_SMALL, f"{width} x {height} pixels; the model takes {least[1]} x {least[0]} and more"

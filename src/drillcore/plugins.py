@@ -1,4 +1,4 @@
-"""Names that other packages add to the registries, by their entry points; nothing of them is imported before it is used.
+"""Names that other packages add to the registries, by entry points; nothing of them is imported before its use.
 
 A package says in its pyproject.toml, for instance:
 
@@ -54,7 +54,7 @@ def load_plugin(group: str, name: str, kind: type | tuple[type, ...]) -> Any | N
     where = f"{group} {name!r} of the package {point.dist.name if point.dist else 'unknown'} ({point.value})"
     try:
         made = point.load()
-    except Exception as error:  # noqa: BLE001 - another package's code: whatever it raises is said with its name
+    except Exception as error:  # another package's code: whatever it raises is said with its name
         raise InputError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not (isinstance(made, kinds) or (isinstance(made, type) and issubclass(made, kinds))):

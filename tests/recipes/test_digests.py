@@ -51,7 +51,14 @@ def test_every_shipped_recipe_is_pinned() -> None:
     assert {path.stem for path in MODELS.glob("*.yaml")} >= DIGESTS.keys()
 
 
-@pytest.mark.parametrize(("text", "digest"), [(LEAST, "a0e748d02269dc9bc476e84a94eeeebe5d762269db7e8028508c1c65671655a1"), (MOST, "f0bf6d41af5cbd70a72e55cd075b1001e1bd25464bdb02b1abf33e9f22d2c7a5")], ids=["least", "most"])
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        (LEAST, "a0e748d02269dc9bc476e84a94eeeebe5d762269db7e8028508c1c65671655a1"),
+        (MOST, "f0bf6d41af5cbd70a72e55cd075b1001e1bd25464bdb02b1abf33e9f22d2c7a5"),
+    ],
+    ids=["least", "most"],
+)
 def test_any_recipe_keeps_its_digest(tmp_path: Path, text: str, digest: str) -> None:
     path = tmp_path / f"{text.split('name: ')[1].split()[0]}.yaml"
     path.write_text(text)

@@ -41,17 +41,19 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     """
     settings = begin(as_json=as_json)
     from drillcore.runtime.blending import Blending
+    from drillcore.runtime.scoring import scorable
     from drillcore.runtime.session import open_model
     from serving.predict import predict_one
     from serving.predict_dense import check_targets, predict_dense, write_mask, write_overlay
 
     served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)
-    check_targets(opened.metadata.task, mask, overlay)
     origin = {"image": str(image), "model": served.model, "version": served.version, "model_sha256": served.sha256}
-    if opened.metadata.task == "classification":
+    task = scorable(opened.metadata.task)
+    check_targets(task.name, mask, overlay)
+    if not task.dense:
         if tiles == "blended":
-            raise InputError("blended tiles are for dense models; this model's task is 'classification'")
+            raise InputError(f"blended tiles are for dense models; this model's task is {task.name!r}")
         _show_label(predict_one(opened, image, max_pixels=settings.max_pixels), served, origin, as_json)
         return
     blending = Blending() if tiles == "blended" else None

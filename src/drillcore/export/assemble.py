@@ -18,6 +18,7 @@ from drillcore.export.forest import ML_DOMAIN
 from drillcore.export.graph import IMAGES, SIZES, write_preprocessing
 from drillcore.heads.base import Head
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.tasks import CLASSIFICATION
 
 OPSET, ML_OPSET, IR_VERSION = 20, 3, 10
 ACTIVATIONS, ROWS, PROBABILITIES, LABEL = "activations", "rows", "probabilities", "label"
@@ -148,7 +149,7 @@ def _check_parts(backbone: Backbone, taps: Sequence[str], head: Head, dtype: str
         raise InputError(f"the head was fitted on {head.n_features_in_} features, the taps give {width}")
     if len(head.classes_) != len(metadata.classes):
         raise InputError(f"the head knows {len(head.classes_)} classes, the metadata name {len(metadata.classes)}")
-    if metadata.task != "classification":
+    if metadata.task != CLASSIFICATION:
         raise InputError(f"a classifier is expected, the metadata's task is {metadata.task!r}")
     if metadata.input != input_contract(backbone):
         raise InputError("the metadata's input is not the backbone's; take it from input_contract")

@@ -22,8 +22,8 @@ from drillcore.representations.answers import Answers
 from drillcore.representations.auto_context import GRID, AutoContext
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.tasks import get_task
 
-TASKS = ("dense_labels", "dense_regression")
 VALUE = "value"
 LOGITS = "logits"
 # Difference of the two largest logits below which mode refined looks again, where no calibration images are given. On
@@ -125,7 +125,7 @@ def build_dense(
     model, builder = _start(core, metadata.model)
     values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers, context=context)
     outputs = len(head.layers_[-1][1])
-    if metadata.task == "dense_labels":
+    if get_task(metadata.task).named:
         _write_labels(builder, values, outputs)
     else:
         _write_regression(builder, values, outputs)
@@ -241,20 +241,21 @@ def _check_mode(mode: str) -> None:
 def _check_parts(
     core: CoreNetwork, head: Any, mode: str, metadata: ModelMetadata, answers: Answers, context: AutoContext | None
 ) -> None:
-    if metadata.task not in TASKS:
+    task = get_task(metadata.task)
+    if not task.dense:
         raise InputError(f"a dense model is expected, the metadata's task is {metadata.task!r}")
     outputs = len(head.layers_[-1][1])
-    if metadata.task == "dense_labels" and not 2 <= outputs <= _TALLEST:
+    if task.named and not 2 <= outputs <= _TALLEST:
         raise InputError(f"a dense model has 2 to {_TALLEST} classes, the head has {outputs}")
-    if metadata.task == "dense_labels" and outputs != len(metadata.classes):
+    if task.named and outputs != len(metadata.classes):
         raise InputError(f"the head has {outputs} classes, the metadata name {len(metadata.classes)}")
-    if metadata.task == "dense_regression" and mode == "refined":
+    if not task.named and mode == "refined":
         raise InputError("mode refined looks again where labels are doubtful; a regression is exported exact or fast")
     if metadata.channels != core.channels:
         raise InputError(f"the core takes {core.channels} channels, the metadata's input has {metadata.channels}")
     if metadata.weights_sha256 != core.backbone.weights_sha256:
         raise InputError("the metadata's weights digest is not the backbone's")
-    answers.check(outputs, labels=metadata.task == "dense_labels")
+    answers.check(outputs, labels=task.named)
     if metadata.answers != (None if answers.plain else answers.to_dict()):
         raise InputError(f"the metadata say {metadata.answers} of the answers, the file would have {answers.to_dict()}")
     said = metadata.input["preprocessing"].get("auto_context")

@@ -27,6 +27,7 @@ from drillcore.representations.auto_context import AutoContext, last_layer, read
 from drillcore.representations.core import CoreNetwork
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.pruning import pruned
+from drillcore.tasks import get_task
 
 REFINED_AGREEMENT = 0.9999
 BATCHES = (1, 3)
@@ -170,7 +171,7 @@ class _Checker:
 
         model = onnx.ModelProto.FromString(data)
         about = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props})
-        self.labels = about.task == "dense_labels"
+        self.labels = get_task(about.task).named
         self.reference, self.mode = reference, mode
         # Labels and probabilities, or values; asked for apart, as they are in use.
         names = ("label", "probabilities") if self.labels else (VALUE,)

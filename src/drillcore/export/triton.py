@@ -17,6 +17,7 @@ from typing import Any
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
 from drillcore.runtime.metadata import ModelMetadata
+from drillcore.tasks import TASKS
 
 # Names of onnx.TensorProto's element types in Triton's DataType; other types have no counterpart we need.
 _TYPES = {
@@ -137,7 +138,7 @@ def describe(
     }
     if batches:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": round(1e6 * options.delay)}
-    if metadata.task == "classification":
+    if (task := TASKS.get(metadata.task)) is not None and task.named and not task.dense:
         for tensor in config["output"]:
             if tensor["name"] == "probabilities":
                 tensor["label_filename"] = _labels_name(version)

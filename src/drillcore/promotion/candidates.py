@@ -7,20 +7,11 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
+from drillcore.tasks import GateLimits
+
+__all__ = ["SAMPLE", "Candidate", "Contender", "GateLimits", "LabelCandidate", "ValueCandidate"]
+
 SAMPLE = "sample"  # the lineage of the bundled synthetic data
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateLimits:
-    """A recipe's `gate`: what is compared and what is allowed; None where there is no limit."""
-
-    metric: str = "macro_f1"
-    confidence: float = 0.95
-    margin: float = 0.0
-    max_class_drop: float = 0.1
-    min_class_support: int = 20
-    max_ms: float | None = None
-    max_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

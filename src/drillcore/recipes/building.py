@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
 from drillcore.recipes.cores import answer_plan, context_plan, core_plan
-from drillcore.recipes.schema import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, GATE_METRICS, METRICS, Recipe
+from drillcore.recipes.schema import Recipe
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, get_task
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
@@ -33,7 +34,7 @@ def check_parts(recipe: Recipe) -> None:
     _at(recipe, "backbone.name", lambda: get_entry(recipe.backbone.name))
     _at(recipe, "backbone.weights", lambda: check_weights(recipe.backbone.name, recipe.backbone.weights))
     if recipe.backbone.resize:
-        if recipe.task != CLASSIFICATION:
+        if get_task(recipe.task).dense:
             _fail(recipe, "backbone.resize", f"is given; a model of the task {recipe.task} takes images as they are")
         _at(recipe, "backbone.resize", lambda: _untrained(recipe))
     _at(recipe, "backbone.taps", lambda: _untrained(recipe).check_taps(recipe.backbone.taps))
@@ -48,7 +49,7 @@ def check_parts(recipe: Recipe) -> None:
     wanted = REPRESENTATIONS[recipe.task]
     if recipe.representation.name != wanted:
         _fail(recipe, "representation.name", f"is {recipe.representation.name!r}; {recipe.task} needs {wanted}")
-    if recipe.task == CLASSIFICATION:
+    if not get_task(recipe.task).dense:
         store_dtype(recipe)
         views = views_of(recipe)
         _at(recipe, "representation.params.views", lambda: _untrained(recipe).averaged(views))
@@ -117,7 +118,7 @@ def _untrained(recipe: Recipe) -> Backbone:
     """Return the recipe's backbone with random weights and two classes: it has the taps of the real one."""
     from drillcore.backbones.catalogue import get_entry
 
-    dense = recipe.task != CLASSIFICATION
+    dense = get_task(recipe.task).dense
     build = get_entry(recipe.backbone.name).build
     return build(None, 0, "any") if dense else build(2, 0, input_size(recipe))
 
@@ -135,7 +136,7 @@ def _try_head(recipe: Recipe, params: Mapping[str, Any] | None = None) -> None:
     from drillcore.heads.catalogue import head_class
 
     rows = np.arange(48, dtype=np.float32).reshape(12, 4)
-    truth = rows[:, :3] / 48 if recipe.task == DENSE_REGRESSION else np.arange(12) % 2
+    truth = np.arange(12) % 2 if get_task(recipe.task).named else rows[:, :3] / 48
     logits = getattr(head_class(recipe.head.name), "takes_logits", False)
     build_head(recipe, n_classes=rows.shape[1] if logits else 2, params=params).fit(rows, truth)
 
@@ -147,7 +148,8 @@ def _check_plan(recipe: Recipe) -> None:
 
 
 def _check_metrics(recipe: Recipe) -> None:
-    known = {"evaluate.metrics": METRICS[recipe.task], "gate.metric": GATE_METRICS[recipe.task]}
+    task = get_task(recipe.task)
+    known = {"evaluate.metrics": task.metrics, "gate.metric": task.gate_metrics}
     for dotted, named in (("evaluate.metrics", recipe.evaluate.metrics), ("gate.metric", [recipe.gate.metric])):
         for name in named:
             if name not in known[dotted]:

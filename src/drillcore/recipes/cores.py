@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError
-from drillcore.recipes.schema import DENSE_REGRESSION, Recipe
+from drillcore.recipes.schema import Recipe
+from drillcore.tasks import get_task
 
 if TYPE_CHECKING:
     from drillcore.representations.answers import Answers
@@ -149,7 +150,7 @@ def answer_plan(recipe: Recipe) -> tuple[Answers, HeldOut | None]:
         if own.pop(name, None) is not None and not fitted:
             raise InputError(f"{name} is for a bias that is fitted; write bias: {HELD_OUT}, or leave {name} out")
     answers = Answers.from_dict(own)
-    if recipe.task == DENSE_REGRESSION:
+    if not get_task(recipe.task).named:
         if fitted:
             raise InputError(f"bias: {HELD_OUT} is for classes; the values of a regression have a window only")
         answers.check(len(answers.bias), labels=False)
@@ -167,7 +168,7 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
 
     if "auto_context" not in recipe.representation.params:
         return None
-    if recipe.task == DENSE_REGRESSION:
+    if not get_task(recipe.task).named:
         raise InputError("a second stage sees probabilities of classes; a regression has one stage")
     if answer_plan(recipe)[1] is not None:
         raise InputError(f"bias: {HELD_OUT} is for one stage; write the bias down, or leave auto_context out")
@@ -188,7 +189,7 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
 
 def image_channels(recipe: Recipe, channels: int) -> int:
     """Return the channels a model's images have: the data set's, or 1 where colour is predicted from grey."""
-    return 1 if recipe.task == DENSE_REGRESSION else channels
+    return get_task(recipe.task).channels or channels
 
 
 def _mapping(own: dict[str, Any], name: str) -> dict[str, Any]:

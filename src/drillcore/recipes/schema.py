@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from drillcore.digests import sha256_json
+from drillcore.tasks import TASKS, GateLimits, get_task
 
 SCHEMA = 1
-CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION = "classification", "dense_labels", "dense_regression"
-TASKS = (CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION)
 SPLITS = ("train", "val", "test")
-# Figures of a task, the ones shown first first.
-METRICS = {
-    CLASSIFICATION: ("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error"),
-    DENSE_LABELS: (
-        "ship_iou",  # these three where the classes are background and ship
-        "ship_f1",
-        "average_precision",
-        "class_average",
-        "global_average",
-        "mean_iou",
-        "accuracy",
-        "mean_squared_error",
-    ),
-    DENSE_REGRESSION: ("mean_squared_error", "psnr"),
-}
-# Metrics the gate can compare image by image with a paired bootstrap; the first is the task's default.
-GATE_METRICS = {
-    CLASSIFICATION: ("accuracy", "macro_f1", "log_loss"),
-    DENSE_LABELS: ("mean_iou", "class_average", "global_average", "ship_iou", "ship_f1"),
-    DENSE_REGRESSION: ("mean_squared_error",),
-}
 
 
-def _all_of(metrics: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for names in metrics.values() for name in names))
+def _all_of(metrics: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in metrics for name in names))
 
 
 def one_of(*choices: str, **more: Any) -> Any:
@@ -115,7 +94,9 @@ class EvaluateSection:
     """On which split, and which figures are shown first; none named: those of the task."""
 
     split: str = one_of(*SPLITS, default="test")
-    metrics: list[str] = field(default_factory=list, metadata={"items": _all_of(METRICS)})
+    metrics: list[str] = field(
+        default_factory=list, metadata={"items": _all_of(task.metrics for task in TASKS.values())}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +113,11 @@ class GateSection:
         max_mb: size limit of the ONNX file, megabytes (10**6 bytes).
     """
 
-    metric: str = one_of("", *_all_of(GATE_METRICS), default="")
-    confidence: float = between(0.5, 0.9999, default=0.95)
-    margin: float = between(0.0, 1.0, default=0.0)
-    max_class_drop: float = between(0.0, 1.0, default=0.15)
-    min_class_support: int = between(1, 10**9, default=20)
+    metric: str = one_of("", *_all_of(task.gate_metrics for task in TASKS.values()), default="")
+    confidence: float = between(0.5, 0.9999, default=GateLimits.confidence)
+    margin: float = between(0.0, 1.0, default=GateLimits.margin)
+    max_class_drop: float = between(0.0, 1.0, default=GateLimits.max_class_drop)
+    min_class_support: int = between(1, 10**9, default=GateLimits.min_class_support)
     max_ms: float = between(0.001, 10**9, default=100.0)
     max_mb: float = between(0.001, 10**9, default=1000.0)
 
@@ -172,10 +153,10 @@ class Recipe:
     def __post_init__(self) -> None:
         """Fill in the defaults that depend on the task."""
         if not self.evaluate.metrics:
-            shown = dataclasses.replace(self.evaluate, metrics=list(METRICS[self.task]))
+            shown = dataclasses.replace(self.evaluate, metrics=list(get_task(self.task).metrics))
             object.__setattr__(self, "evaluate", shown)
         if not self.gate.metric:
-            object.__setattr__(self, "gate", dataclasses.replace(self.gate, metric=GATE_METRICS[self.task][0]))
+            object.__setattr__(self, "gate", dataclasses.replace(self.gate, metric=get_task(self.task).gate_metrics[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe's fields as plain values, defaults filled in."""

@@ -18,11 +18,9 @@ from drillcore.runtime.blending import Blending, blended_strips
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.tiles import Span, tile_spans
+from drillcore.tasks import DENSE_LABELS, DENSE_REGRESSION, TASKS
 
-LABELS, REGRESSION = "dense_labels", "dense_regression"
-DENSE_TASKS = (LABELS, REGRESSION)
 WHOLE_PIXELS = 2**22  # of an image that a model without tiles takes at most: 2,048 x 2,048, about 2.5 GB with VGG-16
-_BLENDED = {LABELS: "probabilities", REGRESSION: "value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ class Scene:
     def _blend(self) -> None:
         if self._blending is None:  # never: the step is made with one
             return
-        source = _BLENDED[self._model.metadata.task]
+        source = TASKS[self._model.metadata.task].blended
 
         def run(canvas: Array) -> Array:
             return run_dense(self._model, canvas, (source,))[source]
@@ -215,7 +213,7 @@ def segment(
         InputError: the model gives no labels, or the image is too small or too large for it.
         UnsafeModelError: the answer is not as the metadata promises.
     """
-    if model.metadata.task != LABELS:
+    if model.metadata.task != DENSE_LABELS:
         raise InputError(f"model {model.metadata.model} has the task {model.metadata.task!r} and labels no pixels")
     names = ("label", "probabilities") if probabilities else ("label",)
     answers = Scene(model, image, names, blending).run()
@@ -226,6 +224,6 @@ def regress(
     model: Network, image: npt.NDArray[np.uint8], *, blending: Blending | None = None
 ) -> npt.NDArray[np.float32]:
     """Return the values float32 [D,H,W] of every pixel, in the metadata's unit; else as `segment`."""
-    if model.metadata.task != REGRESSION:
+    if model.metadata.task != DENSE_REGRESSION:
         raise InputError(f"model {model.metadata.model} has the task {model.metadata.task!r} and is no regression")
     return Scene(model, image, ("value",), blending).run()["value"]

@@ -13,11 +13,11 @@ from typing import Any
 
 from drillcore.digests import canonical_json
 from drillcore.errors import UnsafeModelError
+from drillcore.tasks import TASKS
 
 METADATA_KEY = "drillcore"
 SCHEMA = 1
 MAX_METADATA_BYTES = 4 * 2**20
-MAX_DENSE_CLASSES = 256
 RGB_UNIT = "rgb 0..1"  # three channels: red, green, blue as shares of the full level
 _LEFT_OUT = {"unit", "answers"}  # of the JSON where they are None: files without them stand
 _INPUT_FIELDS = ("channels", "preprocessing", "resize")
@@ -29,7 +29,7 @@ class ModelMetadata:
 
     Attributes:
         schema: version of this record, 1.
-        task: what is predicted: "classification", "dense_labels", "dense_regression".
+        task: what is predicted, a name of `drillcore.tasks.TASKS`.
         model: the recipe's name.
         classes: names in the order of the outputs; empty for regression.
         colours: one [r, g, b] per class, or None.
@@ -145,8 +145,9 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     checks.append(("dirty", "true or false", isinstance(item.dirty, bool)))
     checks.append(("seeds", "an object of integers", _are_seeds(item.seeds)))
     checks.append(("parent", "null or a text", item.parent is None or isinstance(item.parent, str)))
-    names_fit = item.task != "dense_labels" or 1 <= len(item.classes) <= MAX_DENSE_CLASSES
-    checks.append(("classes", f"1 to {MAX_DENSE_CLASSES} names for dense labels, which are uint8", names_fit))
+    most = task.most_classes if (task := TASKS.get(str(item.task))) else 0
+    names_fit = not most or 1 <= len(item.classes) <= most
+    checks.append(("classes", f"1 to {most} names for dense labels, which are uint8", names_fit))
     checks.append(("unit", "null or a text", item.unit is None or isinstance(item.unit, str)))
     checks.append(("answers", "null or an object", item.answers is None or isinstance(item.answers, dict)))
     checks.append(("min_size", "[height, width], both 1 or more", _is_size(item.min_size)))

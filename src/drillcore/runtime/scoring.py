@@ -25,6 +25,7 @@ from drillcore.runtime.dense_windows import DenseJob, start_dense
 from drillcore.runtime.grouping import Rows, group_padded
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
+from drillcore.tasks import CLASSIFICATION, TASKS, Task
 
 IN_PROCESS = 192  # so few images decode sooner here than processes start
 TOO_SMALL = "too_small"  # a reason beside those of decoding: the model's, not the file's
@@ -38,27 +39,6 @@ class Decoders(Protocol):
 
     def stream(self, paths: Iterable[str]) -> Iterator[list[DecodedImage]]:
         """Yield the images of `paths` in order, in lists of some."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskShape:
-    """How images of a task are batched.
-
-    Attributes:
-        outputs: the outputs that are asked for, each with one row per image.
-        padded: whether images of different sizes may share a batch; if not, the answers are maps as large as the
-            image, and scoring needs a `DenseJob`.
-    """
-
-    outputs: tuple[str, ...]
-    padded: bool
-
-
-TASKS = {
-    "classification": TaskShape(("label", "probabilities"), padded=True),
-    "dense_labels": TaskShape(("label",), padded=False),  # probabilities are computed only where they are asked for
-    "dense_regression": TaskShape(("value",), padded=False),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +60,8 @@ class Predictions:
     set_aside: list[SetAside]
 
 
-def task_shape(task: str) -> TaskShape:
-    """Return how a task is batched.
+def scorable(task: str) -> Task:
+    """Return a task whose models can be scored.
 
     Raises:
         InputError: this version cannot score it; names the tasks it can.
@@ -117,8 +97,8 @@ def score_windows(
     Raises:
         InputError: a task that cannot be scored, or a dense model without a job.
     """
-    shape = task_shape(model.metadata.task)
-    if (dense is None) != shape.padded:
+    task = scorable(model.metadata.task)
+    if (dense is None) == task.dense:
         how = "without" if dense else "with"
         raise InputError(f"models of the task {model.metadata.task!r} are scored {how} a dense job")
     running: deque[Callable[[], Window]] = deque()
@@ -128,7 +108,7 @@ def score_windows(
             if len(running) > 1:
                 yield running.popleft()()
             if dense is None:
-                running.append(_start(model, window, shape, runners, batch))
+                running.append(_start(model, window, task.asked, runners, batch))
             else:
                 running.append(start_dense(model, window, dense, runners, batch))
         while running:
@@ -163,7 +143,7 @@ def predict_many(
     answers: list[dict[str, Array]] = []
     digests: list[str] = []
     aside: list[SetAside] = []
-    if model.metadata.task != "classification":
+    if model.metadata.task != CLASSIFICATION:
         raise InputError(f"a classifier is expected, the model's task is {model.metadata.task!r}")
     workers = workers if len(items) > IN_PROCESS else 0
     with DecodePool(model.metadata.channels, max_pixels=max_pixels, workers=workers) as pool:
@@ -184,10 +164,10 @@ def predict_many(
 
 
 def _start(
-    model: Network, window: Window, shape: TaskShape, runners: ThreadPoolExecutor, batch: int
+    model: Network, window: Window, outputs: tuple[str, ...], runners: ThreadPoolExecutor, batch: int
 ) -> Callable[[], Window]:
     groups = _group(model, window, batch)
-    futures = [runners.submit(_infer, model, shape, [window.images[row] for row in rows]) for rows in groups]
+    futures = [runners.submit(_infer, model, outputs, [window.images[row] for row in rows]) for rows in groups]
     return lambda: _collect(window, groups, [future.result() for future in futures])
 
 
@@ -213,9 +193,9 @@ def _group(model: Network, window: Window, batch: int) -> list[Rows]:
     return [window.scored[group] for group in groups]
 
 
-def _infer(model: Network, shape: TaskShape, items: list[DecodedImage]) -> dict[str, Array]:
+def _infer(model: Network, outputs: tuple[str, ...], items: list[DecodedImage]) -> dict[str, Array]:
     canvas, sizes = pad_batch([item.image for item in items if item.image is not None])
-    return model.run(canvas, sizes, shape.outputs)
+    return model.run(canvas, sizes, outputs)
 
 
 def _collect(window: Window, groups: list[Rows], parts: list[dict[str, Array]]) -> Window:

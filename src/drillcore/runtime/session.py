@@ -21,6 +21,7 @@ from drillcore.runtime.blending import Blending
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.pruning import pruned
 from drillcore.runtime.safety import MAX_MODEL_BYTES, check_model_bytes
+from drillcore.tasks import TASKS
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
@@ -205,8 +206,9 @@ def open_model(path: Path, *, sha256: str | None = None, device: str = "cpu", th
     cuda = device == "cuda" or (device == "auto" and cuda_devices() > 0)
     session = _open_session(data, threads, cuda=cuda, required=device == "cuda")
     narrow = None
-    if metadata.task == "dense_labels":
-        # Probabilities of every pixel are large, and asked for rarely.
+    task = TASKS.get(metadata.task)
+    if task is not None and not all(output.asked for output in task.outputs):
+        # What is asked for rarely, such as the probabilities of every pixel, is large.
         def narrow(outputs: Collection[str]) -> Any:
             return _open_session(pruned(data, outputs), threads, cuda=cuda, required=device == "cuda")
 

@@ -14,8 +14,8 @@ from drillcore.errors import InputError
 from drillcore.evaluation.changes import AnswerChange, Changes, find_changes
 from drillcore.evaluation.metrics import align_columns
 from drillcore.recipes import Recipe, load_recipe
-from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
+from drillcore.tasks import CLASSIFICATION
 from drillcore.workflow.classifying import evidence
 from drillcore.workflow.opening import open_for_batches, version_file
 from drillcore.workflow.pages import write_page

@@ -16,8 +16,8 @@ from drillcore.files import write_json
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
-from drillcore.recipes.schema import DENSE_REGRESSION
 from drillcore.settings import Settings
+from drillcore.tasks import get_task
 from drillcore.workflow.coring import ANSWERS_FILE, FIRST_FOLDER, core_of, dense_mode, fit_rows, samples
 from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER, load_images
 from drillcore.workflow.records import Record
@@ -95,7 +95,7 @@ def _fit(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint:
     rows = found.rows if len(chosen) == len(found) else SomeRows(found.rows, chosen)
     truth = found.targets[chosen]
     weights = sample_weights(found.weights[chosen], core_plan(recipe).weighted)
-    truth = truth if recipe.task == DENSE_REGRESSION else truth.astype(np.int64)
+    truth = truth.astype(np.int64) if get_task(recipe.task).named else truth
     return head.fit(rows, truth, weights, checkpoint=checkpoint, advance=advance)
 
 

@@ -10,8 +10,8 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.files import read_object, write_bytes
 from drillcore.recipes import Recipe
 from drillcore.recipes.cores import core_plan, image_channels
-from drillcore.recipes.schema import DENSE_REGRESSION
 from drillcore.settings import Settings
+from drillcore.tasks import get_task
 from drillcore.workflow.drilling import HEAD_FOLDER, load_backbone, load_images
 from drillcore.workflow.exporting import DecodedImages, keep_model, metadata_of, parity_rows
 from drillcore.workflow.opening import MODEL_FILE
@@ -46,7 +46,7 @@ def fill_store(settings: Settings, recipe: Recipe, manifest: Manifest, record: R
     from drillcore.workflow.held_out import check_classes
 
     plan = core_plan(recipe)
-    if recipe.task != DENSE_REGRESSION:
+    if get_task(recipe.task).named:
         check_classes(plan, manifest.classes)
     if plan.storage != "store":
         return {"rows": 0, "width": 0, "passed": 0, "note": f"a subset of at most {plan.max_rows:,} core samples"}
@@ -98,7 +98,7 @@ def targets_of(settings: Settings, recipe: Recipe, manifest: Manifest, rows: pd.
     from drillcore.datasets.targets import colour_values, label_reader
     from drillcore.representations.drilling import Targets
 
-    if recipe.task == DENSE_REGRESSION:
+    if not get_task(recipe.task).named:
         colours = load_images(settings, 3, [manifest.path_of(path) for path in rows["path"]])
         return Targets(digests=list(rows["sha256"]), load=lambda number: colour_values(colours(number)), rule="colour")
     read, listed = label_reader(settings, manifest), rows.to_dict("records")
@@ -205,7 +205,7 @@ def draw_maps(
 def _fitted_head(recipe: Recipe, folder: Path) -> Any:
     from drillcore.heads.base import load_head, load_regressor
 
-    return (load_regressor if recipe.task == DENSE_REGRESSION else load_head)(folder / HEAD_FOLDER)
+    return (load_head if get_task(recipe.task).named else load_regressor)(folder / HEAD_FOLDER)
 
 
 def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channels: int) -> Sequence[Any]:
@@ -221,7 +221,6 @@ def _metadata(
     context: AutoContext | None,
 ) -> ModelMetadata:
     from drillcore.export.dense import dense_input_contract, tile_geometry
-    from drillcore.runtime.metadata import RGB_UNIT
 
     more: dict[str, Any] = {"input": dense_input_contract(core, context)}
     if not answers.plain:
@@ -229,8 +228,8 @@ def _metadata(
     if (geometry := tile_geometry(core, dense_mode(recipe), answers, context)) is not None:
         halo, align = geometry
         more |= {"tile": -(-core_plan(recipe).tile // align) * align, "halo": halo, "align": align}
-    if recipe.task == DENSE_REGRESSION:
-        more["unit"] = RGB_UNIT
+    if (unit := get_task(recipe.task).unit) is not None:
+        more["unit"] = unit
     return metadata_of(settings, recipe, manifest, core.backbone, **more)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import input_size, training_plan, views_of
-from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
+from drillcore.tasks import get_task
 from drillcore.workflow.records import Record
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def recipe_backbone(settings: Settings, recipe: Recipe, weights: str, classes: i
     """
     from drillcore.backbones.catalogue import build_backbone
 
-    if recipe.task != CLASSIFICATION:  # every pixel is answered: images are not resized
+    if get_task(recipe.task).dense:  # every pixel is answered: images are not resized
         return build_backbone(recipe.backbone.name, weights, settings, any_size=True)
     size = input_size(recipe)
     made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)

@@ -11,9 +11,9 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
 from drillcore.recipes import Recipe
-from drillcore.recipes.schema import DENSE_REGRESSION
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.settings import Settings
+from drillcore.tasks import get_task
 from drillcore.workflow.opening import MODEL_FILE
 from drillcore.workflow.records import Record
 
@@ -61,7 +61,7 @@ def metadata_of(settings: Settings, recipe: Recipe, manifest: Manifest, backbone
     from drillcore.workflow.provenance import git_facts
 
     git = git_facts(settings.root)
-    labels = recipe.task != DENSE_REGRESSION
+    labels = get_task(recipe.task).named
     fields: dict[str, Any] = {
         "classes": list(manifest.classes) if labels else [],
         "colours": [list(colour) for colour in manifest.colours] if labels and manifest.colours else None,

@@ -13,9 +13,9 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.promotion.candidates import GateLimits
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
-from drillcore.recipes.schema import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
 from drillcore.runtime.session import Model
 from drillcore.settings import Settings
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
 from drillcore.workflow.records import Record
 
 Made = tuple[Record, list[str]]

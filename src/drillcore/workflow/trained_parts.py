@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
 from drillcore.recipes import Recipe, load_recipe
-from drillcore.recipes.schema import CLASSIFICATION
 from drillcore.settings import Settings
+from drillcore.tasks import CLASSIFICATION
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
