@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from relocation import relocate
 from shells import RECIPE, write_shells
 
 from drillcore.datasets.landing import import_dataset
@@ -38,21 +37,6 @@ def retrained(retrained_template: tuple[Path, dict[str, Any]], tmp_path: Path) -
     template, summary = retrained_template
     root = tmp_path / "checkout"
     shutil.copytree(template, root, symlinks=True)
-    _move_paths(root / ".drillcore" / "mlflow.db", str(template), str(root))
-    for record in (root / ".drillcore" / "runs").glob("*/*/summary.json"):
-        record.write_text(record.read_text().replace(str(template), str(root)))
+    relocate(root, str(template))
     env = {"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"}
     return Settings.load(root, env=env), {**summary, "folder": summary["folder"].replace(str(template), str(root))}
-
-
-def _move_paths(database: Path, old: str, new: str) -> None:
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for table in tables:
-            columns = [
-                row[1]
-                for row in connection.execute(f"PRAGMA table_info({table})")
-                if "CHAR" in row[2] or "TEXT" in row[2]
-            ]
-            for column in columns:
-                connection.execute(f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?)', (old, new))  # noqa: S608
