@@ -5,6 +5,7 @@ Plain ASGI, and outside of everything else: what goes wrong further in ends here
 
 from __future__ import annotations
 
+import http
 import json
 import logging
 import re
@@ -16,9 +17,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.online.clients import caller
+from serving.online.limits import Share
 from serving.online.logs import log
 from serving.online.options import is_loopback
-from serving.online.problems import RefusedError, busy, problem_of
+from serving.online.problems import RefusedError, problem_of
 from serving.online.service import ClientGoneError, Service
 
 REQUEST_ID = "x-request-id"
@@ -26,6 +29,7 @@ REQUEST_ID = "x-request-id"
 OPEN_PATHS = ("/", "/docs", "/docs.css", "/openapi.json", "/favicon.ico", "/v2/health/live", "/v2/health/ready")
 _OPEN_BELOW = ("/static/",)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PIECE = 2**18  # bytes of an answer that are given to the connection at a time
 _LEFT_UNREAD = 2**20  # bytes of a body that was refused unread and that are taken in to keep the connection
 _CLIENT_GONE = 499  # as nginx counts it; never sent
 _HEADERS = {
@@ -47,7 +51,6 @@ class Guard:
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
-        self._in_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,20 +58,17 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        visit = _Visit(self._service, scope, send)
-        self._in_work += 1
-        self._service.metrics.in_work.set(self._in_work)
-        try:
-            self._admit(visit)
-            await self._app(scope, visit.receiver(receive), visit.send)
-        except (ClientGoneError, ClientDisconnect):
-            visit.status = _CLIENT_GONE
-        except Exception as error:  # noqa: BLE001 - the last one to see it
-            await visit.refuse(error)
-        finally:
-            self._in_work -= 1
-            self._service.metrics.in_work.set(self._in_work)
-            visit.finish()
+        with self._service.memory.share() as share:
+            visit = _Visit(self._service, scope, send, share)
+            try:
+                self._admit(visit)
+                await self._app(scope, visit.receiver(receive), visit.send)
+            except (ClientGoneError, ClientDisconnect):
+                visit.status = _CLIENT_GONE
+            except Exception as error:  # noqa: BLE001 - the last one to see it
+                await visit.refuse(error)
+            finally:
+                visit.finish()
 
     def _admit(self, visit: _Visit) -> None:
         service, path = self._service, visit.scope["path"]
@@ -85,22 +85,40 @@ class Guard:
                 "an API key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY",
                 headers={"www-authenticate": 'Bearer realm="drillcore"'},
             )
-        if self._in_work > service.options.max_requests:
-            raise busy(f"more than {service.options.max_requests} requests are in work", 1, status=503)
+        visit.admit()
 
 
 class _Visit:
     """One request on its way: what is known of it, and its answer."""
 
-    def __init__(self, service: Service, scope: Scope, send: Send) -> None:
+    def __init__(self, service: Service, scope: Scope, send: Send, share: Share) -> None:
         self.scope, self.status, self.sent = scope, 0, 0
         self.headers = Headers(scope=scope)
-        self._service, self._send, self._started = service, send, False
+        self._service, self._send, self._share, self._started = service, send, share, False
         given = self.headers.get(REQUEST_ID, "")
         self.id = given if _ID.fullmatch(given) else uuid.uuid4().hex
         self.began = time.monotonic()
-        self._unread = "chunked" in self.headers.get("transfer-encoding", "") or self._declared() > _LEFT_UNREAD
+        chunked, declared = "chunked" in self.headers.get("transfer-encoding", ""), self._declared()
+        self._unread = chunked or declared > _LEFT_UNREAD
+        self._body_comes, self._admitted, self._at_work = chunked or declared > 0, False, False
+        self.client = caller(scope, self.headers, keys=bool(service.keys))
         scope["drillcore.began"], scope["drillcore.id"] = self.began, self.id
+        scope["drillcore.client"], scope["drillcore.share"] = self.client, share
+
+    def admit(self) -> None:
+        """Let it be worked at, at once or when its body has come: a body that trickles keeps nobody from working.
+
+        Raises:
+            RefusedError: 503, as many requests are in work as may be.
+        """
+        self._admitted = True
+        self._service.work.check(self.client)
+        if not self._body_comes:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._service.work.begin(self.client)
+        self._at_work = True
 
     def receiver(self, receive: Receive) -> Receive:
         """Return `receive`, noting whether the body was read to its end."""
@@ -109,6 +127,8 @@ class _Visit:
             message = await receive()
             if not message.get("more_body", False):
                 self._unread = False
+                if self._admitted and not self._at_work and message["type"] == "http.request":
+                    self._begin()
             return message
 
         return noted
@@ -129,8 +149,20 @@ class _Visit:
             if loaded is not None:
                 headers["x-model-version"] = str(loaded.version)
         elif message["type"] == "http.response.body":
-            self.sent += len(message.get("body", b""))
+            body = message.get("body", b"")
+            self.sent += len(body)
+            if len(body) > _PIECE:
+                await self._send_large(body, more=message.get("more_body", False))
+                return
         await self._send(message)
+
+    async def _send_large(self, body: bytes, *, more: bool) -> None:
+        """Send piece by piece: each waits until the client has taken those before, and till then the memory is held."""
+        self._share.keep(len(body))
+        for start in range(0, len(body), _PIECE):
+            last = start + _PIECE >= len(body)
+            piece = {"type": "http.response.body", "body": body[start : start + _PIECE], "more_body": more or not last}
+            await self._send(piece)
 
     async def refuse(self, error: Exception) -> None:
         """Answer an error, unless the answer has begun."""
@@ -146,6 +178,8 @@ class _Visit:
 
     def finish(self) -> None:
         """Write the line of the log and count."""
+        if self._at_work:
+            self._service.work.end(self.client)
         seconds, loaded = time.monotonic() - self.began, self.scope.get("drillcore.model")
         model, route = loaded.name if loaded is not None else "", self._route()
         metrics = self._service.metrics
@@ -184,6 +218,17 @@ def refusal(problem: RefusedError, request_id: str) -> tuple[int, list[tuple[byt
     body = json.dumps({**problem.body(), "request_id": request_id}).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **problem.headers}
     return problem.status, [(name.encode(), value.encode()) for name, value in headers.items()], body
+
+
+def whole_refusal(problem: RefusedError) -> bytes:
+    """Return a refusal as it goes over the wire, for what never becomes a request."""
+    identity = uuid.uuid4().hex
+    status, headers, body = refusal(problem, identity)
+    about = {REQUEST_ID: identity, "cache-control": "no-store", "connection": "close", **_HEADERS}
+    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode()]
+    lines += [name + b": " + value for name, value in headers]
+    lines += [f"{name}: {value}".encode() for name, value in about.items()]
+    return b"\r\n".join([*lines, b"", body])
 
 
 def _is_local(host: str) -> bool:

@@ -53,9 +53,13 @@ class Share:
         budget = self._budget
         if budget.held > self.held and budget.held + count > budget.limit:
             raise busy("there is no memory for it at the moment", 1, status=503)
-        budget.held += count
+        self.keep(count)
+
+    def keep(self, count: int) -> None:
+        """Hold `count` more bytes that are there already, as those of an answer: others get less meanwhile."""
+        self._budget.held += count
         self.held += count
-        budget._changed(budget.held)
+        self._budget._changed(self._budget.held)
 
     def give_back(self) -> None:
         """Hold nothing any more."""

@@ -32,6 +32,10 @@ class Metrics:
         )
         self.queue = Gauge("queue_images", "Images that wait for a batch.", ("model",), **made)
         self.in_work = Gauge("requests_in_work", "Requests in work.", **made)
+        self.connections = Gauge("connections", "Connections that are open.", **made)
+        self.closed = Counter(
+            "connections_closed", "Connections that the server closed, by the cause.", ("why",), **made
+        )
         self.held = Gauge("held_bytes", "Bytes of bodies and pixels held.", **made)
         self.swaps = Counter(
             "swaps", "New versions, by how they ended: swapped or refused.", ("model", "result"), **made

@@ -10,6 +10,16 @@ from dataclasses import dataclass, field
 from drillcore.errors import InputError
 
 MIB = 2**20
+_SECONDS = (
+    "deadline",
+    "head_seconds",
+    "idle_seconds",
+    "send_seconds",
+    "read_seconds",
+    "stop_seconds",
+    "poll_seconds",
+)
+_COUNTS = ("max_body", "max_json", "max_parts", "max_pixels", "max_requests", "max_memory", "max_connections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,11 @@ class ServeOptions:
         max_pixels: of an image; larger ones are refused before they are decoded.
         max_requests: requests in work at a time; more are answered 503.
         max_memory: bytes of bodies and pixels held at a time; more are answered 503.
+        max_connections: open at a time; fewer where the limit of open files does not allow them.
+        max_connections_per_address: of these, of one address (of IPv6: of one /64); 0: half of them.
+        head_seconds: the head of a request must have come by then, from the connection or its first byte.
+        idle_seconds: a connection may wait so long for its next request.
+        send_seconds: a client must go on taking an answer within that time.
         read_seconds: a body must have come by then.
         drain_seconds: from SIGTERM, when readiness ends, to closing the door: load balancers need a moment.
         stop_seconds: what was taken must be finished by then.
@@ -77,6 +92,11 @@ class ServeOptions:
     max_pixels: int = 64_000_000
     max_requests: int = 512
     max_memory: int = 1024 * MIB
+    max_connections: int = 1024
+    max_connections_per_address: int = 0
+    head_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    send_seconds: float = 30.0
     read_seconds: float = 60.0
     drain_seconds: float = 0.0
     stop_seconds: float = 60.0
@@ -94,12 +114,14 @@ class ServeOptions:
             raise InputError(
                 "--cors-origin takes origins such as https://lab.example.org; * would open it to every page"
             )
-        for name in ("deadline", "read_seconds", "stop_seconds", "poll_seconds"):
-            if getattr(self, name) <= 0:
+        for name in _SECONDS:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
         if self.lanes < 0 or self.threads < 0:
             raise InputError("lanes and threads must be 0 (by the cores there are) or more")
-        for name in ("max_body", "max_json", "max_parts", "max_pixels", "max_requests", "max_memory"):
+        if self.max_connections_per_address < 0:
+            raise InputError("max_connections_per_address must be 0 (half of the connections) or more")
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")
 

@@ -45,7 +45,8 @@ def predict_routes(service: Service) -> APIRouter:
         opacity: Annotated[float, Query(ge=0, le=1, description="Of the labels in an overlay.")] = 0.5,
         mask: Annotated[bool, Query(description="Put the PNG of labels into the JSON, as a data URL.")] = False,
     ) -> Response:
-        with service.shelf.get(model).lease() as loaded, service.memory.share() as share:
+        with service.shelf.get(model).lease() as loaded:
+            share: Share = request.scope["drillcore.share"]
             request.scope["drillcore.model"] = loaded
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             wanted = choose(request.headers.get("accept", ""), shown(loaded.task).offers)

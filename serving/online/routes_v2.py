@@ -14,7 +14,7 @@ from serving.online import examples
 from serving.online.batcher import Image
 from serving.online.batches import takes_padding
 from serving.online.cards import release
-from serving.online.limits import read_body
+from serving.online.limits import Share, read_body
 from serving.online.models import LoadedModel
 from serving.online.problems import RefusedError
 from serving.online.service import Service, check_size
@@ -66,7 +66,8 @@ def v2_routes(service: Service) -> APIRouter:
     @router.post("/models/{model}/infer", summary="Inference", **details)
     @router.post("/models/{model}/versions/{version}/infer", summary="Inference by a version", **details)
     async def infer(request: Request, model: Name, version: Version | None = None) -> Response:
-        with service.shelf.get(model, version).lease() as loaded, service.memory.share() as share:
+        with service.shelf.get(model, version).lease() as loaded:
+            share: Share = request.scope["drillcore.share"]
             request.scope["drillcore.model"] = loaded
             deadline, options = service.deadline(request), service.options
             body = await read_body(request, options.max_body, share, options.read_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 import time
@@ -17,14 +18,15 @@ from starlette.types import ASGIApp
 from drillcore.errors import InputError
 from drillcore.settings import Settings
 from serving.online.app import build_app
+from serving.online.connections import Connections, Phase, room_for
+from serving.online.guard import whole_refusal
 from serving.online.http_protocol import guarded_protocol
-from serving.online.logs import log
+from serving.online.logs import Seldom, log
 from serving.online.models import LoadedModel
 from serving.online.options import ServeOptions
 from serving.online.service import Service
 
 _BACKLOG = 2048
-_KEEP_ALIVE = 30
 
 
 def serve(
@@ -70,6 +72,7 @@ class OnlineServer:
         self._references, self._door, self._opened = references, door, opened
         self.service = Service(settings, options)
         self._http: _Uvicorn | None = None
+        self._cut_off = Seldom("connections closed")
 
     async def serve(self) -> None:
         """Open the models, answer until `stop`, finish what was taken."""
@@ -109,7 +112,7 @@ class OnlineServer:
     def _config(self, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(
             app,
-            http=guarded_protocol(),
+            http=guarded_protocol(self._connections(), whole_refusal, self._closed),
             lifespan="off",
             ws="none",
             log_config=None,
@@ -117,9 +120,31 @@ class OnlineServer:
             server_header=False,
             proxy_headers=False,
             backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE,
+            # Later than our own, which is the one that counts.
+            timeout_keep_alive=math.ceil(2 * self.service.options.idle_seconds),
             timeout_graceful_shutdown=max(1, round(self.service.options.stop_seconds)),
         )
+
+    def _connections(self) -> Connections:
+        options = self.service.options
+        limit = room_for(options.max_connections)
+        if limit < options.max_connections:
+            log("fewer connections", level=logging.WARNING, limit=limit, why="the limit of open files (ulimit -n)")
+        seconds = {
+            Phase.HEAD: options.head_seconds,
+            Phase.IDLE: options.idle_seconds,
+            Phase.ANSWER: options.send_seconds,
+        }
+        per_address = options.max_connections_per_address or max(1, limit // 2)
+        return Connections(limit, per_address, seconds, self.service.metrics.connections.set)
+
+    def _closed(self, why: str, address: str, status: int) -> None:
+        metrics = self.service.metrics
+        metrics.closed.labels(why).inc()
+        if status:
+            metrics.requests.labels("other", "", str(status)).inc()
+        if why != Phase.IDLE.value:
+            self._cut_off.count(why, address)
 
     def _url(self) -> str:
         host, port = self._door.getsockname()[:2]

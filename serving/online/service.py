@@ -18,6 +18,7 @@ from drillcore.settings import Settings
 from drillcore.tasks import TASKS
 from serving.online.auth import ApiKeys
 from serving.online.batcher import Answer, Image
+from serving.online.clients import RequestsInWork
 from serving.online.limits import MemoryBudget, Share, until_gone
 from serving.online.metrics import Metrics
 from serving.online.models import LoadedModel, ModelShelf
@@ -44,6 +45,7 @@ class Service:
         self.metrics = Metrics()
         self.keys = ApiKeys(options.api_keys)
         self.shelf = ModelShelf(settings, options, self.metrics)
+        self.work = RequestsInWork(options.max_requests, self.metrics.in_work.set)
         self.memory = MemoryBudget(options.max_memory, self.metrics.held.set)
         self.ready = False
         self._decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")

@@ -43,6 +43,25 @@ def _per_model(option: str, values: tuple[str, ...], kind: type[int] | type[floa
 @click.option("--max-pixels", default=64_000_000, show_default=True, type=click.IntRange(1), help="Of an image.")
 @click.option("--max-requests", default=512, show_default=True, type=click.IntRange(1), help="In work, else 503.")
 @click.option("--max-memory-mib", default=1024, show_default=True, type=click.IntRange(1), help="Of bodies and pixels.")
+@click.option(
+    "--max-connections", default=1024, show_default=True, type=click.IntRange(1), help="Open; fewer by ulimit -n."
+)
+@click.option(
+    "--max-connections-per-address",
+    default=0,
+    type=click.IntRange(0),
+    help="0: half of them; behind a proxy all come from one.",
+)
+@click.option(
+    "--head-seconds", default=10.0, show_default=True, type=click.FloatRange(0.1), help="For a request's head to come."
+)
+@click.option(
+    "--read-seconds", default=60.0, show_default=True, type=click.FloatRange(0.1), help="For its body to come."
+)
+@click.option(
+    "--send-seconds", default=30.0, show_default=True, type=click.FloatRange(0.1), help="A client takes no answer."
+)
+@click.option("--idle-seconds", default=30.0, show_default=True, type=click.FloatRange(0.1), help="Between requests.")
 @click.option("--api-keys", type=click.Path(path_type=Path), help="File of keys, one a line; also DRILLCORE_API_KEYS.")
 @click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="Whose pages may ask; none by default.")
 @click.option(
@@ -114,6 +133,12 @@ def _options(device: str, max_pixels: int, given: dict[str, Any]) -> Any:
         max_pixels=min(given["max_pixels"], max_pixels),
         max_requests=given["max_requests"],
         max_memory=given["max_memory_mib"] * MIB,
+        max_connections=given["max_connections"],
+        max_connections_per_address=given["max_connections_per_address"],
+        head_seconds=given["head_seconds"],
+        read_seconds=given["read_seconds"],
+        send_seconds=given["send_seconds"],
+        idle_seconds=given["idle_seconds"],
         drain_seconds=given["drain_seconds"],
         stop_seconds=given["stop_seconds"],
         poll_seconds=given["poll_seconds"],
