@@ -14,6 +14,7 @@ import resource
 import struct
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,10 @@ def image_seeds() -> list[tuple[str, bytes]]:
         (grey, "TIFF", {"compression": "tiff_adobe_deflate", "exif": exif}),
         (Image.fromarray(rng.normal(-10, 9, (12, 13)).astype(np.float32)), "TIFF", {}),
         (grey.convert("1"), "TIFF", {"compression": "group4"}),
+        (colour.convert("P"), "TIFF", {"compression": "packbits"}),
+        (colour.convert("RGBA"), "TIFF", {"compression": "tiff_lzw", "big_tiff": True}),
+        (colour.convert("CMYK"), "TIFF", {}),
+        (Image.fromarray(rng.integers(0, 65536, (9, 8), np.uint16)), "TIFF", {"compression": "zstd"}),
         (colour, "BMP", {}),
         (grey.convert("P"), "BMP", {}),
         (grey.convert("1"), "BMP", {}),
@@ -63,7 +68,56 @@ def image_seeds() -> list[tuple[str, bytes]]:
         stream = io.BytesIO()
         image.save(stream, kind, **options)
         seeds.append((kind, stream.getvalue()))
-    return seeds
+    return [*seeds, *(("TIFF", data) for data in _rare_tiffs(rng))]
+
+
+def _rare_tiffs(rng: np.random.Generator) -> list[bytes]:
+    """TIFFs that Pillow does not write: planes apart, tiles, predictors, packed bits, overviews; classic and big."""
+    wide = rng.integers(0, 65536, (3, 40, 50)).astype("<u2")
+    floats = np.cumsum(rng.normal(0, 1, (40, 50)), axis=1).astype("<f4")
+    columns = np.zeros((48, 64), "<f4")
+    columns[:40, :50] = floats
+    tiles = [columns[top : top + 16, left : left + 32] for top in (0, 16, 32) for left in (0, 32)]
+    bits = np.packbits(np.unpackbits(rng.integers(0, 256, (40, 75), np.uint8), axis=1), axis=1)
+    base = {256: 50, 257: 40, 262: 1, 277: 1}
+    return [
+        _tiff({**base, 258: 16, 259: 1, 262: 2, 277: 3, 278: 40, 284: 2}, [plane.tobytes() for plane in wide]),
+        _tiff({**base, 258: 32, 259: 8, 317: 3, 322: 32, 323: 16, 339: 3}, [_float_rows(tile) for tile in tiles]),
+        _tiff({**base, 258: 12, 259: 8, 262: 0, 278: 40}, [zlib.compress(bits.tobytes())]),
+        _tiff({**base, 258: 16, 259: 8, 278: 40, 317: 2}, [zlib.compress(wide[0].tobytes())], overview=True),
+        _tiff({**base, 258: 64, 259: 1, 278: 40, 339: 3}, [floats.astype("<f8").tobytes()], overview=True),
+    ]
+
+
+def _float_rows(tile: np.ndarray) -> bytes:
+    planes = np.moveaxis(tile.astype(">f4").view(np.uint8).reshape(*tile.shape, 4), 2, 1).reshape(tile.shape[0], -1)
+    return zlib.compress(np.diff(planes, axis=1, prepend=np.uint8(0)).tobytes())
+
+
+def _tiff(tags: dict[int, int], segments: list[bytes], overview: bool = False) -> bytes:
+    """A classic TIFF with little end first; an overview is a second directory with the same pixels."""
+    data, places = bytearray(8), []
+    for segment in segments:
+        places.append(len(data))
+        data += segment + bytes(len(segment) % 2)
+    where, lengths = (324, 325) if 322 in tags else (273, 279)
+    arrays = len(data)
+    data += struct.pack(f"<{2 * len(places)}I", *places, *map(len, segments))
+    for last in (False, True) if overview else (True,):
+        start = len(data)
+        if last and overview:
+            tags = {**tags, 254: 1}
+        else:
+            data[:8] = b"II*\0" + struct.pack("<I", start)
+        lists = {where: arrays, lengths: arrays + 4 * len(places)}
+        if len(places) == 1:
+            lists = {where: places[0], lengths: len(segments[0])}
+        entries = sorted({**tags, **lists}.items())
+        data += struct.pack("<H", len(entries))
+        for tag, value in entries:
+            data += struct.pack("<HHII", tag, 4, len(places) if tag in lists else 1, value)
+        data += struct.pack("<I", 0 if last else len(data) + 4)
+    return bytes(data)
 
 
 def _flip(data: bytearray, rng: random.Random) -> None:
@@ -113,8 +167,20 @@ def _append(data: bytearray, rng: random.Random) -> None:
     data += rng.choice((b"%!PS-Adobe", bytes(1000), b"PK\x03\x04", bytes(data)))
 
 
+def _entry(data: bytearray, rng: random.Random) -> None:
+    """Change a number in the first directory of a classic TIFF; elsewhere, any byte."""
+    start = int.from_bytes(data[4:8], "little") if data[:4] == b"II*\0" else len(data)
+    if start + 14 > len(data):
+        return _flip(data, rng)
+    at = start + 2 + 12 * rng.randrange(int.from_bytes(data[start : start + 2], "little") or 1)
+    part, width = rng.choice(((0, 2), (2, 2), (4, 4), (8, 4)))
+    value = rng.choice((*_EXTREMES, 2, 3, 5, 12, 16, 32, 64, 317, 339, rng.randrange(2**16)))
+    data[at + part : at + part + width] = (value & (256**width - 1)).to_bytes(width, "little")
+    return None
+
+
 BYTE_MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
-    *(_flip, _flip_head, _cut, _extreme, _repeat, _drop, _fill, _noise, _append),
+    *(_flip, _flip_head, _cut, _extreme, _repeat, _drop, _fill, _noise, _append, _entry),
 )
 
 

@@ -17,8 +17,11 @@ from PIL import Image
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
 from drillcore.runtime.image_files import MAX_SIDE, open_image, read_image_bytes, shown_name
+from drillcore.runtime.tiff_images import StoredValues
 
 SAR_RANGE = (-40.0, 25.0)  # dB, the range of single-channel float32 scenes
+
+_MAX_LABEL = 2**31 - 1
 
 Array = npt.NDArray[Any]
 PaletteRule = Callable[[Mapping[int, tuple[int, int, int]]], bool]
@@ -74,7 +77,7 @@ def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "",
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels}")
     image = open_image(data, max_pixels, name, max_side)
-    if channels == 1 and image.mode == "RGB" and "transparency" not in image.info:
+    if channels == 1 and isinstance(image, Image.Image) and image.mode == "RGB" and "transparency" not in image.info:
         image = image.convert("L")  # the same as below, with two copies less
     return _as_channels(_as_uint8(image, name), channels)
 
@@ -121,19 +124,32 @@ def decode_mask(path: Path, *, max_pixels: int, as_colours: PaletteRule | None =
 def decode_mask_bytes(data: bytes, *, max_pixels: int, name: str, as_colours: PaletteRule | None = None) -> Array:
     """Decode the bytes of an annotation; see `decode_mask`."""
     image = open_image(data, max_pixels, name)
+    if isinstance(image, StoredValues):
+        return _labels(image, name)
     if image.mode == "P" and as_colours is not None and as_colours(_palette(image)):
         image = image.convert("RGB")
     if image.mode in ("L", "P"):
         return np.array(image)
     if image.mode == "1":
         return np.array(image).astype(np.uint8)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return np.array(image).astype(np.int32)
     if image.mode in ("RGB", "RGBA", "RGBX"):
         return np.ascontiguousarray(np.array(image)[:, :, :3])
-    raise BadImageError(
-        "format", f"{shown_name(name)}: a mask of indices or colours is expected, not mode {image.mode}"
-    )
+    raise _no_mask(name, f"mode {image.mode}")
+
+
+def _labels(stored: StoredValues, name: str) -> Array:
+    values = stored.values
+    if values.dtype == np.uint8:
+        return np.array(values)
+    if values.ndim == 3:
+        return _levels(stored, name)
+    if values.dtype.kind == "f" or stored.inverted or values.max() > _MAX_LABEL:
+        raise _no_mask(name, f"{stored.kind}{' whose low values are white' if stored.inverted else ''}")
+    return values.astype(np.int32)
+
+
+def _no_mask(name: str, found: str) -> BadImageError:
+    return BadImageError("format", f"{shown_name(name)}: a mask of indices or colours is expected, not {found}")
 
 
 def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
@@ -163,18 +179,11 @@ def quantise_decibels(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.u
     return result
 
 
-def _as_uint8(image: Image.Image, name: str) -> Array:
+def _as_uint8(opened: Image.Image | StoredValues, name: str) -> Array:
     """Return uint8 [H,W] for grey and [H,W,3] for colour images."""
-    mode = image.mode
-    if mode == "F":
-        try:
-            return quantise_decibels(np.asarray(image))
-        except ValueError:
-            raise BadImageError("not_finite", f"{shown_name(name)} holds NaN or infinity") from None
-    if mode.startswith("I;16"):
-        return ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if mode == "I":
-        raise BadImageError("format", f"{shown_name(name)} has 32-bit integers, whose range is not known")
+    if isinstance(opened, StoredValues):
+        return _levels(opened, name)
+    image, mode = opened, opened.mode
     if mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         flat = Image.alpha_composite(white, image.convert("RGBA"))
@@ -182,6 +191,23 @@ def _as_uint8(image: Image.Image, name: str) -> Array:
     if mode not in ("L", "RGB"):
         image = image.convert("L" if mode == "1" else "RGB")
     return np.array(image)
+
+
+def _levels(stored: StoredValues, name: str) -> Array:
+    """Return stored values as grey levels or colours."""
+    values = stored.values
+    if stored.mode == "F":
+        try:
+            return quantise_decibels(values)
+        except ValueError:
+            raise BadImageError("not_finite", f"{shown_name(name)} holds NaN or infinity") from None
+    if not stored.top:
+        raise BadImageError("format", f"{shown_name(name)} has {stored.kind}, whose range is not known")
+    if values.dtype == np.uint8:
+        return np.array(values)
+    if values.ndim == 3:
+        return (values >> (stored.top.bit_length() - 8)).astype(np.uint8)
+    return ((values.astype(np.uint32) * 255 + stored.top // 2) // stored.top).astype(np.uint8)
 
 
 def _as_channels(array: Array, channels: int) -> Array:
@@ -193,6 +219,7 @@ def _as_channels(array: Array, channels: int) -> Array:
 
 
 def _stored_dtype(mode: str) -> str:
+    """Name the sample type of a mode; 16-bit colour counts as the high bytes that are read of it."""
     return "float32" if mode == "F" else "uint16" if mode.startswith("I;16") else "uint8"
 
 

@@ -10,12 +10,16 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+import numpy as np
 from PIL import Image
 
 from drillcore.errors import BadImageError
 from drillcore.runtime.containers import DecoderFile, content_name, is_cut_off, plugin_of, sniff, stored_size
+from drillcore.runtime.tiff_directory import main_directory
+from drillcore.runtime.tiff_images import StoredValues, open_tiff
+from drillcore.runtime.tiff_layout import stored_size as tiff_size
 
 REASONS = (
     "empty",
@@ -91,8 +95,10 @@ def read_image_bytes(path: Path) -> bytes:
         raise BadImageError("unreadable", f"{shown} cannot be read: {text}") from None
 
 
-def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE) -> Image.Image:
+def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE) -> Image.Image | StoredValues:
     """Open by content, check the header, decode all pixels, and turn as the EXIF says.
+
+    What Pillow has a mode of its own for comes as its image, everything else as the stored values.
 
     Args:
         data: the whole file.
@@ -111,23 +117,35 @@ def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE
         _refuse_foreign(data, name)
     _silence_pillow()
     try:
-        size = stored_size(kind, data)
-        if size is not None:
-            _check_size(size, max_pixels, max_side, shown)
-        image = plugin_of(kind)(io.BytesIO(data))
-        _check_size(image.size, max_pixels, max_side, shown)
-        _check_single(image, shown)
-        image.load()
-        turned = _turn(image, kind)
+        if kind == "TIFF":
+            directory = main_directory(data, shown)
+            _check_size(tiff_size(directory), max_pixels, max_side, shown)
+            opened = open_tiff(data, directory, shown, plugin_of(kind))
+        else:
+            opened = _open_other(kind, data, max_pixels, max_side, shown)
     except BadImageError:
         raise
     except (MemoryError, Image.DecompressionBombError):
         raise BadImageError("too_large", f"{shown} needs more memory than is allowed") from None
     except Exception as error:  # noqa: BLE001 - Pillow's plugins raise any type on hostile bytes; all become one reason
         raise _bad_image(kind, data, shown, error) from None
-    if turned.mode not in _MODES_8 and turned.mode not in ("F", "I") and not turned.mode.startswith("I;16"):
-        raise BadImageError("format", f"{shown}: pixels of mode {turned.mode} are not supported")
-    return turned
+    if opened.mode.startswith("I;16") and isinstance(opened, Image.Image):
+        return StoredValues(np.asarray(opened), opened.mode, 65_535, "unsigned 16-bit integers")
+    if isinstance(opened, Image.Image) and opened.mode not in _MODES_8:
+        raise BadImageError("format", f"{shown}: pixels of mode {opened.mode} are not supported")
+    return opened
+
+
+def _open_other(kind: str, data: bytes, max_pixels: int, max_side: int, shown: str) -> Image.Image:
+    size = stored_size(kind, data)
+    if size is not None:
+        _check_size(size, max_pixels, max_side, shown)
+    image = plugin_of(kind)(io.BytesIO(data))
+    _check_size(image.size, max_pixels, max_side, shown)
+    if getattr(image, "is_animated", False):
+        raise BadImageError("animated", f"{shown} has several frames; one still image is expected")
+    image.load()
+    return _turn(image)
 
 
 def _refuse_foreign(data: bytes, name: str) -> NoReturn:
@@ -154,21 +172,14 @@ def _check_size(size: tuple[int, int], max_pixels: int, max_side: int, shown: st
         )
 
 
-def _check_single(image: DecoderFile, shown: str) -> None:
-    following = image.tag_v2.next if image.format == "TIFF" else 0  # the offset of a second page
-    if following or getattr(image, "is_animated", False):
-        raise BadImageError("animated", f"{shown} has several frames; one still image is expected")
-
-
-def _turn(image: Image.Image, kind: str) -> Image.Image:
-    # Pillow has turned a TIFF already while loading it.
-    if kind == "TIFF" or not any(source in image.info for source in _ORIENTATION_SOURCES):
-        return image
+def _turn(image: DecoderFile) -> Image.Image:
+    if not any(source in image.info for source in _ORIENTATION_SOURCES):
+        return cast(Image.Image, image)
     try:
         method = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - damaged EXIF raises any type; it says nothing about the pixels
         method = None
-    return image if method is None else image.transpose(method)
+    return cast(Image.Image, image if method is None else image.transpose(method))
 
 
 def _bad_image(kind: str, data: bytes, shown: str, error: Exception) -> BadImageError:
