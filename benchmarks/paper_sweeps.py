@@ -21,6 +21,7 @@ import numpy.typing as npt
 from benchmarks.paper_data import FIT, PaperImages, Rows
 from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.digests import Json
+from drillcore.heads.base import FitRun
 from drillcore.heads.catalogue import build_head
 
 SCHEMES = ("one_vs_rest", "one_vs_one")
@@ -104,7 +105,7 @@ def fit_forest(images: PaperImages, rows: Rows, labels: npt.NDArray[np.int64], h
     trees = heads.about("forest", rows.shape[1])["trees"]
     more: Mapping[str, Any] = {"n_classes": len(images.classes), "seed": heads.seed}
     head = build_head("forest", {"n_estimators": trees}, **more, n_jobs=images.settings.cpu_threads)
-    head.fit(rows, labels, checkpoint=growth)
+    head.fit(rows, labels, run=FitRun(checkpoint=growth))
     return head
 
 

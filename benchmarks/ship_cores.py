@@ -110,7 +110,7 @@ class CoreSampleDetector:
             head.epochs, head.hidden = 2, (16,)  # type: ignore[attr-defined]
         weights = sample_weights(found.weights[chosen], core_plan(self.recipe).weighted)
         rows = SomeRows(found.rows, chosen)
-        return head.fit(rows, found.targets[chosen].astype(np.int64), weights)  # type: ignore[call-arg,arg-type]
+        return head.fit(rows, found.targets[chosen].astype(np.int64), weights)
 
     def _answers(
         self, core: CoreNetwork, found: CoreSamples, scenes: Sequence[Scene]

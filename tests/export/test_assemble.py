@@ -182,7 +182,7 @@ def test_unknown_parts(trained: Reference) -> None:
         build_classifier(trained.backbone, ["layer9"], trained.head, dtype="float16", metadata=metadata)
     with pytest.raises(InputError, match="float16 or float32"):
         build_classifier(trained.backbone, ["layer3"], trained.head, dtype="int8", metadata=metadata)
-    with pytest.raises(UnknownNameError, match="ONNX form"):
+    with pytest.raises(UnknownNameError, match="unknown head"):
         head_writer("svm")
     with pytest.raises(InputError, match="no input size"):
         write_backbone(GraphBuilder(onnx.GraphProto()), build_squeezenet(resize=None), ["fire9"], "x", "y")

@@ -128,7 +128,7 @@ def test_checkpoints_and_kept_backbones(form: Form, marker: Path, settings: Sett
 
 @every_form
 def test_heads_and_growing_trees(form: Form, marker: Path, tmp_path: Path) -> None:
-    from drillcore.heads.base import ARRAYS_FILE, META_FILE, load_head
+    from drillcore.heads.base import ARRAYS_FILE, META_FILE, FitRun, load_head
     from drillcore.heads.forest import ForestHead
 
     data = form(marker)
@@ -141,10 +141,10 @@ def test_heads_and_growing_trees(form: Form, marker: Path, tmp_path: Path) -> No
 
     rows, labels = np.random.default_rng(0).random((30, 4)), np.arange(30) % 3
     growth = tmp_path / "growth"
-    whole = ForestHead(n_estimators=8, seed=1).fit(rows, labels, checkpoint=growth)
+    whole = ForestHead(n_estimators=8, seed=1).fit(rows, labels, run=FitRun(checkpoint=growth))
     for portion in growth.iterdir():
         portion.write_bytes(sha256_bytes(data).encode() + b"\n" + data)
-    again = ForestHead(n_estimators=8, seed=1).fit(rows, labels, checkpoint=growth)
+    again = ForestHead(n_estimators=8, seed=1).fit(rows, labels, run=FitRun(checkpoint=growth))
     assert np.array_equal(again.predict_proba(rows), whole.predict_proba(rows))
 
 

@@ -75,7 +75,7 @@ def test_rows_and_labels_that_cannot_be_used() -> None:
         ({"hidden": 3}, "hidden is 3"),
         ({"hidden": (0,)}, "hidden"),
         ({"hidden": "12"}, "hidden"),
-        ({"activation": "tanh"}, "activation is 'tanh'; one of relu, sigmoid is expected"),
+        ({"activation": "tanh"}, "activation is 'tanh'; allowed: relu, sigmoid"),
         ({"epochs": 0}, "epochs"),
         ({"pretrain_epochs": -1}, "pretrain_epochs"),
         ({"batch": 1.5}, "batch"),

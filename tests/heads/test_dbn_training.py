@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from drillcore.errors import DrillcoreError, InputError
 from drillcore.heads import row_source
-from drillcore.heads.base import load_head
+from drillcore.heads.base import FitRun, load_head
 from drillcore.heads.dbn import DbnHead, DbnRegressor
 
 
@@ -49,10 +49,10 @@ def test_rows_without_labels_are_pretrained_on(tmp_path: Path) -> None:
     few = np.arange(0, 600, 60)
     params = {**SMALL, "pretrain_epochs": 2}
     counts: list[int] = []
-    head = DbnHead(**params).fit(X[few], y[few], unlabelled=X, advance=counts.append)
+    head = DbnHead(**params).fit(X[few], y[few], unlabelled=X, run=FitRun(advance=counts.append))
     np.testing.assert_allclose(head.mean_, X.astype(np.float64).mean(axis=0), rtol=1e-6)
     assert sum(counts) == head.work(10, 600) == 2 * 2 * 600 + 4 * 10
-    kept = DbnHead(**params).fit(X[few], y[few], unlabelled=X, checkpoint=tmp_path)
+    kept = DbnHead(**params).fit(X[few], y[few], unlabelled=X, run=FitRun(checkpoint=tmp_path))
     np.testing.assert_array_equal(kept.layers_[0][0], head.layers_[0][0])
     alone = DbnHead(**params).fit(X[few], y[few])
     assert not np.array_equal(alone.layers_[0][0], head.layers_[0][0])
@@ -115,9 +115,11 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(kind: type, params: dict[st
                 raise KilledError
 
         with pytest.raises(KilledError):
-            kind(**SMALL, **params).fit(X, y, checkpoint=tmp_path, advance=kill, validation=(X[:99], y[:99]))
+            kind(**SMALL, **params).fit(
+                X, y, run=FitRun(checkpoint=tmp_path, advance=kill), validation=(X[:99], y[:99])
+            )
     counts: list[int] = []
-    resumed = head.fit(X, y, checkpoint=tmp_path, advance=counts.append, validation=(X[:99], y[:99]))
+    resumed = head.fit(X, y, run=FitRun(checkpoint=tmp_path, advance=counts.append), validation=(X[:99], y[:99]))
     assert sum(counts) == total
     assert sum(counts[:2]) > 4000, "it did not begin anew"
     for one, other in zip(whole.layers_, resumed.layers_, strict=True):
@@ -127,11 +129,13 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(kind: type, params: dict[st
     assert resumed.pretraining_curve_ == whole.pretraining_curve_
     # Done, it is found done; another training sees nothing of it.
     counts.clear()
-    again = kind(**SMALL, **params).fit(X, y, checkpoint=tmp_path, advance=counts.append, validation=(X[:99], y[:99]))
+    again = kind(**SMALL, **params).fit(
+        X, y, run=FitRun(checkpoint=tmp_path, advance=counts.append), validation=(X[:99], y[:99])
+    )
     assert max(counts) >= total / 2
     np.testing.assert_array_equal(again.predict(X), whole.predict(X))
     counts.clear()
-    kind(**SMALL, **params, seed=1).fit(X, y, checkpoint=tmp_path, advance=counts.append)
+    kind(**SMALL, **params, seed=1).fit(X, y, run=FitRun(checkpoint=tmp_path, advance=counts.append))
     assert max(counts) <= 128
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -139,12 +143,12 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(kind: type, params: dict[st
 @pytest.mark.usefixtures("small_blocks")
 def test_a_damaged_checkpoint_is_not_continued(tmp_path: Path) -> None:
     X, y = table()
-    whole = DbnHead(**SMALL).fit(X, y, checkpoint=tmp_path)
+    whole = DbnHead(**SMALL).fit(X, y, run=FitRun(checkpoint=tmp_path))
     (path,) = tmp_path.iterdir()
     data = path.read_bytes()
     for damaged in (data[: len(data) // 2], b"", data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], b"\x80\x04."):
         path.write_bytes(damaged)
-        again = DbnHead(**SMALL).fit(X, y, checkpoint=tmp_path)
+        again = DbnHead(**SMALL).fit(X, y, run=FitRun(checkpoint=tmp_path))
         np.testing.assert_array_equal(again.layers_[0][0], whole.layers_[0][0])
 
 
@@ -153,7 +157,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from drillcore.heads import dbn_stages, row_source
-from drillcore.heads.base import save_head
+from drillcore.heads.base import FitRun, save_head
 from drillcore.heads.dbn import DbnHead
 dbn_stages.CHECKPOINT_SECONDS, row_source.BLOCK_VALUES = 0.0, 20 * 256
 folder = Path(sys.argv[1])
@@ -161,7 +165,7 @@ rows = np.load(folder / "rows.npy", mmap_mode="r")
 def advance(count):
     print(count, flush=True)
 head = DbnHead(hidden=(24, 12), epochs=6, batch=32, pretrain_epochs=2, device="cpu", threads=1)
-head.fit(rows, np.load(folder / "labels.npy"), checkpoint=folder / "state", advance=advance)
+head.fit(rows, np.load(folder / "labels.npy"), run=FitRun(checkpoint=folder / "state", advance=advance))
 save_head(folder / "head", head)
 """
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.heads import growth, ranks, small_trees
-from drillcore.heads.base import ARRAYS_FILE, META_FILE, load_head, save_head
+from drillcore.heads.base import ARRAYS_FILE, META_FILE, FitRun, load_head, save_head
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.drawing import RowDraw, tree_seeds
 from drillcore.heads.extra_trees import ExtraTreesHead
@@ -266,18 +266,18 @@ def test_a_killed_fit_goes_on_to_the_same_forest(tmp_path: Path, monkeypatch: py
 
     kill_in_third.seen = 0
     with pytest.raises(KilledError):
-        ForestHead(30).fit(X, y, checkpoint=tmp_path, advance=kill_in_third)
+        ForestHead(30).fit(X, y, run=FitRun(checkpoint=tmp_path, advance=kill_in_third))
     kept = sorted(tmp_path.iterdir())
     assert len(kept) == 3
     kept[1].write_bytes(kept[1].read_bytes()[:-5])  # a damaged portion is grown again
     grown = []
     original = growth._grow_one
     monkeypatch.setattr(growth, "_grow_one", lambda *args: grown.append(args[2]) or original(*args))
-    resumed = ForestHead(30).fit(X, y, checkpoint=tmp_path)
+    resumed = ForestHead(30).fit(X, y, run=FitRun(checkpoint=tmp_path))
     assert grown == tree_seeds(0, 30)[[*range(8, 16), *range(24, 30)]].tolist()
     np.testing.assert_array_equal(resumed.predict_proba(X), undisturbed.predict_proba(X))
     grown.clear()
-    ForestHead(30, seed=1).fit(X, y, checkpoint=tmp_path)  # other parameters see none of it
+    ForestHead(30, seed=1).fit(X, y, run=FitRun(checkpoint=tmp_path))  # other parameters see none of it
     assert len(grown) == 30
 
 
@@ -324,5 +324,5 @@ def test_catalogue() -> None:
     assert head_class("extra_trees") is ExtraTreesHead
     with pytest.raises(UnknownNameError, match="did you mean forest"):
         head_class("forrest")
-    with pytest.raises(InputError, match="no parameter 'trees'; known: bootstrap"):
+    with pytest.raises(InputError, match="trees is not a field; allowed: n_estimators, "):
         build_head("forest", {"trees": 3})

@@ -272,7 +272,7 @@ def test_forged_state_is_refused(change: dict) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"scheme": "ovo"}, "one_vs_rest or one_vs_one"),
+        ({"scheme": "ovo"}, "allowed: one_vs_rest, one_vs_one"),
         ({"c": 0}, "c is 0"),
         ({"tol": "small"}, "tol"),
         ({"loss": "log"}, "loss"),

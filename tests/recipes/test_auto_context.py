@@ -66,7 +66,7 @@ def test_defaults_and_none(tmp_path: Path) -> None:
         ("folds: 3", "folds: 1", "folds is 1; a whole number from 2 on"),
         ("folds: 3", "folds: 21", "folds is 21; 2 to 20"),
         ("epochs: 2", "epochs: 0", "epochs is 0; a whole number from 1 on"),
-        ("hidden: [6]", "hidden: [0]", "hidden is"),
+        ("hidden: [6]", "hidden: [0]", "hidden[0] is 0"),
         ("cells", "cell", "cell is not a parameter of auto_context; allowed: cells, epochs, folds, hidden, offsets"),
         (BLOCK, "5", "auto_context is 5; a mapping is expected"),
     ],

@@ -17,7 +17,8 @@ from drillcore.backbones.catalogue import build_backbone
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError, UnknownNameError
-from drillcore.representations import extract, feature_spec, prepare_all
+from drillcore.representations.activations import extract, feature_spec
+from drillcore.representations.feeding import prepare_all
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore, StoreWriter
 

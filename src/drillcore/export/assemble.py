@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,12 +10,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from drillcore.backbones.base import Backbone
-from drillcore.errors import InputError, UnknownNameError
+from drillcore.errors import InputError
 from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.forest import ML_DOMAIN
 from drillcore.export.graph import IMAGES, SIZES, write_preprocessing
-from drillcore.heads.base import Head
+from drillcore.heads.base import Classifier
+from drillcore.heads.catalogue import head_row
+from drillcore.plugins import attribute
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
 from drillcore.tasks import CLASSIFICATION
 
@@ -25,14 +26,6 @@ ACTIVATIONS, ROWS, PROBABILITIES, LABEL = "activations", "rows", "probabilities"
 MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 HeadWriter = Callable[[GraphBuilder, Any, str, str], None]
-# By the head's name: "module:function" that writes its nodes from rows to probabilities.
-HEAD_WRITERS = {
-    "forest": "drillcore.export.forest:write_forest",
-    "extra_trees": "drillcore.export.forest:write_forest",
-    "softmax": "drillcore.export.softmax:write_softmax",
-    "linear_svm": "drillcore.export.linear_svm:write_linear_svm",
-    "kernel_svm": "drillcore.export.kernel_svm:write_kernel_svm",
-}
 
 
 def input_contract(backbone: Backbone) -> dict[str, Any]:
@@ -42,7 +35,7 @@ def input_contract(backbone: Backbone) -> dict[str, Any]:
 
 
 def export_classifier(
-    backbone: Backbone, taps: Sequence[str], head: Head, *, dtype: str, metadata: ModelMetadata
+    backbone: Backbone, taps: Sequence[str], head: Classifier, *, dtype: str, metadata: ModelMetadata
 ) -> bytes:
     """Return the model file's bytes, the same for the same parts.
 
@@ -55,7 +48,7 @@ def export_classifier(
 
     Raises:
         InputError: parts that do not fit together, or a file above protobuf's 2 GB.
-        UnknownNameError: a tap, or a head that has no ONNX form here.
+        UnknownNameError: a tap or head there is not.
     """
     model = build_classifier(backbone, taps, head, dtype=dtype, metadata=metadata)
     size = model.ByteSize()
@@ -70,7 +63,7 @@ def export_classifier(
 
 
 def build_classifier(
-    backbone: Backbone, taps: Sequence[str], head: Head, *, dtype: str, metadata: ModelMetadata
+    backbone: Backbone, taps: Sequence[str], head: Classifier, *, dtype: str, metadata: ModelMetadata
 ) -> onnx.ModelProto:
     """Return the model; arguments and errors as `export_classifier`."""
     _check_parts(backbone, taps, head, dtype, metadata)
@@ -134,14 +127,13 @@ def rows_model(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def head_writer(name: str) -> HeadWriter:
     """Return what writes a head's nodes; raises UnknownNameError."""
-    if name not in HEAD_WRITERS:
-        raise UnknownNameError("head with an ONNX form", name, HEAD_WRITERS)
-    module, _, attribute = HEAD_WRITERS[name].partition(":")
-    found: HeadWriter = getattr(importlib.import_module(module), attribute)
+    found: HeadWriter = attribute(head_row(name).writer)
     return found
 
 
-def _check_parts(backbone: Backbone, taps: Sequence[str], head: Head, dtype: str, metadata: ModelMetadata) -> None:
+def _check_parts(
+    backbone: Backbone, taps: Sequence[str], head: Classifier, dtype: str, metadata: ModelMetadata
+) -> None:
     if dtype not in ("float16", "float32"):
         raise InputError(f"rows are stored as float16 or float32, not {dtype!r}")
     width = backbone.flat_width(taps)

@@ -22,7 +22,7 @@ from drillcore.errors import ParityError
 from drillcore.export.assemble import ACTIVATIONS, LABEL, PROBABILITIES, ROWS, rows_model
 from drillcore.export.graph import IMAGES, SIZES
 from drillcore.export.sessions import cpu_session
-from drillcore.heads.base import Head
+from drillcore.heads.base import Classifier
 from drillcore.runtime.batching import pad_batch
 
 TOLERANCE, TIE = 1e-4, 1e-5
@@ -76,7 +76,7 @@ class Reference:
 
     backbone: Backbone
     taps: Sequence[str]
-    head: Head
+    head: Classifier
     dtype: str
 
     def activations(self, images: Sequence[Image]) -> FloatArray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,98 +14,138 @@ import numpy.typing as npt
 from drillcore.digests import Json, sha256_bytes
 from drillcore.errors import InputError, IntegrityError
 from drillcore.files import atomic_folder, read_object, recover_folder, write_bytes, write_json
+from drillcore.heads.row_source import read_rows, row_source
+from drillcore.schemas import Params, checked
 
 ARRAYS_FILE, META_FILE = "head.safetensors", "head.json"
 _SCHEMA = 1
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-class Head(Protocol):
-    """A classifier on rows, with scikit-learn's manners: the constructor stores, `fit` validates, fitted ends with _.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRun:
+    """How a fit is run; nothing of it decides what is learnt.
 
-    Labels are class indices 0 to K - 1, in the order of the model's class list; a class without a training row has
-    probability 0.
+    Attributes:
+        checkpoint: folder for what a killed fit goes on from; None: nothing is kept. Removing it is the caller's.
+        advance: called with counts of what is done, altogether `Head.work`.
+        threads: CPU threads; None: what the head's own parameter says.
+        device: "auto", "cpu" or "cuda", for heads that compute on one; None: what the head's own parameter says.
+    """
+
+    checkpoint: Path | None = None
+    advance: Callable[[int], None] | None = None
+    threads: int | None = None
+    device: str | None = None
+
+
+class Head(ABC):
+    """A second stage with scikit-learn's manners: the constructor stores, `fit` validates, fitted ends with _.
+
+    What it is called, which tasks it has and what it takes stands in its row of the catalogue (`heads.catalogue`).
+
+    Attributes:
+        name: of the row.
+        params: model of the constructor's parameters.
+        n_features_in_: D, once fitted.
     """
 
     name: ClassVar[str]
-    classes_: npt.NDArray[np.int64]
+    params: ClassVar[type[Params]]
     n_features_in_: int
 
+    @abstractmethod
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters."""
-        ...
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
-        """Learn from rows [N, D] and labels int [N]."""
-        ...
+    @abstractmethod
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+    ) -> Self:
+        """Learn from rows [N, D] (an array, or a source of them: `heads.row_source`), truths and weights of rows [N].
 
-    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return probabilities [N, K]."""
-        ...
+        A fit that was killed goes on from the run's checkpoint, where the head keeps one.
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
-        ...
+        Raises:
+            InputError: rows, truths, weights or a parameter that cannot be used.
+        """
 
+    @abstractmethod
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the answers to rows [N, D]; raises InputError on rows that cannot be used."""
+
+    @abstractmethod
     def state(self) -> tuple[Arrays, Json]:
         """Return what was learnt: arrays, and JSON with everything else."""
-        ...
 
     @classmethod
+    @abstractmethod
     def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
         """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
-        ...
+
+    def work(self, rows: int) -> int | None:
+        """Return what `fit` advances by altogether for that many rows; None: it does not say."""
+        return None
+
+    def learning_curve(self) -> list[dict[str, Json]]:
+        """Return a record of each epoch of the fit; empty where it has none."""
+        return []
+
+    def importances(self) -> npt.NDArray[np.float64] | None:
+        """Return how much each feature tells the fitted head, float64 [D], summing to 1; None: it does not know."""
+        return None
+
+    def checked_params(self) -> Params:
+        """Return the constructor's parameters as a model; raises InputError, one line for each that cannot be used."""
+        return checked(self.params, self.get_params(deep=False), f"head {self.name!r}")
 
 
-class Regressor(Protocol):
-    """A head whose answers are numbers; with the manners of `Head`."""
+class Classifier(Head):
+    """A head whose answers are class indices 0 to K - 1, in the order of the model's class list.
 
-    name: ClassVar[str]
-    n_features_in_: int
+    A class without a training row has probability 0.
+
+    Attributes:
+        classes_: 0 to K - 1, once fitted.
+    """
+
+    classes_: npt.NDArray[np.int64]
+
+    @abstractmethod
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return probabilities [N, K]; raises InputError on rows that cannot be used."""
+
+    @abstractmethod
+    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+        """Return the most probable label, int64 [N]; of equals the lowest."""
+
+
+class Regressor(Head):
+    """A head whose answers are numbers.
+
+    Attributes:
+        n_outputs_: numbers of an answer, once fitted.
+    """
+
     n_outputs_: int
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's parameters."""
-        ...
-
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
-        """Learn from rows [N, D] and numbers [N, outputs]."""
-        ...
-
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    @abstractmethod
+    def predict(self, X: Any) -> npt.NDArray[np.float32]:
         """Return numbers float32 [N, outputs], in the unit of those learnt from."""
-        ...
-
-    def state(self) -> tuple[Arrays, Json]:
-        """Return what was learnt: arrays, and JSON with everything else."""
-        ...
-
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
-        """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
-        ...
 
 
-def check_params(kind: type, params: Mapping[str, Any]) -> None:
-    """Refuse parameters the constructor of `kind` does not have.
+def check_params(kind: type[Head], params: Mapping[str, Any]) -> None:
+    """Refuse parameters of a kept head that cannot be its constructor's. Raises InputError."""
+    checked(kind.params, params, f"head {kind.name!r}")
+
+
+def check_rows(X: Any, features: int | None = None) -> npt.NDArray[np.float32]:
+    """Return rows as float32 [N, D], C order, those of a source read into memory.
 
     Raises:
-        InputError: names the parameter and the known ones.
+        InputError: not two axes, another width than `features`, more than memory holds, or a value that is not finite.
     """
-    known = [name for name in inspect.signature(kind).parameters if name != "self"]
-    for name in params:
-        if name not in known:
-            title = getattr(kind, "name", kind.__name__)
-            raise InputError(f"head {title!r} has no parameter {name!r}; known: {', '.join(sorted(known))}")
-
-
-def check_rows(X: npt.ArrayLike, features: int | None = None) -> npt.NDArray[np.float32]:
-    """Return rows as float32 [N, D], C order.
-
-    Raises:
-        InputError: not two axes, another width than `features`, or a value that is not finite.
-    """
-    rows = np.ascontiguousarray(X, dtype=np.float32)
+    rows = np.ascontiguousarray(X if isinstance(X, np.ndarray) else _in_memory(X), dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] < 1:
         raise InputError(f"rows of shape [N, D] are expected, shape {list(rows.shape)} came")
     if features is not None and rows.shape[1] != features:
@@ -113,6 +154,20 @@ def check_rows(X: npt.ArrayLike, features: int | None = None) -> npt.NDArray[np.
         bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         raise InputError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
     return rows
+
+
+def _in_memory(X: Any) -> npt.NDArray[Any]:
+    import psutil
+
+    source = row_source(X)
+    count, width = source.shape
+    needed, free = 4 * count * width, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{count:,} rows of {width:,} numbers take {needed / 1e9:,.1f} GB, and this head reads all at once; "
+            f"{free / 1e9:,.1f} GB are free: take fewer, for instance with storage: subset and max_rows"
+        )
+    return read_rows(source, slice(0, count))
 
 
 def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[npt.NDArray[np.int64], int]:
@@ -163,7 +218,7 @@ def check_values(y: npt.ArrayLike, rows: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def save_head(folder: Path, head: Head | Regressor) -> str:
+def save_head(folder: Path, head: Head) -> str:
     """Keep a fitted head in `folder`, replacing what is there, whole or not at all.
 
     Returns:
@@ -183,7 +238,7 @@ def save_head(folder: Path, head: Head | Regressor) -> str:
     return digest
 
 
-def load_head(folder: Path) -> Head:
+def load_head(folder: Path) -> Classifier:
     """Read a classifier that `save_head` wrote.
 
     Raises:
@@ -191,21 +246,22 @@ def load_head(folder: Path) -> Head:
         IntegrityError: the arrays do not match their digest, or the description does not fit.
         UnknownNameError: a head this version does not have.
     """
-    head = _load(folder)
-    if not hasattr(head, "predict_proba"):
+    head = load_any_head(folder)
+    if not isinstance(head, Classifier):
         raise InputError(f"{folder} holds a regressor ({head.name}); a classifier is expected")
-    return head  # type: ignore[return-value]
+    return head
 
 
 def load_regressor(folder: Path) -> Regressor:
     """Read a regressor that `save_head` wrote; raises as `load_head`, for a classifier too."""
-    head = _load(folder)
-    if hasattr(head, "predict_proba"):
+    head = load_any_head(folder)
+    if not isinstance(head, Regressor):
         raise InputError(f"{folder} holds a classifier ({head.name}); a regressor is expected")
     return head
 
 
-def _load(folder: Path) -> Head | Regressor:
+def load_any_head(folder: Path) -> Head:
+    """Read a head that `save_head` wrote; raises as `load_head`."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -1,33 +1,135 @@
-"""The heads there are, by the name a recipe gives them."""
+"""The heads there are, by the name a recipe gives them: what each one is, takes and becomes, before it is imported."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from drillcore.errors import UnknownNameError
-from drillcore.heads.base import Head, check_params
+from drillcore.heads.base import Head
+from drillcore.plugins import HEADS as GROUP
+from drillcore.plugins import attribute, load_plugin, names
+from drillcore.schemas import Params, checked
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
 
-# Name to "module:class"; a module is imported when its head is asked for.
-HEADS = {
-    "linear_svm": "drillcore.heads.linear_svm:LinearSvmHead",
-    "kernel_svm": "drillcore.heads.kernel_svm:KernelSvmHead",
-    "forest": "drillcore.heads.forest:ForestHead",
-    "extra_trees": "drillcore.heads.extra_trees:ExtraTreesHead",
-    "softmax": "drillcore.heads.softmax:SoftmaxHead",
-    "dbn": "drillcore.heads.dbn:DbnHead",
-    "dbn_regressor": "drillcore.heads.dbn:DbnRegressor",
+# What `fit` is given beside truths: rows [N, D]; the Gram matrix [N, N] of rows too long to be kept; rows that are the
+# logits of a network trained on the same classes.
+ROWS, GRAM, LOGITS = "rows", "gram", "logits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRow:
+    """A head of the catalogue, or the one a package offers under `drillcore.heads`; "module:attribute" are parts of it.
+
+    Attributes:
+        head: its class, a `heads.base.Head`.
+        params: model of its constructor's parameters; its module imports nothing that takes long.
+        writer: function (builder, head, rows, answers) that writes its ONNX nodes from rows float32 [N, D] to answers
+            float32 [N, K], probabilities or values.
+        tasks: whose answers it gives.
+        accepts: one of ROWS, GRAM, LOGITS.
+        fit_splits: what it learns from.
+        weighs: whether `fit` takes weights of single rows.
+        layered: whether it is linear layers with an activation between them (`mean_, scale_, layers_, activation`),
+            whose first one can be computed before maps are interpolated: dense models have all their modes with it, a
+            first stage and fitted biases; with another head each pixel is answered for itself.
+    """
+
+    head: str
+    params: str
+    writer: str
+    tasks: tuple[str, ...]
+    accepts: str = ROWS
+    fit_splits: tuple[str, ...] = ("train", "val")  # paper 004, II.B.1: the second stage learns from both
+    weighs: bool = True
+    layered: bool = False
+
+
+_PIXELS = (CLASSIFICATION, DENSE_LABELS)
+HEADS: Mapping[str, HeadRow] = {
+    "linear_svm": HeadRow(
+        head="drillcore.heads.linear_svm:LinearSvmHead",
+        params="drillcore.heads.svm_params:LinearSvmParams",
+        writer="drillcore.export.linear_svm:write_linear_svm",
+        tasks=_PIXELS,
+    ),
+    # An answer costs as many kernel values as there are training rows: too much for each pixel.
+    "kernel_svm": HeadRow(
+        head="drillcore.heads.kernel_svm:KernelSvmHead",
+        params="drillcore.heads.svm_params:KernelSvmParams",
+        writer="drillcore.export.kernel_svm:write_kernel_svm",
+        tasks=(CLASSIFICATION,),
+    ),
+    "forest": HeadRow(
+        head="drillcore.heads.forest:ForestHead",
+        params="drillcore.heads.forest_params:ForestParams",
+        writer="drillcore.export.forest:write_forest",
+        tasks=_PIXELS,
+        weighs=False,
+    ),
+    "extra_trees": HeadRow(
+        head="drillcore.heads.extra_trees:ExtraTreesHead",
+        params="drillcore.heads.forest_params:ExtraTreesParams",
+        writer="drillcore.export.forest:write_forest",
+        tasks=_PIXELS,
+        weighs=False,
+    ),
+    # Its temperature is fitted on what the network has not learnt from.
+    "softmax": HeadRow(
+        head="drillcore.heads.softmax:SoftmaxHead",
+        params="drillcore.heads.softmax_params:SoftmaxParams",
+        writer="drillcore.export.softmax:write_softmax",
+        tasks=(CLASSIFICATION,),
+        accepts=LOGITS,
+        fit_splits=("val",),
+    ),
+    "dbn": HeadRow(
+        head="drillcore.heads.dbn:DbnHead",
+        params="drillcore.heads.dbn_plan:DbnParams",
+        writer="drillcore.export.dbn:write_dbn",
+        tasks=_PIXELS,
+        layered=True,
+    ),
+    "dbn_regressor": HeadRow(
+        head="drillcore.heads.dbn:DbnRegressor",
+        params="drillcore.heads.dbn_plan:DbnRegressorParams",
+        writer="drillcore.export.dbn:write_dbn_values",
+        tasks=(DENSE_REGRESSION,),
+        layered=True,
+    ),
 }
+
+
+def head_names() -> list[str]:
+    """Return the names of all heads, those of other packages last."""
+    return names(GROUP, HEADS)
+
+
+def head_row(name: str) -> HeadRow:
+    """Return the row of a head.
+
+    Raises:
+        UnknownNameError: no such head; names the known ones.
+        InputError: a package offers one that cannot be loaded.
+    """
+    if name in HEADS:
+        return HEADS[name]
+    found: HeadRow | None = load_plugin(GROUP, name, HeadRow)
+    if found is None:
+        raise UnknownNameError("head", name, head_names())
+    return found
 
 
 def head_class(name: str) -> type[Head]:
     """Return the class of a head; raises UnknownNameError."""
-    if name not in HEADS:
-        raise UnknownNameError("head", name, HEADS)
-    module, _, attribute = HEADS[name].partition(":")
-    found: type[Head] = getattr(importlib.import_module(module), attribute)
+    found: type[Head] = attribute(head_row(name).head)
+    return found
+
+
+def head_params(name: str) -> type[Params]:
+    """Return the model of a head's parameters; its class is not imported. Raises UnknownNameError."""
+    found: type[Params] = attribute(head_row(name).params)
     return found
 
 
@@ -35,17 +137,16 @@ def build_head(name: str, params: Mapping[str, Any] | None = None, **more: Any) 
     """Make a head that is not fitted.
 
     Args:
-        name: key of `HEADS`.
+        name: of a head.
         params: the recipe's parameters.
-        more: what the workflow offers (n_classes, seed, n_jobs, threads, device); a head takes those its constructor
-            has, and the recipe's own values win.
+        more: what the workflow offers (n_classes, seed, n_jobs, threads, device); a head is given those it has a
+            parameter for, and the recipe's own values win.
 
     Raises:
         UnknownNameError: no such head.
-        InputError: a parameter it does not have; values are checked by `fit`.
+        InputError: a parameter that it does not have, or a value that cannot be used.
     """
-    kind = head_class(name)
-    taken = inspect.signature(kind).parameters
-    given = {**{key: value for key, value in more.items() if key in taken}, **(params or {})}
-    check_params(kind, given)
-    return kind(**given)
+    known = head_params(name)
+    given = {**{key: value for key, value in more.items() if key in known.model_fields}, **(params or {})}
+    checked(known, given, f"head {name!r}")
+    return head_class(name)(**given)

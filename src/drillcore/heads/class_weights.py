@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from drillcore.errors import InputError
+from drillcore.schemas import words
 
 CLASS_WEIGHTS = ("balanced", "sqrt_median_frequency")
+_Index = int | Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]  # YAML and JSON make text of the keys
+# As `class_weights` takes it; whether an index is one of the classes shows when there are any.
+ClassWeight = Annotated[
+    Literal["balanced", "sqrt_median_frequency"]
+    | Annotated[float, Field(ge=0, le=2)]
+    | Mapping[_Index, Annotated[float, Field(ge=0)]]
+    | None,
+    Field(json_schema_extra=words(f"none, {', '.join(CLASS_WEIGHTS)}, a power from 0 to 2, or weights by class,")),
+]
 
 
 def class_weights(given: Any, counts: npt.NDArray[np.int64], head: str) -> npt.NDArray[np.float64]:

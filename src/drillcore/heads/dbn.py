@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,18 +10,19 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from drillcore.errors import InputError
-from drillcore.heads.base import check_labels, check_values
+from drillcore.heads.base import Classifier, FitRun, Regressor, check_labels, check_values
 from drillcore.heads.class_weights import class_weights, row_weights
-from drillcore.heads.dbn_estimator import PLAN_FIELDS, DbnEstimator
-from drillcore.heads.dbn_plan import DbnPlan, dbn_plan
+from drillcore.heads.dbn_estimator import DbnEstimator
+from drillcore.heads.dbn_plan import DbnParams, DbnRegressorParams
 from drillcore.heads.row_source import row_source
+from drillcore.schemas import Params
 
 # Bias of a class that had no training row: exp of it is 0 in float32 beside any other logit, and unlike an infinity it
 # can be interpolated.
 ABSENT_LOGIT = -1e4
 
 
-class DbnHead(ClassifierMixin, DbnEstimator):
+class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
     """Deep belief network with softmax outputs and negative log likelihood (paper 000, equation 2).
 
     Rows are standardised with the mean and deviation of each feature over the training rows; then come `hidden` layers
@@ -67,6 +67,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
     """
 
     name: ClassVar[str] = "dbn"
+    params: ClassVar[type[Params]] = DbnParams
 
     def __init__(
         self,
@@ -122,8 +123,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = None,
         *,
-        checkpoint: Path | None = None,
-        advance: Callable[[int], None] | None = None,
+        run: FitRun = FitRun(),
         validation: tuple[Any, npt.ArrayLike] | None = None,
         unlabelled: Any = None,
     ) -> Self:
@@ -133,8 +133,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
             X: rows [N, D]: an array or a source of rows (`heads.row_source`), float16 or float32, read in blocks.
             y: class indices [N].
             sample_weight: how much each row counts, [N], beside its class's weight; None: 1.
-            checkpoint: folder for the state of the training; None: none is kept. Removing it is the caller's.
-            advance: called with counts of rows, altogether `work(N)`.
+            run: how; it advances by rows.
             validation: rows and class indices for the curve and `patience`.
             unlabelled: rows [M, D] that standardisation and pretraining learn from in place of X, as many as there are
                 beside the labelled ones; None: X.
@@ -144,7 +143,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
             DeviceError: cuda is asked for and not there.
             DrillcoreError: the training diverged.
         """
-        self._plan()
+        self.checked_params()
         source = row_source(X)
         labels, count = check_labels(y, source.shape[0], self.n_classes)
         counts = np.bincount(labels, minlength=count)
@@ -156,7 +155,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         if validation is not None:
             rows = row_source(validation[0], source.shape[1])
             judged = rows, place[check_labels(validation[1], rows.shape[0], count)[0]]
-        self._train(source, (place[labels], weights, len(present)), checkpoint, advance, judged, unlabelled)
+        self._train(source, (place[labels], weights, len(present)), run, judged, unlabelled)
         weight, bias = self.layers_[-1]
         all_weights, all_biases = np.zeros((len(weight), count), np.float32), np.full(count, ABSENT_LOGIT, np.float32)
         all_weights[:, present], all_biases[present] = weight, bias
@@ -180,7 +179,7 @@ class DbnHead(ClassifierMixin, DbnEstimator):
         self.classes_ = np.arange(outputs, dtype=np.int64)
 
 
-class DbnRegressor(RegressorMixin, DbnEstimator):
+class DbnRegressor(RegressorMixin, DbnEstimator, Regressor):
     """Deep belief network with linear outputs and mean squared error (paper 000, equation 1).
 
     The parameters are those of `DbnHead`, without class_weight, label_smoothing and n_classes.
@@ -196,6 +195,7 @@ class DbnRegressor(RegressorMixin, DbnEstimator):
     """
 
     name: ClassVar[str] = "dbn_regressor"
+    params: ClassVar[type[Params]] = DbnRegressorParams
 
     def __init__(
         self,
@@ -239,23 +239,18 @@ class DbnRegressor(RegressorMixin, DbnEstimator):
         self.device = device
         self.threads = threads
 
-    def _plan(self) -> DbnPlan:
-        own = {name: getattr(self, name) for name in PLAN_FIELDS if name != "label_smoothing"}
-        return dbn_plan(self.name, {**own, "label_smoothing": 0.0})
-
     def fit(
         self,
         X: Any,
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = None,
         *,
-        checkpoint: Path | None = None,
-        advance: Callable[[int], None] | None = None,
+        run: FitRun = FitRun(),
         validation: tuple[Any, npt.ArrayLike] | None = None,
         unlabelled: Any = None,
     ) -> Self:
         """Learn from rows [N, D] and numbers [N, outputs] (or [N]); all else as `DbnHead.fit`."""
-        self._plan()
+        self.checked_params()
         source = row_source(X)
         values = check_values(y, source.shape[0])
         centre = values.mean(axis=0, dtype=np.float64)
@@ -269,7 +264,7 @@ class DbnRegressor(RegressorMixin, DbnEstimator):
             judged = rows, ((wanted - centre) / spread).astype(np.float32)
         scaled = ((values - centre) / spread).astype(np.float32)
         weights = row_weights(np.ones(len(values)), sample_weight, self.name)
-        self._train(source, (scaled, weights, values.shape[1]), checkpoint, advance, judged, unlabelled)
+        self._train(source, (scaled, weights, values.shape[1]), run, judged, unlabelled)
         weight, bias = self.layers_[-1]
         self.layers_[-1] = (weight * spread).astype(np.float32), (bias * spread + centre).astype(np.float32)
         for record in self.curve_:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,18 +12,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, check_params
+from drillcore.heads.base import Arrays, FitRun, Head, check_params
 from drillcore.heads.class_weights import kept_class_weight, read_class_weight
-from drillcore.heads.dbn_plan import DbnPlan, dbn_plan
+from drillcore.heads.dbn_plan import DbnParams, DbnPlan, DbnRegressorParams
 from drillcore.heads.row_source import RowSource, check_finite, row_source, slices
 
-PLAN_FIELDS = tuple(DbnPlan.__dataclass_fields__)
 
-
-class DbnEstimator(BaseEstimator):
+class DbnEstimator(BaseEstimator, Head):
     """What the classifier and the regressor share: training, standardisation, layers and their state."""
 
     name: ClassVar[str]
+    hidden: Sequence[int]
+    activation: str
+    device: str
+    threads: int
 
     def work(self, rows: int, unlabelled: int | None = None) -> int:
         """Return what `fit` advances by altogether for that many rows; early stopping ends it sooner."""
@@ -32,15 +33,21 @@ class DbnEstimator(BaseEstimator):
 
         return work(rows, self._plan(), unlabelled)
 
+    def learning_curve(self) -> list[dict[str, Json]]:
+        """Return `curve_`."""
+        check_is_fitted(self, "curve_")
+        return list(self.curve_)
+
     def _plan(self) -> DbnPlan:
-        return dbn_plan(self.name, {name: getattr(self, name) for name in PLAN_FIELDS})
+        params = self.checked_params()
+        assert isinstance(params, DbnParams | DbnRegressorParams), "both kinds have a plan"  # noqa: S101
+        return params.plan
 
     def _train(
         self,
         source: RowSource,
         targets: tuple[npt.NDArray[Any], npt.NDArray[np.float32] | None, int],
-        checkpoint: Path | None,
-        advance: Callable[[int], None] | None,
+        run: FitRun,
         validation: tuple[RowSource, npt.NDArray[Any]] | None,
         unlabelled: Any,
     ) -> None:
@@ -48,21 +55,17 @@ class DbnEstimator(BaseEstimator):
         from drillcore.heads.dbn_training import train_dbn
         from drillcore.heads.fine_tuning import Targets
 
-        if not isinstance(self.threads, int) or self.threads < 0:
-            raise InputError(f"head {self.name!r}: threads is {self.threads!r}; 0 (torch's own) or more are expected")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise InputError(f"head {self.name!r}: device is {self.device!r}; auto, cpu or cuda is expected")
         judged = validation and (validation[0], Targets(validation[1], None, targets[2]))
-        with exact_computing(self.threads):
+        with exact_computing(self.threads if run.threads is None else run.threads):
             done = train_dbn(
                 source,
                 Targets(*targets),
                 self._plan(),
-                device=resolve_device(self.device),
+                device=resolve_device(run.device or self.device),
                 unlabelled=None if unlabelled is None else _some_rows(unlabelled, source.shape[1]),
                 validation=judged,
-                checkpoint=checkpoint,
-                advance=advance,
+                checkpoint=run.checkpoint,
+                advance=run.advance,
             )
         self.layers_, self.mean_, self.scale_ = done.layers, done.mean, done.scale
         self.curve_, self.pretraining_curve_ = done.curve, done.pretraining_curve
@@ -126,7 +129,6 @@ class DbnEstimator(BaseEstimator):
             if "class_weight" in params:
                 params["class_weight"] = read_class_weight(params["class_weight"])
             head = cls(**params)
-            head._plan()
             head.layers_ = [(arrays[f"weight{number}"], arrays[f"bias{number}"]) for number in range(meta["layers"])]
             head.mean_, head.scale_ = arrays["mean"], arrays["scale"]
             head.curve_, head.pretraining_curve_ = list(meta["curve"]), list(meta["pretraining_curve"])

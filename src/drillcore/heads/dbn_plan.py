@@ -3,22 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from drillcore.digests import Json
-from drillcore.errors import InputError
-from drillcore.heads.perceptron import ACTIVATIONS
+from drillcore.heads.class_weights import ClassWeight
+from drillcore.schemas import Params, some, words
 
-SCHEDULES, OPTIMIZERS, PRECISIONS = ("cosine", "step", "constant"), ("adam", "sgd"), ("float32", "bfloat16")
 _STEPS = (0.6, 0.85)  # shares of the training after which schedule "step" divides the rate by 10
 _MAX_LAYERS, _MAX_UNITS = 16, 1 << 16
+_WIDTHS = words(f"up to {_MAX_LAYERS} widths from 1 to {_MAX_UNITS}, such as [512, 256],")
+Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbnPlan:
-    """What decides a training besides its data; the estimators describe the fields."""
+class _Training(Params):
+    """What classifier and regressor have; the estimators describe the fields."""
+
+    hidden: tuple[Annotated[int, Field(ge=1, le=_MAX_UNITS)], ...] = some(
+        default=(512, 256), max_length=_MAX_LAYERS, json_schema_extra=_WIDTHS
+    )
+    activation: Literal["relu", "sigmoid"] = "relu"
+    pretrain_epochs: int = Field(0, ge=0)
+    pretrain_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    pretrain_batch: int = Field(128, ge=1)
+    epochs: int = Field(8, ge=1)
+    batch: int = Field(512, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: Below1 = 0.9
+    dropout: Below1 = 0.0
+    l1: float = Field(0.0, ge=0)
+    l2: float = Field(0.0, ge=0)
+    patience: int = Field(0, ge=0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(0, ge=0, lt=2**32)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0, json_schema_extra=words("0 (torch's own) or more"))
+
+
+class DbnParams(_Training):
+    """Of `DbnHead`."""
+
+    class_weight: ClassWeight = None
+    label_smoothing: Below1 = 0.0
+    n_classes: int | None = Field(None, ge=1)
+
+    @property
+    def plan(self) -> DbnPlan:
+        """What decides a training."""
+        return DbnPlan(**self.model_dump(include=set(DbnPlan.model_fields)))
+
+
+class DbnRegressorParams(_Training):
+    """Of `DbnRegressor`."""
+
+    @property
+    def plan(self) -> DbnPlan:
+        """What decides a training; nothing is smoothed."""
+        return DbnPlan(**self.model_dump(include=set(DbnPlan.model_fields)))
+
+
+class DbnPlan(Params):
+    """What decides a training besides its data."""
 
     hidden: tuple[int, ...]
     activation: str
@@ -34,7 +82,7 @@ class DbnPlan:
     dropout: float
     l1: float
     l2: float
-    label_smoothing: float
+    label_smoothing: float = 0.0
     patience: int
     precision: str
     seed: int
@@ -49,59 +97,5 @@ class DbnPlan:
 
     def to_dict(self) -> dict[str, Json]:
         """Return the fields as JSON values."""
-        return {**asdict(self), "hidden": list(self.hidden)}
-
-
-def dbn_plan(head: str, given: dict[str, Any]) -> DbnPlan:
-    """Check hyper-parameters.
-
-    Args:
-        head: name for the messages.
-        given: the fields of `DbnPlan`, `hidden` as any sequence.
-
-    Raises:
-        InputError: one line that names the parameter, its value and what is expected.
-    """
-    hidden = given["hidden"]
-    whole = isinstance(hidden, Sequence) and not isinstance(hidden, str) and all(_whole(width, 1) for width in hidden)
-    if not whole or len(hidden) > _MAX_LAYERS or any(width > _MAX_UNITS for width in hidden):
-        raise _wrong(head, "hidden", hidden, f"up to {_MAX_LAYERS} widths from 1 to {_MAX_UNITS}, such as [512, 256],")
-    plan = DbnPlan(**{**given, "hidden": tuple(int(width) for width in hidden)})
-    for name, known in (
-        ("activation", ACTIVATIONS),
-        ("schedule", SCHEDULES),
-        ("optimizer", OPTIMIZERS),
-        ("precision", PRECISIONS),
-    ):
-        if getattr(plan, name) not in known:
-            raise _wrong(head, name, getattr(plan, name), f"one of {', '.join(known)}")
-    for name, least in (("pretrain_epochs", 0), ("epochs", 1), ("batch", 1), ("pretrain_batch", 1), ("patience", 0)):
-        if not _whole(getattr(plan, name), least):
-            raise _wrong(head, name, getattr(plan, name), f"a whole number of at least {least}")
-    if not _whole(plan.seed, 0) or plan.seed >= 2**32:
-        raise _wrong(head, "seed", plan.seed, "an integer from 0 to 2**32 - 1")
-    for name in ("momentum", "dropout", "label_smoothing"):
-        if not _number(getattr(plan, name)) or not 0 <= getattr(plan, name) < 1:
-            raise _wrong(head, name, getattr(plan, name), "a number from 0, below 1")
-    for name in ("l1", "l2"):
-        if not _number(getattr(plan, name)) or getattr(plan, name) < 0:
-            raise _wrong(head, name, getattr(plan, name), "a number of at least 0")
-    for name in ("learning_rate", "pretrain_learning_rate"):
-        value = getattr(plan, name)
-        if value is None and name == "pretrain_learning_rate":
-            continue
-        if not _number(value) or value <= 0:
-            raise _wrong(head, name, value, "a number above 0")
-    return plan
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _wrong(head: str, name: str, value: Any, expected: str) -> InputError:
-    return InputError(f"head {head!r}: {name} is {value!r}; {expected} is expected")
+        values: dict[str, Json] = self.model_dump(mode="json")
+        return values

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from drillcore.heads.forest import ForestHead
+from drillcore.heads.forest_params import ExtraTreesParams
+from drillcore.schemas import Params
 
 
 class ExtraTreesHead(ForestHead):
@@ -28,6 +30,7 @@ class ExtraTreesHead(ForestHead):
     """
 
     name: ClassVar[str] = "extra_trees"
+    params: ClassVar[type[Params]] = ExtraTreesParams
     split: ClassVar[str] = "random"
 
     def __init__(

@@ -9,8 +9,7 @@ is the paper's forest and the default; `calibration: temperature` sharpens it by
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,16 +19,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, check_labels, check_params, check_rows
+from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.drawing import RowDraw, tree_seeds
+from drillcore.heads.forest_params import MAX_CLASSES, ForestParams
 from drillcore.heads.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
 from drillcore.heads.temperature import fit_temperature, tempered
 from drillcore.heads.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
+from drillcore.schemas import Params
 
-MAX_CLASSES = 1 << 16  # leaf classes are uint16
 
-
-class ForestHead(ClassifierMixin, BaseEstimator):
+class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
     """Random forest classifier; one seed gives the trees of scikit-learn's `RandomForestClassifier`.
 
     Args:
@@ -47,6 +46,7 @@ class ForestHead(ClassifierMixin, BaseEstimator):
     """
 
     name: ClassVar[str] = "forest"
+    params: ClassVar[type[Params]] = ForestParams
     split: ClassVar[str] = "best"
 
     def __init__(
@@ -74,39 +74,46 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
 
     def fit(
-        self,
-        X: npt.ArrayLike,
-        y: npt.ArrayLike,
-        *,
-        checkpoint: Path | None = None,
-        advance: Callable[[int], None] | None = None,
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Grow the trees, some at a time; killed and called again with the same arguments it goes on.
 
         Args:
             X: rows [N, D], float16 or float32.
             y: class indices [N].
-            checkpoint: folder for what is grown; None: none is kept. Removing it afterwards is the caller's.
-            advance: called with the number of trees that came.
+            sample_weight: None; trees draw rows, they do not weigh them.
+            run: how; it advances by trees.
 
         Raises:
-            InputError: rows, labels or a parameter that cannot be used.
+            InputError: rows, labels or a parameter that cannot be used; weights of rows.
         """
+        self.checked_params()
+        if sample_weight is not None:
+            raise InputError(f"head {self.name!r} draws rows and does not weigh them; leave sample_weight out")
         rows = check_rows(X)
         labels, count = check_labels(y, len(rows), self.n_classes)
-        check_values(self, count)
-        threads = thread_count(self.n_jobs)
+        if count > MAX_CLASSES:
+            raise InputError(f"head {self.name!r} takes up to {MAX_CLASSES} classes, {count} came")
+        threads = thread_count(self.n_jobs if run.threads is None else run.threads or -1)
         draw = RowDraw.of(labels, count, self.bootstrap, self.class_weight, self.name)
         plan = GrowthPlan(self.n_estimators, self.seed, self.split, rules_of(self, *rows.shape), draw)
         given = {name: value for name, value in self.get_params().items() if name not in ("n_jobs", "calibration")}
         described = {**given, "head": self.name, "n_classes": count}
-        kept = GrowthCheckpoint.of(checkpoint, rows, labels, described) if checkpoint else None
-        self.set_trees(grow(rows, plan, threads, kept, advance), rows.shape[1], count)
+        kept = GrowthCheckpoint.of(run.checkpoint, rows, labels, described) if run.checkpoint else None
+        self.set_trees(grow(rows, plan, threads, kept, run.advance), rows.shape[1], count)
         if self.calibration == "temperature":
             self.temperature_ = self._fit_temperature(rows, plan, threads)
         return self
 
-    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def work(self, rows: int) -> int:
+        """Return how many trees there will be."""
+        return self.n_estimators
+
+    def importances(self) -> npt.NDArray[np.float64]:
+        """Return `feature_importances_`."""
+        return self.feature_importances_
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows of another width."""
         check_is_fitted(self, "trees_")
         rows = check_rows(X, self.n_features_in_)
@@ -119,7 +126,7 @@ class ForestHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "trees_")
         return mean_gains(self.trees_, self.n_features_in_)
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def predict(self, X: Any) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
         return self.predict_proba(X).argmax(axis=1).astype(np.int64)
 
@@ -177,42 +184,14 @@ class ForestHead(ClassifierMixin, BaseEstimator):
 
 
 def rules_of(head: ForestHead, rows: int, width: int) -> Rules:
-    """Return when a head splits a node, on `rows` rows of `width` features. Raises InputError."""
+    """Return when a head with checked parameters splits a node, on `rows` rows of `width` features."""
     tried, leaf, depth = head.max_features, head.min_samples_leaf, head.max_depth
     if tried is None:
         tried = width
     elif tried in ("sqrt", "log2"):
         tried = max(1, int(np.sqrt(width) if tried == "sqrt" else np.log2(width)))
-    elif isinstance(tried, float) and 0 < tried <= 1:
+    elif isinstance(tried, float):
         tried = max(1, int(tried * width))
-    elif isinstance(tried, bool) or not isinstance(tried, int) or tried < 1:
-        raise InputError(
-            f"head {head.name!r}: max_features is {tried!r}; sqrt, log2, a share up to 1.0, a count of at least 1, "
-            "or none for all are expected"
-        )
-    if isinstance(leaf, float) and 0 < leaf < 1:
+    if isinstance(leaf, float):
         leaf = math.ceil(leaf * rows)
-    elif isinstance(leaf, bool) or not isinstance(leaf, int) or leaf < 1:
-        raise InputError(
-            f"head {head.name!r}: min_samples_leaf is {leaf!r}; a count from 1 or a share below 1.0 is expected"
-        )
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
-        raise InputError(f"head {head.name!r}: max_depth is {depth!r}; 1 or more, or none, is expected")
     return Rules(int(tried), int(leaf), NO_LIMIT if depth is None else depth)
-
-
-def check_values(head: ForestHead, count: int) -> None:
-    """Refuse parameters of a head for `count` classes. Raises InputError."""
-    title = f"head {head.name!r}"
-    if not isinstance(head.n_estimators, int) or head.n_estimators < 1:
-        raise InputError(f"{title}: n_estimators is {head.n_estimators!r}; 1 or more trees are expected")
-    if not isinstance(head.seed, int) or not 0 <= head.seed < 2**32:
-        raise InputError(f"{title}: seed is {head.seed!r}; an integer from 0 to 2**32 - 1 is expected")
-    if count > MAX_CLASSES:
-        raise InputError(f"{title} takes up to {MAX_CLASSES} classes, {count} came")
-    if not isinstance(head.bootstrap, bool):
-        raise InputError(f"{title}: bootstrap is {head.bootstrap!r}; true or false is expected")
-    if head.calibration not in (None, "temperature"):
-        raise InputError(f"{title}: calibration is {head.calibration!r}; none or temperature is expected")
-    if head.calibration and not head.bootstrap:
-        raise InputError(f"{title}: calibration needs rows that trees did not see; set bootstrap: true")

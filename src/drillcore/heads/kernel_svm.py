@@ -13,7 +13,9 @@ from drillcore.errors import InputError
 from drillcore.heads.svm_estimator import FloatArray, SvmEstimator
 from drillcore.heads.svm_gram import gram_bytes, kernel_block, rbf_gamma
 from drillcore.heads.svm_pairs import GramProblems, pair_decisions
+from drillcore.heads.svm_params import KernelSvmParams
 from drillcore.heads.svm_training import GramTraining, Training
+from drillcore.schemas import Params
 
 
 class KernelSvmHead(SvmEstimator):
@@ -50,6 +52,7 @@ class KernelSvmHead(SvmEstimator):
     """
 
     name: ClassVar[str] = "kernel_svm"
+    params: ClassVar[type[Params]] = KernelSvmParams
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class KernelSvmHead(SvmEstimator):
         self.threads = threads
 
     def _train(
-        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64]
+        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
     ) -> Training | None:
         classes, values = len(self.present_), self._standardised(rows)
         self.gamma_ = rbf_gamma(self.gamma, values, self.name)
@@ -89,9 +92,7 @@ class KernelSvmHead(SvmEstimator):
         coefficients = np.zeros((len(rows), classes), np.float32)
         biases, training = np.zeros(self.columns), None
         if classes > 1:
-            problems = GramProblems(
-                values, starts, self.gamma_, "hinge", self.tol, self._workers(), self.cache_mb * 1e6
-            )
+            problems = GramProblems(values, starts, self.gamma_, "hinge", self.tol, workers, self.cache_mb * 1e6)
             training = GramTraining(problems, self.scheme, costs)
             coefficients, biases = training.solution.coefficients, training.solution.biases
         kept: npt.NDArray[np.bool_] = np.any(coefficients, axis=1)
@@ -111,10 +112,6 @@ class KernelSvmHead(SvmEstimator):
 
     def _widest(self) -> int:
         return max(self.columns, self.n_features_in_, len(self.vectors_))
-
-    def _check_values(self) -> None:
-        super()._check_values()
-        rbf_gamma(self.gamma, np.ones((1, 1), np.float32), self.name)
 
     def _array_shapes(self) -> dict[str, tuple[int, ...]]:
         count, classes = len(self.vectors_), len(self.present_)

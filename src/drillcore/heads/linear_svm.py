@@ -8,12 +8,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.errors import InputError
 from drillcore.heads.svm_estimator import FloatArray, SvmEstimator
 from drillcore.heads.svm_pairs import GramProblems, pair_weights
+from drillcore.heads.svm_params import LinearSvmParams
 from drillcore.heads.svm_training import GramTraining, NewtonTraining, Training
-
-LOSSES = ("squared_hinge", "hinge")
+from drillcore.schemas import Params
 
 
 class LinearSvmHead(SvmEstimator):
@@ -49,6 +48,7 @@ class LinearSvmHead(SvmEstimator):
     """
 
     name: ClassVar[str] = "linear_svm"
+    params: ClassVar[type[Params]] = LinearSvmParams
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class LinearSvmHead(SvmEstimator):
         self.threads = threads
 
     def _train(
-        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64]
+        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
     ) -> Training | None:
         classes, values = len(self.present_), self._standardised(rows)
         self.weights_ = np.zeros((rows.shape[1], self.columns), np.float32)
@@ -87,7 +87,7 @@ class LinearSvmHead(SvmEstimator):
             self.weights_, self.bias_ = np.ascontiguousarray(newton.weights[:-1]), newton.weights[-1].copy()
             return newton
         starts = np.searchsorted(places, np.arange(classes + 1))
-        problems = GramProblems(values, starts, None, self.loss, self.tol, self._workers(), self.cache_mb * 1e6)
+        problems = GramProblems(values, starts, None, self.loss, self.tol, workers, self.cache_mb * 1e6)
         training = GramTraining(problems, self.scheme, costs)
         self.weights_ = pair_weights(values, starts, training.solution.coefficients)
         self.bias_ = training.solution.biases[np.triu_indices(classes, 1)].astype(np.float32)
@@ -98,13 +98,6 @@ class LinearSvmHead(SvmEstimator):
 
     def _widest(self) -> int:
         return max(self.columns, self.n_features_in_)
-
-    def _check_values(self) -> None:
-        super()._check_values()
-        if self.loss not in LOSSES:
-            raise InputError(f"head {self.name!r}: loss is {self.loss!r}; {' or '.join(LOSSES)} is expected")
-        if self.loss == "hinge" and not self._pairwise:
-            raise InputError(f"head {self.name!r}: loss hinge is there for one_vs_one only; take squared_hinge")
 
     def _array_shapes(self) -> dict[str, tuple[int, ...]]:
         own = {"weights": (self.n_features_in_, self.columns), "bias": (self.columns,)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,11 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, check_labels, check_rows
+from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
+from drillcore.heads.class_weights import row_weights
+from drillcore.heads.softmax_params import SoftmaxParams
 from drillcore.heads.temperature import HIGHEST, LOWEST, best_temperature
+from drillcore.schemas import Params
 
 
-class SoftmaxHead(ClassifierMixin, BaseEstimator):
+class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
     """Probabilities of logits, for rows that are the tap `logits` of a backbone trained on the same classes.
 
     A network trained with smoothed labels is too uncertain, one trained for long without too certain; views averaged
@@ -34,32 +36,23 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
     """
 
     name: ClassVar[str] = "softmax"
-    takes_logits: ClassVar[bool] = True
-    fit_splits: ClassVar[tuple[str, ...]] = ("val",)
+    params: ClassVar[type[Params]] = SoftmaxParams
 
     def __init__(self, temperature: float | None = None, n_classes: int | None = None) -> None:
         self.temperature = temperature
         self.n_classes = n_classes
 
     def fit(
-        self,
-        X: npt.ArrayLike,
-        y: npt.ArrayLike,
-        *,
-        checkpoint: Path | None = None,
-        advance: Callable[[int], None] | None = None,
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
-        """Choose the temperature on rows float [N, K] and class indices [N].
+        """Choose the temperature on rows float [N, K] and class indices [N]; it takes no time worth a checkpoint.
 
         Raises:
-            InputError: rows that are not one logit for each class, labels that do not fit, or a temperature that is no
-                number from 0.05 to 20.
+            InputError: rows that are not one logit for each class, labels or weights that do not fit, or a parameter
+                that cannot be used.
         """
+        self.checked_params()
         given = self.temperature
-        if given is not None and not (isinstance(given, int | float) and LOWEST <= given <= HIGHEST):
-            raise InputError(
-                f"head {self.name!r}: temperature is {given!r}; a number from {LOWEST} to {HIGHEST:g} is expected"
-            )
         rows = check_rows(X)
         labels, count = check_labels(y, len(rows), self.n_classes)
         if rows.shape[1] != count:
@@ -67,14 +60,15 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
                 f"head {self.name!r} takes one logit for each of {count} classes, rows of {rows.shape[1]} came; take "
                 "the tap logits of a backbone that is trained on these classes"
             )
-        self._take(_fitted(rows.astype(np.float64), labels) if given is None else float(given), count)
+        weights = row_weights(np.ones(len(rows)), sample_weight, self.name)
+        self._take(_fitted(rows.astype(np.float64), labels, weights) if given is None else float(given), count)
         return self
 
-    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of logits [N, K]; raises InputError on rows that cannot be used."""
         return np.exp(_log_probabilities(self._rows(X), self.temperature_))
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def predict(self, X: Any) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
         return self._rows(X).argmax(axis=1).astype(np.int64)
 
@@ -89,8 +83,9 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
     def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
         """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
         try:
+            check_params(cls, meta["params"])
             head, temperature, count = cls(**meta["params"]), float(arrays["temperature"][0]), int(meta["classes"])
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, InputError):
             raise IntegrityError(f"the state of a {cls.name} head lacks a part; fit it again") from None
         if not LOWEST <= temperature <= HIGHEST or count < 1:
             raise IntegrityError(f"a {cls.name} head of {count} classes and temperature {temperature}; fit it again")
@@ -102,15 +97,22 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator):
         self.n_features_in_ = count
         self.classes_ = np.arange(count, dtype=np.int64)
 
-    def _rows(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def _rows(self, X: Any) -> npt.NDArray[np.float64]:
         check_is_fitted(self, "temperature_")
         return check_rows(X, self.n_features_in_).astype(np.float64)
 
 
-def _fitted(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+def _fitted(
+    logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float32] | None
+) -> float:
     places = np.arange(len(labels))
-    # Of logits, not of probabilities: the loss of a class that is all but impossible is not cut.
-    return best_temperature(lambda temperature: -float(_log_probabilities(logits, temperature)[places, labels].mean()))
+
+    def loss(temperature: float) -> float:
+        # Of logits, not of probabilities: the loss of a class that is all but impossible is not cut.
+        told = _log_probabilities(logits, temperature)[places, labels]
+        return -float(told.mean() if weights is None else np.average(told, weights=weights))
+
+    return best_temperature(loss)
 
 
 def _log_probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, check_labels, check_params, check_rows
+from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
 from drillcore.heads.row_source import moments
 from drillcore.heads.svm_calibration import (
@@ -27,30 +27,34 @@ from drillcore.heads.svm_calibration import (
     rest_logits,
     votes_and_confidence,
 )
-from drillcore.heads.svm_training import SCHEMES, Training, calibrate
+from drillcore.heads.svm_training import Training, calibrate
 
 ABSENT_LOGIT = -1e4  # of a class without a training row: exp of it is 0 beside any other
 _CHUNK = 1 << 23  # values of a part of the rows answered at once
 FloatArray = npt.NDArray[np.float32]
 
 
-class SvmEstimator(ClassifierMixin, BaseEstimator):
+class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
     """What the linear and the kernel head share."""
 
     name: ClassVar[str]
+    threads: int
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
-        """Learn from rows [N, D] and class indices [N].
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+    ) -> Self:
+        """Learn from rows [N, D] and class indices [N]; a killed fit begins again.
 
         Args:
             X: float16 or float32.
             y: class indices.
             sample_weight: times C of each row, [N]; a row of weight 0 takes no part. None: 1.
+            run: how.
 
         Raises:
             InputError: rows, labels, weights or a parameter that cannot be used.
         """
-        self._check_values()
+        self.checked_params()
         rows = check_rows(X)
         labels, count = check_labels(y, len(rows), self.n_classes)
         costs = self._costs(labels, count, sample_weight)
@@ -65,8 +69,9 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
         self.inverse_ = np.where(constant, 0, 1 / np.where(constant, 1, found.deviation)).astype(np.float32)
         self.n_features_in_ = rows.shape[1]
         self.classes_ = np.arange(count, dtype=np.int64)
-        with threadpool_limits(self.threads or None, user_api="blas"):
-            training = self._train(rows, places, costs[order])
+        threads = self.threads if run.threads is None else run.threads
+        with threadpool_limits(threads or None, user_api="blas"):
+            training = self._train(rows, places, costs[order], threads or _cores())
             self.slopes_ = np.array(PAIR_START if self._pairwise else REST_START)
             if training is not None:
                 self.slopes_ = calibrate(training, self.scheme, places, self.calibration_folds, self.seed)
@@ -80,7 +85,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
             )
         return self
 
-    def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
         """Return what the scheme itself decides by, [N, K]; -10,000 for a class without a training row.
 
         One-vs-rest: the distances from the hyperplanes in margins. One-vs-one: scikit-learn's: the votes, and a share
@@ -93,7 +98,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
             )
         return result
 
-    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows that cannot be used."""
         result = np.zeros((len(check_rows(X, self._width())), len(self.classes_)))
         for part, decisions in self._parts(X):
@@ -106,7 +111,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
             result[part, self.present_] = logits / logits.sum(axis=1, keepdims=True)
         return result
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def predict(self, X: Any) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
         return self.predict_proba(X).argmax(axis=1).astype(np.int64)
 
@@ -130,7 +135,6 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
             check_params(cls, params)
             params["class_weight"] = read_class_weight(params.get("class_weight"))
             head = cls(**params)
-            head._check_values()
             for name, array in arrays.items():
                 setattr(head, f"{name}_", array)
             head.n_features_in_, count = len(arrays["mean"]), int(meta["classes"])
@@ -158,7 +162,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
     def _standardised(self, rows: FloatArray) -> FloatArray:
         return (rows - self.mean_) * self.inverse_
 
-    def _parts(self, X: npt.ArrayLike) -> Any:
+    def _parts(self, X: Any) -> Any:
         """Yield (slice, decisions [n, columns]) of some rows at a time."""
         rows = check_rows(X, self._width())
         step = max(1, _CHUNK // self._widest())
@@ -166,9 +170,6 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
             for first in range(0, len(rows), step):
                 part = slice(first, first + step)
                 yield part, self._decisions(self._standardised(rows[part]))
-
-    def _workers(self) -> int:
-        return int(self.threads) or len(getattr(os, "sched_getaffinity", lambda _: [0])(0))
 
     def _costs(
         self, labels: npt.NDArray[np.int64], count: int, sample_weight: npt.ArrayLike | None
@@ -184,26 +185,6 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
         if not (costs > 0).any():
             raise InputError(f"head {self.name!r}: all rows have weight 0; nothing can be learnt")
         return costs
-
-    def _check_values(self) -> None:
-        """Raise InputError where a parameter cannot be used."""
-        title = f"head {self.name!r}"
-        if self.scheme not in SCHEMES:
-            raise InputError(f"{title}: scheme is {self.scheme!r}; {' or '.join(SCHEMES)} is expected")
-        for name in ("c", "tol", "cache_mb"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-                raise InputError(f"{title}: {name} is {value!r}; a number above 0 is expected")
-        for name, least, what in (
-            ("threads", 0, "0 (all cores) or more"),
-            ("seed", 0, "0 or more"),
-            ("calibration_folds", 0, "0 (none), or 2 or more"),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{title}: {name} is {value!r}; {what} is expected")
-        if self.calibration_folds == 1:
-            raise InputError(f"{title}: calibration_folds is 1; 0 (none), or 2 or more is expected")
 
     def _check_arrays(self, given: set[str]) -> None:
         """Raise ValueError where shapes or values are not those of a fitted head."""
@@ -235,9 +216,9 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
         """Take what `_more_state` gave."""
 
     def _train(
-        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64]
+        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
     ) -> Training | None:
-        """Fit on rows sorted by class; None where there is only one class."""
+        """Fit on rows sorted by class, with so many threads; None where there is only one class."""
         raise NotImplementedError
 
     def _decisions(self, values: FloatArray) -> FloatArray:
@@ -245,3 +226,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator):
 
     def _widest(self) -> int:
         raise NotImplementedError
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

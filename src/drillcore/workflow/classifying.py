@@ -61,15 +61,17 @@ def fit_head(
     settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
 ) -> tuple[Record, list[str]]:
     """Fit the head, on train + val as a rule, and keep it in the run's folder; growth goes on after a kill."""
-    from drillcore.heads.base import save_head
+    from drillcore.heads.base import FitRun, save_head
     from drillcore.progress import progress
 
     rows = manifest.rows(_fit_splits(recipe, manifest))
     table = features(settings, recipe, manifest, load_backbone(settings, recipe, manifest, record), rows)
-    head = build_head(recipe, n_classes=len(manifest.classes), n_jobs=settings.cpu_threads)
+    more: Any = {"n_jobs": settings.cpu_threads, "device": settings.device}
+    head = build_head(recipe, n_classes=len(manifest.classes), **more)
     growth = folder / GROWTH_FOLDER
-    with progress(f"fitting {recipe.head.name}", recipe.head.params.get("n_estimators"), unit="trees") as advance:
-        head.fit(np.asarray(table.rows), manifest.label_indices(rows), checkpoint=growth, advance=advance)  # type: ignore[call-arg]
+    with progress(f"fitting {recipe.head.name}", head.work(len(rows)), unit="steps") as advance:
+        run = FitRun(checkpoint=growth, advance=advance)
+        head.fit(np.asarray(table.rows), manifest.label_indices(rows), run=run)
     digest = save_head(folder / HEAD_FOLDER, head)
     shutil.rmtree(growth, ignore_errors=True)
     text = f"{recipe.head.name} on {len(rows):,} rows"
@@ -79,9 +81,9 @@ def fit_head(
 
 def _fit_splits(recipe: Recipe, manifest: Manifest) -> tuple[str, ...]:
     """Return the splits the head learns from; one that says itself has what its network has not learnt from."""
-    from drillcore.heads.catalogue import head_class
+    from drillcore.heads.catalogue import head_row
 
-    wanted: tuple[str, ...] = getattr(head_class(recipe.head.name), "fit_splits", FIT_SPLITS)
+    wanted = head_row(recipe.head.name).fit_splits
     return wanted if manifest.table["split"].isin(wanted).any() else FIT_SPLITS
 
 

@@ -23,6 +23,7 @@ from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER, load_images
 from drillcore.workflow.records import Record
 
 if TYPE_CHECKING:
+    from drillcore.heads.base import Head
     from drillcore.representations.core_samples import CoreSamples
     from drillcore.workflow.first_stage import FirstStage
 
@@ -67,7 +68,7 @@ def fit_head(
     heads = [HEAD_FOLDER] + [FIRST_FOLDER] * (first is not None)
     made = [str(path.relative_to(folder)) for name in heads for path in sorted((folder / name).iterdir())]
     made += [ANSWERS_FILE] * ("answers" in more)
-    curve = list(getattr(head, "curve_", []))
+    curve = head.learning_curve()
     text = f"{recipe.head.name} on {count:,} core samples of {images:,} images{_found_held_out(more)}"
     return {"arrays_sha256": digest, "rows": count, "curve": curve, **more, "note": text}, made
 
@@ -83,28 +84,28 @@ def _found_held_out(more: Record) -> str:
     return text
 
 
-def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest, params: Mapping[str, Any] | None = None) -> Any:
+def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest, params: Mapping[str, Any] | None = None) -> Head:
     more: Any = {"n_jobs": settings.cpu_threads, "device": settings.device, "params": params}
     return build_head(recipe, n_classes=len(manifest.classes), **more)
 
 
-def _fit(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Any:
+def _fit(head: Head, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Head:
     """Fit a head to the chosen samples, numbers int64 [n] ascending, and return it."""
+    from drillcore.heads.base import FitRun
     from drillcore.heads.row_source import SomeRows
 
     rows = found.rows if len(chosen) == len(found) else SomeRows(found.rows, chosen)
     truth = found.targets[chosen]
     weights = sample_weights(found.weights[chosen], core_plan(recipe).weighted)
     truth = truth.astype(np.int64) if get_task(recipe.task).named else truth
-    return head.fit(rows, truth, weights, checkpoint=checkpoint, advance=advance)
+    return head.fit(rows, truth, weights, run=FitRun(checkpoint=checkpoint, advance=advance))
 
 
-def _fit_shown(head: Any, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Any:
+def _fit_shown(head: Head, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Head:
     """Do as `_fit`, with a progress bar."""
     from drillcore.progress import progress
 
-    total = head.work(len(chosen)) if hasattr(head, "work") else None
-    with progress(title, total, unit="steps") as advance:
+    with progress(title, head.work(len(chosen)), unit="steps") as advance:
         return _fit(head, recipe, found, chosen, checkpoint, advance)
 
 

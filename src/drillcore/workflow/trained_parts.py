@@ -145,7 +145,7 @@ def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDA
     None where the head does not know (only forests do), where other taps are looked at than it reads, or where it is
     gone from the folder of its run (`drillcore gc`).
     """
-    from drillcore.heads.base import load_head
+    from drillcore.heads.base import load_any_head
     from drillcore.workflow.drilling import HEAD_FOLDER
     from drillcore.workflow.records import RunFolder
 
@@ -154,10 +154,10 @@ def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDA
     digests = {"recipe": parts.version.metadata.get("recipe_sha256"), "data": parts.manifest.digest}
     run = RunFolder.of(settings, parts.version.model, {name: str(value) for name, value in digests.items()})
     try:
-        found = getattr(load_head(run.path / HEAD_FOLDER), "feature_importances_", None)
+        found = load_any_head(run.path / HEAD_FOLDER).importances()
     except DrillcoreError:
         return None
-    return np.asarray(found, np.float64) if found is not None and np.shape(found) == (width,) else None
+    return found if found is not None and found.shape == (width,) else None
 
 
 def _version(settings: Settings, reference: str, command: str) -> ModelVersion:
