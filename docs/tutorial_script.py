@@ -58,6 +58,7 @@ import json
 import numpy as np
 import onnxruntime as ort
 
+ort.set_default_logger_severity(3)  # else it remarks that `sizes` is an input with a default
 session = ort.InferenceSession("shells.onnx")
 about = json.loads(session.get_modelmeta().custom_metadata_map["drillcore"])
 pixels = np.asarray(Image.open("new-images/0.png").convert("L"))[None, :, :, None]

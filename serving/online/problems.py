@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from drillcore.errors import BadImageError, DrillcoreError, InputError, UnknownNameError
+from drillcore.errors import BadImageError, DrillcoreError, InputError, NoMemoryError, UnknownNameError
 
 
 class RefusedError(Exception):
@@ -58,7 +58,7 @@ def problem_of(error: Exception) -> RefusedError | None:
         return RefusedError(404, _one_line(str(error)))
     if isinstance(error, InputError):
         return RefusedError(400, _one_line(str(error)))
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | NoMemoryError):
         return busy("there is no memory for it at the moment", 5, status=503)
     if isinstance(error, DrillcoreError):
         return None

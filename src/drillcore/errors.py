@@ -76,6 +76,17 @@ class BadImageError(DataError):
         self.reason, self.detail = reason, detail
 
 
+class ImageTooLargeError(BadImageError):
+    """An image that is larger than the model takes; its reason is `too_large`."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("too_large", detail)
+
+
+class NoMemoryError(DrillcoreError):
+    """The machine, or its GPU, has no memory for what was asked; with less at a time it might be answered."""
+
+
 class UnsafeModelError(InputError):
     """A model file that is refused before anything in it runs."""
 

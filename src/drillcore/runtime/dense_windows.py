@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from drillcore.errors import BadImageError, InputError
+from drillcore.errors import BadImageError, InputError, NoMemoryError
 from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode_worker import DecodedImage
 from drillcore.runtime.dense import Scene, fits_whole, pixels_at_once, refusal, run_dense
@@ -58,6 +58,13 @@ class _Work:
             answers = run_dense(
                 self.model, np.stack([image for image in images if image is not None]), self.job.outputs
             )
+        except (NoMemoryError, MemoryError) as error:
+            if len(rows) == 1:
+                self._too_large(int(rows[0]), error)
+                return
+            for row in rows:  # each alone: all were too much together
+                self.batch(np.array([row]))
+            return
         except InputError as error:
             for row in rows:
                 self._refuse(int(row), error)
@@ -69,6 +76,9 @@ class _Work:
         """Answer a part of a scene."""
         try:
             last = scene.steps[number]()
+        except (NoMemoryError, MemoryError) as error:
+            self._too_large(row, error)
+            return
         except InputError as error:
             self._refuse(row, error)
             return
@@ -84,9 +94,11 @@ class _Work:
             item.reason, item.detail = error.reason, error.detail
         item.image = None
 
+    def _too_large(self, row: int, error: Exception) -> None:
+        item = self.window.images[row]
+        item.image, item.reason, item.detail = None, "too_large", f"no memory to answer it: {error}"
+
     def _refuse(self, row: int, error: InputError) -> None:
-        if "alloc" in str(error).lower():
-            raise error  # no fault of the image: with more memory, or less at a time, it would be answered
         item = self.window.images[row]
         item.image, item.reason, item.detail = None, REFUSED, str(error)
 

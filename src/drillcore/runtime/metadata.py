@@ -19,7 +19,8 @@ METADATA_KEY = "drillcore"
 SCHEMA = 1
 MAX_METADATA_BYTES = 4 * 2**20
 RGB_UNIT = "rgb 0..1"  # three channels: red, green, blue as shares of the full level
-_LEFT_OUT = {"unit", "answers"}  # of the JSON where they are None: files without them stand
+_LEFT_OUT = {"unit", "answers", "limits"}  # of the JSON where they are None: files without them stand
+_LIMITS = ("side", "side_by_target")
 _INPUT_FIELDS = ("channels", "preprocessing", "resize")
 
 
@@ -50,6 +51,8 @@ class ModelMetadata:
             JSON where it is None.
         answers: how the values of pixels became answers (window, limit, bias), for people: the graph does it; or None,
             left out likewise.
+        limits: the largest images it takes, {side, side_by_target} in pixels, see `drillcore.runtime.image_limits`; or
+            None, left out likewise: models without an input size, and older files.
 
     Raises:
         UnsafeModelError: a field of the wrong kind or out of range.
@@ -75,6 +78,7 @@ class ModelMetadata:
     align: int | None = None
     unit: str | None = None
     answers: dict[str, Any] | None = None
+    limits: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         for name, expected, fits in _checks(self):
@@ -150,6 +154,7 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     checks.append(("classes", f"1 to {most} names for dense labels, which are uint8", names_fit))
     checks.append(("unit", "null or a text", item.unit is None or isinstance(item.unit, str)))
     checks.append(("answers", "null or an object", item.answers is None or isinstance(item.answers, dict)))
+    checks.append(("limits", "null or {side, side_by_target}, both 1 or more", _are_limits(item.limits)))
     checks.append(("min_size", "[height, width], both 1 or more", _is_size(item.min_size)))
     for name, least in (("tile", 1), ("halo", 0), ("align", 1)):
         value = getattr(item, name)
@@ -186,6 +191,12 @@ def _is_input(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(_is_int(side, 1) for side in value)
+
+
+def _are_limits(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, dict) and set(value) == set(_LIMITS) and all(_is_int(most, 1) for most in value.values())
 
 
 def _are_seeds(value: Any) -> bool:

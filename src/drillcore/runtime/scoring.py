@@ -17,17 +17,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, NoMemoryError
 from drillcore.runtime.batching import pad_batch
 from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import DecodedImage
 from drillcore.runtime.dense_windows import DenseJob, start_dense
 from drillcore.runtime.grouping import Rows, group_padded
+from drillcore.runtime.image_limits import excess
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
 from drillcore.tasks import CLASSIFICATION, TASKS, Task
 
 IN_PROCESS = 192  # so few images decode sooner here than processes start
+TOO_LARGE = "too_large"
 TOO_SMALL = "too_small"  # a reason beside those of decoding: the model's, not the file's
 DEFAULT_BATCH = 32
 MAX_PADDING = 1.3  # canvas pixels per image pixel of a batch at most
@@ -183,6 +185,9 @@ def _group(model: Network, window: Window, batch: int) -> list[Rows]:
             item.image, item.reason = None, TOO_SMALL
             item.detail = f"{w} x {h} pixels; the model takes {width} x {height} and more"
             continue
+        if detail := excess(model.metadata, h, w):
+            item.image, item.reason, item.detail = None, TOO_LARGE, detail
+            continue
         good.append(row)
         sizes.append((h, w))
     window.scored = np.array(good, np.int64)
@@ -194,15 +199,27 @@ def _group(model: Network, window: Window, batch: int) -> list[Rows]:
 
 
 def _infer(model: Network, outputs: tuple[str, ...], items: list[DecodedImage]) -> dict[str, Array]:
-    canvas, sizes = pad_batch([item.image for item in items if item.image is not None])
-    return model.run(canvas, sizes, outputs)
+    """Answer a batch; what there is no memory for has its reason then, and no row."""
+    try:
+        canvas, sizes = pad_batch([item.image for item in items if item.image is not None])
+        return model.run(canvas, sizes, outputs)
+    except (NoMemoryError, MemoryError) as error:
+        if len(items) > 1:  # each alone: one of them is too large, or all were together
+            parts = [part for item in items if (part := _infer(model, outputs, [item]))]
+            return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+        items[0].reason, items[0].detail = TOO_LARGE, f"no memory to answer it: {error}"
+        return {}
 
 
 def _collect(window: Window, groups: list[Rows], parts: list[dict[str, Array]]) -> Window:
     for item in window.images:
         item.image = None
-    if groups:
+    # Without those for which there was no memory.
+    groups = [rows[[not window.images[row].reason for row in rows]] for rows in groups]
+    window.scored = np.sort(np.concatenate([*groups, np.empty(0, np.int64)]))
+    answered = [part for part in parts if part]
+    if answered:
         # Back from the order of the batches to the order of the inputs.
         back = np.argsort(np.concatenate(groups), kind="stable")
-        window.answers = {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+        window.answers = {name: np.concatenate([part[name] for part in answered])[back] for name in answered[0]}
     return window

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,10 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.digests import sha256_bytes
-from drillcore.errors import DeviceError, InputError, IntegrityError, UnsafeModelError
+from drillcore.errors import (
+    DeviceError,
+    ImageTooLargeError,
+    InputError,
+    IntegrityError,
+    NoMemoryError,
+    UnsafeModelError,
+)
 from drillcore.runtime import dense
 from drillcore.runtime.batching import pad_batch, plan_batches
 from drillcore.runtime.blending import Blending
+from drillcore.runtime.image_limits import excess
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.pruning import pruned
 from drillcore.runtime.safety import MAX_MODEL_BYTES, check_model_bytes
@@ -26,9 +36,12 @@ from drillcore.tasks import TASKS
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+_LARGE = 2**25  # elements of a canvas: no batch has more, only a large image that goes alone
+_NO_MEMORY = ("bad_alloc", "allocat", "bfc_arena", "out of memory", "outofmemory", "memoryerror")
 _FATAL_ONLY = 4  # whatever matters is raised; onnxruntime would print it a second time
 
 Array = npt.NDArray[Any]
+_LOGGER = logging.getLogger("drillcore.runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +105,12 @@ class Model:
             outputs: names; None: all of them.
             release: give the memory back at once. What is kept for the next batch else grows with each new size of
                 large images, to twice what one of them needs; giving it back costs about a fifth of their time.
+                After an image that is larger than any batch it is given back in any case.
 
         Raises:
             InputError: an array of the wrong kind, an unknown output, or an input that the model cannot take.
+            ImageTooLargeError: the canvas is larger than the model takes; nothing has run.
+            NoMemoryError: there is not memory enough for it.
         """
         channels = self.metadata.channels
         if canvas.ndim != 4 or canvas.dtype != np.uint8 or canvas.shape[3] != channels or 0 in canvas.shape:
@@ -108,16 +124,19 @@ class Model:
                 feeds["sizes"] = np.ascontiguousarray(sizes, np.int32)
             elif not bool((sizes == canvas.shape[1:3]).all()):
                 raise InputError("this model takes images of one size per batch, without padding")
+        if detail := excess(self.metadata, *canvas.shape[1:3]):
+            raise ImageTooLargeError(detail)
         names = list(self.outputs if outputs is None else outputs)
         unknown = [name for name in names if name not in self.outputs]
         if unknown:
             raise InputError(f"unknown output {unknown[0]!r}; known: {', '.join(self.outputs)}")
+        options = self._options(release or canvas.size > _LARGE)
         try:
-            return dict(zip(names, self._session_for(names).run(names, feeds, self._options(release)), strict=True))
-        except Exception as error:
-            raise InputError(
-                f"model {self.metadata.model} cannot answer images {list(canvas.shape)}: {_first_line(error)}"
-            ) from error
+            return dict(zip(names, self._session_for(names).run(names, feeds, options), strict=True))
+        except (InputError, DeviceError):
+            raise  # of a session that is opened for these outputs
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise _run_error(error, f"{self.metadata.model} cannot answer images {list(canvas.shape)}") from error
 
     def _options(self, release: bool) -> Any:
         if not release or self.providers[0] != _CPU:
@@ -252,9 +271,14 @@ def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> A
         # Without its fallback, which prints to standard output and tries the same again.
         session = onnxruntime.InferenceSession(data, options, providers=providers, enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+        _log(error)
         if cuda and "cuda" in str(error).lower():
-            raise DeviceError(f"CUDA cannot be used: {_first_line(error)}; ask for the device cpu") from None
-        raise UnsafeModelError(f"onnxruntime refuses the model: {_first_line(error)}") from None
+            found = re.search(r"CUDA failure \d+: ([\w ]+)", str(error))
+            reason = f": {found[1].strip()}" if found else ""
+            raise DeviceError(f"CUDA cannot be used{reason}; ask for the device cpu") from None
+        raise UnsafeModelError(
+            f"onnxruntime cannot open the model ({type(error).__name__}); export it again with drillcore"
+        ) from None
     if required and session.get_providers()[0] != _CUDA:
         raise DeviceError(
             f"CUDA was asked for and onnxruntime offers {', '.join(session.get_providers())}; check the driver with "
@@ -282,6 +306,18 @@ def _check_sizes(sizes: Array, canvas: Array) -> None:
         raise InputError(f"sizes must be from 1 to the canvas' {canvas.shape[1]} x {canvas.shape[2]} pixels")
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+def _run_error(error: Exception, what: str) -> InputError | NoMemoryError:
+    """Return what an error of onnxruntime means: its text names nodes and paths of its build, and is logged only."""
+    _log(error)
+    if _is_memory(error):
+        return NoMemoryError(f"model {what}: there is not memory enough; take a smaller image, or fewer at a time")
+    return InputError(f"model {what}: the network does not take them ({type(error).__name__})")
+
+
+def _is_memory(error: Exception) -> bool:
+    text = f"{type(error).__name__} {error}".lower()
+    return any(word in text for word in _NO_MEMORY)
+
+
+def _log(error: Exception) -> None:
+    _LOGGER.warning("onnxruntime: %s: %s", type(error).__name__, " ".join(str(error).split())[:1000])

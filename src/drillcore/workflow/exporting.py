@@ -58,6 +58,7 @@ class DecodedImages(Sequence[Any]):
 def metadata_of(settings: Settings, recipe: Recipe, manifest: Manifest, backbone: Any, **more: Any) -> ModelMetadata:
     """Return what the file says of itself; `more` are fields that depend on the task."""
     from drillcore.export.assemble import input_contract
+    from drillcore.runtime.image_limits import ImageLimits
     from drillcore.workflow.provenance import git_facts
 
     git = git_facts(settings.root)
@@ -67,7 +68,10 @@ def metadata_of(settings: Settings, recipe: Recipe, manifest: Manifest, backbone
         "colours": [list(colour) for colour in manifest.colours] if labels and manifest.colours else None,
         "input": input_contract(backbone),
         "min_size": [1, 1],
+        **more,
     }
+    if fields["input"]["resize"] is not None:
+        fields["limits"] = ImageLimits().to_dict()
     return ModelMetadata(
         task=recipe.task,
         model=recipe.name,
@@ -78,5 +82,5 @@ def metadata_of(settings: Settings, recipe: Recipe, manifest: Manifest, backbone
         recipe_sha256=recipe.sha256,
         weights_sha256=backbone.weights_sha256,
         seeds={"train": recipe.seeds.train, "bootstrap": recipe.seeds.bootstrap, "split": manifest.split_seed},
-        **{**fields, **more},
+        **fields,
     )
