@@ -109,7 +109,7 @@ def score(
         options.check(session.metadata.task)
         rows = shard_rows or writer.shard_rows
         plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch, options.text())
-        scorer = ShardScorer(session, model, inputs, output, plan, options, runners)
+        scorer = ShardScorer(session, model, inputs, output, plan, options, runners, settings.hosts_of_lists)
         with writing(output):
             if overwrite:
                 clear(output)

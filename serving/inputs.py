@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, overload
 from drillcore.errors import InputError
 from drillcore.remote import AnyPath, RemotePath, is_url, parquet_source, place
 from drillcore.runtime.image_files import IMAGE_SUFFIXES
+from drillcore.runtime.walking import claims_image, is_hidden_path, walk_images
 
 _EXPECTED = "a folder of images, a .txt list of paths or a Parquet file with a column path is expected"
 _BLOCK = 65_536  # rows that are Python objects at a time
@@ -83,14 +84,17 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
     """List what is to be scored, without opening an image.
 
     Args:
-        source: a folder (recursive, sorted by POSIX path, files with an image's suffix), a `.txt` list (one path per
-            line) or a Parquet file with a column `path`; relative paths of a list are relative to the list's folder.
+        source: a folder (recursive, sorted by POSIX path, what claims to be an image, see `drillcore.runtime.walking`),
+            a `.txt` list (one path per line) or a table with a column `path`: a Parquet file, or a folder of them whose
+            name ends in .parquet. Relative paths of a list are relative to the folder that the list or table is in.
         skip: a folder whose content is left out, such as an output inside of the source.
 
     Raises:
         InputError: no such source, not one of these, or nothing in it.
     """
     try:
+        if source.is_dir() and _is_table(source):
+            return _listed(source, _from_parquet(_parts_of(source)))
         if source.is_dir():
             found = InputList(source, _from_folder(source, skip))
             if not len(found):
@@ -103,8 +107,8 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
             raise InputError(f"{source} is neither a file nor a folder; {_EXPECTED}")
         if source.suffix.lower() == ".txt":
             paths = _from_text(source)
-        elif source.suffix.lower() in (".parquet", ".pq"):
-            paths = _from_parquet(source)
+        elif _is_table(source):
+            paths = _from_parquet([source])
         elif source.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{source} is a single image: use `drillcore predict`; here {_EXPECTED}")
         else:
@@ -113,6 +117,10 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
         raise InputError(
             f"cannot read {source}: {error.strerror or str(error).splitlines()[0][:160]}; {_EXPECTED}"
         ) from None
+    return _listed(source, paths)
+
+
+def _listed(source: AnyPath, paths: Any) -> InputList:
     if not len(paths):
         raise InputError(f"{source} lists no paths; {_EXPECTED}")
     return InputList(source.parent, paths)
@@ -124,7 +132,7 @@ def _from_folder(source: AnyPath, skip: AnyPath | None) -> Any:
     if isinstance(source, RemotePath):
         paths = _pack(_walk_remote(source, skip))
     else:
-        paths = _pack(_walk(str(source), os.path.realpath(skip) if isinstance(skip, Path) else None))
+        paths = _pack(walk_images(source, skip=os.path.realpath(skip) if isinstance(skip, Path) else None))
     return paths.take(pc.sort_indices(paths))  # by the bytes of UTF-8, the same everywhere
 
 
@@ -138,41 +146,14 @@ def _pack(paths: Iterator[str]) -> Any:
     return pa.concat_arrays(chunks)
 
 
-def _walk(top: str, skip: str | None) -> Iterator[str]:
-    """Yield the POSIX paths of the images below `top`; a link to a folder is followed once, so loops end."""
-    seen = {os.path.realpath(top)}
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        with os.scandir(os.path.join(top, prefix)) as entries:  # noqa: PTH118 - scandir's own speed
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                # A name that is no UTF-8 cannot be recorded in Parquet: its escaped form is set aside as missing.
-                name = os.fsencode(prefix + entry.name).decode("utf-8", "backslashreplace")
-                if _is_folder(entry):
-                    real = os.path.realpath(entry.path)
-                    if real != skip and real not in seen:
-                        seen.add(real)
-                        waiting.append(f"{prefix}{entry.name}/")
-                elif name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
-                    yield name
-
-
 def _walk_remote(source: RemotePath, skip: AnyPath | None) -> Iterator[str]:
-    """Yield the images below a URL; see `_walk`."""
+    """Yield what claims to be an image below a URL; see `walk_images`."""
     prefix = f"{source.url}/"
     inner = f"{skip.url[len(prefix) :]}/" if isinstance(skip, RemotePath) and skip.url.startswith(prefix) else None
     for path in source.walk_files():
-        name = path.rpartition("/")[2]
         outside = inner is None or not path.startswith(inner)
-        if outside and name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+        if outside and claims_image(path) and not is_hidden_path(path):
             yield path
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def _from_text(source: AnyPath) -> Any:
@@ -183,7 +164,32 @@ def _from_text(source: AnyPath) -> Any:
         raise InputError(f"{source} is no list of paths: it is not UTF-8 text; {_EXPECTED}") from None
 
 
-def _from_parquet(source: AnyPath) -> Any:
+def _is_table(source: AnyPath) -> bool:
+    return source.suffix.lower() in (".parquet", ".pq")
+
+
+def _parts_of(folder: AnyPath) -> list[AnyPath]:
+    """Return the files of a table that is a folder, as Spark, Dask and others write it, in the order of their paths."""
+    if isinstance(folder, RemotePath):
+        names = list(folder.walk_files())
+    else:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    # What begins with _ or . says something about the table, and holds no rows.
+    rows = [name for name in names if not any(part.startswith(("_", ".")) for part in name.split("/"))]
+    found: list[AnyPath] = [folder / name for name in sorted(rows)]
+    if not found:
+        raise InputError(f"{folder} holds no parts of a table; {_EXPECTED}")
+    return found
+
+
+def _from_parquet(files: Sequence[AnyPath]) -> Any:
+    import pyarrow as pa
+
+    return pa.concat_arrays([chunk for file in files for chunk in _column(file).chunks] or [_pack(iter(()))])
+
+
+def _column(source: AnyPath) -> Any:
+    """Return the paths of one Parquet file as a chunked array of large_string."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -193,13 +199,32 @@ def _from_parquet(source: AnyPath) -> Any:
                 columns = ", ".join(file.schema_arrow.names)
                 raise InputError(f"{source} has no column path; it has {columns}; {_EXPECTED}")
             column = file.read(columns=["path"]).column("path")
-            column.validate(full=True)  # else bytes that are no UTF-8 pass
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            raise InputError(f"the column path of {source} holds {column.type}; text is expected")
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+            column = column.cast(kind)
+        if not any(fits(kind) for fits in _text_kinds()):
+            raise InputError(f"the column path of {source} holds {kind}; text is expected")
+        if pa.types.is_binary_view(kind):  # cannot be cast to text at once
+            column = column.cast(pa.large_binary())
+        column = column.cast(pa.large_string())
+        column.validate(full=True)  # else bytes that are no UTF-8 pass
     except pa.ArrowException as error:
         raise InputError(f"{source} is no Parquet file: {str(error).splitlines()[0][:120]}; {_EXPECTED}") from None
     if column.null_count:
         raise InputError(f"the column path of {source} has {column.null_count} empty rows; a path in each is expected")
-    return pa.concat_arrays(column.cast(pa.large_string()).chunks or [pa.array([], pa.large_string())])
+    return column
+
+
+def _text_kinds() -> tuple[Callable[[Any], bool], ...]:
+    """Return what tells the types of text, and of bytes, which some writers make of text."""
+    from pyarrow import types
+
+    return (
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_binary,
+        types.is_large_binary,
+        types.is_binary_view,
+    )

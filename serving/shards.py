@@ -59,6 +59,7 @@ class ShardScorer:
         plan: rows of a shard, images of a batch.
         options: how dense answers are made and written.
         runners: batches at a time.
+        hosts: patterns of hosts and buckets that URLs among the inputs may name.
     """
 
     session: Model
@@ -68,6 +69,7 @@ class ShardScorer:
     plan: Plan
     options: DenseOptions
     runners: int
+    hosts: tuple[str, ...] = ("*",)
 
     @property
     def writer(self) -> TaskWriter:
@@ -84,7 +86,7 @@ class ShardScorer:
         """
         files = (file for shard in shards for file in self.source.files(*self.plan.span(shard)))
         rows, windows, count = self.plan.shard_rows, list[Window](), 0
-        with Staging(pool, hold=self.options.format == "geotiff") as staging:
+        with Staging(pool, hold=self.options.format == "geotiff", hosts=self.hosts) as staging:
             stream = score_windows(
                 self.session,
                 files,

@@ -7,23 +7,25 @@ file too. On disk there are at no time more than a window or two.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from drillcore.errors import DrillcoreError
-from drillcore.remote import RemotePath, is_url, place
+from drillcore.errors import DrillcoreError, UrlError
+from drillcore.remote import RemotePath, host_of, is_url, place
 from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.decode_worker import DecodedImage
+from drillcore.runtime.decode_worker import MISSING, DecodedImage
 from drillcore.runtime.image_files import MAX_FILE_BYTES
 from drillcore.runtime.windows import Window
+from serving.store_errors import reason_of
 
 _AT_A_TIME = 16  # requests
 _AHEAD = 64  # files
@@ -37,10 +39,11 @@ class Staging:
     Args:
         pool: the decoders, entered.
         hold: keep each file until its window is answered; else it goes once it is decoded.
+        hosts: patterns of hosts and buckets that may be asked; images elsewhere are set aside.
     """
 
-    def __init__(self, pool: DecodePool, *, hold: bool) -> None:
-        self.pool, self.hold = pool, hold
+    def __init__(self, pool: DecodePool, *, hold: bool, hosts: Sequence[str] = ("*",)) -> None:
+        self.pool, self.hold, self.hosts = pool, hold, tuple(hosts)
         self._folder: str | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._refused: dict[str, tuple[str, str]] = {}
@@ -95,30 +98,39 @@ class Staging:
         return self._threads.submit(self._fetch, url, target)
 
     def _fetch(self, url: str, target: str) -> str:
-        source = place(url)
+        try:
+            source = place(url)
+        except UrlError as error:
+            self._refused[target] = ("unreadable", str(error))
+            return target
         if not isinstance(source, RemotePath):
             return str(source)
+        if not any(fnmatch.fnmatchcase(host_of(url), pattern) for pattern in self.hosts):
+            self._refused[target] = ("unreadable", f"{source}: its host is not among DRILLCORE_LIST_HOSTS")
+            return target
         os.mkdir(os.path.dirname(target))  # noqa: PTH102, PTH120 - once per image
+        # A host that may be asked could send elsewhere.
+        more = {} if "*" in self.hosts or not url.lower().startswith("http") else {"allow_redirects": False}
         for number in range(_TRIES):
             try:
-                source.fs.get_file(source.key, target, callback=_limit())
+                source.fs.get_file(source.key, target, callback=_limit(), **more)
             except _TooLargeError as error:
                 self._refused[target] = (
                     "too_large",
                     f"{source.name} has {error} bytes; at most {MAX_FILE_BYTES} are read",
                 )
-            except FileNotFoundError:
-                pass  # the decoder finds no file, and says so
-            except PermissionError as error:
-                self._refused[target] = ("unreadable", f"{source.name} cannot be read: {_line(error)}")
             except Exception as error:  # clients raise types of their own
-                if number + 1 == _TRIES:
-                    raise DrillcoreError(
-                        f"{source} cannot be read: {type(error).__name__}: {_line(error)}; what was finished stays: "
-                        "run the same again"
-                    ) from error
-                time.sleep(_PAUSE * 2**number)
-                continue
+                reason = reason_of(error)
+                if not reason:
+                    if number + 1 == _TRIES:
+                        raise DrillcoreError(
+                            f"{source} cannot be read: {type(error).__name__}: {_line(error)}; "
+                            "what was finished stays: run the same again"
+                        ) from error
+                    time.sleep(_PAUSE * 2**number)
+                    continue
+                if reason != MISSING:  # else the decoder finds no file, and says so
+                    self._refused[target] = (reason, f"{source} cannot be read: {_line(error)}")
             else:
                 return target
             with contextlib.suppress(OSError):

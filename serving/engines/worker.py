@@ -42,6 +42,7 @@ class Errand:
         output: where their files go.
         device: auto, cpu or cuda.
         max_pixels: images of more are set aside.
+        hosts: patterns of hosts and buckets that URLs among the inputs may name.
         seen: paths with their sizes in bytes (-1: any) that the worker must see as the driver does.
         versions: of the packages that answers and bytes depend on.
     """
@@ -52,6 +53,7 @@ class Errand:
     output: AnyPath
     device: str
     max_pixels: int
+    hosts: tuple[str, ...]
     seen: tuple[tuple[str, int], ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -112,7 +114,9 @@ def score_shard(
         session = _open(errand, data)
         source = SentRows(errand.plan.span(shard)[0], recorded, read_from)
         _, runners = session_threads(errand.device, 1)
-        scorer = ShardScorer(session, errand.model, source, errand.output, errand.plan, errand.options, runners)
+        scorer = ShardScorer(
+            session, errand.model, source, errand.output, errand.plan, errand.options, runners, errand.hosts
+        )
         with _decoders(session, errand) as pool:
             (answered,) = scorer.answers(pool, [shard], lambda count: None)
         return scorer.ready(answered)

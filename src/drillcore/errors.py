@@ -45,6 +45,10 @@ class UnknownNameError(InputError):
         self.kind, self.name, self.known = kind, name, names
 
 
+class UrlError(InputError):
+    """A URL of a kind that is not read."""
+
+
 class RecipeError(InputError):
     """A recipe with a wrong or unknown field: names file, line, field and what is allowed."""
 

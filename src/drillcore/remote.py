@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UrlError
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCAL = ("file", "local")
@@ -31,7 +31,7 @@ class RemotePath:
     """A place below a URL; errors of the store are OSErrors. Make one by `place`.
 
     Attributes:
-        url: without a slash at its end.
+        url: without a slash at its end, but for a store's root, such as memory://.
     """
 
     url: str
@@ -40,7 +40,7 @@ class RemotePath:
         return re.sub(r"(?<=//)([^:/@]*):[^@/]*@", r"\1:***@", self.url)
 
     def __truediv__(self, name: str) -> RemotePath:
-        return RemotePath(f"{self.url}/{name}")
+        return RemotePath(f"{self.url}{'' if self.url.endswith('://') else '/'}{name}")
 
     @property
     def name(self) -> str:
@@ -54,8 +54,8 @@ class RemotePath:
 
     @property
     def parent(self) -> RemotePath:
-        """What precedes the last slash."""
-        return RemotePath(self.url.rpartition("/")[0])
+        """What precedes the last slash; the root is its own parent."""
+        return RemotePath(_without_end(self.url.rpartition("/")[0] + "/"))
 
     @property
     def fs(self) -> Any:
@@ -189,7 +189,8 @@ def place(text: str) -> AnyPath:
     """Return the path that a text means: a URL that fsspec knows, or a path of this machine.
 
     Raises:
-        InputError: a URL of an unknown kind, or one whose client is not installed.
+        UrlError: a URL of a kind that is not read.
+        InputError: one whose client is not installed.
     """
     found = _URL.match(text)
     if found is None and "::" not in text:
@@ -197,7 +198,7 @@ def place(text: str) -> AnyPath:
     if "::" in text and (found is None or "::" in text[: found.end()]):
         if found is None and not re.match(r"[a-z0-9+.-]+::[a-z0-9+.-]+://", text):
             return Path(text)
-        raise InputError(f"{text}: chained URLs are not read; a plain one, such as s3://bucket/folder, is expected")
+        raise UrlError(f"{text}: chained URLs are not read; a plain one, such as s3://bucket/folder, is expected")
     protocol = found.group(1).lower() if found else ""
     if importlib.util.find_spec("fsspec") is None:
         raise InputError(f"{protocol}:// needs fsspec, which is not installed: pip install 'drillcore[cluster]'")
@@ -210,10 +211,23 @@ def place(text: str) -> AnyPath:
     except ImportError as error:
         raise InputError(f"{protocol}:// cannot be used: {_line(error)}") from None
     except ValueError:
-        raise InputError(
+        raise UrlError(
             f"{text}: unknown kind of URL {protocol!r}; a path or, for instance, s3:// is expected"
         ) from None
-    return RemotePath(text.rstrip("/"))
+    return RemotePath(_without_end(text))
+
+
+def _without_end(url: str) -> str:
+    """Return a URL without slashes at its end; those behind its scheme stay."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rstrip('/')}"
+
+
+def host_of(url: str) -> str:
+    """Return what a URL names after its scheme, in lower case: a host without user and port, or a bucket."""
+    rest = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    host = rest.partition("]")[0].removeprefix("[") if rest.startswith("[") else rest.partition(":")[0]
+    return host.lower()
 
 
 def parquet_source(path: AnyPath) -> Any:

@@ -33,6 +33,9 @@ class Settings:
     threads: int = _described("CPU threads for computing; 0: all cores", 0)
     workers: int = _described("processes or threads that decode images; 0: all cores", 0)
     max_pixels: int = _described("images of more pixels are set aside before they are decoded", 200_000_000)
+    list_hosts: str = _described(
+        "hosts and buckets that URLs of a list may name, by commas; * and ? stand for any", "*"
+    )
     quarantine_limit: float = _described("share of bad images above which a data set is refused", 0.05)
     shrink_limit: float = _described("share of images that may vanish before an update is refused", 0.2)
     lease_seconds: float = _described("a lease not renewed for this long is taken over", 120.0)
@@ -113,6 +116,11 @@ class Settings:
     def shown_tracking_uri(self) -> str:
         """MLflow's URI without a password, for people and logs."""
         return re.sub(r"(?<=//)([^:/@]*):[^@/]*@", r"\1:***@", self.resolved_tracking_uri)
+
+    @property
+    def hosts_of_lists(self) -> tuple[str, ...]:
+        """`list_hosts` as patterns in lower case."""
+        return tuple(name.strip().lower() for name in self.list_hosts.split(",") if name.strip())
 
     @property
     def cpu_threads(self) -> int:

@@ -105,12 +105,9 @@ def _list(inputs: str | Path | Iterable[str | Path]) -> tuple[list[str], list[Pa
     if not source.is_dir():
         raise InputError(f"no such file or folder: {source}; {_EXPECTED}")
     from drillcore.runtime.image_files import IMAGE_SUFFIXES
+    from drillcore.runtime.walking import walk_images
 
-    found = [
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    found = list(walk_images(source))
     if not found:
         raise InputError(f"no images in {source}: files that end in {', '.join(IMAGE_SUFFIXES)} are expected")
     names = sorted(found, key=os.fsencode)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+from drillcore.cli.session import ImageType, begin, json_option, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from drillcore.workflow.explanation import Explanation
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=ImageType())
 @click.option("--features", type=click.IntRange(1, 50), default=5, show_default=True, help="Strongest ones shown.")
 @click.option("--class", "explained", metavar="CLASS", help="Whose features are looked at.  [default: the answer's]")
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drillcore.cli.serving_models import bring
-from drillcore.cli.session import begin, json_option, print_json, print_table
+from drillcore.cli.session import ImageType, begin, json_option, print_json, print_table
 from drillcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=ImageType())
 @click.option("--mask", type=click.Path(path_type=Path), help="Dense models: write the answer here, .png or .tif.")
 @click.option(
     "--overlay", type=click.Path(path_type=Path), help="Dense labels: write the image under its colours, .jpg."

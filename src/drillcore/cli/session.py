@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from drillcore.remote import AnyPath, RemotePath, place
+from drillcore.errors import InputError
+from drillcore.remote import AnyPath, RemotePath, is_url, place
 from drillcore.settings import Settings
 
 
@@ -20,6 +22,23 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> AnyPath:
         """Return a `Path` or a `RemotePath`. Raises InputError."""
         return place(value) if isinstance(value, str) else value
+
+
+class ImageType(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has none
+    """The file of one image on this machine."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return a `Path`. Raises InputError: a URL or a folder, which `score` takes."""
+        if isinstance(value, str) and is_url(value):
+            raise InputError(f"{value}: a file of this machine is expected; `drillcore score` takes lists of URLs")
+        path = Path(value)
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder, one image is expected; `drillcore score MODEL {path} OUTPUT` takes all in it"
+            )
+        return path
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; no progress bars.")

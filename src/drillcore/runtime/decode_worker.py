@@ -54,7 +54,7 @@ def read_image(path: str, channels: int, max_pixels: int) -> DecodedImage:
         name = os.path.basename(path)  # noqa: PTH119 - Path costs several microseconds per image
         return DecodedImage(path, sha256, decode_bytes(data, channels, max_pixels=max_pixels, name=name))
     except BadImageError as error:
-        if not sha256 and not Path(path).exists():
+        if not sha256 and not os.path.exists(path):  # noqa: PTH110 - Path raises where a name is too long
             return DecodedImage(path, sha256, None, MISSING, "there is no such file")
         return DecodedImage(path, sha256, None, error.reason, error.detail)
     except MemoryError:
