@@ -1,20 +1,24 @@
-"""The score flow: what waits in a folder is scored with the champion, each image once."""
+"""The score flow: what comes into a folder is scored with the champion, each content once."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from drillcore.errors import InputError, LeaseHeldError
+from drillcore.digests import sha256_bytes
+from drillcore.errors import LeaseHeldError
 from drillcore.remote import AnyPath, place
 from drillcore.settings import Settings
 from pipelines.reporting import show_score
 from pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
 INBOX = "inbox"  # in the state folder, one folder per model
-_NAMED = 12  # digits of the input list's digest in the output's name
+_DIGITS = 12  # of a digest in an output's name
+_NAMED = 12  # files that wait, in the log
 
 
 @task(
@@ -89,6 +93,50 @@ def verify(output: AnyPath) -> None:
     say(f"verify: {output.name} is as its receipt says")
 
 
+@task(
+    name="score-inbox",
+    description="score what is new in a folder, each content once; a tick that was killed goes on",
+    retries=1,
+    retry_delay_seconds=RETRY_SECONDS[0],
+    retry_condition_fn=may_pass,
+    timeout_seconds=24 * 3600,
+    cache_policy=NO_CACHE,  # the output's ledger knows, by digest, what is done
+    persist_result=False,
+)
+def score_inbox(
+    settings: Settings, reference: str, inbox: AnyPath, output: Path, engine: str = "local", scheduler: str = ""
+) -> dict[str, Any]:
+    """Return the counts of this tick, what waits, and where the results are; each batch is verified."""
+    from drillcore.runtime.served import resolve
+    from serving.engines.cluster import Cluster
+    from serving.inbox import Inbox
+
+    served = resolve(settings, reference)
+    cluster = Cluster(scheduler) if engine == "dask" else None
+    began = time.monotonic()
+    done = Inbox(settings, served, inbox, output, engine=engine, cluster=cluster).tick()
+    for path, reason in list(done.waiting.items())[:_NAMED]:
+        say(f"score-inbox: {path} waits: {reason}")
+    say(
+        f"score-inbox: {done.scored:,} scored, {done.set_aside:,} set aside, {done.known:,} of known content, "
+        f"{len(done.waiting):,} waiting"
+    )
+    return {
+        "model": served.model,
+        "version": served.version,
+        "model_sha256": served.sha256,
+        "inputs": done.scored + done.set_aside,
+        "scored": done.scored,
+        "set_aside": done.set_aside,
+        "known": done.known,
+        "waiting": len(done.waiting),
+        "resumed": done.resumed,
+        "seconds": round(time.monotonic() - began, 3),
+        "output": str(output),
+        "batches": done.batches,
+    }
+
+
 @flow(name="score", flow_run_name="score-{model}", persist_result=True, result_serializer="json")
 def score(model: str, source: str = "", output: str = "", engine: str = "local", scheduler: str = "") -> Summary:
     """Score SOURCE with MODEL[@ALIAS|@VERSION] into OUTPUT.
@@ -97,8 +145,8 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
         model: a model's name or reference.
         source: a folder, a `.txt` list or a Parquet file with a column `path`; "": what waits in
             `.drillcore/inbox/<model>`.
-        output: a new, empty or unfinished folder; "": one below `.drillcore/scored`, named by model, version and the
-            list of the inputs' names, so that a tick with no new name finds its work done. Both may be URLs.
+        output: a new, empty or unfinished folder; "": one below `.drillcore/scored` that grows by what is new in the
+            folder, each content once; of a list, one named by it. Both may be URLs.
         engine: "local", or "dask": on the workers of a Dask cluster, which `serving` speaks to itself, without
             prefect-dask: the shards are no tasks of Prefect's, their journal and receipt know what is done.
         scheduler: its address, for "dask"; TLS as Dask's own configuration says. "": workers are started here.
@@ -112,40 +160,52 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
     """
     from drillcore.runtime.reference import parse_reference
     from drillcore.state.leases import hold_lease
+    from serving.inputs import is_table
 
     settings = prepared()
     name = parse_reference(model).name
     subject = {"model": name}
     folder = place(source) if source else settings.state / INBOX / name
-    if not source and _is_empty(folder):
+    if not source and not folder.is_dir():
         return end({**subject, "status": "unchanged", "reason": f"nothing waits in {folder}"})
+    grows = not output and folder.is_dir() and not is_table(folder)
     try:
         with hold_lease(settings, f"score:{name}"):
             version = fetch(settings, model)
-            target = place(output) if output else _output(settings, name, version, folder)
-            summary = score_images(settings, model, folder, target, engine, scheduler)
-            verify(target)
+            if grows:
+                summary = score_inbox(settings, model, folder, _growing(settings, name, source), engine, scheduler)
+            else:
+                target = place(output) if output else _output(settings, name, version, folder)
+                summary = score_images(settings, model, folder, target, engine, scheduler)
+                verify(target)
     except LeaseHeldError as error:
         return end(skipped(subject, error))
-    new = summary["resumed"] < summary["inputs"]
-    summary["status"] = "scored" if new else "unchanged"
-    counts = f"{summary['scored']:,} scored, {summary['set_aside']:,} set aside"
-    summary["reason"] = f"{counts}, in {target}" if new else f"nothing new: {counts} before, in {target}"
+    _conclude(summary, folder)
     show_score(summary)
     return end(summary)
 
 
-def _is_empty(inbox: AnyPath) -> bool:
-    from serving.inputs import list_inputs
+def _conclude(summary: Summary, folder: AnyPath) -> None:
+    """Add status and reason."""
+    new = summary["resumed"] < summary["inputs"]
+    summary["status"] = "scored" if new else "unchanged"
+    counts = f"{summary['scored']:,} scored, {summary['set_aside']:,} set aside"
+    if "waiting" not in summary:
+        where = f"in {summary['output']}"
+        summary["reason"] = f"{counts}, {where}" if new else f"nothing new: {counts} before, {where}"
+        return
+    waits = f"{summary['waiting']:,} not finished" if summary["waiting"] else "nothing waits"
+    summary["reason"] = f"{counts}, in {summary['output']}; {waits} in {folder}" if new else f"{waits} in {folder}"
 
-    try:
-        return not list_inputs(inbox)
-    except InputError:  # no folder yet, or no image in it
-        return True
+
+def _growing(settings: Settings, name: str, source: str) -> Path:
+    """Return the output that grows by what comes into a folder."""
+    own = f"{name}-{sha256_bytes(source.encode())[:_DIGITS]}" if source else name
+    return settings.state / "scored" / own
 
 
 def _output(settings: Settings, name: str, version: int, folder: AnyPath) -> AnyPath:
-    """Return where the results of an input list go."""
+    """Return where the results of a list go."""
     from serving.inputs import list_inputs
 
-    return settings.state / "scored" / f"{name}-{version}-{list_inputs(folder).digest()[:_NAMED]}"
+    return settings.state / "scored" / f"{name}-{version}-{list_inputs(folder).digest()[:_DIGITS]}"

@@ -21,7 +21,7 @@ from serving.committed import clear, committed, finish, sweep, writing
 from serving.dense_files import DenseOptions
 from serving.engines import local
 from serving.engines.cluster import Cluster
-from serving.inputs import list_inputs
+from serving.inputs import InputList, list_inputs
 from serving.journal import Plan
 from serving.remote_journal import claimed, journal_of
 from serving.shards import ShardScorer, session_threads
@@ -56,7 +56,7 @@ class ScoreResult:
 def score(
     settings: Settings,
     model: ServedModel,
-    source: AnyPath,
+    source: AnyPath | InputList,
     output: AnyPath,
     *,
     device: str | None = None,
@@ -72,8 +72,8 @@ def score(
     Args:
         settings: threads, workers, limits and the default device.
         model: the model file.
-        source: a folder, a `.txt` list or a Parquet file with a column `path`; here or behind a URL, and so may be
-            the paths in a list.
+        source: inputs that are listed, or what `list_inputs` lists: a folder, a `.txt` list, a Parquet file or a folder
+            of them, with a column `path`; here or behind a URL, and so may be the paths in a list.
         output: a new, empty or unfinished folder, here or behind a URL.
         device: auto, cpu or cuda; None: as the settings say.
         batch: images in a batch at most.
@@ -93,7 +93,7 @@ def score(
         raise UnknownNameError("engine", engine, ENGINES)
     if engine == "dask":
         (cluster or Cluster()).check()
-    inputs = list_inputs(source, skip=output)
+    inputs = source if isinstance(source, InputList) else list_inputs(source, skip=output)
     with writing(output), contextlib.ExitStack() as stack:
         output.mkdir(parents=True, exist_ok=True)
         check = stack.enter_context(claimed(output))

@@ -93,7 +93,7 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
         InputError: no such source, not one of these, or nothing in it.
     """
     try:
-        if source.is_dir() and _is_table(source):
+        if source.is_dir() and is_table(source):
             return _listed(source, _from_parquet(_parts_of(source)))
         if source.is_dir():
             found = InputList(source, _from_folder(source, skip))
@@ -107,7 +107,7 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
             raise InputError(f"{source} is neither a file nor a folder; {_EXPECTED}")
         if source.suffix.lower() == ".txt":
             paths = _from_text(source)
-        elif _is_table(source):
+        elif is_table(source):
             paths = _from_parquet([source])
         elif source.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{source} is a single image: use `drillcore predict`; here {_EXPECTED}")
@@ -164,7 +164,8 @@ def _from_text(source: AnyPath) -> Any:
         raise InputError(f"{source} is no list of paths: it is not UTF-8 text; {_EXPECTED}") from None
 
 
-def _is_table(source: AnyPath) -> bool:
+def is_table(source: AnyPath) -> bool:
+    """Whether a file or folder is named as a Parquet table."""
     return source.suffix.lower() in (".parquet", ".pq")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
 from drillcore.remote import AnyPath, parquet_source
-from drillcore.runtime.receipt import SET_ASIDE
+from drillcore.runtime.receipt import PARTS, SET_ASIDE
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import Model
 from drillcore.runtime.windows import SetAside, Window
@@ -171,3 +171,19 @@ def read_set_aside(output: AnyPath) -> list[SetAside]:
     names = ("path", "sha256", "reason", "detail")
     texts = zip(*([value or "" for value in columns[name]] for name in names), strict=True)
     return [SetAside(index, *text) for index, text in zip(columns["input_index"], texts, strict=True)]
+
+
+def read_digests(output: AnyPath) -> dict[str, str]:
+    """Return the digest of each input of a finished output by its recorded path; empty where it could not be read.
+
+    Raises:
+        OSError: a part cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    found: dict[str, str] = {}
+    paths: list[AnyPath] = [*output.glob(PARTS), output / SET_ASIDE]
+    for path in paths:
+        columns = pq.ParquetFile(parquet_source(path)).read(columns=["path", "sha256"]).to_pydict()
+        found.update(zip(columns["path"], (value or "" for value in columns["sha256"]), strict=True))
+    return found

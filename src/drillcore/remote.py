@@ -162,6 +162,15 @@ class RemotePath:
             for key in self.fs.find(self.key):
                 yield key[start:]
 
+    def walk_stamps(self) -> Iterator[tuple[str, str]]:
+        """Yield the paths of all objects below, relative to this one, each with what changes when the object does."""
+        start = len(self.key.rstrip("/")) + 1
+        with _os_errors(self):
+            for key, about in self.fs.find(self.key, detail=True).items():
+                marks = (about.get(name) for name in ("size", "ETag", "etag", "md5Hash", "generation", "mtime"))
+                times = (about.get(name) for name in ("LastModified", "last_modified", "updated", "created"))
+                yield key[start:], ":".join(str(mark) for mark in (*marks, *times) if mark is not None)
+
     def _make_folder(self) -> None:
         protocols = self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         if not set(protocols) & set(_BUCKETS):

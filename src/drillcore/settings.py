@@ -36,6 +36,9 @@ class Settings:
     list_hosts: str = _described(
         "hosts and buckets that URLs of a list may name, by commas; * and ? stand for any", "*"
     )
+    inbox_patience_seconds: float = _described(
+        "an image in an inbox that ends too early waits, until so long unchanged", 300.0
+    )
     quarantine_limit: float = _described("share of bad images above which a data set is refused", 0.05)
     shrink_limit: float = _described("share of images that may vanish before an update is refused", 0.2)
     lease_seconds: float = _described("a lease not renewed for this long is taken over", 120.0)
@@ -76,6 +79,8 @@ class Settings:
                 raise InputError(f"{PREFIX}{name.upper()} is {getattr(self, name)}; 0 (all cores) or more is expected")
         if self.max_pixels < 1 or self.lease_seconds <= 0:
             raise InputError(f"{PREFIX}MAX_PIXELS and {PREFIX}LEASE_SECONDS must be positive")
+        if not self.inbox_patience_seconds >= 0:
+            raise InputError(f"{PREFIX}INBOX_PATIENCE_SECONDS is {self.inbox_patience_seconds}; 0 or more is expected")
 
     @property
     def data(self) -> Path:

@@ -254,9 +254,12 @@ def test_scoring_what_waits(
     assert (first["status"], first["scored"], first["set_aside"]) == ("scored", 3, 1)
     assert "3 scored" in str(artifacts()["tiny-scored"].description)
     again = score("tiny")
-    assert (again["status"], again["output"]) == ("unchanged", first["output"])
-    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(inbox / "new.png")
-    assert score("tiny")["output"] != first["output"]
+    assert (again["status"], again["output"], again["batches"]) == ("unchanged", first["output"], [])
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(inbox / "new.png")
+    (inbox / "half.png").write_bytes((inbox / "new.png").read_bytes()[:40])
+    more = score("tiny")
+    assert (more["status"], more["scored"], more["waiting"]) == ("scored", 1, 1)
+    assert "1 not finished" in more["reason"]
     (here.served / "blobs" / f"{pointer.sha256}.onnx").write_bytes(b"")
     with pytest.raises(IntegrityError):
         score("tiny")
