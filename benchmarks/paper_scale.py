@@ -55,7 +55,7 @@ def shortened(scale: Scale, epochs: int | None) -> Scale:
     if epochs is None:
         return scale
     plans = {
-        name: dataclasses.replace(plan, epochs=min(epochs, plan.epochs))
+        name: plan.model_copy(update={"epochs": min(epochs, plan.epochs)})
         for name in ("cnn1", "cnn2", "cnn3", "bag")
         for plan in (getattr(scale, name),)
     }

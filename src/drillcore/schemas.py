@@ -44,7 +44,8 @@ class Mistake:
 
     Attributes:
         place: names and indices down to it; of something that lacks, those of what it lacks in.
-        text: what is wrong and what is allowed, to be said after the place's name.
+        text: what is wrong and what is allowed, to be said after the place's name; ": ..." where it says itself of
+            what in it.
     """
 
     place: Place
@@ -53,7 +54,7 @@ class Mistake:
     def __str__(self) -> str:
         """The mistake in words."""
         dotted = dotted_name(self.place)
-        return f"{dotted} {self.text}" if dotted else self.text
+        return f"{dotted}{'' if self.text.startswith(':') else ' '}{self.text}" if dotted else self.text
 
 
 def some(**more: Any) -> Any:
@@ -80,13 +81,12 @@ def checked(kind: type[P], given: Mapping[str, Any], title: str) -> P:
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        wrong = mistakes(error, kind, given)
+        wrong = mistakes(error, kind.model_json_schema(), given)
     raise InputError("\n".join(f"{title}: {mistake}" for mistake in wrong))
 
 
-def mistakes(error: ValidationError, kind: type[BaseModel], given: Any) -> list[Mistake]:
+def mistakes(error: ValidationError, schema: Schema, given: Any) -> list[Mistake]:
     """Return what is wrong with `given`, each place once: of a union's branches none is right."""
-    schema = kind.model_json_schema()
     found: dict[tuple[Place, bool], Mistake] = {}
     for one in error.errors(include_url=False):
         mistake = _mistake(one, schema, given)
@@ -116,7 +116,7 @@ def not_a_field(name: str, known: Sequence[str]) -> str:
 
 def _mistake(one: Any, schema: Schema, given: Any) -> Mistake:
     location, cause = tuple(one["loc"]), one["type"]
-    if cause == "extra_forbidden":
+    if cause in ("extra_forbidden", "unexpected_keyword_argument"):
         place, node = _walk(location[:-1], schema)
         return Mistake((*place, str(location[-1])), not_a_field(str(location[-1]), list(node.get("properties", {}))))
     if cause == "missing":
@@ -188,7 +188,7 @@ def allowed(node: Schema, schema: Schema) -> str:
     if "expected" not in node and (choices := node.get("enum")):
         return f"allowed: {', '.join(str(choice) for choice in choices if choice != '')}"
     if "expected" not in node and "const" in node:
-        return f"only {node['const']} is known"
+        return f"only {node['const']} is allowed"
     return f"{_words(node, schema)} is expected"
 
 
@@ -209,13 +209,19 @@ def _words(node: Schema, schema: Schema) -> str:
 def _limits(node: Schema) -> str:
     low, above = node.get("minimum"), node.get("exclusiveMinimum")
     high, below = node.get("maximum"), node.get("exclusiveMaximum")
+    if low is not None and low == high:
+        return f" that is {_plain(low)}"
     text = ""
     if low is not None:
-        text += f" from {low:g}" if high is not None or below is not None else f" of at least {low:g}"
+        text += f" from {_plain(low)}" if high is not None or below is not None else f" of at least {_plain(low)}"
     elif above is not None:
-        text += f" above {above:g}"
+        text += f" above {_plain(above)}"
     if high is not None:
-        text += f" to {high:g}" if low is not None else f"{',' if text else ''} up to {high:g}"
+        text += f" to {_plain(high)}" if low is not None else f"{',' if text else ''} up to {_plain(high)}"
     elif below is not None:
-        text += f"{',' if text else ''} below {below:g}"
+        text += f"{',' if text else ''} below {_plain(below)}"
     return text
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) and abs(number) < 1e16 else repr(number)

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from drillcore.backbones.augmentation import flip_and_turn, get_augmentation, rotate
+from drillcore.backbones.augmentation import AUGMENTATIONS, flip_and_turn, get_augmentation, rotate
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.devices import resolve_device
 from drillcore.backbones.optimisation import Optimisation, limit_norms, norm_limits
 from drillcore.backbones.plankton_cnn import ALL_LAYERS, PlanktonCnn
 from drillcore.backbones.training import Labelled, train
-from drillcore.backbones.training_plan import TrainingPlan
-from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError
+from drillcore.backbones.training_plan import WARP, TrainingPlan
+from drillcore.errors import DeviceError, DrillcoreError, InputError
 
 CLASSES = 4
 PLAN = TrainingPlan(epochs=4, batch=16, learning_rate=0.05, patience=0)
@@ -212,15 +212,18 @@ def test_divergence_is_one_clear_error() -> None:
 
 def test_plans_are_checked_when_read() -> None:
     assert TrainingPlan.from_dict({"epochs": 3, "learning_rate": 1}).learning_rate == 1.0
-    with pytest.raises(UnknownNameError, match="known: augment, average, batch"):
+    with pytest.raises(InputError, match=r"epoch is not a field \(did you mean epochs\?\); allowed: epochs, batch"):
         TrainingPlan.from_dict({"epoch": 3})
     for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"momentum": 1.0}, {"batch": True}, {"learning_rate": "fast"}):
         with pytest.raises(InputError):
             TrainingPlan.from_dict(wrong)
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(InputError, match="schedule is 'staircase'; allowed: cosine, constant"):
         TrainingPlan(schedule="staircase")
-    with pytest.raises(UnknownNameError):
-        TrainingPlan(augment="mixup")
+    with pytest.raises(InputError, match="allowed: none, flip_and_turn, rotate, warp") as caught:
+        TrainingPlan(augment="mixup", epochs=0)
+    assert len(str(caught.value).splitlines()) == 2
+    known = TrainingPlan.model_json_schema()["properties"]["augment"]["enum"]
+    assert known == [*AUGMENTATIONS, WARP]
 
 
 def test_cosine_ends_at_zero() -> None:

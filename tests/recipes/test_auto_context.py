@@ -73,7 +73,7 @@ def test_defaults_and_none(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
     recipe = recipe_of(tmp_path, PIXELS.replace(old, new))
-    with pytest.raises(RecipeError, match=r"pixels.yaml:10: representation.params.auto_context: ") as raised:
+    with pytest.raises(RecipeError, match=r"pixels.yaml:10:\d+: representation.params.auto_context") as raised:
         check_parts(recipe)
     assert expected in str(raised.value)
 

@@ -39,7 +39,8 @@ def test_good_recipe_fills_in_defaults(tmp_path: Path) -> None:
     assert recipe.backbone.weights == "seed:0"
     assert recipe.gate.confidence == 0.9
     assert recipe.evaluate.split == "test"
-    assert recipe.where("gate.confidence") == "tiny.yaml:14"
+    assert recipe.where("gate.confidence") == "tiny.yaml:14:3"
+    assert recipe.where("gate.max_ms") == "tiny.yaml:12:1"  # where it would stand
 
 
 def test_digest_ignores_comments_order_and_defaults(tmp_path: Path) -> None:
@@ -56,27 +57,31 @@ def test_digest_ignores_comments_order_and_defaults(tmp_path: Path) -> None:
         (
             "taps: [layer3]",
             "tap: [layer3]",
-            "tiny.yaml:7: backbone.tap is not a field (did you mean taps?); allowed: name",
+            "tiny.yaml:7:3: backbone.tap is not a field (did you mean taps?); allowed: name",
         ),
-        ("confidence: 0.9", "confidence: 2", "tiny.yaml:14: gate.confidence is 2.0; 0.5 to 0.9999 is allowed"),
-        ("confidence: 0.9", "confidence: high", "tiny.yaml:14: gate.confidence is 'high'; a number is expected"),
+        (
+            "confidence: 0.9",
+            "confidence: 2",
+            "tiny.yaml:14:3: gate.confidence is 2; a number from 0.5 to 0.9999 is expected",
+        ),
+        ("confidence: 0.9", "confidence: high", "tiny.yaml:14:3: gate.confidence is 'high'; a number from 0.5"),
         (
             "metric: accuracy",
             "metric: auc",
-            "tiny.yaml:13: gate.metric is 'auc'; allowed: accuracy, macro_f1, log_loss",
+            "tiny.yaml:13:3: gate.metric is 'auc'; allowed: accuracy, macro_f1, log_loss",
         ),
-        ("schema: 1", "schema: 2", "tiny.yaml:1: schema is 2; only 1 is known"),
-        ("task: classification", "task: poetry", "tiny.yaml:3: task is 'poetry'; allowed: classification"),
-        ("name: tiny", "name: other", "tiny.yaml:2: name is 'other'; the file's own name, 'tiny', is expected"),
-        ("name: tiny", "name: ../tiny", "tiny.yaml:2: name is '../tiny'; lower-case letters"),
-        ("  taps: [layer3]\n", "", "tiny.yaml:5: backbone lacks the field 'taps'"),
-        ("[layer3]", "[]", "tiny.yaml:7: backbone.taps is empty"),
-        ("[layer3]", "[3]", "tiny.yaml:7: backbone.taps[0] is 3; text is expected"),
-        ("gate:\n", "gate:\n  metric: log_loss\n", "tiny.yaml:14: gate.metric stands twice"),
-        ("{epochs: 2}", "&a {epochs: 2}", "tiny.yaml:8: not valid YAML: anchors and aliases are not allowed"),
-        ("{epochs: 2}", "{epochs: .nan}", "tiny.yaml:8: backbone.train.epochs is not a finite number"),
+        ("schema: 1", "schema: 2", "tiny.yaml:1:1: schema is 2; a whole number that is 1 is expected"),
+        ("task: classification", "task: poetry", "tiny.yaml:3:1: task is 'poetry'; allowed: classification"),
+        ("name: tiny", "name: other", "tiny.yaml:2:1: name is 'other'; the file's own name, 'tiny', is expected"),
+        ("name: tiny", "name: ../tiny", "tiny.yaml:2:1: name is '../tiny'; lower-case letters"),
+        ("  taps: [layer3]\n", "", "tiny.yaml:5:1: backbone lacks the field 'taps'"),
+        ("[layer3]", "[]", "tiny.yaml:7:3: backbone.taps is empty"),
+        ("[layer3]", "[3]", "tiny.yaml:7:10: backbone.taps[0] is 3; text is expected"),
+        ("gate:\n", "gate:\n  metric: log_loss\n", "tiny.yaml:14:3: gate.metric stands twice"),
+        ("{epochs: 2}", "&a {epochs: 2}", "tiny.yaml:8:10: not valid YAML: anchors and aliases are not allowed"),
+        ("{epochs: 2}", "{epochs: .nan}", "tiny.yaml:8:11: backbone.train.epochs is not a finite number"),
         ("{epochs: 2}", "{epochs: 2", "not valid YAML"),
-        ("{epochs: 2}", "3", "backbone.train is 3; a mapping or nothing is expected"),
+        ("{epochs: 2}", "3", "backbone.train is 3; a mapping or none is expected"),
         ("{name: plankton}", "!!python/object/apply:os.system {name: plankton}", "dataset"),
     ],
 )
@@ -88,8 +93,28 @@ def test_wrong_fields_are_named(tmp_path: Path, old: str, new: str, expected: st
         return
     with pytest.raises(RecipeError) as caught:
         read_recipe(write(tmp_path, GOOD.replace(old, new, 1)))
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
+    first, *others = str(caught.value).splitlines()
+    assert expected in "\n".join(others or [first])
+    assert not others or first == f"tiny.yaml: {len(others)} mistakes, in backbone, backbone.tap"
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("taps: [layer3]", "taps: [layer3, 4]").replace(
+        "confidence: 0.9", "confidense: 0.9\n  margin: 7"
+    )
+    text = text.replace("{n_estimators: 10}", "{n_estimators: 0, trees: 3}").replace("{epochs: 2}", "{epochs: many}")
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, text))
+    first, *others = str(caught.value).splitlines()
+    assert first.startswith("tiny.yaml: 6 mistakes, in ")
+    assert set(others) == {
+        "tiny.yaml:7:18: backbone.taps[1] is 4; text is expected",
+        "tiny.yaml:8:11: backbone.train.epochs is 'many'; a whole number from 1 to 100000 is expected",
+        "tiny.yaml:11:12: head.params.n_estimators is 0; 1 or more trees is expected",
+        next(line for line in others if line.startswith("tiny.yaml:11:29: head.params.trees is not a field;")),
+        next(line for line in others if "gate.confidense is not a field (did you mean confidence?)" in line),
+        "tiny.yaml:15:3: gate.margin is 7; a number from 0 to 1 is expected",
+    }
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "\x00", "a: [" * 2000, "42"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from drillcore.backbones.training_plan import WARP
 from drillcore.errors import UnknownNameError
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -92,7 +93,6 @@ def warp(
 
 
 AUGMENTATIONS: dict[str, Augmentation | None] = {"none": None, "flip_and_turn": flip_and_turn, "rotate": rotate}
-WARP = "warp"  # of images at their own size
 
 
 def get_augmentation(name: str) -> Augmentation | None:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from drillcore.backbones.augmentation import WARP, get_augmentation
+from pydantic import Field, ValidationError, model_validator
+
 from drillcore.digests import Json
-from drillcore.errors import InputError, UnknownNameError
+from drillcore.errors import InputError
+from drillcore.schemas import Params, mistakes, some, words
 
-SCHEDULES = ("cosine", "constant")
-OPTIMIZERS = ("sgd", "adamw", "muon")
-PRECISIONS = ("float32", "bfloat16")
+WARP = "warp"
 # Fields a digest of a plan always had; the others count where they differ from their defaults.
 _FIRST = ("epochs", "batch", "learning_rate", "momentum", "schedule", "max_norm", "patience", "augment")
+_Stretch = Annotated[float, Field(ge=1, le=4)]
+_Part = Annotated[float, Field(ge=0, le=1)]
+_PAIR = words("a list of [share, side]")
+_Size = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[int, Field(ge=16, le=1024)]], some(json_schema_extra=_PAIR)
+]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingPlan:
+class TrainingParams(Params):
     """Mini-batch gradient descent with momentum, cross-entropy and max-norm; and what fine-tuning needs beside it.
 
     Paper 004, section II.A.3, names the former and gives no numbers; the numbers are ours.
@@ -50,93 +53,41 @@ class TrainingPlan:
         zoom, stretch, shear, shift: ranges of "warp" (`augmentation.warp`).
     """
 
-    epochs: int = 30
-    batch: int = 128
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    schedule: str = "cosine"
-    max_norm: float = 3.0
-    patience: int = 8
-    augment: str = "none"
-    optimizer: str = "sgd"
-    weight_decay: float = 0.0
-    warm_up: float = 0.0
-    classifier_rate: float = 1.0
-    clip: float = 0.0
-    label_smoothing: float = 0.0
-    average: float = 0.0
-    dropout: float = 0.0
-    sizes: tuple[tuple[float, int], ...] = ()
-    precision: str = "float32"
-    zoom: float = 1.25
-    stretch: float = 1.15
-    shear: float = 0.1
-    shift: float = 0.08
+    epochs: int = Field(30, ge=1, le=100_000)
+    batch: int = Field(128, ge=1, le=65_536)
+    learning_rate: float = Field(0.05, ge=1e-9, le=100)
+    momentum: float = Field(0.9, ge=0, le=0.9999)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    max_norm: float = Field(3.0, ge=0, le=1e6)
+    patience: int = Field(8, ge=0, le=100_000)
+    augment: Literal["none", "flip_and_turn", "rotate", "warp"] = "none"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    weight_decay: float = Field(0.0, ge=0, le=10)
+    warm_up: float = Field(0.0, ge=0, le=0.9)
+    classifier_rate: float = Field(1.0, ge=0, le=1000)
+    clip: float = Field(0.0, ge=0, le=1e6)
+    label_smoothing: float = Field(0.0, ge=0, le=0.9)
+    average: float = Field(0.0, ge=0, le=0.999999)
+    dropout: float = Field(0.0, ge=0, le=0.99)
+    sizes: tuple[_Size, ...] = some(default=(), json_schema_extra=_PAIR)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    zoom: _Stretch = 1.25
+    stretch: _Stretch = 1.15
+    shear: _Part = 0.1
+    shift: _Part = 0.08
 
-    def __post_init__(self) -> None:
-        limits = {
-            "epochs": (1, 100_000),
-            "batch": (1, 65_536),
-            "learning_rate": (1e-9, 100.0),
-            "momentum": (0.0, 0.9999),
-            "max_norm": (0.0, 1e6),
-            "patience": (0, 100_000),
-            "weight_decay": (0.0, 10.0),
-            "warm_up": (0.0, 0.9),
-            "classifier_rate": (0.0, 1000.0),
-            "clip": (0.0, 1e6),
-            "label_smoothing": (0.0, 0.9),
-            "average": (0.0, 0.999999),
-            "dropout": (0.0, 0.99),
-            "zoom": (1.0, 4.0),
-            "stretch": (1.0, 4.0),
-            "shear": (0.0, 1.0),
-            "shift": (0.0, 1.0),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not math.isfinite(value) or not low <= value <= high:
-                raise InputError(f"train.{name} is {value}; a number from {low} to {high} is expected")
-        if self.schedule not in SCHEDULES:
-            raise UnknownNameError("train.schedule", self.schedule, SCHEDULES)
-        if self.optimizer not in OPTIMIZERS:
-            raise UnknownNameError("train.optimizer", self.optimizer, OPTIMIZERS)
-        if self.precision not in PRECISIONS:
-            raise UnknownNameError("train.precision", self.precision, PRECISIONS)
-        if not self.native:
-            get_augmentation(self.augment)
-        if self.sizes and not (self.native and abs(sum(share for share, _ in self.sizes) - 1.0) < 1e-6):
-            raise InputError(f"train.sizes is {self.sizes}; shares that sum to 1 are expected, and augment: warp")
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.sizes and abs(sum(share for share, _ in self.sizes) - 1.0) >= 1e-6:
+            raise ValueError(f"sizes is {list(self.sizes)}; shares that sum to 1 are expected")
+        if self.sizes and not self.native:
+            raise ValueError(f"sizes are for images at their own size; they need augment: {WARP}")
+        return self
 
     @property
     def native(self) -> bool:
         """Whether images are kept at their own size and warped."""
         return self.augment == WARP
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainingPlan:
-        """Read a recipe's `backbone.train`.
-
-        Raises:
-            UnknownNameError: a field there is not.
-            InputError: a value of the wrong type or out of range.
-        """
-        fields = {item.name: item for item in dataclasses.fields(cls)}
-        checked: dict[str, Any] = {}
-        for name, value in values.items():
-            if name not in fields:
-                raise UnknownNameError("field of backbone.train", name, fields)
-            checked[name] = _typed(name, value, str(fields[name].type))
-        return cls(**checked)
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return plain values; a field that came later is left out where it has its default."""
-        values = dataclasses.asdict(self)
-        later = {item.name: item.default for item in dataclasses.fields(self) if item.name not in _FIRST}
-        values = {name: value for name, value in values.items() if name not in later or value != later[name]}
-        if "sizes" in values:
-            values["sizes"] = [list(pair) for pair in self.sizes]
-        return values
 
     def side(self, epoch: int) -> int:
         """Return the side of the input in an epoch, 0 for the first; 0: the backbone's own."""
@@ -157,25 +108,31 @@ class TrainingPlan:
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _typed(name: str, value: Any, kind: str) -> Any:
-    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind == "str" and isinstance(value, str):
-        return value
-    if kind.startswith("tuple"):
-        return _sizes(value)
-    raise InputError(f"train.{name} is {value!r}; {'a number' if kind == 'float' else kind} is expected")
+class TrainingPlan(TrainingParams):
+    """Training parameters as everything but the check of a recipe uses them: errors are drillcore's.
+
+    Raises:
+        InputError: a field there is not, or a value of the wrong type or out of range; a line for each.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            wrong = mistakes(error, TrainingParams.model_json_schema(), given)
+            raise InputError("\n".join(f"train: {one}" for one in wrong)) from None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read a recipe's `backbone.train`. Raises InputError."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return plain values; a field that came later is left out where it has its default."""
+        values: dict[str, Json] = self.model_dump(mode="json")
+        later = {name: item.default for name, item in type(self).model_fields.items() if name not in _FIRST}
+        return {name: value for name, value in values.items() if name not in later or value != _plain(later[name])}
 
 
-def _sizes(value: Any) -> tuple[tuple[float, int], ...]:
-    pairs = []
-    for pair in value if isinstance(value, list) else [None]:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise InputError(f"train.sizes is {value!r}; a list of [share, side] is expected")
-        share, side = _typed("sizes", pair[0], "float"), _typed("sizes", pair[1], "int")
-        if not 0.0 < share <= 1.0 or not 16 <= side <= 1024:
-            raise InputError(f"train.sizes has {pair}; a share above 0 and a side of 16 to 1024 are expected")
-        pairs.append((share, side))
-    return tuple(pairs)
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

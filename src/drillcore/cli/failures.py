@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from drillcore.errors import DrillcoreError
+from drillcore.errors import DrillcoreError, RecipeError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TERMINATED = 143  # 128 + SIGTERM
@@ -19,6 +19,8 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
     """Run `command` and return its exit code."""
     try:
         result = command.main(args=list(arguments), prog_name="drillcore", standalone_mode=False)
+    except RecipeError as error:  # a line for each mistake of a recipe
+        return _say(str(error), error.exit_code, lines=True)
     except DrillcoreError as error:
         return _say(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -41,8 +43,9 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _say(text: str, code: int) -> int:
-    click.echo(f"drillcore: {' '.join(text.split())}", err=True)
+def _say(text: str, code: int, *, lines: bool = False) -> int:
+    for number, line in enumerate(text.splitlines() if lines else [text]):
+        click.echo(f"{'  ' if number else 'drillcore: '}{' '.join(line.split())}", err=True)
     return code
 
 

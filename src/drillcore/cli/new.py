@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drillcore.cli.session import begin, shown
+from drillcore.cli.session import begin, print_json, shown
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 
@@ -82,9 +82,10 @@ gate:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option("--schema", is_flag=True, help="Print the JSON schema of recipes, for an editor; makes no recipe.")
 @click.option("--dataset", help="An imported data set; default: the one MODEL is named after, else the newest import.")
-def new(model: str, dataset: str | None) -> None:
+def new(model: str | None, dataset: str | None, schema: bool) -> None:
     """Make the recipe models/MODEL.yaml for a data set that was imported.
 
     \b
@@ -92,8 +93,18 @@ def new(model: str, dataset: str | None) -> None:
       drillcore data import --layout classes shells ~/shells
       drillcore new shells-forest
       drillcore retrain shells-forest --promote
+    An editor with a YAML language server completes and checks recipes that begin with
+    `# yaml-language-server: $schema=recipe.schema.json`:
+      drillcore new --schema > models/recipe.schema.json
     """
     settings = begin()
+    if schema:
+        from drillcore.recipes.editing import editor_schema
+
+        print_json(editor_schema())
+        return
+    if model is None:
+        raise InputError("the name of the model is expected: drillcore new MODEL")
     from drillcore.files import write_text
     from drillcore.recipes.reading import is_model_name
 

@@ -27,12 +27,15 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
     """
     settings = begin(as_json=as_json)
     from drillcore.recipes import load_recipe
+    from drillcore.recipes.building import check_parts, check_words
 
-    load_recipe(settings, model)  # a wrong name or field is said before anything heavy is imported
+    recipe = load_recipe(settings, model)
+    check_words(recipe)  # what is wrong is said before anything heavy is imported
     from drillcore.workflow.retraining import Retrain
 
     summary = Retrain(settings, model, promote=promote, force=force).peek()
     if summary is None:
+        check_parts(recipe)  # and the rest before a flow is begun
         from pipelines.retrain import retrain as flow
 
         summary = flow(model, promote=promote, force=force)

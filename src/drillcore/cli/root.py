@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("journey", "run", "The main job end to end on the bundled sample data."),
     "data": ("data", "data", "Import, sample and check data sets."),
     "new": ("new", "new", "Make a recipe for images of your own."),
+    "check": ("check", "check", "Say whether recipes can be meant, with file, line and column."),
     "retrain": ("retrain", "retrain", "Train, evaluate, export, register and gate a model; --promote it."),
     "evaluate": ("evaluate", "evaluate", "Score a registered model on labelled data it has never seen."),
     "score": ("score", "score", "Score a folder or list of images into Parquet."),

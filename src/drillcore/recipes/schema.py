@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from drillcore.digests import sha256_json
+from drillcore.recipes.fields import Mapped, Number, OneOf, Text, Whole, between
 from drillcore.tasks import TASKS, GateLimits, get_task
 
 SCHEMA = 1
@@ -19,26 +22,23 @@ def _all_of(metrics: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in metrics for name in names))
 
 
-def one_of(*choices: str, **more: Any) -> Any:
-    """A field that must hold one of `choices`."""
-    return field(metadata={"choices": choices}, **more)
+_Figure = Annotated[str, OneOf(*_all_of(task.metrics for task in TASKS.values()))]
 
 
-def between(low: float, high: float, **more: Any) -> Any:
-    """A number from `low` to `high`, both included."""
-    return field(metadata={"low": low, "high": high}, **more)
+class _Strict:
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetSection:
+class DatasetSection(_Strict):
     """Which data set, with parameters of its layout."""
 
-    name: str
-    params: dict[str, Any] = field(default_factory=dict)
+    name: Text
+    params: Mapped = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneSection:
+class BackboneSection(_Strict):
     """The network that is drilled.
 
     Attributes:
@@ -50,57 +50,57 @@ class BackboneSection:
         resize: side of the square input, for classifiers whose backbone takes several; 0: the backbone's own.
     """
 
-    name: str
-    taps: list[str]
-    weights: str = "seed:0"
-    train: dict[str, Any] | None = None
-    refresh: str | float = "never"
-    resize: int = between(0, 2048, default=0)
+    name: Text
+    taps: Annotated[list[Text], Field(min_length=1)]
+    weights: Text = "seed:0"
+    train: Mapped | None = None
+    refresh: Text | Number = "never"
+    resize: Annotated[Whole, between(0, 2048)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepresentationSection:
+class RepresentationSection(_Strict):
     """How activations become rows."""
 
-    name: str = "activations"
-    params: dict[str, Any] = field(default_factory=dict)
+    name: Text = "activations"
+    params: Mapped = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadSection:
+class HeadSection(_Strict):
     """The second stage."""
 
-    name: str
-    params: dict[str, Any] = field(default_factory=dict)
+    name: Text
+    params: Mapped = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentSection:
+class AugmentSection(_Strict):
     """How training images are varied while a backbone is trained; the names are the backbone's."""
 
-    name: str = "none"
+    name: Text = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedsSection:
+class SeedsSection(_Strict):
     """Seeds: of training, and of the gate's bootstrap."""
 
-    train: int = between(0, 2**31 - 1, default=0)
-    bootstrap: int = between(0, 2**31 - 1, default=0)
+    train: Annotated[Whole, between(0, 2**31 - 1)] = 0
+    bootstrap: Annotated[Whole, between(0, 2**31 - 1)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSection:
+class EvaluateSection(_Strict):
     """On which split, and which figures are shown first; none named: those of the task."""
 
-    split: str = one_of(*SPLITS, default="test")
-    metrics: list[str] = field(
-        default_factory=list, metadata={"items": _all_of(task.metrics for task in TASKS.values())}
+    split: Annotated[str, OneOf(*SPLITS)] = "test"
+    metrics: list[Annotated[str, OneOf(*_all_of(task.metrics for task in TASKS.values()))]] = field(
+        default_factory=list
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateSection:
+class GateSection(_Strict):
     """When a challenger may become champion.
 
     Attributes:
@@ -113,30 +113,30 @@ class GateSection:
         max_mb: size limit of the ONNX file, megabytes (10**6 bytes).
     """
 
-    metric: str = one_of("", *_all_of(task.gate_metrics for task in TASKS.values()), default="")
-    confidence: float = between(0.5, 0.9999, default=GateLimits.confidence)
-    margin: float = between(0.0, 1.0, default=GateLimits.margin)
-    max_class_drop: float = between(0.0, 1.0, default=GateLimits.max_class_drop)
-    min_class_support: int = between(1, 10**9, default=GateLimits.min_class_support)
-    max_ms: float = between(0.001, 10**9, default=100.0)
-    max_mb: float = between(0.001, 10**9, default=1000.0)
+    metric: Annotated[str, OneOf("", *_all_of(task.gate_metrics for task in TASKS.values()))] = ""
+    confidence: Annotated[Number, between(0.5, 0.9999)] = GateLimits.confidence
+    margin: Annotated[Number, between(0.0, 1.0)] = GateLimits.margin
+    max_class_drop: Annotated[Number, between(0.0, 1.0)] = GateLimits.max_class_drop
+    min_class_support: Annotated[Whole, between(1, 10**9)] = GateLimits.min_class_support
+    max_ms: Annotated[Number, between(0.001, 10**9)] = 100.0
+    max_mb: Annotated[Number, between(0.001, 10**9)] = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSection:
+class ExportSection(_Strict):
     """Shape of the ONNX file; `dense_mode` is for models that label pixels."""
 
-    batch: str = one_of("dynamic", default="dynamic")
-    dense_mode: str = one_of("", "exact", "refined", "fast", default="")
+    batch: Annotated[str, OneOf("dynamic")] = "dynamic"
+    dense_mode: Annotated[str, OneOf("", "exact", "refined", "fast")] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(_Strict):
     """A model: data set + backbone + representation + head + gate (CONTRACTS, RECIPE)."""
 
-    schema: int = between(SCHEMA, SCHEMA)
-    name: str
-    task: str = one_of(*TASKS)
+    schema: Annotated[Whole, between(SCHEMA, SCHEMA)]
+    name: Text
+    task: Annotated[str, OneOf(*TASKS)]
     dataset: DatasetSection
     backbone: BackboneSection
     head: HeadSection
@@ -147,8 +147,8 @@ class Recipe:
     gate: GateSection = field(default_factory=GateSection)
     export: ExportSection = field(default_factory=ExportSection)
     # Where it was read; not part of what the model is.
-    path: Path | None = field(default=None, compare=False, metadata={"internal": True})
-    lines: dict[str, int] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
+    path: Path | None = field(default=None, compare=False)
+    lines: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Fill in the defaults that depend on the task."""
@@ -172,8 +172,21 @@ class Recipe:
         return sha256_json(self.to_dict())
 
     def where(self, dotted: str) -> str:
-        """Return `file:line` of a field, for errors found after reading."""
+        """Return `file:line:column` of a field, or of the nearest one around it, for errors found after reading."""
         name = self.path.name if self.path else f"{self.name}.yaml"
-        while dotted and dotted not in self.lines:
-            dotted = dotted.rpartition(".")[0]
-        return f"{name}:{self.lines[dotted]}" if dotted else name
+        return place_of(name, self.lines, dotted)
+
+
+def place_of(file: str, lines: Mapping[str, tuple[int, int]], dotted: str) -> str:
+    """Return `file:line:column` of a field, or of the nearest one around it that stands in the file."""
+    while dotted and dotted not in lines:
+        dotted = dotted[: max(dotted.rfind("."), dotted.rfind("["), 0)]
+    return ":".join([file, *map(str, lines[dotted])]) if dotted else file
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe's fields, for editors and for messages."""
+    found = TypeAdapter(Recipe).json_schema()
+    for internal in ("path", "lines"):
+        del found["properties"][internal]
+    return found

@@ -1,0 +1,183 @@
+"""What can be said of a recipe before torch, scikit-learn or a data set is looked at: names, tasks, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from drillcore.errors import InputError
+from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
+from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_plan
+from drillcore.schemas import Mistake, mistakes
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, get_task
+
+if TYPE_CHECKING:
+    from drillcore.recipes.schema import Recipe
+
+NO_HEAD = "none"
+# What the rows of a task are.
+REPRESENTATIONS = {CLASSIFICATION: "activations", DENSE_LABELS: "core_samples", DENSE_REGRESSION: "core_samples"}
+STORE_DTYPES = ("float16", "float32")
+ROW_PARAMS = ("dtype", "views")
+VIEW_COUNTS = (1, 2, 4, 8)
+# Ways to draw pixels that a retrain can go: none has a map of hard pixels, and colours have no classes to balance.
+SAMPLINGS = {DENSE_LABELS: ("uniform", "class_balanced", "targets"), DENSE_REGRESSION: ("uniform",)}
+
+
+def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
+    """Yield all that is wrong with the parts a recipe names and with what it tells them, as far as words tell."""
+    yield from _head(recipe)
+    sections = {"head": recipe.head, "backbone": recipe.backbone, "augment": recipe.augment}
+    yield from params_mistakes({name: vars(section) for name, section in sections.items()})
+    if recipe.dataset.params:
+        yield Mistake(("dataset", "params"), "no data set has parameters; leave params out")
+    if recipe.backbone.resize and recipe.task != CLASSIFICATION:
+        yield Mistake(("backbone", "resize"), f"is given; a model of the task {recipe.task} takes images as they are")
+    wanted = REPRESENTATIONS[recipe.task]
+    if recipe.representation.name != wanted:
+        yield Mistake(("representation", "name"), f"is {recipe.representation.name!r}; {recipe.task} needs {wanted}")
+    elif recipe.task == CLASSIFICATION:
+        yield from _rows(recipe)
+    else:
+        yield from _cores(recipe)
+    yield from _metrics(recipe)
+    yield from _refresh(recipe)
+
+
+def params_mistakes(values: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what is wrong with the parameters of the head and of the backbone's training, of plain values."""
+    head, backbone, augment = (values.get(name) for name in ("head", "backbone", "augment"))
+    params = head.get("params", {}) if isinstance(head, Mapping) else None
+    kind = _params_of(str(head.get("name"))) if isinstance(head, Mapping) else None
+    if kind is not None and isinstance(params, Mapping):
+        yield from _fitting(kind, params, ("head", "params"))
+    train = backbone.get("train") if isinstance(backbone, Mapping) else None
+    named = augment.get("name", "none") if isinstance(augment, Mapping) else "none"
+    if isinstance(train, Mapping | None):
+        yield from _training(dict(train or {}), named)
+
+
+def _training(train: dict[str, Any], augment: Any) -> Iterator[Mistake]:
+    from drillcore.backbones.training_plan import TrainingParams
+
+    place = ("backbone", "train")
+    if "augment" in train:
+        yield Mistake((*place, "augment"), "stands at the top of the recipe, as augment: {name: ...}")
+    for one in _fitting(TrainingParams, {**train, "augment": augment}, place):
+        yield Mistake(("augment", "name"), one.text) if one.place == (*place, "augment") else one
+
+
+def _params_of(head: str) -> type[BaseModel] | None:
+    """Return the model of a head's parameters; None where the name says nothing."""
+    try:
+        return head_params(head)
+    except InputError:
+        return None
+
+
+def _fitting(kind: type[BaseModel], given: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[Mistake]:
+    try:
+        kind.model_validate(dict(given))
+    except ValidationError as error:
+        for one in mistakes(error, kind.model_json_schema(), given):
+            apart = one.place or one.text.startswith("lacks")
+            yield Mistake((*place, *one.place), one.text if apart else f": {one.text}")
+
+
+def _head(recipe: Recipe) -> Iterator[Mistake]:
+    place, name = ("head", "name"), recipe.head.name
+    able = [one for one in head_names() if recipe.task in _tasks_of(one)]
+    if name == NO_HEAD:
+        yield Mistake(place, f"is none; {recipe.representation.name} needs a head: allowed: {', '.join(able)}")
+        return
+    try:
+        row = head_row(name)
+    except InputError as error:
+        yield Mistake(place, f"is {name!r}: {error}")
+        return
+    if recipe.task not in row.tasks:
+        yield Mistake(place, f"is {name!r}, which has not the task {recipe.task}; allowed: {', '.join(able)}")
+    elif row.accepts == LOGITS and len(recipe.backbone.taps) != 1:
+        yield Mistake(
+            ("backbone", "taps"), f"has {len(recipe.backbone.taps)} entries; the head {name} takes one, the logits"
+        )
+    elif recipe.task != CLASSIFICATION and not row.layered:
+        yield from _pixel_by_pixel(recipe, row)
+
+
+def _tasks_of(name: str) -> tuple[str, ...]:
+    try:
+        return head_row(name).tasks
+    except InputError:  # another package's, which cannot be loaded
+        return ()
+
+
+def _pixel_by_pixel(recipe: Recipe, row: HeadRow) -> Iterator[Mistake]:
+    """Yield what a head that is no layers cannot do for pixels."""
+    name, params, place = recipe.head.name, recipe.representation.params, ("representation", "params")
+    if recipe.export.dense_mode not in ("", "exact"):
+        mode = recipe.export.dense_mode
+        yield Mistake(("export", "dense_mode"), f"is {mode!r}; the head {name} answers each pixel: allowed: exact")
+    if "auto_context" in params:
+        yield Mistake((*place, "auto_context"), f"is for heads of layers, such as dbn; leave it out with {name}")
+    answers = params.get("answers")
+    if isinstance(answers, Mapping) and answers.get("bias") == HELD_OUT:
+        text = f"is {HELD_OUT}, which is for heads of layers, such as dbn; write numbers down, or leave it out"
+        yield Mistake((*place, "answers", "bias"), text)
+    if not row.weighs and params.get("weighted"):
+        yield Mistake((*place, "weighted"), f"is for heads that weigh rows; {name} draws them: leave it out")
+
+
+def _rows(recipe: Recipe) -> Iterator[Mistake]:
+    params, place = recipe.representation.params, ("representation", "params")
+    for name in params:
+        if name not in ROW_PARAMS:
+            allowed = ", ".join(ROW_PARAMS)
+            yield Mistake((*place, name), f"is not a parameter of activations; allowed: {allowed}")
+    dtype, views = params.get("dtype", STORE_DTYPES[0]), params.get("views", 1)
+    if dtype not in STORE_DTYPES:
+        yield Mistake((*place, "dtype"), f"is {dtype!r}; allowed: {', '.join(STORE_DTYPES)}")
+    if isinstance(views, bool) or views not in VIEW_COUNTS:
+        yield Mistake((*place, "views"), f"is {views!r}; allowed: {', '.join(map(str, VIEW_COUNTS))}")
+
+
+def _cores(recipe: Recipe) -> Iterator[Mistake]:
+    params, place = recipe.representation.params, ("representation", "params")
+    sampling = params.get("sampling")
+    method = sampling.get("method", "uniform") if isinstance(sampling, Mapping) else "uniform"
+    if method not in SAMPLINGS[recipe.task]:
+        allowed = ", ".join(SAMPLINGS[recipe.task])
+        yield Mistake((*place, "sampling", "method"), f"is {method!r}; allowed for {recipe.task}: {allowed}")
+    for inner, read in ((("answers",), answer_plan), (("auto_context",), context_plan), ((), core_plan)):
+        try:
+            read(recipe)
+        except InputError as error:
+            yield Mistake((*place, *inner), f": {error}")
+            return
+    kind, plan, around = _params_of(recipe.head.name), context_plan(recipe), (*place, "auto_context")
+    for stage in (plan.first, plan.second) if plan and kind else ():
+        assert kind is not None, "asked for above"  # noqa: S101
+        for one in _fitting(kind, {**recipe.head.params, **stage}, around):
+            if set(one.place[len(around) : len(around) + 1]) & stage.keys():
+                yield one
+
+
+def _metrics(recipe: Recipe) -> Iterator[Mistake]:
+    task = get_task(recipe.task)
+    shown = (("evaluate", "metrics"), recipe.evaluate.metrics, task.metrics)
+    judged = (("gate", "metric"), [recipe.gate.metric], task.gate_metrics)
+    for place, named, known in (shown, judged):
+        for name in named:
+            if name not in known:
+                yield Mistake(place, f"has {name!r}; a model of the task {recipe.task} has {', '.join(known)}")
+
+
+def _refresh(recipe: Recipe) -> Iterator[Mistake]:
+    refresh = recipe.backbone.refresh
+    named = isinstance(refresh, str) and refresh in ("never", "always")
+    share = isinstance(refresh, int | float) and 0 < refresh <= 1
+    if not named and not share:
+        text = f"is {refresh!r}; allowed: never, always, or a share above 0 and up to 1"
+        yield Mistake(("backbone", "refresh"), text)
