@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -18,7 +18,8 @@ from drillcore.errors import DrillcoreError
 from serving.online import examples, metrics
 from serving.online.cards import describe_all, release
 from serving.online.docs_page import docs_page
-from serving.online.guard import OPEN_PATHS, Guard, refusal
+from serving.online.guard import Guard, refusal
+from serving.online.openapi import Described
 from serving.online.problems import RefusedError, problem_of
 from serving.online.routes_predict import predict_routes
 from serving.online.routes_v2 import v2_routes
@@ -36,13 +37,14 @@ def build_app(service: Service) -> ASGIApp:
         description="Answers of pretrained networks with light second stages, one ONNX file each.",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
     )
     app.include_router(predict_routes(service))
     app.include_router(v2_routes(service))
     _about_routes(app, service)
-    _page_routes(app)
+    _page_routes(app, service)
     _errors(app)
-    _schemas(app, service)
     layered: ASGIApp = app
     if service.options.cors_origins:
         layered = CORSMiddleware(
@@ -71,10 +73,16 @@ def _about_routes(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
-def _page_routes(app: FastAPI) -> None:
+def _page_routes(app: FastAPI, service: Service) -> None:
+    described = Described(app.openapi, service)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(described.document(request.headers))
+
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return Response(docs_page(app.openapi()), media_type="text/html; charset=utf-8")
+    async def docs(request: Request) -> Response:
+        return Response(docs_page(described.document(request.headers)), media_type="text/html; charset=utf-8")
 
     @app.get("/docs.css", include_in_schema=False)
     async def style() -> Response:
@@ -110,7 +118,10 @@ def _errors(app: FastAPI) -> None:
             raise error
         words = {404: "there is nothing at this address", 405: "this method is not allowed here"}
         message = words.get(error.status_code, str(error.detail))
-        return _refused(request, RefusedError(error.status_code, message, headers=dict(error.headers or {})))
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", "") and "HEAD" not in headers["Allow"]:
+            headers["Allow"] += ", HEAD"  # the guard asks as GET
+        return _refused(request, RefusedError(error.status_code, message, headers=headers))
 
     async def of_parameters(request: Request, error: Exception) -> Response:
         if not isinstance(error, RequestValidationError):
@@ -136,49 +147,3 @@ def _refused(request: Request, problem: RefusedError) -> Response:
     response = Response(body, status)
     response.raw_headers = headers
     return response
-
-
-def _schemas(app: FastAPI, service: Service) -> None:
-    """Put our schemas, and the key, into the OpenAPI document."""
-    plain = app.openapi
-
-    def described() -> dict[str, Any]:
-        document = app.openapi_schema
-        if document is None:
-            document = plain()
-            parts = document.setdefault("components", {})
-            parts.setdefault("schemas", {}).update(examples.SCHEMAS)
-            if service.keys:
-                parts["securitySchemes"] = {
-                    "bearer": {"type": "http", "scheme": "bearer"},
-                    "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-                }
-                document["security"] = [{"bearer": []}, {"key": []}]
-                for path in OPEN_PATHS:
-                    for operation in document["paths"].get(path, {}).values():
-                        operation["security"] = []
-            _own_refusals(document)
-            _name_models(document, service.shelf.names)
-        return document
-
-    app.openapi = described  # type: ignore[method-assign]
-
-
-def _own_refusals(document: dict[str, Any]) -> None:
-    """Parameters that do not fit are answered as all refusals are, not in FastAPI's own form."""
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            if "422" in operation.get("responses", {}):
-                operation["responses"]["422"] = examples.REFUSALS[422]
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
-
-
-def _name_models(document: dict[str, Any], names: list[str]) -> None:
-    """Say which models there are, wherever one is asked for."""
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                if parameter["in"] == "path" and parameter["name"] == "model":
-                    parameter["schema"] = {"type": "string", "enum": names}
-                    parameter["example"] = names[0]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from drillcore.runtime.batching import plan_batches
 from drillcore.runtime.scoring import MAX_PADDING
+from serving.online.fair_queue import FairQueue
 from serving.online.options import BatchLimits
 from serving.online.problems import RefusedError, busy, too_late
 
@@ -102,7 +102,7 @@ class Batcher:
         self._run, self._events = run, events or BatchEvents()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="infer")
-        self._queue: deque[_Waiting] = deque()
+        self._queue: FairQueue[_Waiting] = FairQueue(limits.queue)
         self._arriving = 0
         self._running = 0
         self._rate = 0.0  # images a second, for Retry-After
@@ -125,13 +125,16 @@ class Batcher:
             self._arriving -= 1
             self._wake.set()
 
-    async def answer(self, images: Sequence[Image], outputs: tuple[str, ...], deadline: float) -> list[Answer]:
+    async def answer(
+        self, images: Sequence[Image], outputs: tuple[str, ...], deadline: float, client: str = ""
+    ) -> list[Answer]:
         """Return the answers to the images of one request, all from this batcher's model.
 
         Args:
             images: uint8 [h,w,C] each.
             outputs: names of the outputs that are wanted.
             deadline: on the event loop's clock.
+            client: who asks; clients are served one after another.
 
         Raises:
             RefusedError: 429 where the queue is full, 504 where the deadline has passed, 503 where it is closed.
@@ -141,13 +144,16 @@ class Batcher:
             raise busy("the server stops", 1, status=503)
         if len(images) > self.limits.queue:
             raise RefusedError(413, f"{len(images)} images in one request; at most {self.limits.queue} are taken")
-        if len(self._queue) + len(images) > self.limits.queue:
-            raise busy("the queue is full", len(self._queue) / self._rate if self._rate else 1)
         now = self._loop.time()
         if deadline <= now:
             raise too_late()
         items = [_Waiting(image, outputs, deadline, now, self._loop.create_future()) for image in images]
-        self._queue.extend(items)
+        given_up = self._queue.append(client, items)
+        if given_up is None:
+            raise self._full()
+        for item in given_up:
+            if not item.future.done():
+                item.future.set_exception(self._full())
         self._events.queue(len(self._queue))
         self._wake.set()
         try:
@@ -166,6 +172,9 @@ class Batcher:
         await self._task
         self._threads.shutdown(wait=False)
 
+    def _full(self) -> RefusedError:
+        return busy("the queue is full", len(self._queue) / self._rate if self._rate else 1)
+
     def _forget(self, items: Sequence[_Waiting]) -> None:
         """Give up what is not answered yet, so that its place in the queue is free at once."""
         for item in items:
@@ -174,7 +183,7 @@ class Batcher:
             elif not item.future.cancelled():
                 item.future.exception()  # seen, so that asyncio does not report it
         if any(item.future.cancelled() for item in items):
-            self._queue = deque(item for item in self._queue if not item.future.done())
+            self._queue.remove([item for item in items if item.future.done()])
             self._events.queue(len(self._queue))
 
     async def _dispatch(self) -> None:
@@ -194,7 +203,7 @@ class Batcher:
     async def _gather(self) -> None:
         """Wait for images that are on their way, until the batch is full or its oldest image has waited enough."""
         while self._queue and self._arriving and len(self._queue) < self.limits.batch and not self._closing:
-            left = self._queue[0].arrived + self.limits.delay - self._loop.time()
+            left = next(iter(self._queue)).arrived + self.limits.delay - self._loop.time()
             if left <= 0:
                 return
             self._wake.clear()
@@ -206,17 +215,20 @@ class Batcher:
         """Take the oldest image and those of like size that go with it; drop what nobody waits for any more."""
         now = self._loop.time()
         window: list[_Waiting] = []
-        while self._queue and len(window) < _WINDOW * self.limits.batch:
-            item = self._queue.popleft()
+        gone: list[_Waiting] = []
+        for item in self._queue:
             if item.future.done():
-                continue
-            if item.deadline <= now:
+                gone.append(item)
+            elif item.deadline <= now:
                 item.future.set_exception(too_late())
-                continue
-            window.append(item)
+                gone.append(item)
+            else:
+                window.append(item)
+                if len(window) == _WINDOW * self.limits.batch:
+                    break
         chosen = self._choose(window)
-        taken = {id(item) for item in chosen}
-        self._queue.extendleft(item for item in reversed(window) if id(item) not in taken)
+        self._queue.remove(gone)
+        self._queue.remove(chosen, served=True)
         self._events.queue(len(self._queue))
         return chosen
 

@@ -6,6 +6,10 @@ from typing import Any
 
 from drillcore.tasks import TASKS
 
+# Replaced by names of models that are served, and the address that was asked, where the document is made.
+HOST = "localhost:8080"
+MODEL, DENSE_MODEL, ANY_MODEL = "NAME-OF-A-CLASSIFIER", "NAME-OF-A-DENSE-MODEL", "NAME-OF-A-MODEL"
+MAX_NUMBERS = 64  # of a tensor that is shown
 _SHA = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 _MS = {"decode": 0.8, "queue": 1.2, "infer": 6.4}
 
@@ -47,13 +51,13 @@ HEADERS: dict[str, str] = {
     "X-Request-Id": "Stands in the log and comes back; made up where it is missing.",
 }
 
-PREDICT_TEXT = """
+PREDICT_TEXT = f"""
 Send an image file as the body, or several as fields `file` of a form.
 
-    curl --data-binary @copepod.jpg -H 'Content-Type: image/jpeg' localhost:8080/predict/plankton-forest
-    curl -F file=@a.jpg -F file=@b.jpg localhost:8080/predict/plankton-forest
-    curl -F file=@street.png -H 'Accept: image/png' localhost:8080/predict/camvid-core -o labels.png
-    curl -F file=@street.png -H 'Accept: image/jpeg' localhost:8080/predict/camvid-core -o overlay.jpg
+    curl --data-binary @image.jpg -H 'Content-Type: image/jpeg' {HOST}/predict/{ANY_MODEL}
+    curl -F file=@image.jpg -F file=@image.png {HOST}/predict/{ANY_MODEL}
+    curl -F file=@image.png -H 'Accept: image/png' {HOST}/predict/{DENSE_MODEL} -o labels.png
+    curl -F file=@image.png -H 'Accept: image/jpeg' {HOST}/predict/{DENSE_MODEL} -o overlay.jpg
 
 By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models);
 `image/jpeg`, the classes' colours over the image with the `opacity` asked for; or `image/tiff`, predicted values.
@@ -141,7 +145,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
         "images": {"type": "array", "items": _FILE, "description": "One entry a file, where a form was sent."},
     },
 }
-_ANSWER_FACTS = {"model": "plankton-forest", "version": 3, "model_sha256": _SHA, "task": "classification"}
+_ANSWER_FACTS = {"model": MODEL, "version": 3, "model_sha256": _SHA, "task": "classification"}
 _CLASSIFIED = {
     "label": "copepod_calanoid",
     "probability": 0.81,
@@ -151,7 +155,7 @@ _CLASSIFIED = {
 }
 _DENSE = {
     **_ANSWER_FACTS,
-    "model": "camvid-core",
+    "model": DENSE_MODEL,
     "task": "dense_labels",
     "size": [360, 480],
     "shares": [
@@ -227,7 +231,7 @@ INFER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string", "maxLength": 200},
+        "id": {"type": ["string", "null"], "maxLength": 200},
         "parameters": {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}},
         "inputs": {
             "type": "array",
@@ -290,7 +294,7 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/InferenceResponse"},
                 "example": {
-                    "model_name": "plankton-forest",
+                    "model_name": ANY_MODEL,
                     "model_version": "3",
                     "id": "42",
                     "outputs": [{"name": "label", "shape": [1], "datatype": "INT64", "data": [17]}],

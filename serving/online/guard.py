@@ -58,8 +58,11 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
+        method, path = scope["method"], scope["path"]
+        # A copy: the protocol below must know that it was HEAD, and sends no body then.
+        scope = {**scope, "method": "GET" if method == "HEAD" else method, "path": path.rstrip("/") or "/"}
         with self._service.memory.share() as share:
-            visit = _Visit(self._service, scope, send, share)
+            visit = _Visit(self._service, scope, send, share, method)
             try:
                 self._admit(visit)
                 await self._app(scope, visit.receiver(receive), visit.send)
@@ -91,8 +94,8 @@ class Guard:
 class _Visit:
     """One request on its way: what is known of it, and its answer."""
 
-    def __init__(self, service: Service, scope: Scope, send: Send, share: Share) -> None:
-        self.scope, self.status, self.sent = scope, 0, 0
+    def __init__(self, service: Service, scope: Scope, send: Send, share: Share, method: str) -> None:
+        self.scope, self.status, self.sent, self._method = scope, 0, 0, method
         self.headers = Headers(scope=scope)
         self._service, self._send, self._share, self._started = service, send, share, False
         given = self.headers.get(REQUEST_ID, "")
@@ -187,7 +190,7 @@ class _Visit:
         metrics.seconds.labels(route, model).observe(seconds)
         fields: dict[str, Any] = {
             "request_id": self.id,
-            "method": self.scope["method"],
+            "method": self._method,
             "path": self._path(),
             "status": self.status,
             "ms": round(1e3 * seconds, 2),

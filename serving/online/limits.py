@@ -14,6 +14,7 @@ from serving.online.problems import RefusedError, busy
 _DRAIN_BYTES = 64 * 2**20  # of a refused body that are read and dropped, so that the client gets to read the answer
 _DRAIN_SECONDS = 5.0
 _DRAIN_PAUSE = 0.5  # seconds without a byte: it waits for the answer
+_LITTLE_BYTES = 4 * 2**20  # of a request that finds memory while large ones hold theirs
 _HEADER_BYTES = 8192  # of one part of a multipart body
 
 
@@ -51,7 +52,9 @@ class Share:
             RefusedError: 503, the others hold too much.
         """
         budget = self._budget
-        if budget.held > self.held and budget.held + count > budget.limit:
+        # Those that hold much leave an eighth for those that hold little.
+        limit = budget.limit if self.held + count <= _LITTLE_BYTES else budget.limit * 7 // 8
+        if budget.held > self.held and budget.held + count > limit:
             raise busy("there is no memory for it at the moment", 1, status=503)
         self.keep(count)
 

@@ -31,7 +31,7 @@ def start_logs(level: str) -> None:
     """Send the server's records to standard error as lines of JSON, and nowhere else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in (LOGGER, "uvicorn.error"):
+    for name in (LOGGER, "drillcore.runtime", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False

@@ -32,6 +32,7 @@ class Metrics:
         )
         self.queue = Gauge("queue_images", "Images that wait for a batch.", ("model",), **made)
         self.in_work = Gauge("requests_in_work", "Requests in work.", **made)
+        self.pixels = Gauge("pixels_at_work", "Pixels of large images at work.", **made)
         self.connections = Gauge("connections", "Connections that are open.", **made)
         self.closed = Counter(
             "connections_closed", "Connections that the server closed, by the cause.", ("why",), **made

@@ -28,6 +28,7 @@ from serving.online.batches import check_answers, fits_batch, run_batch, run_sce
 from serving.online.logs import log
 from serving.online.metrics import Metrics
 from serving.online.options import BatchLimits, ServeOptions
+from serving.online.turns import LARGE_PIXELS
 
 _SCENES = 16  # images larger than a tile that wait at most: each holds its pixels
 _T = TypeVar("_T")
@@ -44,9 +45,9 @@ class LoadedModel:
         problem: why a newer version does not answer; empty where there is none.
     """
 
-    def __init__(self, name: str, pointer: Pointer, model: Model, batcher: Batcher, scenes: Batcher | None) -> None:
+    def __init__(self, name: str, pointer: Pointer, model: Model, batcher: Batcher, large: Batcher) -> None:
         self.name, self.pointer, self.model = name, pointer, model
-        self._batcher, self._scenes = batcher, scenes
+        self._batcher, self._large = batcher, large
         self.problem = ""
         self._leases = 0
         self._retired = False
@@ -82,15 +83,16 @@ class LoadedModel:
         """Announce an image that is being decoded."""
         return self._batcher.arriving()
 
-    async def answer(self, images: Sequence[Image], outputs: tuple[str, ...], deadline: float) -> list[Answer]:
+    async def answer(
+        self, images: Sequence[Image], outputs: tuple[str, ...], deadline: float, client: str = ""
+    ) -> list[Answer]:
         """Return the answers to the images of one request; see `Batcher.answer`.
 
-        Scenes, which go through the model tile by tile, have a thread of their own: they hold up no batch.
+        Large images, and scenes, which go through the model tile by tile, have threads of their own: they hold up no
+        batch.
         """
-        batcher = self._batcher
-        if self._scenes is not None and not all(fits_batch(self.model, image) for image in images):
-            batcher = self._scenes
-        return await batcher.answer(images, outputs, deadline)
+        small = all(_is_small(image) and fits_batch(self.model, image) for image in images)
+        return await (self._batcher if small else self._large).answer(images, outputs, deadline, client)
 
     async def retire(self) -> None:
         """Wait for the last lease, then close."""
@@ -98,8 +100,7 @@ class LoadedModel:
         if self._leases:
             await self._idle.wait()
         await self._batcher.close()
-        if self._scenes is not None:
-            await self._scenes.close()
+        await self._large.close()
 
 
 @dataclass(slots=True)
@@ -234,19 +235,16 @@ class ModelShelf:
             batches.observe(images)
             infer.observe(seconds)
 
-        limits = self._options.limits_of(name)
-        batcher = Batcher(
-            partial(run_batch, model),
-            limits=limits,
-            padded=takes_padding(model),
-            lanes=self._lanes_and_threads()[0],
-            events=BatchEvents(count, queue.set, failed.inc),
-        )
-        scenes = None
+        limits, lanes, padded = self._options.limits_of(name), self._lanes_and_threads()[0], takes_padding(model)
+        events, silent = BatchEvents(count, queue.set, failed.inc), BatchEvents(count)
+        batcher = Batcher(partial(run_batch, model), limits=limits, padded=padded, lanes=lanes, events=events)
         if TASKS[model.metadata.task].dense:
             alone = BatchLimits(1, 0, min(limits.queue, _SCENES))
-            scenes = Batcher(partial(run_scenes, model), limits=alone, padded=False, events=BatchEvents(count))
-        return LoadedModel(name, pointer, model, batcher, scenes)
+            large = Batcher(partial(run_scenes, model), limits=alone, padded=False, events=silent)
+        else:
+            alone = BatchLimits(1, 0, limits.queue)
+            large = Batcher(partial(run_batch, model), limits=alone, padded=False, lanes=lanes, events=silent)
+        return LoadedModel(name, pointer, model, batcher, large)
 
     def _open_checked(self, pointer: Pointer) -> Model:
         options, path = self._options, blob_path(self._settings, pointer.sha256)
@@ -271,6 +269,10 @@ class ModelShelf:
     def _signature(self, reference: ModelReference) -> tuple[object, ...]:
         """Return what changes when a pointer is moved: it is replaced, so its inode changes with every move."""
         return _facts(pointer_path(self._settings, reference.name, reference.key))
+
+
+def _is_small(image: Image) -> bool:
+    return image.shape[0] * image.shape[1] <= LARGE_PIXELS
 
 
 def _facts(path: Path) -> tuple[object, ...]:

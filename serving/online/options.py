@@ -19,7 +19,16 @@ _SECONDS = (
     "stop_seconds",
     "poll_seconds",
 )
-_COUNTS = ("max_body", "max_json", "max_parts", "max_pixels", "max_requests", "max_memory", "max_connections")
+_COUNTS = (
+    "max_body",
+    "max_json",
+    "max_parts",
+    "max_pixels",
+    "max_pixels_at_work",
+    "max_requests",
+    "max_memory",
+    "max_connections",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class ServeOptions:
         max_json: bytes of JSON in a request: numbers grow twentyfold when they are read.
         max_parts: files and fields of a multipart body.
         max_pixels: of an image; larger ones are refused before they are decoded.
+        max_pixels_at_work: of large images at a time, from decoding to the answer; others wait for their turn.
         max_requests: requests in work at a time; more are answered 503.
         max_memory: bytes of bodies and pixels held at a time; more are answered 503.
         max_connections: open at a time; fewer where the limit of open files does not allow them.
@@ -90,6 +100,7 @@ class ServeOptions:
     max_json: int = 8 * MIB
     max_parts: int = 64
     max_pixels: int = 64_000_000
+    max_pixels_at_work: int = 128_000_000
     max_requests: int = 512
     max_memory: int = 1024 * MIB
     max_connections: int = 1024

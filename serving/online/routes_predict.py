@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -20,11 +21,27 @@ from serving.online.limits import Part, Share, read_body, split_multipart
 from serving.online.models import LoadedModel
 from serving.online.problems import RefusedError, problem_of
 from serving.online.service import Service
+from serving.online.turns import Place
 
 IMAGE_TYPES = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/tiff": "TIFF", "image/bmp": "BMP"}
-_RAW = (*IMAGE_TYPES, "application/octet-stream", "")
+# Besides image/*, whose content decides: what clients say that know no better, curl --data-binary among them.
+_RAW = ("application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded", "")
 _FIELD = "file"
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One image that is asked about."""
+
+    service: Service
+    loaded: LoadedModel
+    share: Share
+    deadline: float
+    place: Place
+
+    async def in_thread(self, action: Callable[[], _T]) -> _T:
+        return await self.service.in_thread(action, self.deadline, self.place)
 
 
 def predict_routes(service: Service) -> APIRouter:
@@ -52,7 +69,7 @@ def predict_routes(service: Service) -> APIRouter:
             wanted = choose(request.headers.get("accept", ""), shown(loaded.task).offers)
             if kind == "multipart/form-data":
                 return await _several(service, request, loaded, share, wanted, mask=mask, opacity=opacity)
-            if kind not in _RAW:
+            if kind not in _RAW and not kind.startswith("image/"):
                 known = ", ".join((*IMAGE_TYPES, "multipart/form-data"))
                 raise RefusedError(415, f"{kind[:80]} is not read; send one of {known}")
             return await _single(service, request, loaded, share, wanted, mask=mask, opacity=opacity)
@@ -65,18 +82,18 @@ async def _single(
 ) -> Response:
     deadline = service.deadline(request)
     data = await read_body(request, service.options.max_body, share, service.options.read_seconds)
-    work = _answer(service, loaded, Part("", "", data), share, deadline)
-    image, answer, spent = await service.unless_gone(request, work)
-    if wanted != JSON:
-        return await _picture(service, loaded, image, answer, spent, wanted, opacity, deadline)
-    body = {**_facts(loaded), **await _said(service, loaded, answer, spent, deadline, mask=mask)}
-    return JSONResponse(body)
+    with service.turns.place(request.scope["drillcore.client"]) as place:
+        asked = _Asked(service, loaded, share, deadline, place)
+        image, answer, spent = await service.unless_gone(request, _answer(asked, Part("", "", data)))
+        if wanted != JSON:
+            return await _picture(asked, image, answer, spent, wanted, opacity)
+        return JSONResponse({**_facts(loaded), **await _said(asked, answer, spent, mask=mask)})
 
 
 async def _several(
     service: Service, request: Request, loaded: LoadedModel, share: Share, wanted: str, *, mask: bool, opacity: float
 ) -> Response:
-    deadline, options = service.deadline(request), service.options
+    deadline, options, client = service.deadline(request), service.options, request.scope["drillcore.client"]
     data = await read_body(request, options.max_body, share, options.read_seconds)
     content_type = request.headers.get("content-type", "")
     parts = await service.in_thread(lambda: split_multipart(data, content_type, options.max_parts), deadline)
@@ -87,18 +104,21 @@ async def _several(
     if wanted != JSON:
         if len(files) > 1:
             raise RefusedError(406, f"{wanted} is one picture and {len(files)} files came; take application/json")
-        work = _answer(service, loaded, files[0], share, deadline)
-        image, answer, spent = await service.unless_gone(request, work)
-        return await _picture(service, loaded, image, answer, spent, wanted, opacity, deadline)
+        with service.turns.place(client) as place:
+            asked = _Asked(service, loaded, share, deadline, place)
+            image, answer, spent = await service.unless_gone(request, _answer(asked, files[0]))
+            return await _picture(asked, image, answer, spent, wanted, opacity)
 
     async def one(part: Part) -> dict[str, Any]:
         said: dict[str, Any]
-        try:
-            _, answer, spent = await _answer(service, loaded, part, share, deadline)
-            said = await _said(service, loaded, answer, spent, deadline, mask=mask)
-        except BadImageError as error:
-            problem = problem_of(error)
-            said = problem.body() if problem else {}
+        with service.turns.place(client) as place:
+            asked = _Asked(service, loaded, share, deadline, place)
+            try:
+                _, answer, spent = await _answer(asked, part)
+                said = await _said(asked, answer, spent, mask=mask)
+            except BadImageError as error:
+                problem = problem_of(error)
+                said = problem.body() if problem else {}
         return {"name": part.filename[-200:], **said}
 
     return JSONResponse({**_facts(loaded), "images": await service.unless_gone(request, _all(map(one, files)))})
@@ -114,51 +134,38 @@ async def _all(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
             task.cancel()
 
 
-async def _answer(
-    service: Service, loaded: LoadedModel, part: Part, share: Share, deadline: float
-) -> tuple[Image, Answer, float]:
-    with loaded.arriving():
-        began = time.monotonic()
-        try:
-            image = await service.decode(loaded, part.data, part.filename, share, deadline)
-        except BadImageError as error:
-            service.metrics.refused.labels(loaded.name, error.reason).inc()
-            raise
-        spent = time.monotonic() - began
-        service.metrics.stages.labels(loaded.name, "decode").observe(spent)
-    answers = await service.answer(loaded, [image], loaded.outputs, deadline)
+async def _answer(asked: _Asked, part: Part) -> tuple[Image, Answer, float]:
+    service, loaded = asked.service, asked.loaded
+    began = time.monotonic()
+    try:
+        image = await service.decode(loaded, part.data, part.filename, asked.share, asked.deadline, asked.place)
+    except BadImageError as error:
+        service.metrics.refused.labels(loaded.name, error.reason).inc()
+        raise
+    spent = time.monotonic() - began
+    service.metrics.stages.labels(loaded.name, "decode").observe(spent)
+    answers = await service.answer(loaded, [image], loaded.outputs, asked.deadline, asked.place.client)
     return image, answers[0], spent
 
 
-async def _said(
-    service: Service, loaded: LoadedModel, answer: Answer, spent: float, deadline: float, *, mask: bool
-) -> dict[str, Any]:
-    metadata, form = loaded.model.metadata, shown(loaded.task)
+async def _said(asked: _Asked, answer: Answer, spent: float, *, mask: bool) -> dict[str, Any]:
+    metadata, form = asked.loaded.model.metadata, shown(asked.loaded.task)
     if PNG not in form.offers:
         said = form.answer(metadata, answer.row)
     else:
-        said = await service.in_thread(lambda: form.answer(metadata, answer.row), deadline)
+        said = await asked.in_thread(lambda: form.answer(metadata, answer.row))
         if mask:
-            png = await service.in_thread(lambda: form.picture(metadata, answer.row), deadline)
+            png = await asked.in_thread(lambda: form.picture(metadata, answer.row))
             said["mask"] = f"data:{PNG};base64,{base64.b64encode(png).decode()}"
     return {**said, "ms": timings([answer], spent), "batch": answer.batch}
 
 
-async def _picture(
-    service: Service,
-    loaded: LoadedModel,
-    image: Image,
-    answer: Answer,
-    spent: float,
-    wanted: str,
-    opacity: float,
-    deadline: float,
-) -> Response:
-    metadata, form = loaded.model.metadata, shown(loaded.task)
+async def _picture(asked: _Asked, image: Image, answer: Answer, spent: float, wanted: str, opacity: float) -> Response:
+    metadata, form = asked.loaded.model.metadata, shown(asked.loaded.task)
     if wanted == JPEG:
-        data = await service.in_thread(lambda: form.overlay(metadata, answer.row, image, opacity), deadline)
+        data = await asked.in_thread(lambda: form.overlay(metadata, answer.row, image, opacity))
     else:
-        data = await service.in_thread(lambda: form.picture(metadata, answer.row, wanted), deadline)
+        data = await asked.in_thread(lambda: form.picture(metadata, answer.row, wanted))
     times = ", ".join(f"{name};dur={value}" for name, value in timings([answer], spent).items())
     return Response(data, media_type=wanted, headers={"server-timing": times, "vary": "accept"})
 

@@ -66,17 +66,21 @@ def v2_routes(service: Service) -> APIRouter:
     @router.post("/models/{model}/infer", summary="Inference", **details)
     @router.post("/models/{model}/versions/{version}/infer", summary="Inference by a version", **details)
     async def infer(request: Request, model: Name, version: Version | None = None) -> Response:
-        with service.shelf.get(model, version).lease() as loaded:
-            share: Share = request.scope["drillcore.share"]
-            request.scope["drillcore.model"] = loaded
+        scope = request.scope
+        turn = service.turns.place(scope["drillcore.client"])
+        with service.shelf.get(model, version).lease() as loaded, turn as place:
+            share: Share = scope["drillcore.share"]
+            scope["drillcore.model"] = loaded
             deadline, options = service.deadline(request), service.options
             body = await read_body(request, options.max_body, share, options.read_seconds)
             length = request.headers.get(LENGTH_HEADER)
-            asked = await service.in_thread(lambda: read_request(body, length, options.max_json), deadline)
+            # A number of JSON has two bytes or more, a binary one has one: no image has more pixels than that.
+            await service.unless_gone(request, place.take(len(body), deadline))
+            asked = await service.in_thread(lambda: read_request(body, length, options.max_json), deadline, place)
             images = _images(service, loaded, asked)
             share.take(sum(image.nbytes for image in images))
             wanted = _wanted(loaded, asked)
-            work = service.answer(loaded, images, tuple(wanted), deadline)
+            work = service.answer(loaded, images, tuple(wanted), deadline, place.client)
             answers = await service.unless_gone(request, work)
 
             def respond() -> tuple[bytes, int | None]:
@@ -84,7 +88,7 @@ def v2_routes(service: Service) -> APIRouter:
                 facts = {"model_name": loaded.name, "model_version": str(loaded.version)}
                 return write_response({**facts, **({"id": asked.id} if asked.id else {})}, arrays, wanted)
 
-            data, head = await service.in_thread(respond, deadline)
+            data, head = await service.in_thread(respond, deadline, place)
             if head is None:
                 return Response(data, media_type="application/json")
             return Response(data, media_type=_OCTETS, headers={LENGTH_HEADER: str(head)})
@@ -138,7 +142,7 @@ def _images(service: Service, loaded: LoadedModel, asked: InferenceRequest) -> l
             raise RefusedError(400, "this model takes images of one size per batch, without padding")
         images = [image[:height, :width] for image, (height, width) in zip(images, asked.sizes, strict=True)]
     for image in images:
-        check_size(loaded, image)
+        check_size(loaded, *image.shape[:2])
     return images
 
 

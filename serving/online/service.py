@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from drillcore.errors import BadImageError, UnsafeModelError
+from drillcore.runtime.containers import plugin_of, sniff, stored_size
 from drillcore.runtime.decode import decode_bytes
 from drillcore.runtime.dense import refusal
+from drillcore.runtime.image_limits import excess
 from drillcore.runtime.scoring import TOO_SMALL
 from drillcore.settings import Settings
 from drillcore.tasks import TASKS
@@ -24,6 +27,7 @@ from serving.online.metrics import Metrics
 from serving.online.models import LoadedModel, ModelShelf
 from serving.online.options import ServeOptions
 from serving.online.problems import RefusedError, too_late
+from serving.online.turns import LARGE_PIXELS, Place, Turns
 
 DEADLINE_HEADER = "x-deadline-ms"
 _T = TypeVar("_T")
@@ -48,12 +52,15 @@ class Service:
         self.work = RequestsInWork(options.max_requests, self.metrics.in_work.set)
         self.memory = MemoryBudget(options.max_memory, self.metrics.held.set)
         self.ready = False
+        self.turns = Turns(options.max_pixels_at_work, self.metrics.pixels.set)
         self._decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        self._large = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode-large")
 
     async def close(self) -> None:
         """Finish what was taken."""
         await self.shelf.close()
         self._decoding.shutdown(wait=False)
+        self._large.shutdown(wait=False)
 
     def deadline(self, request: Request) -> float:
         """Return when a request must be answered, on the clock of `time.monotonic`.
@@ -70,30 +77,47 @@ class Service:
             seconds = min(seconds, int(text) / 1e3)
         return began + seconds
 
-    async def decode(self, loaded: LoadedModel, data: bytes, name: str, share: Share, deadline: float) -> Image:
-        """Decode one image in a thread, within the limits on pixels and memory.
+    async def decode(
+        self, loaded: LoadedModel, data: bytes, name: str, share: Share, deadline: float, place: Place
+    ) -> Image:
+        """Decode one image in a thread, within the limits on pixels and memory; a large one when its turn comes.
 
         Raises:
             BadImageError: it cannot be read, or is smaller than the model takes.
-            RefusedError: 503 no memory, 504 too late.
+            RefusedError: 429 or 503 no room or memory, 504 too late.
         """
-        metadata = loaded.model.metadata
-        image: Image = await self.in_thread(
-            lambda: decode_bytes(data, metadata.channels, max_pixels=self.options.max_pixels, name=name), deadline
-        )
-        share.take(image.nbytes)
-        check_size(loaded, image)
+        channels, most = loaded.model.metadata.channels, self.options.max_pixels
+
+        def decoded(max_pixels: int) -> Image:
+            return decode_bytes(data, channels, max_pixels=max_pixels, name=name)
+
+        try:
+            # What is larger is noticed in its header.
+            with loaded.arriving():
+                image = await self.in_thread(lambda: decoded(min(most, LARGE_PIXELS)), deadline)
+            share.take(image.nbytes)
+        except BadImageError as error:
+            if error.reason != "too_large" or most <= LARGE_PIXELS:
+                raise
+            height, width = header_size(data)
+            if 0 < height * width <= most:
+                check_size(loaded, height, width)
+                await place.take(height * width, deadline)
+                share.take(height * width * channels)
+            image = await self.in_thread(lambda: decoded(most), deadline, place)
+        check_size(loaded, *image.shape[:2])
         return image
 
-    async def in_thread(self, action: Callable[[], _T], deadline: float) -> _T:
-        """Run `action` among the decoding threads; 504 where its turn does not come in time."""
+    async def in_thread(self, action: Callable[[], _T], deadline: float, place: Place | None = None) -> _T:
+        """Run `action` among the decoding threads, of which large images have their own; 504 where it is too late."""
 
         def unless_late() -> _T:
             if time.monotonic() > deadline:
                 raise too_late()
             return action()
 
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, unless_late)
+        threads = self._large if place is not None and place.pixels else self._decoding
+        return await asyncio.get_running_loop().run_in_executor(threads, unless_late)
 
     async def unless_gone(self, request: Request, work: Coroutine[Any, Any, _T]) -> _T:
         """Return what `work` gives; cancel it when the client goes away. The body must have been read.
@@ -112,7 +136,7 @@ class Service:
             gone.cancel()
 
     async def answer(
-        self, loaded: LoadedModel, images: Sequence[Image], outputs: tuple[str, ...], deadline: float
+        self, loaded: LoadedModel, images: Sequence[Image], outputs: tuple[str, ...], deadline: float, client: str
     ) -> list[Answer]:
         """Return the answers of one model version.
 
@@ -121,7 +145,7 @@ class Service:
             InputError: an image that the model cannot take.
         """
         try:
-            answers = await loaded.answer(images, outputs, deadline)
+            answers = await loaded.answer(images, outputs, deadline, client)
         except UnsafeModelError:  # the model's fault, not the request's
             raise RuntimeError("the model does not answer as its metadata promises") from None
         for answer in answers:
@@ -130,18 +154,32 @@ class Service:
         return answers
 
 
-def check_size(loaded: LoadedModel, image: Image) -> None:
+def header_size(data: bytes) -> tuple[int, int]:
+    """Return (height, width) as the header of an image file states them; (0, 0) where it cannot be read."""
+    kind = sniff(data)
+    if kind is None:
+        return 0, 0
+    try:
+        width, height = stored_size(kind, data) or plugin_of(kind)(io.BytesIO(data)).size
+    except Exception:  # noqa: BLE001 - Pillow's plugins raise any type; the decoder says what is wrong
+        return 0, 0
+    return height, width
+
+
+def check_size(loaded: LoadedModel, height: int, width: int) -> None:
     """Refuse an image that is smaller or larger than the model takes.
 
     Raises:
         BadImageError: with the reason too_small or too_large.
     """
-    metadata, (height, width) = loaded.model.metadata, image.shape[:2]
+    metadata = loaded.model.metadata
     least = metadata.min_size
     reason, detail = "", ""
     if TASKS[metadata.task].dense:
         reason, detail = refusal(metadata, height, width)
     elif height < least[0] or width < least[1]:
         reason, detail = TOO_SMALL, f"{width} x {height} pixels; the model takes {least[1]} x {least[0]} and more"
+    elif too_large := excess(metadata, height, width):
+        reason, detail = "too_large", too_large
     if reason:
         raise BadImageError(reason, detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def read_request(body: bytes, header_length: str | None, max_json: int) -> Infer
         raise _bad(f"{len(rest)} bytes of binary data belong to no input")
     if "images" not in tensors:
         raise _bad("the input images is missing")
-    identity = value.get("id", "")
+    identity = "" if value.get("id") is None else value["id"]
     if not isinstance(identity, str) or len(identity) > _MAX_ID:
         raise _bad(f"id must be a text of at most {_MAX_ID} characters")
     binary = _flag(value, "binary_data_output", default=False)
@@ -161,19 +162,24 @@ def _tensor(item: dict[str, Any], rest: memoryview) -> tuple[str, Array, memoryv
 
 
 def _from_numbers(name: str, data: Any, dtype: np.dtype[Any], count: int) -> Array:
-    """Return a flat array of JSON numbers, nested or not; every one must be a whole number that the type holds."""
+    """Return a flat array of JSON numbers, nested or not; every one must be a whole number that the type holds.
+
+    Types and numbers are looked at before there is an array: NumPy would find a type that holds them all, and of one
+    long text among a million numbers make a million such texts.
+    """
     if not isinstance(data, list):
         raise _bad(f"input {name}: data, a list of numbers, or binary data are expected")
-    try:
-        array = np.array(data)
-    except (ValueError, OverflowError):
-        raise _bad(f"input {name}: data are nested unevenly") from None
-    if array.dtype.kind not in "iu" or array.size != count:
+    while data and type(data[0]) is list:
+        length = len(data[0])
+        if any(type(item) is not list or len(item) != length for item in data):
+            raise _bad(f"input {name}: data are nested unevenly")
+        data = list(itertools.chain.from_iterable(data))
+    if len(data) != count or set(map(type, data)) != {int}:
         raise _bad(f"input {name}: {count} whole numbers are expected in data")
     bounds = np.iinfo(dtype)
-    if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
+    if min(data) < bounds.min or max(data) > bounds.max:
         raise _bad(f"input {name}: numbers from {bounds.min} to {bounds.max} are expected")
-    return array.astype(dtype).ravel()
+    return np.fromiter(data, dtype, count)
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

@@ -41,6 +41,9 @@ def _per_model(option: str, values: tuple[str, ...], kind: type[int] | type[floa
 @click.option("--deadline-ms", default=30_000, show_default=True, type=click.IntRange(1), help="Later is answered 504.")
 @click.option("--max-body-mib", default=64, show_default=True, type=click.IntRange(1), help="Of a request.")
 @click.option("--max-pixels", default=64_000_000, show_default=True, type=click.IntRange(1), help="Of an image.")
+@click.option(
+    "--max-pixels-at-work", default=128_000_000, show_default=True, type=click.IntRange(1), help="Of large images."
+)
 @click.option("--max-requests", default=512, show_default=True, type=click.IntRange(1), help="In work, else 503.")
 @click.option("--max-memory-mib", default=1024, show_default=True, type=click.IntRange(1), help="Of bodies and pixels.")
 @click.option(
@@ -131,6 +134,7 @@ def _options(device: str, max_pixels: int, given: dict[str, Any]) -> Any:
         deadline=given["deadline_ms"] / 1e3,
         max_body=given["max_body_mib"] * MIB,
         max_pixels=min(given["max_pixels"], max_pixels),
+        max_pixels_at_work=given["max_pixels_at_work"],
         max_requests=given["max_requests"],
         max_memory=given["max_memory_mib"] * MIB,
         max_connections=given["max_connections"],

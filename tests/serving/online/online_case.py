@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from scoring_case import load_tiny_models, serve_tiny
@@ -80,6 +84,22 @@ class Running:
                 self._opened.set_exception(error)
             else:
                 raise
+
+
+class SlowModel:
+    """Holds every run of a server's model until it is let go."""
+
+    def __init__(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate, self.entered = threading.Event(), threading.Event()
+        model = server.server.service.shelf.get("tiny").model
+        run = model.run
+
+        def held(*arguments: Any, **options: Any) -> Any:
+            self.entered.set()
+            assert self.gate.wait(60)
+            return run(*arguments, **options)
+
+        monkeypatch.setattr(model, "run", held)
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -158,3 +178,20 @@ def serve_dense(settings: Settings, name: str = "dense", **choices: Any) -> Serv
     source.write_bytes(dense_model(**choices).SerializeToString(deterministic=True))
     write_pointer(settings, name, 1, put_blob(settings, source))
     return resolve(settings, name)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header states a size that its few bytes unpack to."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(width + 1)) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    own = {"DRILLCORE_ROOT": str(settings.root), "DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1"}
+    return {**os.environ, **own, **more}

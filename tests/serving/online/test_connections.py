@@ -18,9 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from online_case import Running, encoded, png, serve_dense, serve_tiny, until
-from test_limits import SlowModel
-from test_process import environment
+from online_case import Running, SlowModel, encoded, environment, png, serve_dense, serve_tiny, until
 
 from drillcore.settings import Settings
 from serving.online.connections import Connections, Phase, address_group

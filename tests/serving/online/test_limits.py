@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
-from online_case import Running, png, serve_tiny, until
+from online_case import Running, SlowModel, png, serve_tiny, until
 
 from drillcore.settings import Settings
 from serving.online.limits import MemoryBudget, split_multipart
@@ -20,22 +18,6 @@ from serving.online.options import BatchLimits
 from serving.online.problems import RefusedError
 
 Start = Callable[..., Running]
-
-
-class SlowModel:
-    """Holds every run of a server's model until it is let go."""
-
-    def __init__(self, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gate, self.entered = threading.Event(), threading.Event()
-        model = server.server.service.shelf.get("tiny").model
-        run = model.run
-
-        def held(*arguments: Any, **options: Any) -> Any:
-            self.entered.set()
-            assert self.gate.wait(60)
-            return run(*arguments, **options)
-
-        monkeypatch.setattr(model, "run", held)
 
 
 def chunks(total: int, size: int = 10_000) -> Iterator[bytes]:
@@ -215,7 +197,7 @@ def test_a_client_that_goes_away_is_dropped_before_its_image_is_computed(
     text = server.client.get("/metrics").text
     assert 'drillcore_batch_images_count{model="tiny"} 2.0' in text
     assert 'status="499"} 1.0' in text
-    assert server.server.service.memory.held == 0
+    until(lambda: server.server.service.memory.held == 0)
 
 
 def test_stopping_finishes_what_was_taken(settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 import dense_case
 import httpx
 import pytest
-from online_case import png, serve_tiny
+from online_case import environment, png, serve_tiny
 
 from drillcore.runtime.served import write_pointer
 from drillcore.settings import Settings
@@ -66,11 +65,6 @@ serve(settings, ["tiny", "tiny-dense"], ServeOptions(port=0), opened=lambda url,
     target=ask, args=(url,)).start())
 print(json.dumps([answers, sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[3:]))]))
 """
-
-
-def environment(settings: Settings, **more: str) -> dict[str, str]:
-    own = {"DRILLCORE_ROOT": str(settings.root), "DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1"}
-    return {**os.environ, **own, **more}
 
 
 @contextmanager

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
-import zlib
 from collections.abc import Callable
 
 import onnx
 import psutil
 import pytest
-from online_case import Running, png, serve_tiny
+from online_case import Running, bomb, png, serve_tiny
 from scoring_case import load_tiny_models
 
 from drillcore.errors import DrillcoreError, InputError, IntegrityError, UnsafeModelError
@@ -31,18 +29,6 @@ def lives(server: Running) -> None:
 def resident() -> int:
     size: int = psutil.Process().memory_info().rss
     return size
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header states a size that its few bytes unpack to."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packer = zlib.compressobj(9)
-    rows = b"".join(packer.compress(bytes(width + 1)) for _ in range(height)) + packer.flush()
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(tiny_server: Running) -> None:
