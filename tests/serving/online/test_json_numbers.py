@@ -12,7 +12,7 @@ import pytest
 from serving.online.problems import RefusedError
 from serving.online.tensors import read_request
 
-COUNT = 200_000
+COUNT = 50_000
 LIMIT = 2**23
 
 
