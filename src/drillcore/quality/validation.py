@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from drillcore.files import atomic_folder
+from drillcore.quality.data_docs import make_offline
 from drillcore.quality.frames import Facts, class_frame, image_frame, set_frame
 from drillcore.quality.limits import limits_of
 from drillcore.quality.near_duplicates import near_splits
@@ -44,6 +45,7 @@ def validate(settings: Settings, facts: Facts, *, docs: bool = True) -> QualityR
     target = settings.state / "data-docs" / facts.dataset
     with atomic_folder(target) as folder:
         results = _run(facts.dataset, frames, expected, folder)
+        make_offline(folder)
     return QualityReport(dataset=facts.dataset, results=tuple(results), docs=target / "index.html")
 
 

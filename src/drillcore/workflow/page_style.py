@@ -8,7 +8,7 @@ STYLE = """
 *{box-sizing:border-box}
 html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
-body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
+body{margin:0;overflow-wrap:break-word;background:var(--bg);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
 "DejaVu Sans",sans-serif}
 header,main,footer,nav ul{max-width:74rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:2.2rem;padding-bottom:.9rem}
@@ -64,7 +64,7 @@ font-size:.88rem}
 .cards figure{margin:0 0 .45rem;display:block}.cards img{width:100%;height:9.5rem;object-fit:contain;
 image-rendering:pixelated;background:#f1f1f1}
 .cards p{margin:.1rem 0}.cards .path{color:var(--soft);font-size:.78rem}
-.prose table{width:auto}.prose h1{font-size:1.3rem}.prose h2{font-size:1.1rem;margin-top:1.2rem}
+.prose{overflow-x:auto}.prose table{width:auto}.prose h1{font-size:1.3rem}.prose h2{font-size:1.1rem;margin-top:1.2rem}
 footer{color:var(--soft);font-size:.86rem;padding-top:.6rem;padding-bottom:2.5rem}
 @media (max-width:40rem){section{padding:.9rem .85rem;border-radius:9px}header{padding-top:1.3rem}h1{font-size:1.5rem}
 th,td{padding:.34rem .45rem}dt{flex-basis:7rem}th[scope=row]{min-width:6.5rem;overflow-wrap:break-word}

@@ -112,7 +112,7 @@ def picture(png: bytes, alt: str, *, caption: str = "", class_: str | None = Non
     """
     width, height, kind = _size(png)
     data = base64.b64encode(png).decode()
-    image = element("img", src=f"data:image/{kind};base64,{data}", alt=alt, width=width, height=height, loading="lazy")
+    image = element("img", src=f"data:image/{kind};base64,{data}", alt=alt, width=width, height=height)
     told = element("figcaption", caption) if caption else None
     if class_ and width > _LARGE:  # shrunk to the page, its words could not be read: it scrolls instead
         return element("figure", image, told, class_="large", tabindex=0, role="region", aria_label=alt)
