@@ -80,6 +80,7 @@ def v2_routes(service: Service) -> APIRouter:
             images = _images(service, loaded, asked)
             share.take(sum(image.nbytes for image in images))
             wanted = _wanted(loaded, asked)
+            share.take(_answer_bytes(service, loaded, images, wanted))
             work = service.answer(loaded, images, tuple(wanted), deadline, place.client)
             answers = await service.unless_gone(request, work)
 
@@ -144,6 +145,28 @@ def _images(service: Service, loaded: LoadedModel, asked: InferenceRequest) -> l
     for image in images:
         check_size(loaded, *image.shape[:2])
     return images
+
+
+def _answer_bytes(service: Service, loaded: LoadedModel, images: list[Image], wanted: dict[str, bool]) -> int:
+    """Return the bytes that the outputs take, before they are computed: they may be many times those of the image.
+
+    Raises:
+        RefusedError: 413, more than the server may hold, or more numbers than are written as JSON.
+    """
+    dense, classes, options = TASKS[loaded.task].dense, len(loaded.model.metadata.classes), service.options
+    places = sum(image.shape[0] * image.shape[1] for image in images) if dense else len(images)
+    numbers = {name: places * (classes if name == "probabilities" else 1) for name in wanted}
+    held = sum(count * (1 if dense and name == "label" else 4) for name, count in numbers.items())
+    text = sum(count for name, count in numbers.items() if not wanted[name])
+    if held > options.max_memory:
+        raise RefusedError(413, f"the outputs take {held} bytes; at most {options.max_memory}", reason="too_large")
+    if text > options.max_json // 2:
+        raise RefusedError(
+            413,
+            f"the outputs have {text} numbers; {options.max_json // 2} are written as JSON: ask for binary data",
+            reason="too_large",
+        )
+    return held
 
 
 def _wanted(loaded: LoadedModel, asked: InferenceRequest) -> dict[str, bool]:

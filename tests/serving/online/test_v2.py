@@ -177,3 +177,27 @@ def test_binary_data_that_is_short_or_left_over(tiny_server: Running) -> None:
             headers={"Inference-Header-Content-Length": str(len(head))},
         )
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_outputs_larger_than_the_server_holds_are_refused_before_they_are_computed(
+    settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch, binary: bool
+) -> None:
+    serve_dense(settings)
+    pixels = np.zeros((1, 200, 300, 3), np.uint8)
+    server = start("dense", max_memory=400_000 if binary else 2**30, max_json=100_000)
+    tensor = {"name": "images", "datatype": "UINT8", "shape": list(pixels.shape)}
+    tensor["parameters"] = {"binary_data_size": pixels.nbytes}
+
+    def ask(name: str) -> Any:
+        request = {"inputs": [tensor], "outputs": [{"name": name, "parameters": {"binary_data": binary}}]}
+        text = json.dumps(request).encode()
+        headers = {"inference-header-content-length": str(len(text))}
+        return server.client.post("/v2/models/dense/infer", content=text + pixels.tobytes(), headers=headers)
+
+    if binary:
+        assert ask("label").status_code == 200
+    monkeypatch.setattr(server.server.service.shelf.get("dense").model, "run", None)
+    refused = ask("probabilities")
+    assert (refused.status_code, refused.json()["reason"]) == (413, "too_large")
+    assert ("binary" in refused.json()["error"]) == (not binary)
