@@ -42,6 +42,8 @@ class ScoreResult:
         parts: number of parts.
         seconds: wall-clock time of this run.
         output: the folder.
+        odd: images scored here in this run whose values look like something they are not read as.
+        first_odd: the note of the first of them.
     """
 
     inputs: int
@@ -51,6 +53,8 @@ class ScoreResult:
     parts: int
     seconds: float
     output: AnyPath
+    odd: int = 0
+    first_odd: str = ""
 
 
 def score(
@@ -115,7 +119,7 @@ def score(
                 clear(output)
             sweep(output)
             entries, done = committed(output, plan)
-        kept = plan.rows(entries)
+        kept, odd = plan.rows(entries), (0, "")
         if not done:
             journal = journal_of(output, check)
             with writing(output):
@@ -127,10 +131,10 @@ def score(
 
                 dask_engine.execute(settings, scorer, journal, pending, entries, cluster or Cluster(), device)
             else:
-                local.execute(settings, scorer, journal, pending, entries)
+                odd = local.execute(settings, scorer, journal, pending, entries)
             with writing(output):
                 finish(output, plan, entries)
         scored = sum(entry.part.rows for entry in entries.values())
         return ScoreResult(
-            len(inputs), scored, len(inputs) - scored, kept, plan.shards, time.monotonic() - began, output
+            len(inputs), scored, len(inputs) - scored, kept, plan.shards, time.monotonic() - began, output, *odd
         )

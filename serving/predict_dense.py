@@ -12,6 +12,7 @@ import numpy.typing as npt
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
 from drillcore.runtime.blending import Blending
+from drillcore.runtime.image_files import MAX_SIDE
 from drillcore.runtime.masks import class_colours, class_pixels
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.session import Model
@@ -48,6 +49,7 @@ class DensePrediction:
         classes: of a labelling model, most pixels first.
         statistics: float64 [D,3] of a regression: mean, least and greatest of each channel.
         metadata: of the model.
+        note: one line where its values look like something they are not read as, else empty.
     """
 
     path: Path
@@ -58,26 +60,30 @@ class DensePrediction:
     classes: list[ClassShare]
     statistics: npt.NDArray[np.float64]
     metadata: ModelMetadata
+    note: str = ""
 
 
-def predict_dense(model: Model, image: Path, *, max_pixels: int, blending: Blending | None = None) -> DensePrediction:
+def predict_dense(
+    model: Model, image: Path, *, max_pixels: int, max_side: int = MAX_SIDE, blending: Blending | None = None
+) -> DensePrediction:
     """Label every pixel of one image, or give its values.
 
     Args:
         model: an open dense model.
         image: the file.
         max_pixels: an image of more pixels is refused before it is decoded.
+        max_side: one of more rows or columns likewise.
         blending: blended tiles; None: the whole image, or tiles with halos.
 
     Raises:
         InputError: there is no such file, it is too small or too large for the model, or the model is not dense.
         BadImageError: the file is no image that can be scored; says why.
     """
-    found, pixels = read_one(model, image, max_pixels)
-    about = model.metadata
+    read, pixels = read_one(model, image, max_pixels, max_side)
+    found, about = read.sha256, model.metadata
     if not TASKS[about.task].named:
         value = model.regress(pixels, blending=blending)
-        return DensePrediction(image, found, pixels, None, value, [], value_statistics(value), about)
+        return DensePrediction(image, found, pixels, None, value, [], value_statistics(value), about, read.note)
     label = model.segment(pixels, blending=blending).label
     counts, colours = class_pixels(label, len(about.classes)), class_colours(about)
     order = np.argsort(-counts, kind="stable")
@@ -85,7 +91,7 @@ def predict_dense(model: Model, image: Path, *, max_pixels: int, blending: Blend
         ClassShare(about.classes[index], int(counts[index]), int(counts[index]) / label.size, colours[index])
         for index in order
     ]
-    return DensePrediction(image, found, pixels, label, None, shares, np.empty((0, 3)), about)
+    return DensePrediction(image, found, pixels, label, None, shares, np.empty((0, 3)), about, read.note)
 
 
 def check_targets(task: str, mask: Path | None, overlay: Path | None) -> None:

@@ -70,6 +70,7 @@ def execute(
         scorer.output.absolute(),
         device,
         settings.max_pixels,
+        settings.max_side,
         scorer.hosts,
         tuple(_to_be_seen(scorer, journal)),
         versions(),

@@ -17,7 +17,7 @@ from serving.shards import ShardScorer
 
 def execute(
     settings: Settings, scorer: ShardScorer, journal: Journal, pending: list[int], entries: dict[int, Entry]
-) -> None:
+) -> tuple[int, str]:
     """Score the pending shards, commit them one by one and add their entries.
 
     Args:
@@ -27,10 +27,13 @@ def execute(
         pending: shards to do, ascending.
         entries: of the shards that are done; filled.
 
+    Returns:
+        How many images have values that look like something they are not read as, and the note of the first.
+
     Raises:
         DrillcoreError: the output cannot be written; what was committed stays.
     """
-    plan = scorer.plan
+    plan, metadata = scorer.plan, scorer.session.metadata
     workers = settings.decode_workers if plan.rows(pending) > IN_PROCESS else 0
 
     def finish(shard: Shard) -> Entry:
@@ -41,7 +44,7 @@ def execute(
     with (
         progress("score", plan.inputs) as advance,
         ThreadPoolExecutor(1, thread_name_prefix="write") as disk,
-        DecodePool(scorer.session.metadata.channels, max_pixels=settings.max_pixels, workers=workers) as pool,
+        DecodePool(metadata.channels, workers=workers, **settings.decoding(metadata.value_range)) as pool,
     ):
         advance(plan.rows(entries))
         running: deque[Future[Entry]] = deque()
@@ -51,6 +54,7 @@ def execute(
             running.append(disk.submit(finish, shard))
         while running:
             _keep(entries, running.popleft())
+    return pool.odd, pool.first_odd
 
 
 def _keep(entries: dict[int, Entry], future: Future[Entry]) -> None:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
@@ -42,6 +43,7 @@ class Errand:
         output: where their files go.
         device: auto, cpu or cuda.
         max_pixels: images of more are set aside.
+        max_side: images of more rows or columns are, too.
         hosts: patterns of hosts and buckets that URLs among the inputs may name.
         seen: paths with their sizes in bytes (-1: any) that the worker must see as the driver does.
         versions: of the packages that answers and bytes depend on.
@@ -53,6 +55,7 @@ class Errand:
     output: AnyPath
     device: str
     max_pixels: int
+    max_side: int
     hosts: tuple[str, ...]
     seen: tuple[tuple[str, int], ...]
     versions: tuple[tuple[str, str], ...]
@@ -196,16 +199,17 @@ def _own_folder() -> str:
 @contextlib.contextmanager
 def _decoders(session: Model, errand: Errand) -> Iterator[DecodePool]:
     """Yield what decodes: a thread beside a network on the CPU; processes, kept from shard to shard, beside a GPU."""
-    channels = session.metadata.channels
+    channels, bounds = session.metadata.channels, session.metadata.value_range
+    how: dict[str, Any] = {"max_pixels": errand.max_pixels, "max_side": errand.max_side, "value_range": bounds}
     if session.providers[0] == "CPUExecutionProvider":
-        with DecodePool(channels, max_pixels=errand.max_pixels, workers=0) as pool:
+        with DecodePool(channels, workers=0, **how) as pool:
             yield pool
         return
-    key = (channels, errand.max_pixels)
-    pools: dict[tuple[int, int], DecodePool] = _OWN.__dict__.setdefault("pools", {})
+    key = (channels, errand.max_pixels, errand.max_side, bounds)
+    pools: dict[Any, DecodePool] = _OWN.__dict__.setdefault("pools", {})
     if key not in pools:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        pools[key] = DecodePool(channels, max_pixels=errand.max_pixels, workers=max(1, cores // _slots())).__enter__()
+        pools[key] = DecodePool(channels, workers=max(1, cores // _slots()), **how).__enter__()
         atexit.register(pools[key].__exit__, None, None, None)
     try:
         yield pools[key]

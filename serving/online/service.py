@@ -86,10 +86,11 @@ class Service:
             BadImageError: it cannot be read, or is smaller than the model takes.
             RefusedError: 429 or 503 no room or memory, 504 too late.
         """
-        channels, most = loaded.model.metadata.channels, self.options.max_pixels
+        metadata, most = loaded.model.metadata, self.options.max_pixels
+        channels, how = metadata.channels, self.settings.decoding(metadata.value_range)
 
         def decoded(max_pixels: int) -> Image:
-            return decode_bytes(data, channels, max_pixels=max_pixels, name=name)
+            return decode_bytes(data, channels, name=name, **{**how, "max_pixels": max_pixels})
 
         try:
             # What is larger is noticed in its header.

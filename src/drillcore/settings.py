@@ -33,6 +33,7 @@ class Settings:
     threads: int = _described("CPU threads for computing; 0: all cores", 0)
     workers: int = _described("processes or threads that decode images; 0: all cores", 0)
     max_pixels: int = _described("images of more pixels are set aside before they are decoded", 200_000_000)
+    max_side: int = _described("images of more rows or columns are set aside likewise", 65_500)
     list_hosts: str = _described(
         "hosts and buckets that URLs of a list may name, by commas; * and ? stand for any", "*"
     )
@@ -77,10 +78,14 @@ class Settings:
         for name in ("threads", "workers"):
             if getattr(self, name) < 0:
                 raise InputError(f"{PREFIX}{name.upper()} is {getattr(self, name)}; 0 (all cores) or more is expected")
-        if self.max_pixels < 1 or self.lease_seconds <= 0:
-            raise InputError(f"{PREFIX}MAX_PIXELS and {PREFIX}LEASE_SECONDS must be positive")
+        if min(self.max_pixels, self.max_side) < 1 or self.lease_seconds <= 0:
+            raise InputError(f"{PREFIX}MAX_PIXELS, {PREFIX}MAX_SIDE and {PREFIX}LEASE_SECONDS must be positive")
         if not self.inbox_patience_seconds >= 0:
             raise InputError(f"{PREFIX}INBOX_PATIENCE_SECONDS is {self.inbox_patience_seconds}; 0 or more is expected")
+
+    def decoding(self, value_range: tuple[float, float] | None = None) -> dict[str, Any]:
+        """Return how images are decoded, as arguments of `runtime.decode`: limits, and a model's range."""
+        return {"max_pixels": self.max_pixels, "max_side": self.max_side, "value_range": value_range}
 
     @property
     def data(self) -> Path:

@@ -245,3 +245,25 @@ def test_dense_labels_need_no_label_column(settings: Settings, healthy: pd.DataF
     )
     report = validate(settings, facts_of(table, layout="baeri", task="dense", classes=["sea", "ship"]), docs=False)
     assert report.ok
+
+
+FLOATS = "linear power, amplitudes or counts, not decibels"
+FEW = "most images use 16 grey levels or more; a recipe's dataset.params.value_range states a range"
+LOOKS = "values are what they are read as; a recipe's dataset.params.value_range states others"
+
+
+@pytest.mark.parametrize(
+    ("odd", "few", "warned"), [(11, 0, [LOOKS]), (10, 0, []), (0, 11, [FEW]), (0, 10, []), (20, 20, [FEW, LOOKS])]
+)
+def test_values_that_look_like_others_warn_where_most_do(
+    settings: Settings, healthy: pd.DataFrame, odd: int, few: int, warned: list[str]
+) -> None:
+    values = {
+        path: (3 if number < few else 200, FLOATS if number < odd else "")
+        for number, path in enumerate(healthy["path"])
+    }
+    report = validate(settings, facts_of(healthy, values=values), docs=False)
+    assert report.ok
+    assert [row.expectation for row in report.warnings] == warned
+    if LOOKS in warned:
+        assert report.warnings[-1].observed == f"most look like {FLOATS}"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from drillcore.backbones.preprocessing import Preprocessing, input_planes, prepare
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.runtime.value_range import Range, read_range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,6 +201,18 @@ class Backbone:
     def subnetwork(self, taps: Sequence[str]) -> Subnetwork:
         """Return the network below `taps` as a module of its own, for export; shares the weights."""
         return Subnetwork(self.module, self.check_taps(taps), self.views).eval()
+
+    @property
+    def value_range(self) -> Range | None:
+        """Stored numbers (low, high) that images' grey levels are made of, where they are stated."""
+        return read_range(self.preprocessing)
+
+    def reading(self, bounds: Range | None) -> Backbone:
+        """Look at images whose levels are made of that range from now on, None: as decoding does; returns itself."""
+        stated: Preprocessing = {**self.preprocessing}
+        stated.pop("value_range", None)
+        self.preprocessing = stated if bounds is None else {**stated, "value_range": list(bounds)}
+        return self
 
     def averaged(self, views: int) -> Backbone:
         """Average rows over that many views from now on; returns itself.

@@ -27,7 +27,8 @@ class Preprocessing(TypedDict):
     `resize` is [height, width] or None (any size); `scale` and `offset` have one number per channel and act on grey
     levels from 0 to 255: x = v * scale[c] + offset[c]. Resize comes first; the two commute, but for rounding.
     `letterbox` is the grey level around an image whose aspect ratio is kept; without it images are squashed. With
-    `sizes` two planes follow the channels, each of one value: `size_features`.
+    `sizes` two planes follow the channels, each of one value: `size_features`. `value_range` is what decoding maps to
+    the grey levels, where the recipe states it (`runtime.value_range`).
     """
 
     resize: list[int] | None
@@ -35,6 +36,7 @@ class Preprocessing(TypedDict):
     offset: list[float]
     letterbox: NotRequired[float]
     sizes: NotRequired[bool]
+    value_range: NotRequired[list[float]]
 
 
 SIZE_PLANES = 2

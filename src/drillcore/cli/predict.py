@@ -51,13 +51,17 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     origin = {"image": str(image), "model": served.model, "version": served.version, "model_sha256": served.sha256}
     task = scorable(opened.metadata.task)
     check_targets(task.name, mask, overlay)
+    limits = {"max_pixels": settings.max_pixels, "max_side": settings.max_side}
     if not task.dense:
         if tiles == "blended":
             raise InputError(f"blended tiles are for dense models; this model's task is {task.name!r}")
-        _show_label(predict_one(opened, image, max_pixels=settings.max_pixels), served, origin, as_json)
+        found = predict_one(opened, image, **limits)
+        _warn(found.note)
+        _show_label(found, served, origin, as_json)
         return
     blending = Blending() if tiles == "blended" else None
-    answer = predict_dense(opened, image, max_pixels=settings.max_pixels, blending=blending)
+    answer = predict_dense(opened, image, blending=blending, **limits)
+    _warn(answer.note)
     if mask is not None:
         write_mask(answer, mask)
     if overlay is not None:
@@ -71,6 +75,11 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     _print_dense(answer)
     for name, path in written.items():
         click.echo(f"{name}: {path}")
+
+
+def _warn(note: str) -> None:
+    if note:
+        click.echo(f"warning: {note}", err=True)
 
 
 def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, Any], as_json: bool) -> None:

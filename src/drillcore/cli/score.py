@@ -113,6 +113,8 @@ def score(
         "seconds": round(result.seconds, 3),
         "output": str(output),
     }
+    if result.odd:
+        click.echo(f"warning: odd values in {result.odd:,} images, the first: {result.first_odd}", err=True)
     if as_json:
         print_json(figures)
         return

@@ -208,6 +208,7 @@ def _look(
 
 
 def _validate(settings: Settings, manifest: Manifest, previous: Manifest | None) -> QualityReport:
+    from drillcore.datasets.probe import values_seen
     from drillcore.quality.frames import Facts
     from drillcore.quality.validation import validate
 
@@ -219,6 +220,7 @@ def _validate(settings: Settings, manifest: Manifest, previous: Manifest | None)
         table=manifest.table,
         quarantine=manifest.quarantine,
         previous=None if previous is None else previous.table,
+        values=manifest.values or values_seen(settings, manifest.dataset),
     )
     return validate(settings, facts)
 

@@ -57,6 +57,8 @@ class Manifest:
         digest: SHA-256 of the rows.
         train_only: classes with fewer than three groups.
         bridging: paths of images that belong to two splits and are in none.
+        values: by path, the grey levels an image uses and what its stored values look like that they are not read as;
+            empty for a manifest that was read back.
     """
 
     dataset: str
@@ -73,6 +75,7 @@ class Manifest:
     digest: str
     train_only: tuple[str, ...] = ()
     bridging: tuple[str, ...] = ()
+    values: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self, split: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows of one split, of several, or those of train, val and test together.
@@ -166,6 +169,7 @@ def build_manifest(settings: Settings, dataset: str, previous: Manifest | None =
         digest=data_digest(table),
         train_only=tuple(split.train_only),
         bridging=tuple(split.bridging),
+        values={row["path"]: (facts[row["path"]]["levels"], facts[row["path"]]["looks_like"]) for row in good},
     )
 
 

@@ -30,6 +30,8 @@ _SEEN = pa.schema(
         ("size", pa.int64()),
         ("mtime_ns", pa.int64()),
         *IMAGE_FACTS,
+        ("levels", pa.int16()),
+        ("looks_like", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -49,7 +51,7 @@ def probe_folder(
     """
     about: dict[str, Any] = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
     about["classes"] = list(layout.classes or ())  # what a label may be
-    memory = settings.state / "probed" / f"{folder.name}.parquet"
+    memory = _memory(settings, folder.name)
     stats = {name: _stat(folder / name) for name in (*images, *targets)}
     seen = _recall(memory, about, stats)
     masks = set(targets)
@@ -69,6 +71,20 @@ def probe_folder(
         ]
         write_table(memory, to_frame(rows, _SEEN), _SEEN, about)
     return seen
+
+
+def values_seen(settings: Settings, dataset: str) -> dict[str, tuple[int, str]]:
+    """Return what is remembered of a data set's values: grey levels used and what they look like, by path."""
+    try:
+        table, _ = read_arrow(_memory(settings, dataset), _SEEN)
+    except DataError:
+        return {}
+    rows = zip(*(table.column(name).to_pylist() for name in ("path", "levels", "looks_like")), strict=True)
+    return {path: (levels, looks) for path, levels, looks in rows if levels}
+
+
+def _memory(settings: Settings, dataset: str) -> Path:
+    return settings.state / "probed" / f"{dataset}.parquet"
 
 
 def _look_all(settings: Settings, look: Callable[[str], Facts], names: Sequence[str], title: str) -> dict[str, Facts]:
@@ -102,7 +118,8 @@ def _image_facts(path: Path, max_pixels: int) -> Facts:
     facts = probe_file(path, max_pixels=max_pixels)
     if facts.constant:
         raise BadImageError("constant", f"{path.name}: every pixel has the same value")
-    return {name: getattr(facts, name) for name, _ in IMAGE_FACTS}
+    names = (*(name for name, _ in IMAGE_FACTS), "levels", "looks_like")
+    return {name: getattr(facts, name) for name in names}
 
 
 def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:

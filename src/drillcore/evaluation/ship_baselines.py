@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from drillcore.errors import InputError
 from drillcore.evaluation.metrics import Floats, Ints
-from drillcore.runtime.decode import SAR_RANGE
+from drillcore.runtime.value_range import SAR_RANGE
 
 Grey = NDArray[np.uint8]
 

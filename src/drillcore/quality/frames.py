@@ -5,11 +5,14 @@ Everything that is computed is computed here, with numpy and pandas; Great Expec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import pandas as pd
+
+from drillcore.runtime.value_range import FEW_LEVELS
 
 JUDGED = ("train", "val", "test")
 
@@ -26,6 +29,7 @@ class Facts:
         table: the manifest's rows.
         quarantine: what was set aside.
         previous: rows of the lineage's last version, None for its first.
+        values: by path, the grey levels an image uses, and what its values look like that they are not read as.
     """
 
     dataset: str
@@ -35,6 +39,7 @@ class Facts:
     table: pd.DataFrame
     quarantine: pd.DataFrame
     previous: pd.DataFrame | None = None
+    values: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
 def image_frame(facts: Facts, near: pd.Series | None = None) -> pd.DataFrame:
@@ -75,6 +80,7 @@ def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
     splits = facts.table["split"].value_counts()
     constant = int((facts.quarantine["reason"] == "constant").sum()) if bad else 0
     labels = facts.table["label"].dropna()
+    values = [facts.values[path] for path in facts.table["path"] if path in facts.values]
     row: dict[str, object] = {
         "images": good,
         "set_aside_share": bad / max(good + bad, 1),
@@ -82,9 +88,19 @@ def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
         "classes": len(facts.classes) if facts.task == "dense" else int(labels.nunique()),
         "share_change": share_change(facts),
         "near_duplicate_share": float((images["near_split"] != "").mean()) if good else 0.0,
+        "few_level_share": sum(levels < FEW_LEVELS for levels, _ in values) / max(len(values), 1),
+        "looks_like": _common_look([looks for _, looks in values]),
         **{name: int(splits.get(name, 0)) for name in JUDGED},
     }
     return pd.DataFrame([row])
+
+
+def _common_look(looks: Sequence[str]) -> str:
+    """Return what most images look like that they are not read as; "" where it is not most of them."""
+    odd = Counter(look.partition(", up to ")[0] for look in looks if look)
+    if not odd or odd.total() * 2 <= len(looks):
+        return ""
+    return odd.most_common(1)[0][0]
 
 
 def share_change(facts: Facts) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from drillcore.quality.frames import Facts
 from drillcore.quality.limits import Limits
+from drillcore.runtime.value_range import FEW_LEVELS
 
 REQUIRED = ("path", "sha256", "bytes", "width", "height", "channels", "mode", "dtype", "split")
 
@@ -131,6 +132,18 @@ def _of_the_set(facts: Facts, limits: Limits, quarantine_limit: float) -> list[E
         _between("set", "constant_images", "no constant image", None, 0, False),
         _between("set", "classes", f"at least {limits.min_classes} classes", limits.min_classes, None),
     ]
+    words = f"most images use {FEW_LEVELS} grey levels or more; a recipe's dataset.params.value_range states a range"
+    found.append(_between("set", "few_level_share", words, None, 0.5, False))
+    found.append(
+        Expected(
+            frame="set",
+            kind="ExpectColumnValuesToBeInSet",
+            column="looks_like",
+            words="values are what they are read as; a recipe's dataset.params.value_range states others",
+            critical=False,
+            options={"value_set": [""]},
+        )
+    )
     if facts.previous is not None and facts.task == "classification":
         words = f"class shares moved at most {limits.share_change:.2f} since the last version"
         found.append(_between("set", "share_change", words, None, limits.share_change))

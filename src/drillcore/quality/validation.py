@@ -114,6 +114,8 @@ def _observed(item: Expected, found: dict[str, Any], frame: pd.DataFrame, ok: bo
         return "missing"
     if item.frame == "set":
         value = frame[item.column].iloc[0]
+        if isinstance(value, str):
+            return f"most look like {value}" if value else "nothing odd"
         return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
     count = int(found.get("unexpected_count", 0))
     return f"all of {len(frame):,}" if ok else f"{count:,} of {len(frame):,} do not"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
 from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_plan
+from drillcore.runtime.value_range import VALUE_RANGE, Range, read_range
 from drillcore.schemas import Mistake, mistakes
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, get_task
 
@@ -31,8 +32,7 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
     yield from _head(recipe)
     sections = {"head": recipe.head, "backbone": recipe.backbone, "augment": recipe.augment}
     yield from params_mistakes({name: vars(section) for name, section in sections.items()})
-    if recipe.dataset.params:
-        yield Mistake(("dataset", "params"), "no data set has parameters; leave params out")
+    yield from _values(recipe.dataset.params)
     if recipe.backbone.resize and recipe.task != CLASSIFICATION:
         yield Mistake(("backbone", "resize"), f"is given; a model of the task {recipe.task} takes images as they are")
     wanted = REPRESENTATIONS[recipe.task]
@@ -44,6 +44,21 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
         yield from _cores(recipe)
     yield from _metrics(recipe)
     yield from _refresh(recipe)
+
+
+def value_range(recipe: Recipe) -> Range | None:
+    """Return the stored numbers (low, high) that become grey levels 0 and 255, None where none are stated."""
+    return read_range(recipe.dataset.params)
+
+
+def _values(params: Mapping[str, Any]) -> Iterator[Mistake]:
+    for name in params:
+        if name != VALUE_RANGE:
+            yield Mistake(("dataset", "params", name), f"is no parameter of a data set; allowed: {VALUE_RANGE}")
+    try:
+        read_range(params)
+    except InputError as error:
+        yield Mistake(("dataset", "params", VALUE_RANGE), str(error).removeprefix(f"{VALUE_RANGE} "))
 
 
 def params_mistakes(values: Mapping[str, Any]) -> Iterator[Mistake]:

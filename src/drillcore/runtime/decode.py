@@ -16,10 +16,9 @@ from PIL import Image
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
-from drillcore.runtime.image_files import MAX_SIDE, open_image, read_image_bytes, shown_name
+from drillcore.runtime.image_files import MAX_SIDE, STORED_BITS, open_image, read_image_bytes, shown_name
 from drillcore.runtime.tiff_images import StoredValues
-
-SAR_RANGE = (-40.0, 25.0)  # dB, the range of single-channel float32 scenes
+from drillcore.runtime.value_range import SAR_RANGE, Range, count_levels, looks_like, quantise
 
 _MAX_LABEL = 2**31 - 1
 
@@ -39,7 +38,9 @@ class ImageFacts:
         channels: 1 for grey, SAR and bilevel images, 3 for colour ones (alpha is not counted).
         mode: Pillow's mode as stored, for instance "L", "RGB", "P", "I;16", "F".
         dtype: "uint8", "uint16" or "float32" as stored.
-        constant: every pixel has the same value.
+        constant: every pixel has the same value, as stored.
+        levels: how many of the 256 levels are used, by all channels together.
+        looks_like: what the stored values look like that they are not read as, or "" (`value_range.looks_like`).
     """
 
     sha256: str
@@ -50,18 +51,34 @@ class ImageFacts:
     mode: str
     dtype: str
     constant: bool
+    levels: int = 256
+    looks_like: str = ""
 
 
-def decode_file(path: Path, channels: int, *, max_pixels: int, max_side: int = MAX_SIDE) -> Array:
+def decode_file(
+    path: Path, channels: int, *, max_pixels: int, max_side: int = MAX_SIDE, value_range: Range | None = None
+) -> Array:
     """Decode an image file; see `decode_bytes`."""
-    return decode_bytes(read_image_bytes(path), channels, max_pixels=max_pixels, name=path.name, max_side=max_side)
+    data = read_image_bytes(path)
+    limits: dict[str, Any] = {"max_pixels": max_pixels, "max_side": max_side, "value_range": value_range}
+    return decode_bytes(data, channels, name=path.name, **limits)
 
 
-def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "", max_side: int = MAX_SIDE) -> Array:
+def decode_bytes(
+    data: bytes,
+    channels: int,
+    *,
+    max_pixels: int,
+    name: str = "",
+    max_side: int = MAX_SIDE,
+    value_range: Range | None = None,
+    notes: list[str] | None = None,
+) -> Array:
     """Decode an image to uint8 [H,W,C], turned as its EXIF says, alpha over white, not resized.
 
     Grey becomes colour by repeating, colour becomes grey by ITU-R 601 (Pillow's "L"), 16 bits become 8 by rounding
-    x / 257 (16-bit colour keeps its high byte), a float32 channel is SAR in dB: see `quantise_decibels`.
+    x / 257 (16-bit colour keeps its high byte), a channel of floats is SAR in dB: see `quantise_decibels`. With a
+    stated range, values of more than 8 bits are mapped from it; images of 8 bits are taken as they are.
 
     Args:
         data: the whole file.
@@ -69,6 +86,8 @@ def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "",
         max_pixels: an image whose header states more is refused before it is decoded.
         name: the file's name, for messages.
         max_side: an image whose header states more rows or columns is refused likewise.
+        value_range: stored (low, high) that become levels 0 and 255; None: as above.
+        notes: gets a line where the stored values look like something they are not read as.
 
     Raises:
         BadImageError: the image is set aside; the reason is one of `image_files.REASONS`.
@@ -79,7 +98,10 @@ def decode_bytes(data: bytes, channels: int, *, max_pixels: int, name: str = "",
     image = open_image(data, max_pixels, name, max_side)
     if channels == 1 and isinstance(image, Image.Image) and image.mode == "RGB" and "transparency" not in image.info:
         image = image.convert("L")  # the same as below, with two copies less
-    return _as_channels(_as_uint8(image, name), channels)
+    levels = _as_uint8(image, name, value_range)
+    if notes is not None and (odd := _looks_like(image, levels, value_range)):
+        notes.append(f"{shown_name(name)} looks like {odd}; it takes {count_levels(levels)} of 256 levels")
+    return _as_channels(levels, channels)
 
 
 def probe_file(path: Path, *, max_pixels: int) -> ImageFacts:
@@ -90,7 +112,7 @@ def probe_file(path: Path, *, max_pixels: int) -> ImageFacts:
     """
     data = read_image_bytes(path)
     image = open_image(data, max_pixels, path.name)
-    array = _as_uint8(image, path.name)
+    array = _as_uint8(image, path.name, None)
     return ImageFacts(
         sha256=sha256_bytes(data),
         bytes=len(data),
@@ -99,7 +121,9 @@ def probe_file(path: Path, *, max_pixels: int) -> ImageFacts:
         channels=1 if array.ndim == 2 else 3,
         mode=image.mode,
         dtype=_stored_dtype(image.mode),
-        constant=_is_constant(array),
+        constant=_is_constant(image.values if isinstance(image, StoredValues) else array),
+        levels=2 if image.mode == "1" else count_levels(array),
+        looks_like=_looks_like(image, array, None),
     )
 
 
@@ -142,7 +166,7 @@ def _labels(stored: StoredValues, name: str) -> Array:
     if values.dtype == np.uint8:
         return np.array(values)
     if values.ndim == 3:
-        return _levels(stored, name)
+        return _levels(stored, name, None)
     if values.dtype.kind == "f" or stored.inverted or values.max() > _MAX_LABEL:
         raise _no_mask(name, f"{stored.kind}{' whose low values are white' if stored.inverted else ''}")
     return values.astype(np.int32)
@@ -162,27 +186,18 @@ def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
 def quantise_decibels(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """Map SAR in dB [H,W] to uint8: round(255 * (clip(x, -40, 25) + 40) / 65), halves to even.
 
-    In float64 and by blocks of rows, so that every machine gives the same levels and memory stays small.
-
     Raises:
         ValueError: NaN or infinity.
     """
-    low, high = SAR_RANGE
-    result = np.empty(values.shape, np.uint8)
-    rows = max(1, 2**20 // max(1, values.shape[1]))
-    for start in range(0, values.shape[0], rows):
-        with np.errstate(invalid="ignore"):  # a signalling NaN warns on its way to float64
-            block = values[start : start + rows].astype(np.float64)
-        if not np.isfinite(block).all():
-            raise ValueError("NaN or infinity among the values in dB")
-        result[start : start + rows] = np.rint(255.0 * (np.clip(block, low, high) - low) / (high - low))
-    return result
+    return quantise(values, SAR_RANGE)
 
 
-def _as_uint8(opened: Image.Image | StoredValues, name: str) -> Array:
+def _as_uint8(opened: Image.Image | StoredValues, name: str, bounds: Range | None) -> Array:
     """Return uint8 [H,W] for grey and [H,W,3] for colour images."""
     if isinstance(opened, StoredValues):
-        return _levels(opened, name)
+        return _levels(opened, name, bounds)
+    if bounds is not None and opened.info.get(STORED_BITS, 8) > 8:
+        raise BadImageError("format", f"{shown_name(name)}: a stated value range needs 16-bit grey, or colour as TIFF")
     image, mode = opened, opened.mode
     if mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
@@ -193,12 +208,12 @@ def _as_uint8(opened: Image.Image | StoredValues, name: str) -> Array:
     return np.array(image)
 
 
-def _levels(stored: StoredValues, name: str) -> Array:
+def _levels(stored: StoredValues, name: str, bounds: Range | None) -> Array:
     """Return stored values as grey levels or colours."""
     values = stored.values
-    if stored.mode == "F":
+    if stored.mode == "F" or (bounds is not None and stored.top > 255):
         try:
-            return quantise_decibels(values)
+            return quantise(values, bounds or SAR_RANGE)
         except ValueError:
             raise BadImageError("not_finite", f"{shown_name(name)} holds NaN or infinity") from None
     if not stored.top:
@@ -208,6 +223,12 @@ def _levels(stored: StoredValues, name: str) -> Array:
     if values.ndim == 3:
         return (values >> (stored.top.bit_length() - 8)).astype(np.uint8)
     return ((values.astype(np.uint32) * 255 + stored.top // 2) // stored.top).astype(np.uint8)
+
+
+def _looks_like(opened: Image.Image | StoredValues, levels: Array, bounds: Range | None) -> str:
+    if not isinstance(opened, StoredValues) or opened.values.dtype == np.uint8:
+        return ""
+    return looks_like(opened.values, levels, bounds)
 
 
 def _as_channels(array: Array, channels: int) -> Array:

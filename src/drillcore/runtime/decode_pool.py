@@ -25,6 +25,8 @@ from typing import IO, Self, cast
 import numpy as np
 
 from drillcore.runtime.decode_worker import DecodedImage, read_image
+from drillcore.runtime.image_files import MAX_SIDE
+from drillcore.runtime.value_range import Range
 
 _CHUNK_ROWS = 64  # paths per message: the cost of a message is spread, the latency stays small
 _FIRST_CHUNK = 8  # until the size of the images is known
@@ -41,10 +43,26 @@ class DecodePool:
         channels: 1 or 3.
         max_pixels: images of more pixels are set aside.
         workers: processes.
+        max_side: images of more rows or columns are set aside.
+        value_range: of values stored with more than 8 bits; see `decode_bytes`.
+
+    Attributes:
+        odd: images so far whose values look like something they are not read as.
+        first_odd: the note of the first of them.
     """
 
-    def __init__(self, channels: int, *, max_pixels: int, workers: int) -> None:
-        self.channels, self.max_pixels, self.workers = channels, max_pixels, workers
+    def __init__(
+        self,
+        channels: int,
+        *,
+        max_pixels: int,
+        workers: int,
+        max_side: int = MAX_SIDE,
+        value_range: Range | None = None,
+    ) -> None:
+        self.workers = workers
+        self.odd, self.first_odd = 0, ""
+        self._how = (channels, max_pixels, max_side, value_range)
         self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
         self._all: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
@@ -79,6 +97,8 @@ class DecodePool:
             if rest := chunk[len(images) :]:
                 pending.appendleft((rest, self._threads.submit(self._decode, rest)))
             self._adapt(images)
+            for note in (item.note for item in images if item.note):
+                self.odd, self.first_odd = self.odd + 1, self.first_odd or note
             yield images
 
     def _adapt(self, images: Sequence[DecodedImage]) -> None:
@@ -96,7 +116,7 @@ class DecodePool:
             while len(images) < len(paths) and _bytes(images) < _HELD_BYTES:
                 rest = paths[len(images) :]
                 if worker is None:
-                    images.append(read_image(rest[0], self.channels, self.max_pixels))
+                    images.append(read_image(rest[0], *self._how))
                     continue
                 try:
                     images += worker.decode(rest)
@@ -122,7 +142,7 @@ class DecodePool:
         return worker, images
 
     def _start(self) -> _Worker:
-        worker = _Worker(self.channels, self.max_pixels)
+        worker = _Worker(*self._how)
         self._all.append(worker)
         return worker
 
@@ -132,10 +152,10 @@ def _bytes(images: Sequence[DecodedImage]) -> int:
 
 
 class _Worker:
-    def __init__(self, channels: int, max_pixels: int) -> None:
+    def __init__(self, channels: int, max_pixels: int, max_side: int, value_range: Range | None) -> None:
         command = [sys.executable, "-P", "-W", "ignore", "-m", "drillcore.runtime.decode_worker"]
         self.process = subprocess.Popen(
-            [*command, str(channels), str(max_pixels)],
+            [*command, *map(str, (channels, max_pixels, max_side)), *map(repr, value_range or ())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -164,13 +184,13 @@ class _Worker:
             raise EOFError
         images: list[DecodedImage] = []
         offset = 0
-        for path, (sha256, height, width, channels, reason, detail) in zip(paths, rows, strict=False):
+        for path, (sha256, height, width, channels, reason, detail, note) in zip(paths, rows, strict=False):
             if reason:
                 images.append(DecodedImage(path, sha256, None, reason, detail))
                 continue
             count = height * width * channels
             pixels = np.frombuffer(data, np.uint8, count, offset).reshape(height, width, channels)
-            images.append(DecodedImage(path, sha256, pixels))
+            images.append(DecodedImage(path, sha256, pixels, note=note))
             offset += count
         return images
 

@@ -54,6 +54,7 @@ OTHER_SUFFIXES = (
     ".exr", ".hdr", ".pcx", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".dib",
 )
 # fmt: on
+STORED_BITS = "stored_bits"  # in an image's info where more than 8 were stored and 8 are left
 MAX_FILE_BYTES = 512 * 2**20
 MAX_SIDE = 65_500  # pixels, as in JPEG; a scene has fewer, and what is made for each row and column stays small
 
@@ -120,7 +121,9 @@ def open_image(data: bytes, max_pixels: int, name: str, max_side: int = MAX_SIDE
         if kind == "TIFF":
             directory = main_directory(data, shown)
             _check_size(tiff_size(directory), max_pixels, max_side, shown)
-            opened = open_tiff(data, directory, shown, plugin_of(kind))
+            opened, bits = open_tiff(data, directory, shown, plugin_of(kind))
+            if isinstance(opened, Image.Image) and bits > 8:
+                opened.info[STORED_BITS] = bits
         else:
             opened = _open_other(kind, data, max_pixels, max_side, shown)
     except BadImageError:
@@ -145,7 +148,10 @@ def _open_other(kind: str, data: bytes, max_pixels: int, max_side: int, shown: s
     if getattr(image, "is_animated", False):
         raise BadImageError("animated", f"{shown} has several frames; one still image is expected")
     image.load()
-    return _turn(image)
+    turned = _turn(image)
+    if kind == "PNG" and data[24] > 8 and not turned.mode.startswith("I"):
+        turned.info[STORED_BITS] = data[24]
+    return turned
 
 
 def _refuse_foreign(data: bytes, name: str) -> NoReturn:

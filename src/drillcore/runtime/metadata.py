@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from drillcore.digests import canonical_json
-from drillcore.errors import UnsafeModelError
+from drillcore.errors import InputError, UnsafeModelError
+from drillcore.runtime.value_range import Range, read_range
 from drillcore.tasks import TASKS
 
 METADATA_KEY = "drillcore"
@@ -34,7 +35,8 @@ class ModelMetadata:
         model: the recipe's name.
         classes: names in the order of the outputs; empty for regression.
         colours: one [r, g, b] per class, or None.
-        input: channels (1 or 3), resize ([height, width] or None: any size) and preprocessing (a JSON object).
+        input: channels (1 or 3), resize ([height, width] or None: any size) and preprocessing (a JSON object; in it
+            `value_range` where the recipe states one).
         data_digest: digest of the rows it learned from.
         lineage: "sample" or "import-<n>".
         git: revision of the code.
@@ -89,6 +91,11 @@ class ModelMetadata:
     def channels(self) -> int:
         """Channels of the images, 1 or 3."""
         return int(self.input["channels"])
+
+    @property
+    def value_range(self) -> Range | None:
+        """Stored numbers (low, high) that become levels 0 and 255, where the recipe states them."""
+        return read_range(self.input["preprocessing"])
 
     def to_json(self) -> str:
         """Return JSON with sorted keys; equal metadata give equal text."""
@@ -186,7 +193,15 @@ def _is_input(value: Any) -> bool:
         return False
     resize_fits = value["resize"] is None or _is_size(value["resize"])
     channels_fit = _is_int(value["channels"]) and value["channels"] in (1, 3)
-    return channels_fit and resize_fits and isinstance(value["preprocessing"], dict)
+    return channels_fit and resize_fits and isinstance(value["preprocessing"], dict) and _has_range(value)
+
+
+def _has_range(value: dict[str, Any]) -> bool:
+    try:
+        read_range(value["preprocessing"])
+    except InputError:
+        return False
+    return True
 
 
 def _is_size(value: Any) -> bool:

@@ -23,6 +23,7 @@ from drillcore.runtime.decode_pool import DecodePool
 from drillcore.runtime.decode_worker import DecodedImage
 from drillcore.runtime.dense_windows import DenseJob, start_dense
 from drillcore.runtime.grouping import Rows, group_padded
+from drillcore.runtime.image_files import MAX_SIDE
 from drillcore.runtime.image_limits import excess
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
@@ -127,6 +128,7 @@ def predict_many(
     workers: int,
     threads: int,
     batch: int = DEFAULT_BATCH,
+    max_side: int = MAX_SIDE,
 ) -> Predictions:
     """Classify files; bad ones are set aside with their reason.
 
@@ -137,6 +139,7 @@ def predict_many(
         workers: processes that decode; few files are decoded in this one.
         threads: batches that run at the same time.
         batch: images in a batch at most.
+        max_side: images of more rows or columns are set aside.
 
     Raises:
         InputError: the model is no classifier.
@@ -148,7 +151,8 @@ def predict_many(
     if model.metadata.task != CLASSIFICATION:
         raise InputError(f"a classifier is expected, the model's task is {model.metadata.task!r}")
     workers = workers if len(items) > IN_PROCESS else 0
-    with DecodePool(model.metadata.channels, max_pixels=max_pixels, workers=workers) as pool:
+    channels, bounds = model.metadata.channels, model.metadata.value_range
+    with DecodePool(channels, max_pixels=max_pixels, workers=workers, max_side=max_side, value_range=bounds) as pool:
         for window in score_windows(model, map(str, items), pool, threads=threads, batch=batch):
             aside += set_aside(window)
             digests += [window.images[row].sha256 for row in window.scored]

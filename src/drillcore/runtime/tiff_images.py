@@ -61,8 +61,8 @@ class StoredValues:
         return int(self.values.shape[0])
 
 
-def open_tiff(data: bytes, directory: TiffDirectory, shown: str, plugin: Any) -> Image.Image | StoredValues:
-    """Decode the picture of a directory, turned.
+def open_tiff(data: bytes, directory: TiffDirectory, shown: str, plugin: Any) -> tuple[Image.Image | StoredValues, int]:
+    """Decode the picture of a directory, turned; return it and the bits a sample had.
 
     Args:
         data: the whole file.
@@ -79,9 +79,14 @@ def open_tiff(data: bytes, directory: TiffDirectory, shown: str, plugin: Any) ->
         check_picture(layout)
         image: Image.Image = plugin(io.BytesIO(_beginning_at(data, directory)))
         image.load()  # turns it too
-        return image
+        return image, layout.bits
     check_plain(layout)
-    samples = _turned(read_samples(data, layout, plugin), layout.orientation)
+    return _meant(read_samples(data, layout, plugin), layout), layout.bits
+
+
+def _meant(samples: Array, layout: TiffLayout) -> Image.Image | StoredValues:
+    """Return samples with the meaning the file gives them, turned."""
+    samples = _turned(samples, layout.orientation)
     if layout.kind == FLOAT or layout.kind == SIGNED or layout.bits == 32:
         return _without_range(samples[:, :, 0], layout)
     if layout.photometric == WHITE_IS_LOW:
@@ -120,7 +125,7 @@ def _without_range(values: Array, layout: TiffLayout) -> StoredValues:
     return StoredValues(values, "I", 0, integers(layout), layout.photometric == WHITE_IS_LOW)
 
 
-def _palette(samples: Array, layout: TiffLayout) -> Image.Image | StoredValues:
+def _palette(samples: Array, layout: TiffLayout) -> Image.Image:
     entries = 2**layout.bits
     if len(layout.colour_map) < 3 * entries:
         raise BadImageError("unreadable", f"{layout.shown} is a damaged TIFF (its palette is too short)")
@@ -157,11 +162,10 @@ def _high_byte(samples: Array, bits: int) -> Array:
     return ((samples.astype(np.uint16) * 255 + top // 2) // top).astype(np.uint8)
 
 
-def _with_alpha(levels: Array, layout: TiffLayout) -> Image.Image | StoredValues:
+def _with_alpha(levels: Array, layout: TiffLayout) -> Image.Image:
     if layout.alpha != ASSOCIATED:
         return Image.fromarray(np.ascontiguousarray(levels))
     # The colours are multiplied already: over white, what is missing to full alpha is added.
     alpha = levels[:, :, -1:].astype(np.int16)
     over = np.minimum(levels[:, :, :-1] + (255 - alpha), 255).astype(np.uint8)
-    grey = over.shape[2] == 1
-    return StoredValues(over[:, :, 0] if grey else over, "L" if grey else "RGB", 255, integers(layout))
+    return Image.fromarray(over[:, :, 0] if over.shape[2] == 1 else over)

@@ -53,7 +53,7 @@ def features(
     from drillcore.representations.activations import extract
 
     paths = [manifest.path_of(path) for path in rows["path"]]
-    load = load_images(settings, backbone.channels, paths)
+    load = load_images(settings, backbone.channels, paths, backbone.value_range)
     return extract(backbone, recipe.backbone.taps, list(rows["sha256"]), load, settings, dtype=store_dtype(recipe))
 
 
@@ -127,7 +127,8 @@ def prove_parity(
     backbone = load_backbone(settings, recipe, manifest, record)
     reference = Reference(backbone, recipe.backbone.taps, load_head(folder / HEAD_FOLDER), store_dtype(recipe))
     names = list(parity_rows(manifest)["path"])
-    images = DecodedImages([manifest.path_of(name) for name in names], backbone.channels, settings.max_pixels)
+    paths = [manifest.path_of(name) for name in names]
+    images = DecodedImages(settings, paths, backbone.channels, backbone.value_range)
     total = (len(names) + len(ODD_SIZES)) * len(BATCHES)
     with progress("parity", total, unit="answers") as advance:
         report = check_parity(

@@ -170,7 +170,9 @@ def _pixel_space(
     from drillcore.workflow.drilling import load_images
 
     backbone = build_pixels(3 if parts.manifest.channels == 3 else 1)
-    load = load_images(settings, backbone.channels, [parts.manifest.path_of(path) for path in rows["path"]])
+    backbone = backbone.reading(parts.backbone.value_range)
+    paths = [parts.manifest.path_of(path) for path in rows["path"]]
+    load = load_images(settings, backbone.channels, paths, backbone.value_range)
     try:
         table = extract(backbone, [TAP], list(rows["sha256"]), load, settings)
     except BadImageError as error:

@@ -139,13 +139,14 @@ def _sample_images(settings: Settings, found: ClassClusters) -> list[list[Any]]:
 
     manifest = found.parts.manifest
     channels = 3 if manifest.channels == 3 else 1
+    how = settings.decoding(found.parts.backbone.value_range)
     shown: list[list[Any]] = []
     with progress("samples", len(found.samples), unit="classes") as advance:
         for paths in found.samples:
             images = []
             for path in paths:
                 try:
-                    images.append(decode_file(manifest.path_of(path), channels, max_pixels=settings.max_pixels))
+                    images.append(decode_file(manifest.path_of(path), channels, **how))
                 except BadImageError:
                     continue
             shown.append(images)

@@ -18,8 +18,8 @@ from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
 from drillcore.settings import Settings
 from drillcore.tasks import get_task
-from drillcore.workflow.coring import ANSWERS_FILE, FIRST_FOLDER, core_of, dense_mode, fit_rows, samples
-from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER, load_images
+from drillcore.workflow.coring import ANSWERS_FILE, FIRST_FOLDER, core_images, core_of, dense_mode, fit_rows, samples
+from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER
 from drillcore.workflow.records import Record
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _first_stage(
     images = DrilledImages(
         digests=list(rows["sha256"]),
         groups=list(rows["group"]),
-        image=load_images(settings, core.channels, [manifest.path_of(path) for path in rows["path"]]),
+        image=core_images(settings, manifest, core, rows),
         views=plan.views,
     )
     return fit_first_stage(
@@ -155,7 +155,7 @@ def _fit_bias(
     read, listed = label_reader(settings, manifest), rows.to_dict("records")
     images = TrainingImages(
         groups=list(rows["group"]),
-        image=load_images(settings, core.channels, [manifest.path_of(path) for path in rows["path"]]),
+        image=core_images(settings, manifest, core, rows),
         labels=lambda number: read(listed[number]),
     )
     with progress("fitting a bias on images held out", None, unit="images") as advance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.files import read_object, write_bytes
 from drillcore.recipes import Recipe
 from drillcore.recipes.cores import core_plan, image_channels
+from drillcore.recipes.parts import value_range
 from drillcore.settings import Settings
 from drillcore.tasks import get_task
 from drillcore.workflow.drilling import HEAD_FOLDER, load_backbone, load_images
@@ -81,7 +82,7 @@ def samples(
     return extract(
         core,
         list(rows["sha256"]),
-        load_images(settings, core.channels, [manifest.path_of(path) for path in rows["path"]]),
+        core_images(settings, manifest, core, rows),
         targets_of(settings, recipe, manifest, rows),
         settings,
         sampling=plan.sampling,
@@ -99,7 +100,7 @@ def targets_of(settings: Settings, recipe: Recipe, manifest: Manifest, rows: pd.
     from drillcore.representations.drilling import Targets
 
     if not get_task(recipe.task).named:
-        colours = load_images(settings, 3, [manifest.path_of(path) for path in rows["path"]])
+        colours = load_images(settings, 3, [manifest.path_of(path) for path in rows["path"]], value_range(recipe))
         return Targets(digests=list(rows["sha256"]), load=lambda number: colour_values(colours(number)), rule="colour")
     read, listed = label_reader(settings, manifest), rows.to_dict("records")
     return Targets(
@@ -138,7 +139,7 @@ def export_model(
     metadata = _metadata(settings, recipe, manifest, core, answers, context)
     rows = fit_rows(recipe, manifest)
     chosen = rows.iloc[:: max(1, len(rows) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
-    images = _decoded(settings, manifest, chosen, core.channels)
+    images = _decoded(settings, manifest, chosen, core)
     data = export_dense(
         core,
         _fitted_head(recipe, folder),
@@ -171,7 +172,7 @@ def prove_parity(
         report = check_dense_parity(
             (folder / MODEL_FILE).read_bytes(),
             DenseReference(core, _fitted_head(recipe, folder), answers_of(recipe, folder), context_of(recipe, folder)),
-            _decoded(settings, manifest, chosen, core.channels),
+            _decoded(settings, manifest, chosen, core),
             mode=dense_mode(recipe),
             names=list(chosen["path"]),
             threads=settings.cpu_threads,
@@ -193,7 +194,7 @@ def draw_maps(
     from drillcore.evaluation.plane_maps import plane_maps_png
 
     core = core_of(settings, recipe, manifest, record)
-    image = _decoded(settings, manifest, rows.iloc[:1], core.channels)[0]
+    image = _decoded(settings, manifest, rows.iloc[:1], core)[0]
     with torch.inference_mode():
         maps = core(torch.from_numpy(image).permute(2, 0, 1)[None].to(torch.float32))
     shown = [(plane.name, values[0].numpy()) for plane, values in zip(core.planes, maps, strict=True)]
@@ -208,8 +209,15 @@ def _fitted_head(recipe: Recipe, folder: Path) -> Any:
     return (load_head if get_task(recipe.task).named else load_regressor)(folder / HEAD_FOLDER)
 
 
-def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, channels: int) -> Sequence[Any]:
-    return DecodedImages([manifest.path_of(path) for path in rows["path"]], channels, settings.max_pixels)
+def core_images(settings: Settings, manifest: Manifest, core: CoreNetwork, rows: pd.DataFrame) -> Callable[[int], Any]:
+    """Return what decodes the image of a row's number as the core looks at it."""
+    paths = [manifest.path_of(path) for path in rows["path"]]
+    return load_images(settings, core.channels, paths, core.backbone.value_range)
+
+
+def _decoded(settings: Settings, manifest: Manifest, rows: pd.DataFrame, core: CoreNetwork) -> Sequence[Any]:
+    paths = [manifest.path_of(path) for path in rows["path"]]
+    return DecodedImages(settings, paths, core.channels, core.backbone.value_range)
 
 
 def _metadata(

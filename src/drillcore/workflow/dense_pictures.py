@@ -41,7 +41,7 @@ def draw_labels(
     read, listed = label_reader(settings, manifest), rows.to_dict("records")
     chosen = []
     for name, index in pick_rows(_image_scores(counts)):
-        image = _decoded(settings, manifest.path_of(listed[index]["path"]), manifest.channels)
+        image = _decoded(settings, model, manifest.path_of(listed[index]["path"]), manifest.channels)
         answer = segment(model, image)
         title = f"{name}: {Path(listed[index]['path']).name}"
         chosen.append(LabelRow(title, image, read(listed[index]), answer.label))
@@ -75,8 +75,8 @@ def draw_values(
     errors = sums[..., 1].sum(axis=1) / np.maximum(sums[..., 0].sum(axis=1), 1)
     names, chosen = list(rows["path"]), []
     for name, index in pick_rows(-errors):
-        grey = _decoded(settings, paths[index], model.metadata.channels)
-        truth = _decoded(settings, paths[index], 3)
+        grey = _decoded(settings, model, paths[index], model.metadata.channels)
+        truth = _decoded(settings, model, paths[index], 3)
         shares = np.clip(regress(model, grey), 0.0, 1.0).transpose(1, 2, 0)
         answer = np.rint(shares * 255).astype(np.uint8)
         chosen.append(ValueRow(f"{name}: {Path(names[index]).name}", grey, truth, answer))
@@ -93,8 +93,8 @@ def _image_scores(counts: Any) -> Any:
     return np.where(totals > 0, (found * present).sum(axis=1) / np.maximum(totals, 1), np.nan)
 
 
-def _decoded(settings: Settings, path: Path, channels: int) -> Any:
-    return decode_file(path, channels, max_pixels=settings.max_pixels)
+def _decoded(settings: Settings, model: Model, path: Path, channels: int) -> Any:
+    return decode_file(path, channels, **settings.decoding(model.metadata.value_range))
 
 
 def _written(folder: Path, drawn: dict[str, bytes]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import input_size, training_plan, views_of
+from drillcore.recipes.parts import value_range
+from drillcore.runtime.value_range import Range
 from drillcore.settings import Settings
 from drillcore.tasks import get_task
 from drillcore.workflow.records import Record
@@ -72,17 +74,19 @@ def recipe_backbone(settings: Settings, recipe: Recipe, weights: str, classes: i
     from drillcore.backbones.catalogue import build_backbone
 
     if get_task(recipe.task).dense:  # every pixel is answered: images are not resized
-        return build_backbone(recipe.backbone.name, weights, settings, any_size=True)
+        return build_backbone(recipe.backbone.name, weights, settings, any_size=True).reading(value_range(recipe))
     size = input_size(recipe)
     made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
-    return made.averaged(views_of(recipe))
+    return made.reading(value_range(recipe)).averaged(views_of(recipe))
 
 
-def load_images(settings: Settings, channels: int, paths: Sequence[Path]) -> Callable[[int], Any]:
-    """Return what decodes the image of a number, as the exported model's users will."""
+def load_images(
+    settings: Settings, channels: int, paths: Sequence[Path], bounds: Range | None = None
+) -> Callable[[int], Any]:
+    """Return what decodes the image of a number, as the exported model's users will; `bounds`: the recipe's range."""
     from drillcore.runtime.decode import decode_file
 
-    return lambda number: decode_file(paths[number], channels, max_pixels=settings.max_pixels)
+    return lambda number: decode_file(paths[number], channels, **settings.decoding(bounds))
 
 
 def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
@@ -95,6 +99,8 @@ def _purpose(recipe: Recipe, manifest: Manifest) -> dict[str, Any]:
         "plan": training_plan(recipe).to_dict(),
         "seed": recipe.seeds.train,
     }
+    bounds = value_range(recipe)
+    values |= {} if bounds is None else {"value_range": list(bounds)}
     return values | ({"resize": recipe.backbone.resize} if recipe.backbone.resize else {})
 
 
@@ -164,7 +170,7 @@ def _labelled(settings: Settings, manifest: Manifest, backbone: Backbone, split:
 
     rows = manifest.table[manifest.table["split"] == split]
     paths = [manifest.path_of(path) for path in rows["path"]]
-    load = load_images(settings, backbone.channels, paths)
+    load = load_images(settings, backbone.channels, paths, backbone.value_range)
     images = prepare_all(backbone, load, len(paths), workers=settings.decode_workers)
     return Labelled(torch.from_numpy(images), torch.from_numpy(manifest.label_indices(rows)))
 
@@ -179,7 +185,8 @@ def _native(settings: Settings, manifest: Manifest, backbone: Backbone, split: s
     from drillcore.progress import progress
 
     rows = manifest.table[manifest.table["split"] == split]
-    load = load_images(settings, backbone.channels, [manifest.path_of(path) for path in rows["path"]])
+    paths = [manifest.path_of(path) for path in rows["path"]]
+    load = load_images(settings, backbone.channels, paths, backbone.value_range)
     images = []
     with ThreadPoolExecutor(settings.decode_workers) as pool, progress("decoding", len(rows)) as advance:
         for image in pool.map(load, range(len(rows))):

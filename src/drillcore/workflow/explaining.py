@@ -114,7 +114,7 @@ def explain_image(
 def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, NDArray[np.uint8]]:
     from drillcore.runtime.decode_worker import MISSING, read_image
 
-    found = read_image(str(image), parts.backbone.channels, settings.max_pixels)
+    found = read_image(str(image), parts.backbone.channels, **settings.decoding(parts.backbone.value_range))
     if found.reason == MISSING:
         raise InputError(f"no such image: {image}")
     if found.image is None:

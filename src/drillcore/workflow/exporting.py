@@ -12,6 +12,7 @@ from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
 from drillcore.recipes import Recipe
 from drillcore.runtime.metadata import ModelMetadata
+from drillcore.runtime.value_range import Range
 from drillcore.settings import Settings
 from drillcore.tasks import get_task
 from drillcore.workflow.opening import MODEL_FILE
@@ -41,8 +42,8 @@ def parity_rows(manifest: Manifest) -> Any:
 class DecodedImages(Sequence[Any]):
     """Images decoded when they are asked for, so that memory does not grow with their number."""
 
-    def __init__(self, paths: list[Path], channels: int, max_pixels: int) -> None:
-        self.paths, self.channels, self.max_pixels = paths, channels, max_pixels
+    def __init__(self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None) -> None:
+        self.paths, self.channels, self.how = paths, channels, settings.decoding(bounds)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,7 +53,7 @@ class DecodedImages(Sequence[Any]):
 
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        return decode_file(self.paths[index], self.channels, max_pixels=self.max_pixels)
+        return decode_file(self.paths[index], self.channels, **self.how)
 
 
 def metadata_of(settings: Settings, recipe: Recipe, manifest: Manifest, backbone: Any, **more: Any) -> ModelMetadata:

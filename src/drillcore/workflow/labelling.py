@@ -220,7 +220,7 @@ def answered(
 
     def work(index: int) -> tuple[Labels, Labels, Any] | None:
         try:
-            image = decode_file(paths[index], channels, max_pixels=settings.max_pixels)
+            image = decode_file(paths[index], channels, **settings.decoding(model.metadata.value_range))
             target = truth(index)
             if target.shape != image.shape[:2]:
                 return None

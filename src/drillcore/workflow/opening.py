@@ -37,6 +37,7 @@ def answers(settings: Settings, model: Model, paths: Sequence[Path]) -> Predicti
         model,
         paths,
         max_pixels=settings.max_pixels,
+        max_side=settings.max_side,
         workers=settings.decode_workers,
         threads=settings.cpu_threads,
     )
@@ -51,7 +52,7 @@ def one_image_milliseconds(path: Path, images: Sequence[Path], settings: Setting
     chosen = images[:: max(1, len(images) // _LATENCY_IMAGES)][:_LATENCY_IMAGES]
     decoded, pixels = [], 0
     for image in chosen:
-        decoded.append(decode_file(image, model.metadata.channels, max_pixels=settings.max_pixels))
+        decoded.append(decode_file(image, model.metadata.channels, **settings.decoding(model.metadata.value_range)))
         pixels += decoded[-1].shape[0] * decoded[-1].shape[1]
         if pixels > _LATENCY_PIXELS // _LATENCY_ROUNDS:
             break

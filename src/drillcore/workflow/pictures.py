@@ -136,7 +136,7 @@ def _loader(settings: Settings, manifest: Manifest) -> Load:
     from drillcore.runtime.decode import decode_file
 
     channels = 3 if manifest.channels == 3 else 1
-    return lambda path: decode_file(manifest.path_of(path), channels, max_pixels=settings.max_pixels)
+    return lambda path: decode_file(manifest.path_of(path), channels, **settings.decoding())
 
 
 def _shares(manifest: Manifest) -> dict[str, dict[str, int]]:

@@ -83,7 +83,7 @@ def top_responses(
             break
         path = parts.manifest.path_of(rows["path"][place])
         try:
-            image = decode_file(path, parts.backbone.channels, max_pixels=settings.max_pixels)
+            image = decode_file(path, parts.backbone.channels, **settings.decoding(parts.backbone.value_range))
         except BadImageError:
             continue
         prepared.append(torch.from_numpy(np.ascontiguousarray(parts.backbone.prepare(image))))

@@ -113,10 +113,12 @@ def predicted(
     from drillcore.runtime.decode import decode_file
     from drillcore.workflow.side_by_side import in_order
 
+    how = settings.decoding(model.metadata.value_range)
+
     def work(index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         try:
-            colour = decode_file(paths[index], 3, max_pixels=settings.max_pixels)
-            grey = decode_file(paths[index], model.metadata.channels, max_pixels=settings.max_pixels)
+            colour = decode_file(paths[index], 3, **how)
+            grey = decode_file(paths[index], model.metadata.channels, **how)
         except BadImageError:
             return None
         return colour_values(colour).transpose(2, 0, 1), regress(model, grey)

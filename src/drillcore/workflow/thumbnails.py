@@ -17,7 +17,7 @@ def thumbnail_bytes(settings: Settings, path: Path, channels: int) -> bytes:
 
     from drillcore.runtime.decode import decode_file
 
-    pixels = decode_file(path, channels, max_pixels=settings.max_pixels)
+    pixels = decode_file(path, channels, **settings.decoding())
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     stream = io.BytesIO()
