@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import io
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -52,9 +54,16 @@ class Service:
         self.work = RequestsInWork(options.max_requests, self.metrics.in_work.set)
         self.memory = MemoryBudget(options.max_memory, self.metrics.held.set)
         self.ready = False
-        self.turns = Turns(options.max_pixels_at_work, self.metrics.pixels.set)
+        self.turns = Turns(options.max_pixels_at_work, self._pixels_at_work)
         self._decoding = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
         self._large = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode-large")
+
+    def _pixels_at_work(self, pixels: int) -> None:
+        self.metrics.pixels.set(pixels)
+        if not pixels:
+            # Blocks of decoded images stay with the allocator, hundreds of megabytes of them, unless it is told.
+            with contextlib.suppress(RuntimeError):  # the server stops
+                self._large.submit(trim_memory)
 
     async def close(self) -> None:
         """Finish what was taken."""
@@ -153,6 +162,12 @@ class Service:
             self.metrics.stages.labels(loaded.name, "queue").observe(max(answer.queue, 0))
         self.metrics.images.labels(loaded.name).inc(len(answers))
         return answers
+
+
+def trim_memory() -> None:
+    """Give what is free back to the system, where its allocator can be told to (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def header_size(data: bytes) -> tuple[int, int]:

@@ -195,12 +195,16 @@ def test_small_images_are_answered_while_a_large_one_runs(
         return run(canvas, *arguments, **options)
 
     monkeypatch.setattr(model, "run", held)
+    trimmed = threading.Event()
+    monkeypatch.setattr(service_module, "trim_memory", trimmed.set)
     with ThreadPoolExecutor(1) as pool:
         large = pool.submit(server.predict, LARGE)
         assert entered.wait(60)
         assert server.predict(png()).status_code == 200
+        assert not trimmed.is_set()
         gate.set()
         assert large.result().json()["label"] == "bright"
+    assert trimmed.wait(60)  # its memory is given back
 
 
 @pytest.mark.parametrize("task", ["dense_labels", "dense_regression"])
