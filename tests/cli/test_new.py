@@ -47,3 +47,17 @@ def test_a_recipe_for_classes_is_one_of_images(
     recipe = load_recipe(settings, "shells")
     assert recipe.task == "classification"
     check_parts(recipe)
+
+
+def test_a_model_named_after_nothing_says_of_which_data_set_it_is(
+    drillcore: Callable[..., Any], settings: Settings, tmp_path: Path
+) -> None:
+    shells = write_shells(tmp_path / "shells", 3)
+    assert drillcore("data", "import", "--layout", "classes", "shells", shells).code == 0
+    done = drillcore("new", "boats")
+    assert done.code != 0
+    assert "of which data set is boats" in done.err
+    assert "shells" in done.err
+    assert not (settings.models / "boats.yaml").exists()
+    assert drillcore("new", "boats", "--dataset", "shells").code == 0
+    assert load_recipe(settings, "boats").dataset.name == "shells"

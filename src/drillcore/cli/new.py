@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -84,7 +83,7 @@ gate:
 @click.command()
 @click.argument("model", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON schema of recipes, for an editor; makes no recipe.")
-@click.option("--dataset", help="An imported data set; default: the one MODEL is named after, else the newest import.")
+@click.option("--dataset", help="An imported data set; default: the one MODEL is named after (NAME-...).")
 def new(model: str | None, dataset: str | None, schema: bool) -> None:
     """Make the recipe models/MODEL.yaml for a data set that was imported.
 
@@ -142,7 +141,9 @@ def _choose(settings: Settings, model: str, dataset: str | None) -> str:
     named = [name for name in found if model == name or model.startswith(f"{name}-")]
     if named:
         return max(named, key=len)
-    imported = [name for name, path in found.items() if json.loads(path.read_text()).get("lineage") != "sample"]
-    if not imported:
+    if not found:
         raise InputError("no data set was imported yet; first: drillcore data import --layout classes NAME DIR")
-    return max(imported, key=lambda name: found[name].stat().st_mtime_ns)
+    raise InputError(
+        f"of which data set is {model}? it is named after none of {', '.join(sorted(found))}; say --dataset NAME, or "
+        "import one of its own first"
+    )
