@@ -88,6 +88,7 @@ def open_shard(path: Path) -> Shard:
             raise _damaged(path, "empty") from None
     try:
         header, start = _header(view)
+        _check_places(header, len(view) - start)
         tensors = {name: _tensor(view, start, header[name]) for name in ("keys", "counts", "rows")}
         crc = int(header["__metadata__"]["crc32"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -130,6 +131,18 @@ def _header(view: mmap.mmap) -> tuple[dict, int]:  # type: ignore[type-arg]
     if not 2 <= length <= min(_MAX_HEADER, len(view) - 8):
         raise ValueError("its header is cut")
     return json.loads(view[8 : 8 + length]), 8 + length
+
+
+def _check_places(header: dict, size: int) -> None:  # type: ignore[type-arg]
+    """Check that the tensors follow one another as they were written: the checksum is not of the header."""
+    end = 0
+    for name in ("counts", "rows", "keys"):
+        begin, after = header[name]["data_offsets"]
+        if begin != end:
+            raise ValueError("its header does not fit its bytes")
+        end = after
+    if end != size:
+        raise ValueError("its header does not fit its bytes")
 
 
 def _tensor(view: mmap.mmap, start: int, entry: dict) -> npt.NDArray:  # type: ignore[type-arg]

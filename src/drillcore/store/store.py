@@ -158,9 +158,12 @@ class FeatureStore:
         if stamp is None:
             return None
         try:
-            verify_shard(path)
+            crc = verify_shard(path)
             shard = open_shard(path)
         except (StoreError, FileNotFoundError):
+            return None
+        said = self.index["crc"].to_numpy()[self.index["shard"].to_numpy() == name]
+        if (said != crc).any():  # whole, and another one
             return None
         self._open[name] = (stamp, shard)
         return shard
