@@ -181,7 +181,8 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
     except LeaseHeldError as error:
         return end(skipped(subject, error))
     _conclude(summary, folder)
-    show_score(summary)
+    if summary["status"] == "scored":
+        show_score(summary)
     return end(summary)
 
 

@@ -17,6 +17,7 @@ from drillcore.runtime.scoring import DEFAULT_BATCH
 from drillcore.runtime.served import ServedModel
 from drillcore.runtime.session import open_model
 from drillcore.settings import Settings
+from serving.changes import changed_shards
 from serving.committed import clear, committed, finish, sweep, writing
 from serving.dense_files import DenseOptions
 from serving.engines import local
@@ -119,6 +120,9 @@ def score(
                 clear(output)
             sweep(output)
             entries, done = committed(output, plan)
+            changed = changed_shards(inputs, output, plan, entries.values())
+        if changed:
+            entries, done = {shard: entry for shard, entry in entries.items() if shard not in changed}, False
         kept, odd = plan.rows(entries), (0, "")
         if not done:
             journal = journal_of(output, check)
