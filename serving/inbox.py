@@ -219,7 +219,9 @@ class Inbox:
         places = [os.path.join(base, path) for path, _, _ in files]  # noqa: PTH118 - once per file
         workers = self.settings.decode_workers if sum(young) > IN_PROCESS else 0
         with (
-            DecodePool(1, max_pixels=self.settings.max_pixels, workers=workers) as pool,
+            DecodePool(
+                1, max_pixels=self.settings.max_pixels, max_side=self.settings.max_side, workers=workers
+            ) as pool,
             Staging(pool, hold=False) as staging,
         ):
             images = staging.stream(place for place, is_young in zip(places, young, strict=True) if is_young)
