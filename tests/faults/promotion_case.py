@@ -1,10 +1,11 @@
-"""Killed while it promotes: a warm process that forks one promoter per point, kills it there and looks what is left.
+"""Killed while it moves the champion: a warm process that forks one mover per point, kills it and looks what is left.
 
-Usage: python promotion_case.py CHECKOUT FOLDER POINTS SEED
+Usage: python promotion_case.py CHECKOUT FOLDER POINTS SEED promote|rollback
 
-CHECKOUT holds a state folder with versions 1 and 2 of `tiny`, 1 the champion. For each point the state is copied to
-FOLDER and a child promotes version 2 with kill -9 at that point: at the call of a named function, then at POINTS calls
-drawn from all the Python calls that a promotion makes. Prints one JSON line per point.
+CHECKOUT holds a state folder with versions 1 and 2 of `tiny`, 1 the champion; for a rollback 1, 2 and 3 were it, one
+after the other. For each point the state is copied to FOLDER and a child makes version 2 the champion with kill -9 at
+that point: at the call of a named function, then at POINTS calls drawn from all the Python calls that the move makes.
+Prints one JSON line per point.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
     chosen: list[str | int] = [*NAMED, *sorted(draw.sample(range(1, total + 1), points))]
     for number, point in enumerate(chosen):
         mine = copy(settings, folder / str(number))
-        status = in_child(lambda mine=mine, point=point: promote(mine, point))
+        status = in_child(lambda mine=mine, point=point: move_until(mine, point))
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         report = folder / f"{number}.json"
         in_child(lambda mine=mine, report=report: inspect(mine, report))
@@ -76,7 +77,7 @@ def count_calls(settings: Settings, target: Path) -> int:
             calls += event == "call"
 
         sys.setprofile(count)
-        registry.promote(settings, "tiny", 2)
+        move(settings)
         sys.setprofile(None)
         target.write_text(str(calls))
 
@@ -84,7 +85,14 @@ def count_calls(settings: Settings, target: Path) -> int:
     return int(target.read_text())
 
 
-def promote(settings: Settings, point: str | int) -> None:
+def move(settings: Settings) -> None:
+    if sys.argv[5] == "promote":
+        registry.promote(settings, "tiny", 2)
+    elif registry.aliases(settings, "tiny")["champion"] != 2:
+        registry.rollback(settings, "tiny")
+
+
+def move_until(settings: Settings, point: str | int) -> None:
     if isinstance(point, str):
         setattr(alias_moves, point, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
     else:
@@ -97,7 +105,7 @@ def promote(settings: Settings, point: str | int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.setprofile(kill)
-    registry.promote(settings, "tiny", 2)
+    move(settings)
 
 
 def inspect(settings: Settings, report: Path) -> None:
@@ -109,7 +117,7 @@ def inspect(settings: Settings, report: Path) -> None:
         "mlflow": in_mlflow(settings),
     }
     after["statuses"] = [move.status for move in registry.history(settings, "tiny", "champion")]
-    registry.promote(settings, "tiny", 2)  # again: whatever was left, it can be done now
+    move(settings)  # again: whatever was left, it can be done now
     after["again"] = [registry.aliases(settings, "tiny")["champion"], in_mlflow(settings)]
     after["moves"] = [move.version for move in registry.history(settings, "tiny", "champion")]
     report.write_text(json.dumps(after))

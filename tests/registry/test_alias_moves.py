@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
 
 from drillcore import registry
-from drillcore.errors import ConflictError, GateError, InputError, RegistryError, UnknownNameError
+from drillcore.errors import ConflictError, GateError, InputError, IntegrityError, RegistryError, UnknownNameError
 from drillcore.promotion.verdict import Rule, Verdict
 from drillcore.registry import alias_moves
 from drillcore.settings import Settings
-from drillcore.state import head, insert_move, open_state
+from drillcore.state import aliases, head, insert_move, open_state
 from drillcore.tracking.connection import mlflow_client
 
 Add = Callable[..., int]
@@ -158,7 +159,62 @@ def test_reconcile_with_one_database_lost(tracked: Settings, add_version: Add) -
     (adopted,) = registry.history(tracked, "tiny")
     assert (adopted.version, adopted.who) == (1, "reconcile")
     insert_move(open_state(tracked), "gone", "champion", 4, action="promote", who="me", why="MLflow's was lost")
-    assert registry.reconcile(tracked) == []  # does not block the others
+    with mlflow_client(tracked) as client:
+        client.delete_registered_model_alias("tiny", "champion")
+    with pytest.raises(IntegrityError, match="gone@champion is version 4, and MLflow has no such version"):
+        registry.reconcile(tracked)
+    assert in_mlflow(tracked) == {"champion": 1}  # does not block the others
+
+
+def test_a_history_is_taken_over_only_where_an_alias_moves(tracked: Settings, add_version: Add) -> None:
+    add_version(1)
+    add_version(2)
+    registry.promote(tracked, "tiny", 1)
+    (tracked.state / "state.db").write_bytes(b"")
+    assert registry.fetch(tracked, "tiny").version == 1  # goes on being served
+    assert registry.reconcile(tracked, "tiny", adopt=False) == []
+    assert registry.history(tracked, "tiny") == []
+    (told,) = registry.lost_moves(tracked)
+    assert "tiny@champion = version 1" in told
+    assert "restore it from a backup" in told
+    registry.promote(tracked, "tiny", 2)
+    assert [move.version for move in registry.history(tracked, "tiny", "champion")] == [1, 2]
+    assert registry.lost_moves(tracked) == []
+    assert [move.version for move in registry.adopted_moves(tracked)] == [1]
+
+
+def at(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    clock = SimpleNamespace(now=lambda zone: datetime.fromisoformat(when).replace(tzinfo=zone))
+    monkeypatch.setattr(aliases, "datetime", clock)
+
+
+@pytest.mark.parametrize("second", ["2026-05-01T12:00:00", "2024-01-01T00:00:00", "2026-05-03T11:59:59"])
+def test_moves_are_in_their_order_whatever_the_clock_says(
+    tracked: Settings, add_version: Add, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    for bias in (1, 2, 3):
+        add_version(bias)
+    for version, when in ((1, "2026-05-03T12:00:00"), (2, second), (3, "2020-01-01T00:00:00")):
+        at(monkeypatch, when)
+        registry.promote(tracked, "tiny", version)
+    assert [move.version for move in registry.history(tracked, "tiny")] == [1, 2, 3]
+    assert [registry.rollback(tracked, "tiny").version for _ in range(2)] == [2, 1]
+    assert in_mlflow(tracked) == {"champion": 1}
+    with pytest.raises(InputError, match="nothing to go back to"):
+        registry.rollback(tracked, "tiny")
+
+
+def test_a_rollback_that_would_move_nothing_is_an_error(
+    tracked: Settings, add_version: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(1)
+    add_version(2)
+    registry.promote(tracked, "tiny", 1)
+    registry.promote(tracked, "tiny", 2)
+    monkeypatch.setattr(alias_moves, "version_before", lambda _past: 2)
+    with pytest.raises(ConflictError, match="nothing was moved"):
+        registry.rollback(tracked, "tiny")
+    assert len(registry.history(tracked, "tiny")) == 2
 
 
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
 from pathlib import Path
@@ -11,8 +12,8 @@ import sqlalchemy as sa
 
 from drillcore.errors import StateError
 from drillcore.settings import Settings
+from drillcore.state import current_leases, insert_move, moves, note_digests, schema
 from drillcore.state import database as database_module
-from drillcore.state import schema
 from drillcore.state.database import StateDatabase, open_state
 
 
@@ -44,6 +45,42 @@ def test_migrations_run_once_each_and_in_order(tmp_path: Path) -> None:
     with database.write() as connection:
         assert schema.migrate(connection, "it", steps) == 1
     assert ran == [1, 2, 3]
+
+
+# As revision 471cddf made it: never changed here.
+FIRST_SCHEMA = """
+CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY);
+CREATE TABLE lease (name VARCHAR(250) NOT NULL PRIMARY KEY, holder VARCHAR(500) NOT NULL, token VARCHAR(250) NOT NULL,
+ expires DOUBLE PRECISION NOT NULL);
+CREATE TABLE alias_history (model VARCHAR(250) NOT NULL, alias VARCHAR(250) NOT NULL, seq INTEGER NOT NULL,
+ version INTEGER NOT NULL, previous INTEGER, action VARCHAR(20) NOT NULL, who VARCHAR(250) NOT NULL,
+ moved_at VARCHAR(40) NOT NULL, why TEXT NOT NULL, figures TEXT NOT NULL, verdict TEXT,
+ status VARCHAR(20) NOT NULL, PRIMARY KEY (model, alias, seq));
+INSERT INTO schema_version VALUES (1);
+INSERT INTO lease VALUES ('retrain:m', 'host:7 retrain', 'abcdefabcdef:7:1732912345.12:ff', 99999999999);
+INSERT INTO alias_history VALUES
+ ('m', 'champion', 1, 1, NULL, 'promote', 'ada', '2026-01-02T00:00:00.000+00:00', 'first', '{"accuracy":0.5}', NULL,
+  'done'),
+ ('m', 'champion', 2, 4, 1, 'promote', 'ada', '2026-01-01T00:00:00.000+00:00', 'clock', '{}',
+  '{"passed":true}', 'done');
+"""
+
+
+def test_a_database_of_the_first_schema_goes_on(settings: Settings) -> None:
+    settings.state.mkdir()
+    with contextlib.closing(sqlite3.connect(settings.state / "state.db")) as old:
+        old.executescript(FIRST_SCHEMA)
+    database = open_state(settings)
+    one, two = moves(database, "m", "champion")
+    assert (one.version, one.figures, one.sha256, one.who) == (1, {"accuracy": 0.5}, None, "ada")
+    assert (two.version, two.previous, two.verdict, two.sha256) == (4, 1, {"passed": True}, None)
+    note_digests(database, "m", {1: "a" * 64, 9: "b" * 64})
+    insert_move(database, "m", "champion", 1, action="rollback", who="me", why="", expected_seq=2, sha256="a" * 64)
+    assert [move.sha256 for move in moves(database, "m")] == ["a" * 64, None, "a" * 64]
+    assert [name for name, _, _ in current_leases(database)] == ["retrain:m"]  # an earlier drillcore is at work
+    with database.read() as connection:
+        names = {column["name"] for column in sa.inspect(connection).get_columns("lease")}
+    assert names == {column.name for column in schema.lease.columns}
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
 from drillcore.workflow.checkup import FAILURE, OK, WARNING, examine
 from drillcore.workflow.collecting import collect, collectables
+from drillcore.workflow.listing import list_models
 from drillcore.workflow.retraining import Retrain
 
 Retrained = tuple[Settings, dict[str, Any]]
@@ -47,6 +50,43 @@ def test_doctor_names_what_is_wrong(retrained: Retrained) -> None:
     assert findings["registry", FAILURE]
     assert "retrain:shells-forest is held by" in findings["state", WARNING]
     assert ("python", OK) in findings
+
+
+def registry_findings(settings: Settings) -> str:
+    return " ".join(f.text for f in examine(settings) if (f.subject, f.standing) == ("registry", FAILURE))
+
+
+def empty(file: Path) -> None:
+    """Leave what a power cut leaves; in place, for this process keeps MLflow's file open."""
+    if file.name == "mlflow.db":
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            for table in ("registered_model_aliases", "model_version_tags", "model_versions", "registered_models"):
+                database.execute(f"DELETE FROM {table}")  # noqa: S608
+    else:
+        for path in file.parent.glob(f"{file.name}*"):
+            path.unlink()
+        file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        (["mlflow.db"], "shells-forest@champion is version 1"),
+        (["state.db"], "MLflow has shells-forest@champion = version 1"),
+        (["mlflow.db", "state.db"], "registered here; neither MLflow nor the history knows it"),
+    ],
+)
+def test_doctor_sees_lost_databases(retrained: Retrained, lost: list[str], told: str) -> None:
+    settings, _ = retrained
+    assert registry_findings(settings) == ""
+    for name in lost:
+        empty(settings.state / name)
+    for _again in range(2):  # looking mends nothing
+        rows = list_models(settings)
+        assert told in registry_findings(settings)
+        assert "restore" in registry_findings(settings)
+    (row,) = rows
+    assert ("lost: challenger = 1, champion = 1" in row["aliases"]) == (lost == ["mlflow.db"])
 
 
 def test_gc_takes_only_what_is_made_anew(retrained: Retrained) -> None:

@@ -83,7 +83,7 @@ def rollback(model: str, why: str, as_json: bool) -> None:
 @click.argument("model")
 @json_option
 def history(model: str, as_json: bool) -> None:
-    """Show who moved which alias of MODEL, when, why and on which figures.
+    """Show who moved which alias of MODEL, when, why and on which figures; each alias's moves in their order.
 
     \b
     Example:
@@ -96,8 +96,16 @@ def history(model: str, as_json: bool) -> None:
     if as_json:
         print_json(moves)
         return
-    columns = ("seq", "alias", "version", "previous", "action", "who", "when", "why")
-    print_table("", columns, ([move.get(column) for column in columns] for move in moves))
+    columns = ("alias", "seq", "version", "previous", "action", "who", "when", "why")
+    rows = ([*(move.get(column) for column in columns), _figures(move["figures"])] for move in moves)
+    print_table("", (*columns, "figures"), rows)
+
+
+def _figures(figures: dict[str, object]) -> str:
+    from drillcore.workflow.listing import FIGURES
+
+    told = ((name, figures.get(name)) for name in FIGURES)
+    return ", ".join(f"{name} {value:.4f}" for name, value in told if isinstance(value, float))
 
 
 def _rules(verdict: dict[str, object] | None) -> list[tuple[object, object, object]]:

@@ -17,17 +17,29 @@ from drillcore.settings import Settings
 def bring(settings: Settings, reference: str) -> ServedModel:
     """Return the file of MODEL[@ALIAS|@VERSION], its digest verified.
 
-    The default alias is read from the pointer that promotion and `fetch` keep; anything else is fetched now.
+    The default alias is read from the pointer that promotion and `fetch` keep; anything else is fetched now, as is one
+    whose number the history of this checkout knows with another file.
 
     Raises:
         UnknownNameError: no such model, alias or version.
         RegistryError: it cannot be fetched.
         IntegrityError: the file is not the one that was registered.
     """
+    from drillcore.registry.known import local_history, refuse_unknown
+
     wanted = parse_reference(reference)
-    if not wanted.is_default or not pointer_path(settings, wanted.name).is_file():
+    is_here = pointer_path(settings, wanted.name, wanted.key).is_file()
+    if not is_here:
+        refuse_unknown(settings, wanted)
+    if not wanted.is_default or not is_here:
         _fetch(settings, reference)
-    return resolve(settings, wanted)
+    served = resolve(settings, wanted)
+    past = local_history(settings, wanted.name) or ()
+    files = {move.sha256 for move in past if move.version == served.version} - {None}
+    if files and served.sha256 not in files:
+        _fetch(settings, reference)
+        served = resolve(settings, wanted)
+    return served
 
 
 def _fetch(settings: Settings, reference: str) -> None:

@@ -1,7 +1,8 @@
 """Where aliases point. A move is two writes: a row in the state database, which is the truth, then MLflow's alias.
 
 Killed before the first write nothing has changed; killed after it `reconcile` makes MLflow follow. Where MLflow refuses
-the second write the first is withdrawn.
+the second write the first is withdrawn. A row names the version's file: where MLflow has another one under the number,
+or no champion any more, nothing moves (`agreement`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from drillcore.errors import ConflictError, GateError, InputError, RegistryError, UnknownNameError
+from drillcore.errors import ConflictError, GateError, InputError, IntegrityError, RegistryError, UnknownNameError
 from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
-from drillcore.registry.model_versions import get_version
+from drillcore.registry.agreement import Disagreement, compare, note_files
+from drillcore.registry.model_versions import get_version, versions
 from drillcore.settings import Settings
 from drillcore.state import (
     Action,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+ADOPTED_BY = "reconcile"  # who moved an alias that MLflow had and the history had not
 
 
 def aliases(settings: Settings, model: str) -> dict[str, int]:
@@ -43,7 +46,7 @@ def aliases(settings: Settings, model: str) -> dict[str, int]:
 
 
 def history(settings: Settings, model: str, alias: str | None = None) -> list[AliasMove]:
-    """Return every move of a model's aliases, oldest first: who, when, why, figures, verdict. Raises StateError."""
+    """Return every move of a model's aliases, in their order: who, when, why, figures, verdict. Raises StateError."""
     return moves(open_state(settings), model, alias)
 
 
@@ -96,6 +99,7 @@ def rollback(settings: Settings, model: str, *, who: str = "", why: str = "") ->
         ConflictError: somebody else moved it meanwhile.
         RegistryError: MLflow refuses or cannot be reached; nothing has changed.
     """
+    reconcile(settings, model, moving=CHAMPION)
     past = moves(open_state(settings), model, CHAMPION)
     if not past:
         known = {move.model for move in heads(open_state(settings))}
@@ -105,10 +109,22 @@ def rollback(settings: Settings, model: str, *, who: str = "", why: str = "") ->
         raise InputError(f"{model} has no earlier champion than version {past[-1].version}; nothing to go back to")
     figures = next((move.figures for move in reversed(past) if move.version == target), {})
     why = why or f"back from version {past[-1].version}"
-    return _move(settings, model, CHAMPION, target, "rollback", who, why, figures=figures, seq=past[-1].seq)
+    moved = _move(settings, model, CHAMPION, target, "rollback", who, why, figures=figures, seq=past[-1].seq)
+    if moved.seq == past[-1].seq:
+        raise ConflictError(f"{model} version {target} is the champion already: nothing was moved; look at its history")
+    return moved
 
 
-def set_alias(settings: Settings, model: str, alias: str, version: int, *, who: str = "", why: str = "") -> AliasMove:
+def set_alias(
+    settings: Settings,
+    model: str,
+    alias: str,
+    version: int,
+    *,
+    who: str = "",
+    why: str = "",
+    figures: Mapping[str, Any] | None = None,
+) -> AliasMove:
     """Point an alias other than champion at a version. Raises as `promote` does.
 
     Raises:
@@ -116,10 +132,12 @@ def set_alias(settings: Settings, model: str, alias: str, version: int, *, who: 
     """
     if alias == CHAMPION:
         raise InputError("the champion is moved by `drillcore promote` and `drillcore rollback` only")
-    return _move(settings, model, alias, version, "set", who, why)
+    return _move(settings, model, alias, version, "set", who, why, figures=figures)
 
 
-def reconcile(settings: Settings, model: str | None = None, *, pending_only: bool = False) -> list[AliasMove]:
+def reconcile(
+    settings: Settings, model: str | None = None, *, pending_only: bool = False, adopt: bool = True, moving: str = ""
+) -> list[AliasMove]:
     """Make MLflow's aliases follow the state database; called when a command that moves or lists aliases starts.
 
     An alias that MLflow has and the history has not (a lost state database) is taken into the history.
@@ -128,11 +146,14 @@ def reconcile(settings: Settings, model: str | None = None, *, pending_only: boo
         settings: where state and MLflow are.
         model: one model, or all that have a history.
         pending_only: look only at moves that were not finished; MLflow is not asked where there are none.
+        adopt: False where nothing is moved: what was lost must not look like a history.
+        moving: an alias that is about to be moved to a version that is there: where it points now may be lost.
 
     Returns:
         The moves that MLflow had not followed.
 
     Raises:
+        IntegrityError: the history and MLflow mean other files; every other alias was seen to.
         RegistryError: MLflow cannot be reached.
         StateError: the state database cannot be used.
     """
@@ -143,21 +164,37 @@ def reconcile(settings: Settings, model: str | None = None, *, pending_only: boo
         if not last:
             return []
     mended: list[AliasMove] = []
+    refused: list[Disagreement] = []
     with mlflow_client(settings) as client:
         names = {move.model for move in last} | ({model} if model and not pending_only else set())
         for name in sorted(names):
-            found = _mlflow_aliases(client, name)
-            own = [move for move in last if move.model == name]
+            found, there = _mlflow_aliases(client, name), versions(settings, name)
+            note_files(settings, database, name, there)
+            # Read again: their files may have been noted just now.
+            own = [move for move in heads(database, name) if move.status == "pending" or not pending_only]
+            lost = {one.move.alias: one for one in compare(own, there)}
+            refused += [one for one in lost.values() if one.is_refused and one.move.alias != moving]
             for move in own:
+                if move.alias in lost:
+                    continue
                 if found.get(move.alias) != move.version:
-                    if _follow_if_there(client, database, move):
-                        mended.append(move)
+                    _follow(client, database, move)
+                    mended.append(move)
                 elif move.status == "pending":
                     finish_move(database, move)
                     mended.append(move)
-            if not pending_only:
-                _adopt(database, name, {a: v for a, v in found.items() if a not in {move.alias for move in own}})
+            if adopt and not pending_only:
+                unknown = {alias: number for alias, number in found.items() if alias not in {m.alias for m in own}}
+                _adopt(database, name, unknown, {row.version: row.sha256 for row in there})
+    for one in refused:
+        raise IntegrityError(str(one))
     return mended
+
+
+def mlflow_aliases(settings: Settings, model: str) -> dict[str, int]:
+    """Return alias -> version as MLflow has it, which follows the history. Raises RegistryError."""
+    with mlflow_client(settings) as client:
+        return _mlflow_aliases(client, model)
 
 
 def _move(
@@ -173,11 +210,11 @@ def _move(
     verdict: Mapping[str, Any] | None = None,
     seq: int | None = None,
 ) -> AliasMove:
-    get_version(settings, model, version)
-    reconcile(settings, model)
+    sha256 = get_version(settings, model, version).sha256
+    reconcile(settings, model, moving=alias)
     database = open_state(settings)
     last = head(database, model, alias)
-    if last is not None and last.version == version:
+    if last is not None and (last.version, last.sha256) == (version, sha256):
         return last
     move = insert_move(
         database,
@@ -190,6 +227,7 @@ def _move(
         expected_seq=seq,
         figures=figures,
         verdict=verdict,
+        sha256=sha256,
     )
     try:
         with mlflow_client(settings) as client:
@@ -216,19 +254,6 @@ def _follow(client: MlflowClient, database: StateDatabase, move: AliasMove) -> N
     raise ConflictError(f"{move.model}@{move.alias} is being moved by others again and again; look at its history")
 
 
-def _follow_if_there(client: MlflowClient, database: StateDatabase, move: AliasMove) -> bool:
-    """Follow a move; False where MLflow has no such version (its database was lost): that must not block the rest."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        _follow(client, database, move)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return True
-
-
 def _mlflow_aliases(client: MlflowClient, model: str) -> dict[str, int]:
     from mlflow.exceptions import MlflowException
 
@@ -240,13 +265,14 @@ def _mlflow_aliases(client: MlflowClient, model: str) -> dict[str, int]:
         return {}
 
 
-def _adopt(database: StateDatabase, model: str, unknown: Mapping[str, int]) -> None:
+def _adopt(database: StateDatabase, model: str, unknown: Mapping[str, int], digests: Mapping[int, str]) -> None:
+    why = "found in MLflow without a history"
     for alias, version in sorted(unknown.items()):
-        why = "found in MLflow without a history"
-        finish_move(
-            database,
-            insert_move(database, model, alias, version, action="set", who="reconcile", why=why, expected_seq=0),
+        sha256 = digests.get(version)
+        move = insert_move(
+            database, model, alias, version, action="set", who=ADOPTED_BY, why=why, expected_seq=0, sha256=sha256
         )
+        finish_move(database, move)
 
 
 def _whoami() -> str:

@@ -11,11 +11,12 @@ from urllib.parse import unquote, urlsplit
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownNameError
 from drillcore.files import atomic_path
-from drillcore.registry.alias_moves import CHAMPION, aliases, reconcile
+from drillcore.registry.alias_moves import CHAMPION, aliases, mlflow_aliases, reconcile
 from drillcore.registry.model_versions import MODEL_FILE, get_version, model_names
 from drillcore.runtime.reference import ModelReference, parse_reference
 from drillcore.runtime.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
 from drillcore.settings import Settings
+from drillcore.state import moves, open_state
 from drillcore.tracking.connection import artifact_location, mlflow_client
 
 
@@ -31,16 +32,12 @@ def resolve_version(settings: Settings, reference: str | ModelReference) -> int:
     wanted = parse_reference(reference) if isinstance(reference, str) else reference
     if wanted.version is not None:
         return get_version(settings, wanted.name, wanted.version).version
-    found = aliases(settings, wanted.name)
-    if not found:
-        # A state database that was lost: what MLflow still knows is taken into the history.
-        reconcile(settings, wanted.name)
-        found = aliases(settings, wanted.name)
+    # Where the state database was lost, what MLflow still knows goes on being served.
+    found = aliases(settings, wanted.name) or mlflow_aliases(settings, wanted.name)
     if wanted.key in found:
         return found[wanted.key]
     if not found and wanted.name not in (known := model_names(settings)):
-        hint = f"`drillcore retrain {wanted.name}` makes a first version"
-        raise UnknownNameError("model", wanted.name, known, hint)
+        raise UnknownNameError("registered model", wanted.name, known, _first_version(settings, wanted.name))
     if wanted.key == CHAMPION:
         raise InputError(f"{wanted.name} has no champion yet: `drillcore promote {wanted.name}` makes one")
     raise UnknownNameError(f"alias of {wanted.name}", wanted.key, found)
@@ -53,15 +50,14 @@ def fetch(settings: Settings, reference: str | ModelReference) -> Pointer:
 
     Raises:
         UnknownNameError: no such model, alias or version.
-        IntegrityError: the stored file does not match its digest; the pointer stays as it was.
+        IntegrityError: the stored file does not match its digest, or MLflow has another file under the number that the
+            history names; the pointer stays as it was.
         RegistryError: MLflow cannot be reached.
     """
     wanted = parse_reference(reference) if isinstance(reference, str) else reference
     reconcile(settings, wanted.name, pending_only=True)
-    known = aliases(settings, wanted.name)
-    version = wanted.version if wanted.version is not None else known.get(wanted.key)
     present = _present(settings, wanted)
-    if present is not None and present.version == version:
+    if present is not None and _is_named(settings, wanted, present):
         return present
     row = get_version(settings, wanted.name, resolve_version(settings, wanted))
     if not _is_blob(settings, row.sha256):
@@ -125,6 +121,21 @@ def _inside(settings: Settings, name: str, location: str) -> Path | None:
         f"the registry names a file of {name} outside the artifact root: it is not opened; is DRILLCORE_ARTIFACT_ROOT "
         "the one it was registered with?"
     )
+
+
+def _is_named(settings: Settings, wanted: ModelReference, present: Pointer) -> bool:
+    """Whether the history still means the number and the file that are here."""
+    past = moves(open_state(settings), wanted.name)
+    if wanted.version is None:
+        past = [move for move in past if move.alias == wanted.key][-1:]
+        return [(move.version, move.sha256) for move in past] == [(present.version, present.sha256)]
+    files = {move.sha256 for move in past if move.version == present.version}
+    return not files or present.sha256 in files
+
+
+def _first_version(settings: Settings, name: str) -> str:
+    is_recipe = (settings.models / f"{name}.yaml").is_file()
+    return f"`drillcore retrain {name}` makes a first version" if is_recipe else ""
 
 
 def _present(settings: Settings, wanted: ModelReference) -> Pointer | None:

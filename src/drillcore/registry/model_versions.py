@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drillcore.digests import sha256_file
 from drillcore.errors import IntegrityError, RegistryError, UnknownNameError
+from drillcore.registry.agreement import require_agreement
 from drillcore.settings import Settings
 from drillcore.tracking.connection import mlflow_client
 
@@ -115,15 +116,17 @@ def get_version(settings: Settings, name: str, version: int) -> ModelVersion:
 
     Raises:
         UnknownNameError: no such model or version; names the known ones.
+        IntegrityError: the history knows the number with another file: a database was lost.
         RegistryError: MLflow cannot be reached.
     """
     found = versions(settings, name)
-    for row in found:
-        if row.version == version:
-            return row
+    row = next((row for row in found if row.version == version), None)
+    require_agreement(settings, name, version, row.sha256 if row else None)
+    if row is not None:
+        return row
     if not found:
         known = model_names(settings)
-        raise UnknownNameError("model", name, known, f"`drillcore retrain {name}` makes a first version")
+        raise UnknownNameError("registered model", name, known)
     raise UnknownNameError(f"version of {name}", str(version), [str(row.version) for row in found])
 
 

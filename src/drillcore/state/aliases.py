@@ -1,5 +1,8 @@
 """History of every alias of a model: append-only, numbered per alias, and the truth of where it points.
 
+A move names the version's file by its digest too: numbers begin anew where MLflow's database was lost. What came first
+is told by the numbers of the moves, never by their times: clocks step back, and machines differ.
+
 A move is one inserted row with the next number. The primary key (model, alias, seq) makes it a compare-and-swap: of two
 who saw the same last row, one inserts and the other gets a ConflictError. The model registry's own alias is set after
 it, then the row is marked done; `registry.reconcile` mends a kill in between.
@@ -41,6 +44,7 @@ class AliasMove:
         figures: the version's figures at that time.
         verdict: the gate's whole reasoning; None where no gate was asked.
         status: pending until the model registry has followed, then done.
+        sha256: of the version's file; None in a row of an earlier drillcore whose version was not seen since.
     """
 
     model: str
@@ -55,6 +59,7 @@ class AliasMove:
     figures: dict[str, Any]
     verdict: dict[str, Any] | None
     status: str
+    sha256: str | None = None
 
 
 def head(database: StateDatabase, model: str, alias: str) -> AliasMove | None:
@@ -79,12 +84,12 @@ def heads(database: StateDatabase, model: str | None = None) -> list[AliasMove]:
 
 
 def moves(database: StateDatabase, model: str, alias: str | None = None) -> list[AliasMove]:
-    """Return the history of a model, oldest first, of one alias or all. Raises StateError."""
+    """Return the history of a model, one alias or all: each alias's moves in their order. Raises StateError."""
     query = sa.select(table).where(table.c.model == model)
     if alias is not None:
         query = query.where(table.c.alias == alias)
     with database.read() as connection:
-        return [_move(row) for row in connection.execute(query.order_by(table.c.moved_at, table.c.alias, table.c.seq))]
+        return [_move(row) for row in connection.execute(query.order_by(table.c.alias, table.c.seq))]
 
 
 def insert_move(
@@ -99,6 +104,7 @@ def insert_move(
     expected_seq: int | None = None,
     figures: Mapping[str, Any] | None = None,
     verdict: Mapping[str, Any] | None = None,
+    sha256: str | None = None,
 ) -> AliasMove:
     """Append a move in the state pending: the first of the two writes of a promotion.
 
@@ -113,6 +119,7 @@ def insert_move(
         expected_seq: number of the last move the decision was made on (0: never set); None: whatever it is.
         figures: plain values for JSON.
         verdict: plain values for JSON.
+        sha256: of the version's file.
 
     Raises:
         ConflictError: the alias has moved since; nothing is written.
@@ -137,6 +144,7 @@ def insert_move(
                 figures=dict(figures or {}),
                 verdict=dict(verdict) if verdict is not None else None,
                 status="pending",
+                sha256=sha256,
             )
             connection.execute(sa.insert(table).values(**_row(move)))
     except IntegrityError:
@@ -148,6 +156,19 @@ def finish_move(database: StateDatabase, move: AliasMove) -> None:
     """Mark a move done: the model registry has followed. Raises StateError."""
     with database.write() as connection:
         connection.execute(sa.update(table).where(*_is(move)).values(status="done"))
+
+
+def note_digests(database: StateDatabase, model: str, digests: Mapping[int, str]) -> None:
+    """Write version -> SHA-256 into the moves of an earlier drillcore, which name numbers only. Raises StateError."""
+    unnamed = sa.select(table.c.version).where(table.c.model == model, table.c.sha256.is_(None)).distinct()
+    with database.read() as connection:
+        wanted = [version for version in connection.execute(unnamed).scalars() if version in digests]
+    if not wanted:
+        return
+    with database.write() as connection:
+        for version in wanted:
+            rows = (table.c.model == model, table.c.version == version, table.c.sha256.is_(None))
+            connection.execute(sa.update(table).where(*rows).values(sha256=digests[version]))
 
 
 def withdraw_move(database: StateDatabase, move: AliasMove) -> bool:
@@ -192,6 +213,7 @@ def _row(move: AliasMove) -> dict[str, Any]:
         "figures": canonical_json(move.figures),
         "verdict": canonical_json(move.verdict) if move.verdict is not None else None,
         "status": move.status,
+        "sha256": move.sha256,
     }
 
 

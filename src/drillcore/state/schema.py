@@ -23,6 +23,9 @@ lease = sa.Table(
     sa.Column("holder", sa.String(500), nullable=False),
     sa.Column("token", sa.String(250), nullable=False),
     sa.Column("expires", sa.Float, nullable=False),  # seconds since 1970
+    sa.Column("seconds", sa.Float, nullable=False),  # its time limit
+    sa.Column("beat", sa.Integer, nullable=False),  # 0, 1, ... one more with each renewal
+    sa.Column("ends", sa.Float, nullable=True),  # `expires` on the steady clock of the holder's machine
 )
 
 alias_history = sa.Table(
@@ -40,6 +43,7 @@ alias_history = sa.Table(
     sa.Column("figures", sa.Text, nullable=False),  # JSON
     sa.Column("verdict", sa.Text, nullable=True),  # JSON
     sa.Column("status", sa.String(20), nullable=False),  # pending | done
+    sa.Column("sha256", sa.String(64), nullable=True),  # of the version's file; null in rows of schema 1, until seen
 )
 
 
@@ -55,8 +59,18 @@ def _first_schema(connection: sa.Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _files_and_beats(connection: sa.Connection) -> None:
+    for statement in (
+        "ALTER TABLE alias_history ADD COLUMN sha256 VARCHAR(64)",
+        "ALTER TABLE lease ADD COLUMN seconds DOUBLE PRECISION NOT NULL DEFAULT 120",
+        "ALTER TABLE lease ADD COLUMN beat INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE lease ADD COLUMN ends DOUBLE PRECISION",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 Migration = Callable[[sa.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_first_schema,)  # the n-th leads from schema n-1 to n
+MIGRATIONS: tuple[Migration, ...] = (_first_schema, _files_and_beats)  # the n-th leads from schema n-1 to n
 
 
 def migrate(connection: sa.Connection, shown: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:

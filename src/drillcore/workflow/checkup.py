@@ -109,9 +109,30 @@ def _registry(settings: Settings) -> Iterator[tuple[str, str]]:
 
     names = registry.model_names(settings)
     yield OK, f"MLflow answers at {settings.shown_tracking_uri}: {len(names)} models"
-    for name in names:
-        for move in registry.reconcile(settings, name):
+    lost = registry.lost_moves(settings)
+    for text in lost:
+        yield FAILURE, text
+    if not lost and not settings.tracking_uri:  # another server has other versions
+        yield from _forgotten(settings, names)
+    for move in registry.adopted_moves(settings):
+        text = f"begins on {move.when[:10]} with version {move.version}, taken over from MLflow: moves before are lost"
+        yield WARNING, f"the history of {move.model}@{move.alias} {text}"
+    for name in names if not lost else ():
+        for move in registry.reconcile(settings, name, adopt=False):
             yield WARNING, f"{name}@{move.alias} did not point at version {move.version}; mended"
+
+
+def _forgotten(settings: Settings, names: list[str]) -> Iterator[tuple[str, str]]:
+    """Look for versions that retrains of this checkout have registered and neither database knows any more."""
+    from drillcore import registry
+    from drillcore.workflow.records import last_summaries
+
+    for summary in last_summaries(settings):
+        model, version, sha256 = summary["model"], summary["version"], summary["model_sha256"]
+        if model in names and any(row.sha256 == sha256 for row in registry.versions(settings, model)):
+            continue
+        told = f"{model} version {version} ({sha256[:12]}) was registered here; neither MLflow nor the history knows it"
+        yield FAILURE, f"{told}: both databases were lost; restore them, or retrain {model}, which registers it anew"
 
 
 def _data(settings: Settings) -> Iterator[tuple[str, str]]:

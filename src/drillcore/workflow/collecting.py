@@ -5,15 +5,17 @@ Versioned data, registered models, manifests of registered versions, histories a
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from drillcore.errors import LeaseHeldError
+from drillcore.files import read_object
 from drillcore.settings import Settings
 from drillcore.store.store import tables
+from drillcore.workflow.records import SUMMARY
 
 _PARTIALS_AFTER = 3600.0  # seconds; younger ones may belong to somebody who is still writing
 
@@ -64,34 +66,71 @@ def collect(settings: Settings) -> list[Collectable]:
 
 
 def _runs(settings: Settings) -> list[Collectable]:
-    """All but the newest run folder of each model: what they made is in the registry, the rest is made anew."""
+    """All but the newest run folder of each model: what they made is in the registry, the rest is made anew.
+
+    The newest finished run is that of the highest version, whatever the clock said; the newest of those that are not
+    finished yet stays beside it.
+    """
     found = []
     for model in _folders(settings.state / "runs"):
-        runs = sorted(_folders(model), key=lambda path: path.stat().st_mtime)
-        found += [Collectable("run", path, _size(path), "a later run of the model is there") for path in runs[:-1]]
+        numbers = {path: _version(path) for path in _folders(model)}
+        done = sorted((path for path, number in numbers.items() if number), key=lambda path: numbers[path])
+        begun = sorted((path for path, number in numbers.items() if not number), key=lambda path: path.stat().st_mtime)
+        later = [*done[:-1], *begun[:-1]]
+        found += [Collectable("run", path, _size(path), "a later run of the model is there") for path in later]
     return found
 
 
-def _blobs(settings: Settings) -> list[Collectable]:
-    """Fetched model files that no pointer names; `drillcore fetch` brings them again."""
-    named = set()
-    for pointer in settings.served.glob("*.json"):
+def _version(run: Path) -> int:
+    """Return the version that a run has made, 0 where it is not finished or its summary is damaged."""
+    try:
+        return int(read_object(run / f"{SUMMARY}.json")[SUMMARY]["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def damaged(settings: Settings) -> list[Path]:
+    """Return pointers and records that cannot be read: what they name is not known, so nothing of its kind may go."""
+    return [*_read(settings.served.glob("*.json"), "sha256")[1], *_read(_backbones(settings), "weights_sha256")[1]]
+
+
+def _read(files: Iterable[Path], field: str) -> tuple[set[str], list[Path]]:
+    """Return the values of a field of JSON files, and the files that have none."""
+    values, unread = set(), []
+    for path in sorted(files):
         try:
-            named.add(json.loads(pointer.read_text())["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a damaged pointer names nothing that could be lost: blobs are fetched again
+            value = read_object(path)[field]
+            if not isinstance(value, str):
+                raise ValueError("a digest is expected")
+            values.add(value)
+        except FileNotFoundError:  # replaced this moment
+            continue
+        except (OSError, ValueError, KeyError):
+            unread.append(path)
+    return values, unread
+
+
+def _backbones(settings: Settings) -> Iterable[Path]:
+    return (settings.state / "runs").glob("*/*/backbone.json")
+
+
+def _blobs(settings: Settings) -> list[Collectable]:
+    """Fetched model files that no pointer names; `drillcore fetch` brings them again.
+
+    None where a pointer is damaged: it may have named any of them, and there may be nowhere to fetch it from.
+    """
+    named, unread = _read(settings.served.glob("*.json"), "sha256")
+    if unread:
+        return []
     blobs = (settings.served / "blobs").glob("*.onnx")
     return [_item("blob", path, "no fetched alias points at it") for path in blobs if path.stem not in named]
 
 
 def _tables(settings: Settings) -> list[Collectable]:
-    """Feature tables of weights that no newest run uses; a retrain extracts them again."""
-    used = set()
-    for record in (settings.state / "runs").glob("*/*/backbone.json"):
-        try:
-            used.add(json.loads(record.read_text())["weights_sha256"])
-        except (OSError, ValueError, KeyError):
-            continue
+    """Feature tables of weights that no newest run uses; a retrain extracts them again. None if a record is damaged."""
+    used, unread = _read(_backbones(settings), "weights_sha256")
+    if unread:
+        return []
     return [
         Collectable("features", settings.state / "features" / table.digest, table.bytes, "no run uses its backbone")
         for table in tables(settings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from drillcore.errors import UnknownNameError
+from drillcore.errors import IntegrityError, UnknownNameError
 from drillcore.recipes import known_models
+from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings
 
 FIGURES = ("accuracy", "macro_f1", "log_loss", "class_average", "mean_iou", "ship_iou", "mean_squared_error")
@@ -22,6 +23,8 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
     """
     from drillcore import registry
 
+    if model is not None:
+        registry.refuse_unknown(settings, parse_reference(model))
     registered = registry.model_names(settings)
     known = sorted({*registered, *known_models(settings)})
     if model is not None and model not in known:
@@ -29,12 +32,20 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
     rows: list[dict[str, Any]] = []
     for name in [model] if model else known:
         found = registry.versions(settings, name) if name in registered else []
-        if not found:
-            rows.append({"model": name, "version": None, "aliases": "never trained"})
-            continue
-        registry.reconcile(settings, name)
         aliases = registry.aliases(settings, name)
-        shown = [v for v in found if model or v is found[0] or v.version in aliases.values()]
+        try:
+            registry.reconcile(settings, name, adopt=False)
+        except IntegrityError:
+            # The others are listed all the same.
+            named = ", ".join(f"{alias} = {version}" for alias, version in sorted(aliases.items()))
+            rows.append({"model": name, "version": None, "aliases": f"lost: {named}; see drillcore doctor"})
+            aliases = {}
+        else:
+            if not found:
+                rows.append({"model": name, "version": None, "aliases": "never trained"})
+                continue
+            aliases = aliases or registry.mlflow_aliases(settings, name)
+        shown = [row for row in found if model or row is found[0] or row.version in aliases.values()]
         rows += [_row(version, aliases) for version in shown]
     return rows
 

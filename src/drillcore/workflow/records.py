@@ -19,6 +19,7 @@ from drillcore.settings import Settings
 
 Record = dict[str, Any]
 _FILES = "files"
+SUMMARY = "summary"  # the record of a whole run
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,17 @@ class RunFolder:
 
     def _record(self, stage: str) -> Path:
         return self.path / f"{stage}.json"
+
+
+def last_summaries(settings: Settings) -> list[dict[str, Any]]:
+    """Return the summary of the newest version of each model retrained in this checkout; damaged ones are left out."""
+    newest: dict[str, dict[str, Any]] = {}
+    for path in sorted((settings.state / "runs").glob(f"*/*/{SUMMARY}.json")):
+        try:
+            summary = read_object(path)[SUMMARY]
+            key = str(summary["model"])
+            if int(summary["version"]) > int(newest.get(key, {}).get("version", 0)) and str(summary["model_sha256"]):
+                newest[key] = summary
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return list(newest.values())

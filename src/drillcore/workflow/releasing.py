@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from drillcore.datasets.manifest import Manifest, read_manifest
-from drillcore.errors import InputError, IntegrityError
+from drillcore.errors import InputError, IntegrityError, StateError
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.runtime.reference import parse_reference
@@ -30,9 +30,10 @@ def register_run(
     from drillcore.workflow.logging import log_run
 
     export = done["export"]
+    registry.reconcile(settings, recipe.name)  # a number that would be given twice is refused before it is
     for version in registry.versions(settings, recipe.name):
         if version.tags.get(_FINGERPRINT) == run.fingerprint and version.sha256 == export["sha256"]:
-            _challenge(settings, recipe.name, version.version)
+            _challenge(settings, recipe.name, version.version, done["evaluate"]["figures"])
             return {"version": version.version, "run_id": version.run_id, "reused": True, "note": "registered before"}
     tags = {
         _FINGERPRINT: run.fingerprint,
@@ -57,7 +58,7 @@ def register_run(
             metadata=export["metadata"],
             tags={**tags, **_version_tags(settings, done["evaluate"]["figures"])},
         )
-    _challenge(settings, recipe.name, version_number)
+    _challenge(settings, recipe.name, version_number, done["evaluate"]["figures"])
     return {
         "version": version_number,
         "run_id": log.id,
@@ -141,6 +142,8 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
     recipe = load_recipe(settings, wanted.name)
     if wanted.alias is None and wanted.version is None:
         wanted = dataclasses.replace(wanted, alias=registry.CHALLENGER)
+    registry.refuse_unknown(settings, wanted)
+    registry.reconcile(settings, wanted.name)
     version = registry.resolve_version(settings, wanted)
     current = registry.aliases(settings, wanted.name).get(registry.CHAMPION)
     if current == version:
@@ -174,12 +177,29 @@ def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str
 
 
 def model_history(settings: Settings, model: str) -> list[dict[str, Any]]:
-    """Return every move of a model's aliases as plain values, oldest first."""
+    """Return every move of a model's aliases as plain values, each alias's in their order.
+
+    A move without figures of its own has those that another move of the same file holds.
+
+    Raises:
+        StateError: MLflow has aliases of which the history knows nothing.
+    """
     from drillcore import registry
 
     load_recipe(settings, model)
-    registry.reconcile(settings, model, pending_only=bool(registry.aliases(settings, model)))
-    return [dataclasses.asdict(move) for move in registry.history(settings, model)]
+    registry.reconcile(settings, model, pending_only=True)
+    moves = registry.history(settings, model)
+    if not moves and (known := registry.mlflow_aliases(settings, model)):
+        listed = ", ".join(f"{alias} = version {version}" for alias, version in sorted(known.items()))
+        raise StateError(
+            f"the history of {model} is lost: MLflow has {listed}; restore the state database from a backup "
+            "(drillcore doctor says more)"
+        )
+    kept = {(move.version, move.sha256): move.figures for move in moves if move.figures}
+    return [
+        {**dataclasses.asdict(move), "figures": move.figures or kept.get((move.version, move.sha256), {})}
+        for move in moves
+    ]
 
 
 def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Verdict, int]:
@@ -242,13 +262,14 @@ def _standing(
     )
 
 
-def _challenge(settings: Settings, model: str, version: int) -> None:
+def _challenge(settings: Settings, model: str, version: int, figures: dict[str, Any]) -> None:
     """Make a version the challenger unless it is that, or the champion, already."""
     from drillcore import registry
 
     present = registry.aliases(settings, model)
     if version not in (present.get(registry.CHALLENGER), present.get(registry.CHAMPION)):
-        registry.set_alias(settings, model, registry.CHALLENGER, version, why="retrain")
+        plain = {name: value for name, value in figures.items() if isinstance(value, float)}
+        registry.set_alias(settings, model, registry.CHALLENGER, version, why="retrain", figures=plain)
 
 
 def _version_tags(settings: Settings, figures: dict[str, Any]) -> dict[str, str]:

@@ -114,9 +114,10 @@ def find_version(settings: Settings, reference: str) -> ModelVersion:
     from drillcore import registry
 
     wanted = parse_reference(reference)
-    if wanted.is_default and (found := registry.versions(settings, wanted.name)):
-        champion = registry.aliases(settings, wanted.name).get(registry.CHAMPION)
-        return next((row for row in found if row.version == champion), found[0])
+    registry.refuse_unknown(settings, wanted)
+    has_champion = registry.CHAMPION in registry.aliases(settings, wanted.name)
+    if wanted.is_default and not has_champion and (found := registry.versions(settings, wanted.name)):
+        return found[0]
     return registry.get_version(settings, wanted.name, registry.resolve_version(settings, wanted))
 
 

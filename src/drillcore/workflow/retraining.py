@@ -15,11 +15,10 @@ from typing import Any, Self
 from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
-from drillcore.workflow.records import Record, RunFolder
+from drillcore.workflow.records import SUMMARY, Record, RunFolder
 from drillcore.workflow.steps import Made, steps
 
 Work = Callable[..., Made]
-_SUMMARY = "summary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,7 @@ class Retrain:
 
     Raises:
         RecipeError, UnknownNameError: the recipe cannot be read.
+        IntegrityError: MLflow's database was lost: what is trained could not be registered; raised on entering.
         LeaseHeldError: somebody else retrains this model; raised on entering.
     """
 
@@ -69,10 +69,12 @@ class Retrain:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        from drillcore import registry
         from drillcore.recipes.building import check_parts
         from drillcore.state.leases import hold_lease
 
         check_parts(self.recipe)
+        registry.require_database(self.settings, self.recipe.name)
         self._stack.enter_context(hold_lease(self.settings, f"retrain:{self.recipe.name}"))
         return self
 
@@ -128,7 +130,7 @@ class Retrain:
             "stages": rows,
             "folder": str(self._run_folder.path),
         }
-        self._run_folder.write(_SUMMARY, {"summary": summary, "champion_seq": gate["seq"]})
+        self._run_folder.write(SUMMARY, {"summary": summary, "champion_seq": gate["seq"]})
         return summary
 
     def peek(self) -> dict[str, Any] | None:
@@ -141,7 +143,7 @@ class Retrain:
         if self.force or not is_unchanged(self.settings, self.recipe.dataset.name):
             return None
         manifest = current_manifest(self.settings, self.recipe.dataset.name)
-        kept = self._folder_of(manifest).read(_SUMMARY)
+        kept = self._folder_of(manifest).read(SUMMARY)
         if kept is None or not self._stands(kept):
             return None
         last = kept["summary"]
@@ -159,7 +161,7 @@ class Retrain:
         champion = head(open_state(self.settings), self.recipe.name, "champion")
         last = kept["summary"]
         if champion is not None and champion.version == last["version"]:
-            return True
+            return champion.sha256 in (None, last["model_sha256"])
         seq = champion.seq if champion is not None else 0
         judged = last["status"] in ("refused", "registered", "unchanged") and kept["champion_seq"] == seq
         return judged and (last["status"] == "refused" or not self.promote)

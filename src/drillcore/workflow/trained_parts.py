@@ -7,7 +7,6 @@ They are where the version was retrained: trained backbones under `.drillcore/ba
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
+from drillcore.files import read_object
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
 from drillcore.tasks import CLASSIFICATION
@@ -129,7 +129,7 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
     with tempfile.TemporaryDirectory() as temporary:
         try:
             kept = tracking.bring_artifacts(settings, version.run_id, Path(temporary)) / "recipe.json"
-            text = yaml.safe_dump(json.loads(kept.read_text(encoding="utf-8")), sort_keys=False)
+            text = yaml.safe_dump(read_object(kept), sort_keys=False)
         except (OSError, ValueError, RegistryError):
             return load_recipe(settings, version.model)
         # Read as any recipe is: strictly, and with the defaults of fields that are newer than it.
