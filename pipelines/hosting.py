@@ -12,15 +12,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
+
 from drillcore.errors import InputError
 from drillcore.settings import Settings
+from pipelines.tethered import tethered
 
 API_URL = "http://127.0.0.1:4200/api"
 POOLS = ("cpu", "gpu")
+_GRACE_SECONDS = 8.0
 _SERVER_PASSWORD, _CLIENT_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 
 
@@ -106,11 +111,16 @@ def worker_command(pool: str, limit: int) -> list[str]:
     Its name holds this machine's: a process number means nothing elsewhere (`pipelines.setup.end_dead_runs`).
     """
     name = f"{pool}@{socket.gethostname()}:{os.getpid()}"
-    return [*_prefect(), "worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit), "--name", name]
+    kind = ("--pool", pool, "--type", "process", "--limit", str(limit), "--name", name)
+    return tethered("prefect", "worker", "start", *kind)
 
 
 def run_together(commands: Sequence[Sequence[str]], env: Mapping[str, str], folder: Path) -> int:
-    """Run programs until one ends, Ctrl-C or SIGTERM, then end the others; return the first exit code not 0."""
+    """Run programs until one ends, Ctrl-C or SIGTERM, then end the others; return the first exit code not 0.
+
+    One that does not end in time is killed with all it has started: a worker waits for ever for a server that is gone.
+    What it was at goes on with the next run.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = [subprocess.Popen(command, env=dict(env), cwd=folder) for command in commands]
     try:
@@ -118,12 +128,28 @@ def run_together(commands: Sequence[Sequence[str]], env: Mapping[str, str], fold
             while all(process.poll() is None for process in processes):
                 _wait(processes[0], 0.5)
     finally:
+        started = [child for process in processes for child in _children(process)]
         for process in processes:
             process.terminate()
+        deadline = time.monotonic() + _GRACE_SECONDS
         for process in processes:
-            _wait(process, 30)
+            _wait(process, max(0.0, deadline - time.monotonic()))
+        late = [process for process in processes if process.poll() is None]
+        for process in late:
+            started += _children(process)
             process.kill()
-    return next((code for process in processes if (code := process.wait()) not in (0, -15)), 0)
+        for child in started if late else ():
+            with contextlib.suppress(psutil.Error):
+                child.kill()  # psutil looks that it is still the same process
+    codes = [process.wait() for process in processes if process not in late]
+    return next((code for code in codes if code not in (0, -signal.SIGTERM)), 0)
+
+
+def _children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def replace_process(command: Sequence[str], env: Mapping[str, str], folder: Path) -> None:

@@ -102,11 +102,14 @@ def _is_dead(run: FlowRun) -> bool:
         return False
     try:
         process = psutil.Process(int(pid))
-        born, begun = process.create_time(), run.start_time
-        # A process younger than the run has got its number later.
-        return process.status() == psutil.STATUS_ZOMBIE or (begun is not None and born > begun.timestamp())
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        # Another process may have got the number since; when it was born says nothing, for the clock may have stepped.
+        return process.environ().get("PREFECT__FLOW_RUN_ID") != str(run.id)
     except psutil.NoSuchProcess:
         return True
+    except psutil.Error:  # another user's
+        return False
 
 
 def _make_pool(client: SyncPrefectClient, name: str) -> bool:

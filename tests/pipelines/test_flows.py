@@ -310,9 +310,12 @@ def test_only_runs_whose_process_is_gone_from_this_machine_are_ended() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     here = f"gpu@{socket.gethostname()}:1"
+    run_of = "PREFECT__FLOW_RUN_ID"  # Prefect starts a run's process with it
+    alive: list[subprocess.Popen[bytes]] = []
     cases = {
         "gone": (here, str(gone.pid), "CRASHED"),
-        "alive": (here, str(os.getpid()), "RUNNING"),
+        "alive": (here, "", "RUNNING"),
+        "another has its number": (here, str(os.getpid()), "CRASHED"),
         "elsewhere": ("gpu@another.example:1", str(gone.pid), "RUNNING"),
         "unknown": ("", str(gone.pid), "RUNNING"),
     }
@@ -320,8 +323,16 @@ def test_only_runs_whose_process_is_gone_from_this_machine_are_ended() -> None:
         runs = {}
         for name, (worker, pid, _) in cases.items():
             runs[name] = client.create_flow_run(left, name=name, state=Running()).id
+            if not pid:
+                env = {**os.environ, run_of: str(runs[name])}
+                alive.append(subprocess.Popen([sys.executable, "-c", "input()"], env=env, stdin=subprocess.PIPE))
+                pid = str(alive[-1].pid)
             client.update_flow_run(runs[name], infrastructure_pid=pid)
             client.update_flow_run_labels(runs[name], {"prefect.worker.name": worker} if worker else {})
-        assert end_dead_runs(print) == ["gone"]
+        try:
+            assert sorted(end_dead_runs(print)) == ["another has its number", "gone"]
+        finally:
+            for process in alive:
+                process.communicate()
         found = {name: client.read_flow_run(run).state.type.value for name, run in runs.items()}
     assert found == {name: expected for name, (_, _, expected) in cases.items()}

@@ -94,6 +94,54 @@ def test_sigterm_ends_all(tmp_path: Path) -> None:
     timer.cancel()
 
 
+def test_one_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    """As a worker does whose server is gone."""
+    deaf = (
+        "import os, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "child = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(7, flush=True);"
+        " time.sleep(99)';"
+        "subprocess.Popen([sys.executable, '-c', child]); time.sleep(99)"
+    )
+    program = (
+        "import os, sys; from pathlib import Path; from pipelines import hosting; hosting._GRACE_SECONDS = 0.5;"
+        f"sys.exit(hosting.run_together([[sys.executable, '-c', {deaf!r}]], os.environ, Path('.')))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"7\n"
+        process.terminate()
+        assert process.stdout.read() == b""  # nobody has it any more
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_tethered_program_ends_with_the_process_that_started_it(tmp_path: Path, number: int) -> None:
+    (tmp_path / "serving_for_ever.py").write_text("import time; print(7, flush=True); time.sleep(600)")
+    program = (
+        "import subprocess, time; from pipelines.tethered import tethered;"
+        "subprocess.Popen(tethered('serving_for_ever'), start_new_session=True); time.sleep(600)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"7\n"
+        process.send_signal(number)
+        assert process.stdout.read() == b""  # closed by the one that was left, too
+
+
+def test_terminals_do_not_share_a_database(tmp_path: Path) -> None:
+    from pipelines.terminal import _free_database
+
+    first, lock = _free_database(tmp_path)
+    second, other = _free_database(tmp_path)
+    assert (first.name, second.name) == ("terminal-1.db", "terminal-2.db")
+    os.close(lock)
+    again, lock = _free_database(tmp_path)
+    assert again == first
+    os.close(lock)
+    os.close(other)
+
+
 def test_the_command_refuses_an_open_server_in_one_line(settings: Settings) -> None:
     command = [sys.executable, "-m", "drillcore", "flows", "server", "--host", "0.0.0.0"]  # noqa: S104
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

@@ -121,13 +121,10 @@ def worker(pools: tuple[str, ...], limit: int) -> None:
     """
     env = _environment()
     os.environ.update(env)
-    from pipelines.hosting import POOLS, replace_process, run_together, worker_command
+    from pipelines.hosting import POOLS, run_together, worker_command
     from pipelines.setup import end_dead_runs
 
     for name in end_dead_runs(_tell):
         click.echo(f"run {name} was killed with its worker: marked as crashed, the next one goes on")
     commands = [worker_command(pool, limit) for pool in pools or POOLS]
-    folder = Path(env["DRILLCORE_ROOT"])
-    if len(commands) == 1:
-        replace_process(commands[0], env, folder)
-    raise SystemExit(run_together(commands, env, folder))
+    raise SystemExit(run_together(commands, env, Path(env["DRILLCORE_ROOT"])))

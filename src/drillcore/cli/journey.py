@@ -35,8 +35,10 @@ def run(as_json: bool) -> None:
     summary = Retrain(settings, MODEL, promote=True).peek()
     if summary is None:
         from pipelines.retrain import retrain
+        from pipelines.terminal import own_server
 
-        summary = retrain(MODEL, promote=True)
+        with own_server(settings):
+            summary = retrain(MODEL, promote=True)
     served = bring(settings, MODEL)
     _say(as_json, "scoring the sample's images")
     from serving.batch import score
@@ -71,4 +73,4 @@ def _facts(settings: Settings, summary: dict[str, object], onnx: Path, output: P
 
 def _say(as_json: bool, text: str) -> None:
     if not as_json:
-        click.echo(f"· {text}", err=True)
+        click.echo(f"- {text}", err=True)

@@ -37,8 +37,10 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
     if summary is None:
         check_parts(recipe)  # and the rest before a flow is begun
         from pipelines.retrain import retrain as flow
+        from pipelines.terminal import own_server
 
-        summary = flow(model, promote=promote, force=force)
+        with own_server(settings):
+            summary = flow(model, promote=promote, force=force)
     if as_json:
         print_json(summary)
     else:
