@@ -117,7 +117,7 @@ def claimed(output: AnyPath) -> Iterator[Callable[[], None]]:
 def _claim(path: RemotePath) -> dict[str, object]:
     try:
         found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

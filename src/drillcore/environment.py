@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+from pathlib import Path
 
 from drillcore.settings import Settings
 
@@ -48,3 +50,21 @@ def confine(settings: Settings) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _give_identity(settings)
+
+
+def _give_identity(settings: Settings) -> None:
+    """Give name and home to a user who has neither, as in a container that runs under any number.
+
+    Libraries ask for both when they are imported, and end where there is no answer.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"uid{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+    try:
+        home: Path | None = Path.home()
+    except (KeyError, RuntimeError):
+        home = None
+    if home is None or not home.is_absolute() or not os.access(home, os.W_OK):
+        os.environ["HOME"] = str(settings.state / "home")

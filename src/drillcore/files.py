@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from typing import Any
 from drillcore.digests import Json
 from drillcore.remote import AnyPath, RemotePath
 
+# What a place to write to may answer, which says nothing about what is written.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _PARTIAL = ".partial-"  # names that start so are never read and may always be removed
 
 
@@ -40,7 +43,8 @@ def atomic_path(target: AnyPath, *, sync: bool = True) -> Iterator[Path]:
     os.close(handle)
     partial = Path(name)
     try:
-        yield partial
+        with _naming(target):
+            yield partial
         # mkstemp makes files that only their owner reads; a result is read by others too.
         partial.chmod(0o666 & ~_umask())
         if sync:
@@ -51,6 +55,17 @@ def atomic_path(target: AnyPath, *, sync: bool = True) -> Iterator[Path]:
             _sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Let an error of the disk name where it is full or closed: a copy names its source, a write nothing at all."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_ERRORS and (not error.filename or error.filename2):
+            error.filename, error.filename2 = str(target), None
+        raise
 
 
 def write_bytes(target: AnyPath, data: bytes | memoryview, *, sync: bool = True) -> None:
@@ -73,8 +88,9 @@ def create_bytes(target: AnyPath, data: bytes | memoryview) -> bool:
     handle, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{target.name}-", dir=target.parent)
     partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with os.fdopen(handle, "wb") as stream, _naming(target):
             stream.write(data)
+            stream.flush()
         partial.chmod(0o666 & ~_umask())
         try:
             target.hardlink_to(partial)

@@ -78,6 +78,11 @@ class Settings:
         for name in ("threads", "workers"):
             if getattr(self, name) < 0:
                 raise InputError(f"{PREFIX}{name.upper()} is {getattr(self, name)}; 0 (all cores) or more is expected")
+        if "?" in str(self.state):
+            raise InputError(
+                f"the state folder {self.state} has a ? in its name, which the addresses of databases cannot hold; set "
+                f"{PREFIX}STATE to a folder without one, or move the checkout"
+            )
         if min(self.max_pixels, self.max_side) < 1 or self.lease_seconds <= 0:
             raise InputError(f"{PREFIX}MAX_PIXELS, {PREFIX}MAX_SIDE and {PREFIX}LEASE_SECONDS must be positive")
         if not self.inbox_patience_seconds >= 0:

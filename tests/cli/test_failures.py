@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,13 @@ def test_help_has_an_example(drillcore: Run, command: str) -> None:
         (["score", "tiny@v2", "in", "out"], ["neither an alias nor a version"]),
         (["predict", "Ti ny", "image.png"], ["no model name"]),
         (["history", "nothing"], ["unknown model 'nothing'"]),
+        (["models", "shells.onnx"], ["unknown model 'shells.onnx'", "known: tiny"]),
+        (["report", "tinny"], ["unknown model 'tinny'", "did you mean tiny?"]),
+        (["compare", "tinny", "tiny"], ["unknown model 'tinny'"]),
+        (["predict", "tinny", "image.png"], ["unknown model 'tinny'", "did you mean tiny?"]),
+        (["predict", "tinny@best", "image.png"], ["unknown model 'tinny'"]),
+        (["export", "shells.onnx", "out.onnx"], ["unknown model 'shells.onnx'", "known: tiny"]),
+        (["serve", "tinny"], ["unknown model 'tinny'"]),
         (["data", "import", "platkon", "."], ["unknown data set 'platkon'", "did you mean plankton?"]),
         (["data", "import", "plankton", "nowhere.zip"], ["nowhere.zip"]),
         (["data", "import", "--layout", "classes", "plankton", "."], ["plankton", "another name"]),
@@ -86,6 +94,19 @@ def test_bad_arguments(
     before = sorted(path.name for path in tmp_path.iterdir())
     one_line(drillcore(*arguments), *expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [["predict"], ["report"], ["promote"], ["export"]])
+def test_a_mistyped_alias_is_told_without_asking_the_registry(
+    drillcore: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    from drillcore.state import insert_move, open_state
+
+    (settings.models / "tiny.yaml").write_text(RECIPE)
+    insert_move(open_state(settings), "tiny", "champion", 1, action="promote", who="me", why="")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    second = {"predict": ["image.png"], "export": ["out.onnx"]}.get(command[0], [])
+    one_line(drillcore(*command, "tiny@chalenger", *second), "unknown alias of tiny 'chalenger'", "known: champion")
 
 
 def test_wrong_recipe_is_named_with_its_line(drillcore: Run, settings: Settings) -> None:

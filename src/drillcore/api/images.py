@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillcore.errors import InputError
+from drillcore.files import read_object
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,8 +126,6 @@ class _Temporary:
 
 def _import(settings: Settings, dataset: str, source: Path, layout: str) -> tuple[Manifest, Settings]:
     """Copy the images, list and split them; returns the manifest, and the settings under which its images are."""
-    import json
-
     from drillcore.datasets.landing import import_dataset
     from drillcore.datasets.manifest import build_manifest, read_manifest, write_manifest
     from drillcore.digests import sha256_json
@@ -145,7 +144,7 @@ def _import(settings: Settings, dataset: str, source: Path, layout: str) -> tupl
         import_dataset(replace(settings, root=staged, state=staged), dataset, source, layout=own)
         (staged / "landing").rename(staged / "data")
         last = imports / _LAST
-        previous = read_manifest(settings, dataset, json.loads(last.read_text())["digest"]) if last.is_file() else None
+        previous = read_manifest(settings, dataset, read_object(last)["digest"]) if last.is_file() else None
         manifest = build_manifest(replace(settings, root=staged, state=staged), dataset, previous)
         content = manifest.table[["path", "sha256"]].values.tolist()
         aside = manifest.quarantine[["path", "sha256"]].values.tolist()

@@ -15,6 +15,7 @@ def main() -> None:
     temporary server, ends with it.
     """
     from drillcore.cli.failures import TERMINATED, guarded
+    from drillcore.cli.session import readable_output
 
     received = []
 
@@ -23,7 +24,8 @@ def main() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
-    code = guarded(cli, sys.argv[1:])
+    readable_output()
+    code = guarded(cli, sys.argv[1:], is_stopped=lambda: bool(received))
     sys.exit(TERMINATED if received and code else code)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drillcore.cli.session import ImageType, begin, json_option, print_json, print_table, shown
+from drillcore.cli.session import ImageType, bar, begin, json_option, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from drillcore.workflow.explanation import Explanation
@@ -69,7 +69,7 @@ def _print(found: Explanation) -> None:
     from drillcore.workflow.explaining_picture import told_classes
 
     click.echo(f"{found.image}: {found.label}   ({found.parts.name})")
-    rows = [(label, f"{share:6.1%}", "█" * round(30 * share)) for label, share in found.probabilities]
+    rows = [(label, f"{share:6.1%}", bar(share)) for label, share in found.probabilities]
     print_table("", ("class", "probability", ""), rows)
     told = [
         (one.number, f"{one.tap}, {one.unit}", one.activation, f"{one.standing:.1f}", one.class_mean, told_classes(one))

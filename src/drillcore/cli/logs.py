@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import sys
@@ -13,12 +14,24 @@ from drillcore.settings import Settings
 _MAX_BYTES, _KEPT = 5_000_000, 3
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log file that never disturbs the work it tells of, nor the terminal: a disk may be full or go away."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Let the line go."""
+
+    def close(self) -> None:
+        """Let go what could not be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def start_logging(settings: Settings) -> None:
     """Send the logs and warnings of this process to `.drillcore/logs/drillcore.log`."""
     folder = settings.state / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.handlers.RotatingFileHandler(
+        handler: logging.Handler = _LogFile(
             folder / "drillcore.log", maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8"
         )
     except OSError:

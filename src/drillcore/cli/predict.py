@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drillcore.cli.serving_models import bring
-from drillcore.cli.session import ImageType, begin, json_option, print_json, print_table
+from drillcore.cli.session import ImageType, bar, begin, json_option, print_json, print_table
 from drillcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, Any],
         print_json({**origin, "label": answer.label, "top5": top})
         return
     click.echo(f"{origin['image']}: {answer.label}   ({served.model} version {served.version})")
-    rows = [(label, f"{probability:6.1%}", "█" * round(30 * probability)) for label, probability in answer.top5]
+    rows = [(label, f"{probability:6.1%}", bar(probability)) for label, probability in answer.top5]
     print_table("", ("class", "probability", ""), rows)
 
 
@@ -113,8 +113,9 @@ def _print_dense(answer: DensePrediction) -> None:
         rows = [(index, *row) for index, row in enumerate(answer.statistics.tolist())]
         print_table(answer.metadata.unit or "", ("channel", "mean", "min", "max"), rows)
         return
+    block = bar(1, 2)
     shares = [
-        (Text("██", style=f"rgb({','.join(map(str, row.colour))})"), row.label, f"{row.share:7.2%}", f"{row.pixels:,}")
+        (Text(block, style=f"rgb({','.join(map(str, row.colour))})"), row.label, f"{row.share:7.2%}", f"{row.pixels:,}")
         for row in answer.classes
         if row.pixels
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,9 +64,32 @@ def begin(*, as_json: bool = False) -> Settings:
     return settings
 
 
+def readable_output() -> None:
+    """Let no letter that the terminal's or file's encoding lacks end a command: it becomes `?`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def bar(share: float, width: int = 30) -> str:
+    """Return a bar for a share from 0 to 1, of blocks where the output has them."""
+    return _drawn("█", "#") * round(width * share)
+
+
+def _drawn(sign: str, plain: str) -> str:
+    """Return a sign, or its stand-in where the output's encoding lacks it."""
+    try:
+        sign.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return plain
+    return sign
+
+
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON with sorted keys."""
-    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))
+    # Where the output has not all letters they are escaped, so that the JSON still says what it says.
+    plain = _drawn("█", "") == ""
+    click.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=plain, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -219,7 +219,7 @@ def _levels(stored: StoredValues, name: str, bounds: Range | None) -> Array:
     if not stored.top:
         raise BadImageError("format", f"{shown_name(name)} has {stored.kind}, whose range is not known")
     if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
+        return np.array(values)
     if values.ndim == 3:
         return (values >> (stored.top.bit_length() - 8)).astype(np.uint8)
     return ((values.astype(np.uint32) * 255 + stored.top // 2) // stored.top).astype(np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillcore.errors import RegistryError
+from drillcore.files import DISK_ERRORS
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,11 +51,19 @@ def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             yield mlflow.MlflowClient(uri, uri)
-        except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-            raise RegistryError(
-                f"MLflow at {shown_uri(uri)} failed: {_first_line(error)}; is the server up, the disk not full, and "
-                "DRILLCORE_TRACKING_URI right?"
-            ) from error
+        except OSError as error:
+            if not isinstance(error, RequestException) and error.errno in DISK_ERRORS:
+                raise  # a place of this machine, which it names; MLflow has no part in it
+            raise _failed(uri, error) from error
+        except (MlflowException, RequestException, SQLAlchemyError) as error:
+            raise _failed(uri, error) from error
+
+
+def _failed(uri: str, error: Exception) -> RegistryError:
+    return RegistryError(
+        f"MLflow at {shown_uri(uri)} failed: {_first_line(error)}; is the server up, the disk not full, and "
+        "DRILLCORE_TRACKING_URI right?"
+    )
 
 
 def artifact_location(settings: Settings, experiment: str) -> str | None:
