@@ -68,17 +68,25 @@ def collect(settings: Settings) -> list[Collectable]:
 def _runs(settings: Settings) -> list[Collectable]:
     """All but the newest run folder of each model: what they made is in the registry, the rest is made anew.
 
-    The newest finished run is that of the highest version, whatever the clock said; the newest of those that are not
-    finished yet stays beside it.
+    The newest finished run is that of the highest version, whatever the clock said. One that was begun after it and is
+    not finished stays beside it.
     """
     found = []
     for model in _folders(settings.state / "runs"):
         numbers = {path: _version(path) for path in _folders(model)}
-        done = sorted((path for path, number in numbers.items() if number), key=lambda path: numbers[path])
-        begun = sorted((path for path, number in numbers.items() if not number), key=lambda path: path.stat().st_mtime)
-        later = [*done[:-1], *begun[:-1]]
-        found += [Collectable("run", path, _size(path), "a later run of the model is there") for path in later]
+        newest = max(numbers, key=lambda path: (numbers[path], path.stat().st_mtime), default=None)
+        begun = max((path for path, number in numbers.items() if not number), key=_changed, default=None)
+        kept = {newest, begun if newest and begun and _changed(begun) >= _changed(newest) else newest}
+        found += [
+            Collectable("run", path, _size(path), "a later run of the model is there")
+            for path in numbers
+            if path not in kept
+        ]
     return found
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _version(run: Path) -> int:
