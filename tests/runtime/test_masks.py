@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,18 @@ def test_float_tiff_header_is_classic() -> None:
     data = encode_float_tiff(np.zeros((1, 2, 2), np.float32))
     assert data[:4] == b"II*\0"
     assert struct.unpack("<I", data[4:8])[0] == 8
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_packed_grey_labels_keep_their_numbers(bits: int, tmp_path: Path) -> None:
+    label = (np.arange(12).reshape(3, 4) % 2**bits).astype(np.uint8)
+    lines = [np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].reshape(-1) for row in label]
+    raw = b"".join(b"\0" + np.packbits(line).tobytes() for line in lines)
+    head = struct.pack(">IIBBBBB", 4, 3, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    told = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(told))
+    np.testing.assert_array_equal(decode_mask(path, max_pixels=100), label)

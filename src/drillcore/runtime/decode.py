@@ -5,6 +5,7 @@ Whatever goes wrong is one `BadImageError` with a stable reason (`image_files`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from drillcore.runtime.image_files import MAX_SIDE, STORED_BITS, open_image, rea
 from drillcore.runtime.tiff_images import StoredValues
 from drillcore.runtime.value_range import SAR_RANGE, Range, count_levels, looks_like, quantise
 
+# The head of a grey PNG of 2 or 4 bits: Pillow spreads its numbers over 0 to 255.
+_PACKED = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR.{8}([\x02\x04])", re.DOTALL)
 _MAX_LABEL = 2**31 - 1
 
 Array = npt.NDArray[Any]
@@ -153,7 +156,8 @@ def decode_mask_bytes(data: bytes, *, max_pixels: int, name: str, as_colours: Pa
     if image.mode == "P" and as_colours is not None and as_colours(_palette(image)):
         image = image.convert("RGB")
     if image.mode in ("L", "P"):
-        return np.array(image)
+        packed = image.mode == "L" and _PACKED.fullmatch(data[:25])
+        return np.array(image) // (255 // (2 ** packed[1][0] - 1)) if packed else np.array(image)
     if image.mode == "1":
         return np.array(image).astype(np.uint8)
     if image.mode in ("RGB", "RGBA", "RGBX"):
