@@ -1,4 +1,4 @@
-"""Data Docs that load nothing: the pages Great Expectations writes lean on seven hosts and show bare text without them."""
+"""Data Docs that load nothing: Great Expectations' own pages lean on seven hosts and are bare text without them."""
 
 from __future__ import annotations
 
