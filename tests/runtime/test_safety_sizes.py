@@ -109,3 +109,10 @@ def test_tensors_out_of_proportion_are_refused(model: Model, tmp_path: Path, gro
     refused(model, tmp_path, r"elements|cannot be known|grows faster|contradict")
     assert tracemalloc.get_traced_memory()[1] < 2**27
     tracemalloc.stop()
+
+
+def test_a_number_is_no_list_of_one() -> None:
+    from drillcore.runtime.safety_values import Value
+
+    assert list(Value.of(3, TensorProto.INT64).tensor("index").dims) == []  # Gather by it drops an axis
+    assert list(Value.of([3], TensorProto.INT64).tensor("index").dims) == [1]

@@ -106,6 +106,10 @@ class Backbone:
         preprocessing: JSON; stands in the store's key and in the model's metadata.
         weights_sha256: of its weights as safetensors bytes.
         images_passed: images that went through `forward_taps`, for reports and tests.
+        multiple: sides of images that come as they are have to be brought to a multiple of it, so that cells lie where
+            the taps say; 1 but for networks that pad as TensorFlow does.
+        row_taps: taps that make a good row of an image, where a recipe names none; empty: none is known.
+        map_taps: taps that make a good core.
     """
 
     def __init__(
@@ -124,6 +128,9 @@ class Backbone:
         self.views = 1
         self.weights_sha256 = weights_sha256 or weights_digest(module)
         self.images_passed = 0
+        self.multiple = 1
+        self.row_taps: tuple[str, ...] = ()
+        self.map_taps: tuple[str, ...] = ()
         self._counting = threading.Lock()  # batches may run side by side
 
     @property

@@ -10,23 +10,29 @@ from typing import Literal, Protocol
 
 from drillcore.backbones.artifacts import load_artifact
 from drillcore.backbones.base import Backbone, weights_digest
+from drillcore.backbones.bought_weights import BoughtName, add_bought, parse_bought, provide_bought
 from drillcore.backbones.grey_squeezenet import NAME as GREY_SQUEEZENET
 from drillcore.backbones.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
 from drillcore.backbones.named_weights import StoredWeights, WeightsName, add_weights, find_weights, provide_weights
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.preprocessing import from_mean_std
 from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.timm_networks import PREFIX, build_timm, check_timm, fit_timm, timm_names
 from drillcore.backbones.torchvision_networks import DEFAULT_SIZE, build_torchvision, torchvision_names
 from drillcore.backbones.vgg import build_vgg16
-from drillcore.backbones.weights import load_weights_file
+from drillcore.backbones.weights import Fit, fitting_tensors, load_weights_file, parse_tensors
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 
-WEIGHTS_FORMS = "seed:N, sha256:DIGEST of a trained backbone, FILE.safetensors#sha256=DIGEST"
+WEIGHTS_FORMS = (
+    "seed:N, sha256:DIGEST of a trained backbone, MODEL@VERSION of one trained for a model, "
+    "FILE.safetensors#sha256=DIGEST, hub:OWNER/NAME@REVISION"
+)
 _SEED = re.compile(r"seed:(\d{1,9})")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FILE = re.compile(r"(.+\.safetensors)#sha256=([0-9a-f]{64})")
 _NAMED = re.compile(r"(?:torchvision:)?[A-Za-z]\w*(?:\.\w+)?")
+VERSION = re.compile(r"([a-z][a-z0-9]*(?:-[a-z0-9]+)*)@(\d{1,9})")
 NAMED_FORM = "a name torchvision gives weights, such as IMAGENET1K_V1"
 
 
@@ -42,11 +48,13 @@ class Entry:
         build: (units, seed, resize) to an untrained backbone; `units` is None for one without classes.
         trainable: it has classes of its own and `training.train` can train it.
         torchvision: the torchvision network whose named weights it takes; "": none.
+        timm: whether it is one of timm's.
     """
 
     build: Callable[[int | None, int, Resize], Backbone]
     trainable: bool
     torchvision: str = ""
+    timm: bool = False
 
 
 def _plankton(architecture: str) -> Entry:
@@ -77,6 +85,14 @@ def _pretrained(network: str, builder: _Builder) -> Entry:
     return Entry(build, trainable=False, torchvision=network)
 
 
+def _timm(name: str) -> Entry:
+    def build(units: int | None, seed: int, resize: Resize) -> Backbone:
+        any_size = isinstance(resize, str)
+        return build_timm(name, seed=seed, resize=None if isinstance(resize, str) else resize, any_size=any_size)
+
+    return Entry(build, trainable=False, timm=True)
+
+
 _TORCHVISION = "torchvision:"
 BACKBONES: dict[str, Entry] = {
     "cnn1": _plankton("cnn1"),
@@ -93,15 +109,21 @@ def get_entry(name: str) -> Entry:
 
     Besides the table's names each classification network of torchvision is one, as "resnet18" or, in full,
     "torchvision:resnet18"; the full name is needed where the table has one with taps of its own ("torchvision:vgg16").
+    Each of timm's networks is one as "timm:tf_efficientnet_lite0".
 
     Raises:
         UnknownNameError: names the known ones.
     """
     if name in BACKBONES:
         return BACKBONES[name]
+    if name.startswith(PREFIX):
+        check_timm(name)
+        return _timm(name)
     network, known = name.removeprefix(_TORCHVISION), torchvision_names()
     if network not in known:
-        raise UnknownNameError("backbone", name, [*BACKBONES, *(f"{_TORCHVISION}{other}" for other in known)])
+        hint = f"timm has it as {PREFIX}{name}" if name in timm_names() else f"timm's networks are {PREFIX}NAME"
+        others = [f"{_TORCHVISION}{other}" for other in known]
+        raise UnknownNameError("backbone", name, [*BACKBONES, *others], hint=hint)
     return _pretrained(network, lambda *, seed, resize: build_torchvision(network, seed=seed, resize=resize))
 
 
@@ -118,8 +140,8 @@ def build_backbone(
 
     Args:
         name: of the catalogue.
-        weights: `seed:N` (random), `sha256:DIGEST` (a trained artifact), `FILE.safetensors#sha256=DIGEST`, or a name of
-            torchvision's (`named_weights`), with its own preprocessing.
+        weights: `seed:N` (random), `sha256:DIGEST` (a trained artifact), `FILE.safetensors#sha256=DIGEST`, those of a
+            package or the hub (`bought_weights`), or a name of torchvision's (`named_weights`), with its preprocessing.
         settings: where artifacts are; a relative FILE is under its root.
         units: number of classes, for those that have classes.
         resize: height and width of the input, for those that take any; None: the backbone's own, 224 x 224 for most.
@@ -140,7 +162,15 @@ def build_backbone(
         return load_artifact(settings, name, match[1], lambda artifact: entry.build(artifact.units, 0, size))
     if match := _FILE.fullmatch(weights):
         backbone = entry.build(units, 0, size)
-        return load_weights_file(backbone, settings.root / Path(match[1]), match[2])
+        return load_weights_file(backbone, settings.root / Path(match[1]), match[2], _fit(entry, backbone))
+    if VERSION.fullmatch(weights):
+        raise InputError(
+            f"weights {weights} name a registered version; only a retrain, which asks the registry, has them"
+        )
+    if bought := parse_bought(weights, name):
+        path, sha256 = provide_bought(settings, bought)  # before the network is built: what is missing is said at once
+        backbone = entry.build(units, 0, size)
+        return load_weights_file(backbone, path, sha256, _fit(entry, backbone))
     found = _named(name, entry, weights)
     return _with_named_weights(settings, entry.build(units, 0, size), found)
 
@@ -148,14 +178,21 @@ def build_backbone(
 def check_weights(name: str, weights: str) -> None:
     """Check what a recipe says of a backbone's weights, without looking for them; raises as `build_backbone`."""
     entry = get_entry(name)
-    if not any(form.fullmatch(weights) for form in (_SEED, _DIGEST, _FILE)):
+    if not any(form.fullmatch(weights) for form in (_SEED, _DIGEST, _FILE, VERSION)) and not parse_bought(
+        weights, name
+    ):
         _named(name, entry, weights)
+
+
+def _fit(entry: Entry, backbone: Backbone) -> Fit | None:
+    return (lambda tensors: fit_timm(backbone, tensors)) if entry.timm else None
 
 
 def _named(name: str, entry: Entry, weights: str) -> WeightsName:
     if entry.torchvision and _NAMED.fullmatch(weights):
         return find_weights(weights, entry.torchvision)
     forms = f"{WEIGHTS_FORMS}, or {NAMED_FORM}" if entry.torchvision else WEIGHTS_FORMS
+    forms += ", package:NAME of an installed one" if entry.timm else ""
     raise InputError(f"weights {weights!r} of {name} cannot be read; allowed: {forms}")
 
 
@@ -165,15 +202,29 @@ def add_named_weights(settings: Settings, file: Path, name: str) -> StoredWeight
     Args:
         settings: where the folder is.
         file: .safetensors or .pth.
-        name: for instance "squeezenet1_0.IMAGENET1K_V1".
+        name: for instance "squeezenet1_0.IMAGENET1K_V1", or "hub:timm/resnet18.a1_in1k@REVISION".
 
     Raises:
         UnknownNameError: no such network or weights.
         InputError: no such file, or one that does not fit.
         IntegrityError: a damaged file.
     """
+    if bought := parse_bought(name):
+        _check_fit(bought, file)
+        return add_bought(settings, bought, file)
     found = find_weights(name)
     return add_weights(settings, found, file, get_entry(found.network).build(None, 0, None).module)
+
+
+def _check_fit(name: BoughtName, file: Path) -> None:
+    """Compare a file with timm's network of the name it has on the hub, where timm knows one; raises as the caller."""
+    network = name.name.rpartition("/")[2]
+    if name.kind != "hub" or network.partition(".")[0] not in timm_names() or file.suffix != ".safetensors":
+        return
+    if file.is_file():
+        backbone = build_timm(network.partition(".")[0])
+        tensors = fit_timm(backbone, parse_tensors(file.read_bytes(), file.name))
+        fitting_tensors(backbone.module, tensors, f"{file.name} (as {name.text})")
 
 
 def _with_named_weights(settings: Settings, backbone: Backbone, name: WeightsName) -> Backbone:

@@ -5,8 +5,11 @@ With t, o and f the stride, the first centre and the field of that map, all in p
 
     stride t s,    first centre o + ((e - 1) / 2 - p) t,    field f + (e - 1) t
 
-(pixel 0 is the first pixel's centre). `ceil_mode` adds a cell at the far end and moves none. What treats each cell by
-itself leaves all three as they are; where branches meet, their cells have to lie at the same places.
+(pixel 0 is the first pixel's centre). A layer that pads as TensorFlow does (SAME) has a p before the first cell that
+depends on what the side leaves when divided by s; here p = max(e - s, 0) // 2, which holds where nothing is left: who
+asks where cells lie brings images to sides that all strides divide (`same_padding`). `ceil_mode` adds a cell at the far
+end and moves none. What treats each cell by itself leaves all three as they are; where branches meet, their cells have
+to lie at the same places.
 """
 
 from __future__ import annotations
@@ -61,6 +64,11 @@ class Geometry:
         )
 
 
+def same_padding(network: nn.Module) -> bool:
+    """Whether a layer of the network pads as TensorFlow does."""
+    return any(_is_same(layer) for layer in network.modules())
+
+
 ONE_CELL = Geometry((0.0, 0.0), (0.0, 0.0), (WHOLE_IMAGE, WHOLE_IMAGE))
 
 
@@ -75,15 +83,19 @@ def trace_geometry(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, Geometr
         network: whose submodules the graph calls.
     """
     found: dict[fx.Node, Geometry] = {}
+    nowhere: set[fx.Node] = set()  # a parameter lies nowhere, and what is made of parameters alone
     for node in graph.nodes:
-        geometry = Geometry() if node.op == "placeholder" else _after(node, network, found)
+        if node.op == "get_attr" or (node.all_input_nodes and set(node.all_input_nodes) <= nowhere):
+            nowhere.add(node)
+            continue
+        below = [item for item in node.all_input_nodes if item not in nowhere]
+        geometry = Geometry() if node.op == "placeholder" else _after(node, below, network, found)
         if geometry is not None:
             found[node] = geometry
     return found
 
 
-def _after(node: fx.Node, network: nn.Module, found: dict[fx.Node, Geometry]) -> Geometry | None:
-    below = [item for item in node.all_input_nodes if item.op != "get_attr"]  # a parameter lies nowhere
+def _after(node: fx.Node, below: list[fx.Node], network: nn.Module, found: dict[fx.Node, Geometry]) -> Geometry | None:
     if not below or any(item not in found for item in below):
         return None
     inputs = [found[item] for item in below]
@@ -95,7 +107,11 @@ def _after(node: fx.Node, network: nn.Module, found: dict[fx.Node, Geometry]) ->
         return _permuted(inputs[0], node.args[1] if isinstance(node.args[1], (tuple, list)) else node.args[1:])
     if node.op == "call_method" and node.target == "mean":
         return _averaged(node, inputs[0])
-    return inputs[0] if node.op == "call_method" and node.target in ("contiguous", "clone") else None
+    if node.op == "call_method" and node.target in ("add", "add_", "mul", "mul_"):
+        return _meet(inputs)
+    if node.op == "call_method" and node.target in ("chunk", "split"):
+        return _parted(node, inputs[0])
+    return inputs[0] if node.op == "call_method" and node.target in _EACH_VALUE_METHODS else None
 
 
 def _after_layer(layer: nn.Module, below: Geometry) -> Geometry | None:
@@ -105,8 +121,12 @@ def _after_layer(layer: nn.Module, below: Geometry) -> Geometry | None:
         return below if below.channels_last else None
     if below.channels_last:
         return None
-    if isinstance(layer, nn.BatchNorm2d):
+    if isinstance(layer, nn.BatchNorm2d) or type(layer).__name__ == "FrozenBatchNormAct2d":
         return below
+    if isinstance(layer, nn.GroupNorm):  # its means are of the whole image
+        return replace(below, field=(WHOLE_IMAGE, WHOLE_IMAGE))
+    if _is_same(layer):
+        return _same_windowed(below, layer)
     if isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str):
         return _windowed(below, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     if isinstance(layer, nn.MaxPool2d):
@@ -124,6 +144,12 @@ def _after_function(node: fx.Node, inputs: list[Geometry]) -> Geometry | None:
         return _meet(inputs)
     if called in _EACH_VALUE_FUNCTIONS or getattr(called, "__name__", "") == "stochastic_depth":
         return below
+    if called in (torch.chunk, torch.split):
+        return _parted(node, below)
+    if called is operator.getitem:  # one of several parts
+        parts, number = node.args
+        parted = isinstance(parts, fx.Node) and str(getattr(parts.target, "__name__", parts.target)) in _PARTING
+        return below if parted and isinstance(number, int) else None
     if called is torch.permute:
         return _permuted(below, _argument(node, 1, "dims", ()))
     if called is functional.layer_norm:
@@ -138,6 +164,23 @@ def _after_function(node: fx.Node, inputs: list[Geometry]) -> Geometry | None:
     if called is functional.adaptive_avg_pool2d:
         return ONE_CELL if _pair(_argument(node, 1, "output_size", None)) == (1, 1) else None
     return None
+
+
+def _is_same(layer: nn.Module) -> bool:
+    """Whether a layer is one of timm's that pad as TensorFlow does: known by their names, for timm stays unimported."""
+    return isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and type(layer).__name__.endswith("Same")
+
+
+def _same_windowed(below: Geometry, layer: nn.Module) -> Geometry | None:
+    kernel, stride, dilation = (_pair(getattr(layer, name, 1)) for name in ("kernel_size", "stride", "dilation"))
+    pads = [max(d * (k - 1) + 1 - s, 0) // 2 for k, s, d in zip(kernel, stride, dilation, strict=True)]
+    return _windowed(below, kernel, stride, pads, dilation)
+
+
+def _parted(node: fx.Node, below: Geometry) -> Geometry | None:
+    """Return the geometry of a map's channels in several parts; None where it is parted along another axis."""
+    axis = _argument(node, 2, "dim", 0)
+    return below if axis == 1 and not below.channels_last else None
 
 
 def _windowed(below: Geometry, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Geometry | None:
@@ -187,7 +230,20 @@ def _each(compute: Callable[[int], float]) -> Pair:
     return (compute(0), compute(1))
 
 
-_MEETING = (operator.add, operator.iadd, operator.mul, operator.imul, torch.add, torch.mul, torch.cat)
+_MEETING = (
+    operator.add,
+    operator.iadd,
+    operator.sub,
+    operator.mul,
+    operator.imul,
+    operator.truediv,
+    torch.add,
+    torch.sub,
+    torch.mul,
+    torch.cat,
+)
+_PARTING = ("chunk", "split")
+_EACH_VALUE_METHODS = ("contiguous", "clone", "sigmoid", "relu", "relu_", "tanh", "clamp")
 _EACH_VALUE_FUNCTIONS = (
     functional.relu,
     functional.relu6,
@@ -197,7 +253,11 @@ _EACH_VALUE_FUNCTIONS = (
     functional.hardswish,
     functional.hardsigmoid,
     functional.dropout,
+    functional.leaky_relu,
+    functional.elu,
+    functional.mish,
     torch.relu,
+    torch.tanh,
     torch.sigmoid,
 )
 _EACH_VALUE = (
@@ -208,6 +268,13 @@ _EACH_VALUE = (
     nn.Sigmoid,
     nn.Hardswish,
     nn.Hardsigmoid,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.PReLU,
+    nn.Mish,
+    nn.Tanh,
+    nn.Softplus,
     nn.Dropout,
+    nn.Dropout2d,
     nn.Identity,
 )

@@ -7,6 +7,7 @@ come from the trace (`geometry`), not from a table that could be wrong.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class TracedNetwork(TappedModule):
         network: in evaluation mode, of one input [N, 3, h, w]; its submodules become this module's, under their names.
         names: the taps and the node or module each one stands for; None: every node and module under its own name.
         any_size: leave out what does not work at every size: taps that are no maps, and the layers above the last map.
+        leaves: what is not looked into.
+        top: one more tap, the network's result; "": none.
 
     Attributes:
         nodes: by tap the node it is, lowest first.
@@ -53,10 +56,21 @@ class TracedNetwork(TappedModule):
     nodes: dict[str, fx.Node]
     geometry: dict[str, Geometry]
 
-    def __init__(self, network: nn.Module, names: Mapping[str, str] | None = None, *, any_size: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        names: Mapping[str, str] | None = None,
+        *,
+        any_size: bool = False,
+        leaves: Leaves | None = None,
+        top: str = "",
+    ) -> None:
         super().__init__()
         network = network.eval()
-        by_path, graph = _trace(network)
+        by_path, graph = _trace(network, leaves or Leaves())
+        final = graph.output_node().args[0]
+        if top and isinstance(final, fx.Node):
+            by_path[top] = final
         geometry = {node: found for node, found in trace_geometry(graph, network).items() if found.square}
         wanted = by_path if names is None else {tap: by_path[path] for tap, path in names.items()}
         if any_size:
@@ -65,6 +79,8 @@ class TracedNetwork(TappedModule):
         self.nodes = wanted
         self.geometry = {tap: geometry[node] for tap, node in wanted.items() if node in geometry}
         self._plans: dict[tuple[str, ...], list[_Step]] = {}
+        if not wanted:
+            raise InputError(f"{type(network).__name__} has no map of images of every size")
         needed = _below(graph, wanted.values())
         self._overwriting = _overwriting(graph, network)
         self._top = [node for node in graph.nodes if node in needed][-1]
@@ -104,6 +120,14 @@ class TracedNetwork(TappedModule):
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Kinds of modules and functions that are nodes of their own, whatever happens in them."""
+
+    modules: tuple[type[nn.Module], ...] = ()
+    functions: tuple[Callable[..., Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -174,19 +198,15 @@ def traced_backbone(
         InputError: the network does not take that size.
     """
     preprocessing = from_mean_std(*constants, resize)
-    try:
-        shapes = _shapes(module, len(constants[0]), resize or DEFAULT_SIZE)
-    except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{name} does not take images of {list(resize or DEFAULT_SIZE)}: {reason}") from None
     taps = {}
-    for tap, shape in shapes.items():
+    for tap, shape in shapes_of(module, name, len(constants[0]), resize or DEFAULT_SIZE).items():
         flat = 0 if resize is None else int(torch.Size(shape[1:]).numel())
-        taps[tap] = _tap(shape, flat, module.geometry.get(tap))
+        taps[tap] = tap_of(shape, flat, module.geometry.get(tap))
     return Backbone(name, module, taps, preprocessing)
 
 
-def _tap(shape: torch.Size, flat: int, place: Geometry | None) -> Tap:
+def tap_of(shape: torch.Size, flat: int, place: Geometry | None) -> Tap:
+    """Return the tap of an activation of that shape, whose cells lie at `place`; None: it is no map."""
     width = int(shape[1] if len(shape) in (2, 4) else shape[-1])
     if place is None:
         return Tap(width=width, stride=0, flat=flat)
@@ -195,8 +215,20 @@ def _tap(shape: torch.Size, flat: int, place: Geometry | None) -> Tap:
     )
 
 
+def shapes_of(module: TracedNetwork, name: str, channels: int, size: Sequence[int]) -> dict[str, torch.Size]:
+    """Return the shape of every tap that is one tensor; on torch's meta device, where nothing is computed.
+
+    Raises:
+        InputError: the network, called `name`, does not take images of that size.
+    """
+    try:
+        return _shapes(module, channels, size)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name} does not take images of {list(size)}: {reason}") from None
+
+
 def _shapes(module: TracedNetwork, channels: int, size: Sequence[int]) -> dict[str, torch.Size]:
-    """Return the shape of every tap; on torch's meta device, where nothing is computed."""
 
     class _All(nn.Module):
         def __init__(self) -> None:
@@ -214,28 +246,41 @@ def _shapes(module: TracedNetwork, channels: int, size: Sequence[int]) -> dict[s
     return {name: value.shape for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def _trace(network: nn.Module) -> tuple[dict[str, fx.Node], fx.Graph]:
+def _trace(network: nn.Module, leaves: Leaves) -> tuple[dict[str, fx.Node], fx.Graph]:
     """Return the nodes by path, lowest first, and the graph; of its functions none works in place."""
     from torchvision.models.feature_extraction import NodePathTracer
 
-    tracer = NodePathTracer()
+    tracer = NodePathTracer(leaf_modules=list(leaves.modules), autowrap_functions=leaves.functions)
     try:
-        graph = tracer.trace(network)
+        # Of several arguments the image is the first; the others stay what they are by default.
+        given = list(inspect.signature(network.forward).parameters.values())[1:]
+        fixed = {item.name: item.default for item in given if item.default is not item.empty}
+        graph = tracer.trace(network, concrete_args=fixed or None)
     except Exception as error:  # noqa: BLE001 - a network's own code runs here, on stand-ins for tensors
         raise InputError(f"{type(network).__name__} cannot be traced: {error}") from None
     places: dict[str, fx.Node] = {}
+    image = _above(graph)
     for node in graph.nodes:
         if node.op == "call_function":
             node.target = _OUT_OF_PLACE.get(node.target, node.target)
             if node.kwargs.get("inplace"):
                 node.kwargs = {**node.kwargs, "inplace": False}
-        if node.op in ("call_module", "call_function", "call_method"):
+        if node in image and node.op in ("call_module", "call_function", "call_method"):
             path = tracer.node_to_qualname[node]
             places[path] = node
             for end in range(path.count("."), 0, -1):
                 places[".".join(path.split(".")[:end])] = node
     order = {node: number for number, node in enumerate(graph.nodes)}
     return dict(sorted(places.items(), key=lambda item: order[item[1]])), graph
+
+
+def _above(graph: fx.Graph) -> set[fx.Node]:
+    """Return the nodes that depend on the image, the first input."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if (node.op == "placeholder" and not found) or any(item in found for item in node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _below(graph: fx.Graph, tops: Any) -> set[fx.Node]:
@@ -289,6 +334,10 @@ def _adopt(module: nn.Module, network: nn.Module, needed: set[fx.Node]) -> None:
     for name, buffer in network.named_buffers(recurse=False):
         if name in kept:
             module.register_buffer(name, buffer)
+    for name in kept - {name for name, _ in network.named_parameters()} - {name for name, _ in network.named_buffers()}:
+        value = getattr(network, name, None)
+        if isinstance(value, Tensor):  # made while tracing: no weight
+            module.register_buffer(name, value, persistent=False)
 
 
 def _prune(holder: nn.Module, prefix: str, kept: set[str]) -> None:

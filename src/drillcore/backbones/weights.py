@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,22 +14,25 @@ from drillcore.errors import InputError, IntegrityError
 _COUNTER = ".num_batches_tracked"  # missing from older files; frozen batch normalisation does not read it
 
 
-def load_weights_file(backbone: Backbone, path: Path, sha256: str) -> Backbone:
+Fit = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+def load_weights_file(backbone: Backbone, path: Path, sha256: str, fit: Fit | None = None) -> Backbone:
     """Give `backbone` the weights of a safetensors file and return it.
 
     Tensors the network has no place for (a classifier that was left out) are passed over; `weights_sha256` is that of
-    what is used.
+    what is used. `fit` brings older forms of a file to the network's, before they are compared.
 
     Raises:
         InputError: no such file, or one that does not fit the network.
         IntegrityError: its digest is not `sha256`.
     """
-    load_state(backbone.module, path, sha256)
+    load_state(backbone.module, path, sha256, fit)
     backbone.weights_sha256 = weights_digest(backbone.module)
     return backbone
 
 
-def load_state(module: nn.Module, path: Path, sha256: str) -> None:
+def load_state(module: nn.Module, path: Path, sha256: str, fit: Fit | None = None) -> None:
     """Read the tensors of `module` from a safetensors file; errors as `load_weights_file`."""
     if not path.is_file():
         raise InputError(f"no weights file {path.name}; put it at the place the recipe names")
@@ -36,7 +40,8 @@ def load_state(module: nn.Module, path: Path, sha256: str) -> None:
     found = sha256_bytes(data)
     if found != sha256:
         raise IntegrityError(f"{path.name} has sha256 {found}, expected {sha256}; bring the file again")
-    module.load_state_dict(fitting_tensors(module, parse_tensors(data, path.name), path.name))
+    tensors = parse_tensors(data, path.name)
+    module.load_state_dict(fitting_tensors(module, fit(tensors) if fit else tensors, path.name))
 
 
 def parse_tensors(data: bytes, name: str) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ BENCHES = {
     "ships": "ship_baselines",
     "serve": "serve",
     "heads": "heads",
+    "backbones": "backbones",
     "plankton-paper": "plankton_paper",
 }
 
@@ -31,7 +32,11 @@ BENCHES = {
 @click.command()
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="A small version, for a look: its figures are no claim.")
-@click.option("--data", type=click.Path(path_type=Path), help="plankton-paper: the competition's zip or folder.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="plankton-paper: the competition's zip or folder; backbones: a folder of zips.",
+)
 @click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
 @click.option("--trees", type=click.IntRange(min=1), help="heads: of each forest.")
@@ -45,7 +50,9 @@ def bench(
     trees: int | None,
     as_json: bool,
 ) -> None:
-    """Run the benchmark NAME: score, store, retrain, dense, serve, heads, dbn, cores, ships or plankton-paper.
+    """Run the benchmark NAME.
+
+    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones or plankton-paper.
 
     \b
     Example:

@@ -1,6 +1,7 @@
 """Which ONNX nodes stand for a torch operator: one table, by torch's name, for networks in evaluation mode.
 
-None of these forms carries the size of an image, so that a graph traced at one size answers at any.
+None of these forms carries the size of an image, so that a graph traced at one size answers at any; those that do stand
+in `token_operators`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import numpy as np
 
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
+from drillcore.export.token_operators import TOKEN_OPERATORS
 
 LINEAR_PER_CELL = "aten.linear.default on more than two axes"
+SAME = "same_upper"  # in place of a padding in pixels: as TensorFlow pads
 _END = 2**62  # beyond every axis
 Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
 
@@ -50,6 +53,16 @@ def _pairwise(operator: str) -> Writer:
 def _conv(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     inputs = [name for name in arguments[:3] if name]
     padding = _argument(arguments, 4, 0)
+    if padding == SAME:
+        return builder.add(
+            "Conv",
+            inputs,
+            output,
+            auto_pad="SAME_UPPER",
+            strides=_pair(_argument(arguments, 3, 1)),
+            dilations=_pair(_argument(arguments, 5, 1)),
+            group=int(_argument(arguments, 6, 1)),
+        )
     if isinstance(padding, str):
         raise InputError("a convolution padded by name has no ONNX form here; give its padding in pixels")
     return builder.add(
@@ -64,8 +77,13 @@ def _conv(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
 
 
 def _max_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
-    kernel, padding = _pair(arguments[1]), _pair(_argument(arguments, 3, 0))
+    kernel = _pair(arguments[1])
     strides = _pair(_argument(arguments, 2, None) or kernel)
+    if arguments[3:4] == (SAME,):
+        return builder.add(
+            "MaxPool", [arguments[0]], output, kernel_shape=kernel, strides=strides, auto_pad="SAME_UPPER"
+        )
+    padding = _pair(_argument(arguments, 3, 0))
     ceil_mode = bool(_argument(arguments, 5, False))
     _check_ceil_mode(ceil_mode, kernel, strides, padding)
     return builder.add(
@@ -210,6 +228,25 @@ def _narrow(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str
     return _sliced(builder, arguments[0], [axis], [first], [first + length], 1, output)
 
 
+def _pad(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    """Padding of the last axes; torch names the last axis first."""
+    given, mode, value = arguments[1], _argument(arguments, 2, "constant"), _argument(arguments, 3, None)
+    known = {"constant": "constant", "replicate": "edge", "reflect": "reflect"}
+    if mode not in known:
+        raise InputError(f"padding of the mode {mode} has no ONNX form here")
+    axes = [-1 - number for number in range(len(given) // 2)]
+    front, back = ([int(side) for side in given[start::2]] for start in (0, 1))
+    pads = builder.constant(f"{output}/pads", front + back, np.int64)
+    number = builder.constant(f"{output}/value", value or 0.0, np.float32)
+    places = builder.constant(f"{output}/axes", axes, np.int64)
+    return builder.add("Pad", [arguments[0], pads, number, places], output, mode=known[mode])
+
+
+def _plus_product(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    product = builder.add("Mul", list(arguments[1:3]), f"{output}/product")
+    return builder.add("Add", [arguments[0], product], output)
+
+
 def _same(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return str(arguments[0])
 
@@ -252,4 +289,23 @@ OPERATORS: dict[str, Writer] = {
     "aten.silu.default": _silu,
     "aten.silu_.default": _silu,
     "aten.slice.Tensor": _slice,
+    "aten.addcmul.default": _plus_product,
+    "aten.alias.default": _same,
+    "aten.detach_.default": _same,
+    "aten.div.Tensor": _pairwise("Div"),
+    "aten.div_.Tensor": _pairwise("Div"),
+    "aten.dropout_.default": _same,
+    "aten.exp.default": _plain("Exp"),
+    "aten.matmul.default": _plain("MatMul", 2),
+    "aten.bmm.default": _plain("MatMul", 2),
+    "aten.mish.default": _plain("Mish"),
+    "aten.mish_.default": _plain("Mish"),
+    "aten.pad.default": _pad,
+    "aten.pow.Tensor_Scalar": _pairwise("Pow"),
+    "aten.softplus.default": _plain("Softplus"),
+    "aten.sqrt.default": _plain("Sqrt"),
+    "aten.sub.Tensor": _pairwise("Sub"),
+    "aten.sum.dim_IntList": _reduce("ReduceSum"),
+    "aten.tanh.default": _plain("Tanh"),
+    **TOKEN_OPERATORS,
 }

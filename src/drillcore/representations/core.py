@@ -7,7 +7,8 @@ From grey levels to maps, in this order; the exported graph takes the same steps
 2. for each scale s of the spec: 1/2 and 1/4 are means of 2x2 and 4x4 pixels, after the last row and column were
    repeated until the sides can be divided; 2 is bilinear between half-pixel centres; 1 is the image;
 3. edge padding: `pad` pixels of that scale on every side, then at the bottom and on the right whatever lacks to
-   `min_side`, with which every tap has a cell. An image of one pixel passes;
+   `min_side`, with which every tap has a cell, and to a multiple of the backbone's `multiple`. An image of one pixel
+   passes;
 4. the backbone's taps. Cell t of a map has its centre at origin + stride * t of the full-size image, with
    stride = tap.stride / s and origin = (tap.origin - pad + 1/2) / s - 1/2.
 
@@ -87,7 +88,7 @@ class CoreNetwork(nn.Module):
         self.width = sum(plane.width for plane in self.planes)
         whole = any(tap.field >= WHOLE_IMAGE for tap in found)
         self.tileable = not (whole or any(plane.grid.relative for plane in self.planes))
-        self.align = _align(self.planes, self.spec.scales)
+        self.align = _align(self.planes, self.spec.scales, backbone.multiple)
         self.halo = math.ceil(self._reach() / self.align) * self.align
         preprocessing = backbone.preprocessing
         for name, values in (("scale", preprocessing["scale"]), ("offset", preprocessing["offset"])):
@@ -130,8 +131,8 @@ class CoreNetwork(nn.Module):
         return images.expand(-1, len(scale), -1, -1) * scale + offset
 
     def padded(self, scaled: Tensor) -> Tensor:
-        """Return a scaled image [N, C, h, w] with its edge padding, [N, C, max(h + 2 pad, min_side), ...]."""
-        lacking = [max(0, self.min_side - int(side) - 2 * self.pad) for side in scaled.shape[2:]]
+        """Return a scaled image [N, C, h, w] with its edge padding, [N, C, max(h + 2 pad, min_side) or more, ...]."""
+        lacking = [self._lacking(int(side) + 2 * self.pad) for side in scaled.shape[2:]]
         pads = (self.pad, self.pad + lacking[1], self.pad, self.pad + lacking[0])
         padded = functional.pad(scaled, pads, mode="replicate") if any(pads) else scaled
         if padded.device.type != "cpu":
@@ -139,6 +140,11 @@ class CoreNetwork(nn.Module):
         # Channels last: on a CPU the backbone takes half the time, and a cell's channels are read in one go. A clone:
         # for one image `contiguous` may leave a stride of the batch by which convolutions judge otherwise.
         return padded.clone(memory_format=torch.channels_last)
+
+    def _lacking(self, side: int) -> int:
+        """Return the pixels from a side, padded, to the one the backbone gets."""
+        wanted = max(self.min_side, side)
+        return wanted + -wanted % self.backbone.multiple - side
 
     def sample(self, maps: Sequence[Tensor], side: Sequence[int], ys: Any, xs: Any, *, number: int = 0) -> Tensor:
         """Read core samples at pixels by gathers; no map is ever brought to the image's size.
@@ -179,7 +185,8 @@ class CoreNetwork(nn.Module):
 
     def to_dict(self) -> dict[str, Json]:
         """Return what the values of a sample depend on beside weights and preprocessing, for keys and metadata."""
-        return {**self.spec.to_dict(), "pad": self.pad, "channels": self.channels}
+        own = {"multiple": self.backbone.multiple} if self.backbone.multiple > 1 else {}
+        return {**self.spec.to_dict(), "pad": self.pad, "channels": self.channels, **own}
 
     def _planes(self) -> tuple[Plane, ...]:
         spec, taps = self.spec, self.backbone.taps
@@ -292,7 +299,7 @@ def _covering_pad(taps: Sequence[Tap]) -> int:
     return max(0, *(math.ceil(tap.origin - (tap.stride - 1) / 2) for tap in taps))
 
 
-def _align(planes: Sequence[Plane], scales: Sequence[float]) -> int:
+def _align(planes: Sequence[Plane], scales: Sequence[float], multiple: int) -> int:
     steps = [Fraction(plane.grid.stride) for plane in planes if not plane.grid.relative]
-    steps += [1 / Fraction(scale) for scale in scales]
+    steps += [multiple / Fraction(scale) for scale in scales]
     return math.lcm(*(step.numerator for step in steps))

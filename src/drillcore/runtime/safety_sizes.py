@@ -94,7 +94,7 @@ def _note_sizes(
 ) -> None:
     """Add the sizes that ONNX's inference leaves open, as if their tensors were inputs.
 
-    NonZero finds a share of the elements; the length of a Range follows from its numbers, too long ones are no values.
+    NonZero finds a share of the elements; the length of a Range follows from its numbers.
     """
     for node in nodes:
         name = node.output[0] if node.output else ""
@@ -104,8 +104,8 @@ def _note_sizes(
         elif node.op_type == "Range" and name not in values and all(item in values for item in node.input):
             start, stop, step = (float(values[item].array.ravel()[0]) for item in node.input)
             length = (stop - start) / step if step else math.inf
-            if not length <= MAX_ELEMENTS:
-                continue
+            if not length <= MAX_ELEMENTS:  # ONNX's inference has a length for an endless one
+                raise UnsafeModelError(f"the model makes a range of {length:g} elements ({name[:60]!r})")
             inputs[name] = ((max(math.ceil(length), 0),), values[node.input[0]].kind)
         else:
             continue

@@ -29,7 +29,8 @@ class Value:
 
     def tensor(self, name: str) -> Any:
         """Return it as an `onnx.TensorProto`."""
-        return numpy_helper.from_array(np.ascontiguousarray(self.array), name)
+        # A number stays a number: contiguous arrays have an axis at least.
+        return numpy_helper.from_array(np.ascontiguousarray(self.array).reshape(self.array.shape), name)
 
 
 def evaluate(nodes: list[Any], shapes: dict[str, tuple[int, ...]], values: dict[str, Value]) -> None:
