@@ -8,7 +8,7 @@ The blocks run one after the other in a copy of the checkout, as a reader would 
     .venv                        a link to the environment the tests run in
     models of every pixel,       their --help: trained with the pretrained weights they take the better part of an hour;
     a network fine-tuned whole   tests/workflow/ takes small ones from import to champion
-    ~/shells, ~/new-images       small drawn images in a temporary HOME
+    ~/shells, ~/new-...          small drawn images in a temporary HOME
     ../shared/data/*.zip         a small zip in the competition's layout, beside the copy
     ../shared/weights/*          random weights of that network
     plankton.onnx, image.jpg     written by the command the text above the block names; one of the images
@@ -183,6 +183,9 @@ def reader(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     (home / "new-images").mkdir()
     for path in sorted((home / "scratch").rglob("*.png")):
         path.rename(home / "new-images" / f"{path.parent.name}-{path.name}")
+    draw_shells(home / "new-shells", 5, seed=6)
+    for path in sorted((home / "new-shells").rglob("*.png")):
+        path.rename(path.with_name(f"new-{path.name}"))
     write_sample("plankton", tmp_path / "sample")
     write_weights(tmp_path / "shared")
     classes = sorted(path for path in (tmp_path / "sample").rglob("*") if path.is_dir() and any(path.glob("*.jpg")))
@@ -218,7 +221,12 @@ def test_every_block_runs_in_order(reader: tuple[Path, dict[str, str]]) -> None:
         _run([".venv/bin/python", "-c", block.text], copy, env)
     assert (copy / "scored" / "receipt.json").is_file()
     # The block without us imports onnxruntime, which keeps a cache of its own there.
-    assert sorted(path.name for path in (copy.parent / "home").glob("[!.]*")) == ["new-images", "scratch", "shells"]
+    assert sorted(path.name for path in (copy.parent / "home").glob("[!.]*")) == [
+        "new-images",
+        "new-shells",
+        "scratch",
+        "shells",
+    ]
 
 
 def _run(command: list[str], folder: Path, env: dict[str, str]) -> None:

@@ -19,7 +19,6 @@ def confine(settings: Settings) -> None:
         # Homes and caches.
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_LOCAL_STORAGE_PATH": str(state / "prefect" / "storage"),
-        "DVC_SITE_CACHE_DIR": str(state / "dvc" / "site"),
         "DVC_GLOBAL_CONFIG_DIR": str(state / "dvc" / "global"),
         "DVC_SYSTEM_CONFIG_DIR": str(state / "dvc" / "system"),
         "MPLCONFIGDIR": str(state / "cache" / "matplotlib"),
@@ -50,10 +49,10 @@ def confine(settings: Settings) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    _give_identity(settings)
+    give_identity(settings)
 
 
-def _give_identity(settings: Settings) -> None:
+def give_identity(settings: Settings) -> None:
     """Give name and home to a user who has neither, as in a container that runs under any number.
 
     Libraries ask for both when they are imported, and end where there is no answer.

@@ -80,10 +80,9 @@ def test_append_extends_the_lineage(settings: Settings, source: Path, tmp_path: 
     assert (result.lineage, result.images, result.added) == ("import-1", 8, 1)
     assert len(files(settings.landing / "shells")) == 9
     (more / "cone/3.png").write_bytes(b"other")
-    before = files(settings.landing / "shells")
-    with pytest.raises(DataError, match=r"3\.png has other content"):
-        import_dataset(settings, "shells", more, layout="classes", append=True)
-    assert files(settings.landing / "shells") == before
+    again = import_dataset(settings, "shells", more, append=True)
+    assert (again.images, again.added, again.set_aside) == (8, 0, 1)
+    assert again.first == "cone/3.png: same_name, another image is there as cone/3.png already; rename this one"
     assert left_over(settings) == []
 
 
@@ -166,6 +165,58 @@ def test_damaged_and_doubled_members(settings: Settings, source: Path, tmp_path:
         archive.writestr("cone/0.png", b"again")
     with pytest.raises(InputError, match="same name"):
         import_dataset(settings, "shells", given, layout="classes")
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(9, "Deflate64"), (98, "PPMd"), (95, "XZ"), (93, "Zstandard"), (6, "Implode"), (77, "method 77")],
+)
+def test_a_compression_that_is_not_read_is_named(
+    settings: Settings, source: Path, tmp_path: Path, method: int, name: str
+) -> None:
+    raw = bytearray(zip_of(source, tmp_path / "shells.zip").read_bytes())
+    start = 0
+    while (start := raw.find(b"PK\x01\x02", start)) >= 0:  # the method stands in the directory's entries
+        raw[start + 10 : start + 12] = method.to_bytes(2, "little")
+        start += 4
+    (tmp_path / "packed.zip").write_bytes(raw)
+    with pytest.raises(InputError, match=rf"compressed with {name}, which is not read; unpack it yourself"):
+        import_dataset(settings, "shells", tmp_path / "packed.zip", layout="classes")
+
+
+def test_backslashes_are_folders(settings: Settings, source: Path, tmp_path: Path) -> None:
+    given = tmp_path / "windows.zip"
+    with zipfile.ZipFile(given, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("set\\"), b"")
+        for path in sorted(source.rglob("*.png")):
+            archive.writestr(zipfile.ZipInfo(f"set\\{path.parent.name}\\{path.name}"), path.read_bytes())
+    assert import_dataset(settings, "shells", given, layout="classes").images == 7
+    assert (settings.landing / "shells/cone/0.png").is_file()
+
+
+def unflagged(path: Path, source: Path, encoding: str, folder: str) -> Path:
+    """A zip whose names are bytes of an encoding that it does not name."""
+    placeholder = "X" * len(folder.encode(encoding))
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(source.rglob("*.png")):
+            archive.writestr(f"{file.parent.name}/{file.name}", file.read_bytes())
+            archive.writestr(f"{placeholder}/{file.parent.name}-{file.name}", file.read_bytes()[::-1])
+    path.write_bytes(path.read_bytes().replace(placeholder.encode(), folder.encode(encoding)))
+    return path
+
+
+@pytest.mark.parametrize(("encoding", "folder"), [("shift_jis", "\u30af\u30e9\u30b2"), ("cp1252", "m\u00e9duse")])
+def test_names_of_an_unknown_encoding_are_refused(
+    settings: Settings, source: Path, tmp_path: Path, encoding: str, folder: str
+) -> None:
+    with pytest.raises(InputError, match=r"does not say in which encoding.*unzip -O"):
+        import_dataset(settings, "shells", unflagged(tmp_path / "x.zip", source, encoding, folder), layout="classes")
+    assert not (settings.landing / "shells").exists()
+
+
+def test_names_that_are_utf_8_without_saying_so_are_read(settings: Settings, source: Path, tmp_path: Path) -> None:
+    import_dataset(settings, "shells", unflagged(tmp_path / "x.zip", source, "utf-8", "m\u00e9duse"), layout="classes")
+    assert (settings.landing / "shells/m\u00e9duse").is_dir()
 
 
 def test_full_disk_is_one_line_and_leaves_the_last_state(

@@ -227,19 +227,23 @@ def test_model_files_and_pointers(
 @every_form
 def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, settings: Settings) -> None:
     from drillcore.datasets.description import read_description
-    from drillcore.datasets.ingest import _is_as_seen, current_manifest
+    from drillcore.datasets.ingest import current_manifest
     from drillcore.datasets.landing import _last_lineage
+    from drillcore.datasets.left_out import read_left_out
     from drillcore.datasets.manifest import read_manifest
+    from drillcore.datasets.pointers import read_history, read_refusal
     from drillcore.datasets.probe import _recall
-    from drillcore.versions.tree import _read_snapshot, current_tree, outs_md5, tree_of
+    from drillcore.versions.tree import current_tree, outs_md5, read_snapshot, tree_of, trusted_landing
 
     digest, data = "b" * 64, form(marker)
     for place in (
         settings.manifests / "shells" / f"{digest}.parquet",
         settings.manifests / "shells" / "current.json",
         settings.state / "probed" / "shells.parquet",
-        settings.state / "dvc" / "landing-seen.json",
-        settings.state / "dvc" / "data-snapshot.json",
+        settings.manifests / "shells" / "history.json",
+        settings.manifests / "shells" / "refused.json",
+        settings.state / "dvc" / "snapshots" / "shells.json",
+        settings.data / "shells" / "set-aside.json",
         settings.state / "dvc" / "cache" / "files" / "md5" / "aa" / ("a" * 30),
         settings.state / "lineages" / "shells.json",
         settings.data / "shells" / "drillcore.json",
@@ -249,13 +253,15 @@ def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, setting
     refused(DataError, lambda: read_manifest(settings, "shells", digest))
     refused(DataError, lambda: current_manifest(settings, "shells"))
     refused(DataError, lambda: read_description(settings.data / "shells"))
-    refused(DataError, lambda: tree_of(settings, "a" * 32))
+    refused(DataError, lambda: read_left_out(settings.data / "shells"))
+    assert tree_of(settings, "a" * 32) is None
     refused(DataError, lambda: outs_md5(data.decode("latin-1")))
     (settings.root / "data.dvc").write_bytes(data)
     refused(DataError, lambda: current_tree(settings))
     assert _recall(settings.state / "probed" / "shells.parquet", {}, {}) == {}
-    assert not _is_as_seen(settings, {}, {})
-    assert _read_snapshot(settings) is None
+    assert read_snapshot(settings, "shells") is None
+    assert trusted_landing(settings, "shells") == set()
+    assert (read_history(settings, "shells"), read_refusal(settings, "shells")) == ([], "")
     assert _last_lineage(settings, "shells") == 0
 
 

@@ -103,7 +103,7 @@ def test_same_size_and_time_but_other_content_is_noticed(filled: Settings) -> No
 )
 def test_hand_edits_are_refused_and_kept(filled: Settings, edit: object, expected: list[str]) -> None:
     edit(filled.data)  # type: ignore[operator]
-    assert versions.hand_edits(filled) == expected
+    assert versions.hand_edits(filled, "a") == expected
     before = data(filled)
     land(filled, {"a/4.txt": "four"})
     with pytest.raises(DataError, match=r"edited by hand.*drillcore data import --append a"):
@@ -113,22 +113,22 @@ def test_hand_edits_are_refused_and_kept(filled: Settings, edit: object, expecte
 
 def test_a_touched_file_is_no_edit(filled: Settings) -> None:
     os.utime(filled.data / "a/1.txt", ns=(1, 1))
-    assert versions.hand_edits(filled) == []
+    assert versions.hand_edits(filled, "a") == []
 
 
 def test_hand_edits_without_a_snapshot(filled: Settings) -> None:
-    (filled.state / "dvc/data-snapshot.json").unlink()
-    assert versions.hand_edits(filled) == []
-    (filled.state / "dvc/data-snapshot.json").write_text("{broken")
+    (filled.state / "dvc/snapshots/a.json").unlink()
+    assert versions.hand_edits(filled, "a") == []
+    (filled.state / "dvc/snapshots/a.json").write_text("{broken")
     (filled.data / "a/1.txt").write_text("uno")
-    assert versions.hand_edits(filled) == ["changed a/1.txt"]
+    assert versions.hand_edits(filled, "a") == ["changed a/1.txt"]
 
 
 def test_a_missing_data_folder_is_brought_again(filled: Settings) -> None:
     import shutil
 
     shutil.rmtree(filled.data)
-    assert versions.hand_edits(filled) == []
+    assert versions.hand_edits(filled, "a") == []
     assert not versions.update(filled).changed
     assert len(data(filled)) == 3
 
@@ -136,19 +136,19 @@ def test_a_missing_data_folder_is_brought_again(filled: Settings) -> None:
 def test_an_interrupted_update_is_mended(filled: Settings) -> None:
     land(filled, {"a/4.txt": "four", "a/1.txt": "uno"})
     # As a kill leaves it: the mark, one file half-written, one gone.
-    updating_mark(filled).touch()
+    updating_mark(filled, "a").touch()
     (filled.data / "a/4.txt").write_text("fo")
     (filled.data / "b/3.txt").unlink()
-    assert versions.hand_edits(filled) == []
+    assert versions.hand_edits(filled, "a") == []
     versions.update(filled)
     assert data(filled) == {"a/1.txt": "uno", "a/4.txt": "four", "a/x/2.txt": "two", "b/3.txt": "three"}
-    assert not updating_mark(filled).exists()
+    assert not updating_mark(filled, "a").exists()
 
 
 def test_after_a_kill_a_stranger_is_still_an_edit(filled: Settings) -> None:
-    updating_mark(filled).touch()
+    updating_mark(filled, "a").touch()
     (filled.data / "a/mine.txt").write_text("x")
-    assert versions.hand_edits(filled) == ["added a/mine.txt"]
+    assert versions.hand_edits(filled, "a") == ["added a/mine.txt"]
 
 
 def test_an_empty_landing_zone_is_refused(filled: Settings) -> None:
@@ -190,10 +190,130 @@ def test_restore_of_an_unknown_version_changes_nothing(filled: Settings) -> None
     assert len(data(filled)) == 3
 
 
-def test_roll_back_to_nothing(filled: Settings) -> None:
-    versions.roll_back(filled, None)
-    assert not filled.data.exists()
+def test_removing_a_data_set_leaves_the_others(filled: Settings) -> None:
+    whole = versions.data_dvc_text(filled)
+    versions.remove(filled, "a")
+    assert data(filled) == {"b/3.txt": "three"}
+    assert [entry.path for entry in versions.current_tree(filled) or []] == ["b/3.txt"]
+    versions.restore(filled, whole)
+    assert data(filled) == {"a/1.txt": "one", "a/x/2.txt": "two", "b/3.txt": "three"}
+    versions.remove(filled, "a")
+    versions.remove(filled, "b")
+    assert data(filled) == {}
     assert not (filled.root / "data.dvc").exists()
+
+
+def test_an_update_of_one_leaves_what_others_have(filled: Settings) -> None:
+    land(filled, {"a/1.txt": "uno", "b/3.txt": "tres"})
+    (filled.data / "b/mine.txt").write_text("by hand")
+    versions.update(filled, "a")
+    assert data(filled) == {"a/1.txt": "uno", "a/x/2.txt": "two", "b/3.txt": "three", "b/mine.txt": "by hand"}
+    assert [entry.path for entry in versions.current_tree(filled) or []] == ["a/1.txt", "a/x/2.txt", "b/3.txt"]
+    assert versions.hand_edits(filled, "b") == ["added b/mine.txt"]
+
+
+@pytest.mark.parametrize("remote", ["there", "gone", "damaged"])
+def test_a_damaged_listing_comes_from_the_remote_or_is_made_anew(filled: Settings, remote: str) -> None:
+    from drillcore.versions.tree import listing_path
+
+    text = versions.data_dvc_text(filled)
+    md5 = versions.outs_md5(text)
+    assert md5 is not None
+    if remote != "gone":
+        versions.push(filled)
+    if remote == "damaged":
+        [kept] = (filled.state / "dvc/remote").rglob("*.dir")
+        kept.chmod(0o600)
+        kept.write_bytes(kept.read_bytes()[:20])
+    listing = listing_path(filled, md5)
+    listing.chmod(0o600)
+    listing.write_bytes(listing.read_bytes()[:20])
+    assert versions.current_tree(filled) is None
+    assert versions.hand_edits(filled, "a") == []
+    versions.update(filled, "a")
+    assert versions.data_dvc_text(filled) == text
+    land(filled, {"a/4.txt": "four"})
+    versions.update(filled, "a")
+    assert [entry.path for entry in versions.current_tree(filled) or []] == [
+        "a/1.txt",
+        "a/4.txt",
+        "a/x/2.txt",
+        "b/3.txt",
+    ]
+
+
+def test_files_of_an_earlier_version_are_written_out(filled: Settings, tmp_path: Path) -> None:
+    import shutil
+
+    md5 = versions.outs_md5(versions.data_dvc_text(filled))
+    assert md5 is not None
+    versions.push(filled)
+    land(filled, {"a/1.txt": "uno"})
+    versions.update(filled, "a")
+    for lost in (False, True):
+        if lost:
+            shutil.rmtree(filled.state / "dvc/cache")
+        folder = tmp_path / f"out-{lost}"
+        assert versions.write_out(filled, "a", md5, folder) == 2
+        assert {path.name: path.read_text() for path in folder.rglob("*.txt")} == {"1.txt": "one", "2.txt": "two"}
+    with pytest.raises(DataError, match="neither the DVC cache nor the remote"):
+        versions.write_out(filled, "a", "0" * 32 + ".dir", tmp_path / "none")
+
+
+class _Canary:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_no_pickle_of_dvc_outlives_its_process_and_none_is_loaded(filled: Settings, tmp_path: Path) -> None:
+    """DVC's site cache is made of pickles: none is kept, and one that somebody puts there is never read."""
+    import pickle
+    import sqlite3
+
+    import diskcache
+
+    versions.push(filled)
+    kept = [path for top in (filled.state, filled.root / ".dvc") for path in top.rglob("*") if path.is_file()]
+    assert not [path for path in kept if path.suffix == ".db" or path.read_bytes()[:6] == b"SQLite"]
+
+    marker = tmp_path / "fired"
+    bad = pickle.dumps(_Canary(marker), protocol=4)
+    site = filled.state / "dvc" / "site"  # where it was kept once; here a variable of the user's points there too
+    for name in ("links", "hashes/local", "index/x"):
+        folder = site / "repo" / "0" / name
+        with diskcache.Cache(str(folder)) as cache:
+            cache["a"] = (1, 2)
+        with sqlite3.connect(folder / "cache.db") as base:
+            base.execute("update Cache set mode = 4, value = ?", (bad,))
+    for folder in (filled.root / ".dvc" / "tmp", filled.state / "dvc"):
+        (folder / "canary.pkl").write_bytes(bad)
+    land(filled, {"a/1.txt": "uno"})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DVC_SITE_CACHE_DIR", str(site))
+        versions.update(filled, "a")
+        versions.push(filled)
+    versions.restore(filled, versions.data_dvc_text(filled))
+    assert not site.exists()
+    assert not marker.exists()
+
+
+def test_a_user_without_a_name_or_home(filled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as any id: no entry in the list of users, no HOME, no USER."""
+    import pwd
+
+    def unknown(number: int) -> object:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    land(filled, {"a/1.txt": "uno"})
+    assert versions.update(filled, "a").changed
+    assert os.environ["USER"] == f"uid{os.getuid()}"
+    assert Path.home() == filled.state / "home"
 
 
 def test_a_held_lock_is_one_line(filled: Settings) -> None:

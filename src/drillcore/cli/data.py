@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+from drillcore.settings import Settings
 
 
 @click.group()
 def data() -> None:
-    """Import, sample and check data sets."""
+    """Import, sample, check, list and remove data sets."""
 
 
 @data.command()
@@ -39,7 +40,11 @@ def sample(force: bool, as_json: bool) -> None:
 @data.command("import")
 @click.argument("name")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--layout", type=click.Choice(["classes", "masks"]), help="Images of your own: class folders, or masks.")
+@click.option(
+    "--layout",
+    type=click.Choice(["classes", "masks"]),
+    help="Images of your own: class folders, or masks; known of a NAME that is there.",
+)
 @click.option("--append", is_flag=True, help="Add to what is there instead of starting a new lineage.")
 @json_option
 def import_(name: str, source: Path, layout: str | None, append: bool, as_json: bool) -> None:
@@ -52,6 +57,7 @@ def import_(name: str, source: Path, layout: str | None, append: bool, as_json: 
       drillcore data import plankton ~/Downloads/train.zip
       drillcore data import --layout classes shells ~/shells
       drillcore data import --layout masks boats ~/boats
+      drillcore data import --append shells ~/new-shells
     """
     settings = begin(as_json=as_json)
     from drillcore.datasets.landing import import_dataset
@@ -64,10 +70,99 @@ def import_(name: str, source: Path, layout: str | None, append: bool, as_json: 
         click.echo(f"next: drillcore data check {name}")
 
 
+@data.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the data sets, how they stand, and which models learn from them.
+
+    \b
+    Example:
+      drillcore data list
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.datasets.keeping import list_datasets
+
+    found = list_datasets(settings)
+    models = _models_of(settings)
+    if as_json:
+        print_json([{**one.to_dict(), "models": models.get(one.name, [])} for one in found])
+        return
+    if not found:
+        click.echo("there is no data set yet; start with: drillcore data sample, or: drillcore data import")
+        return
+    rows = [
+        (one.name, one.state, one.lineage, f"{one.files:,}", f"{one.versions:,}", ", ".join(models.get(one.name, [])))
+        for one in found
+    ]
+    print_table("", ("data set", "state", "lineage", "files", "versions", "models"), rows)
+    for one in found:
+        if one.reason:
+            click.echo(f"{one.name} is {one.state}: {one.reason}")
+
+
+@data.command()
+@click.argument("name")
+@json_option
+def remove(name: str, as_json: bool) -> None:
+    """Take the data set NAME out; other data sets and registered versions keep all that is theirs.
+
+    \b
+    Example:
+      drillcore data remove boats
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.datasets.keeping import remove_dataset
+
+    remove_dataset(settings, name)
+    models = _models_of(settings).get(name, [])
+    if as_json:
+        print_json({"dataset": name, "models": models})
+        return
+    click.echo(f"{name} is removed; its earlier versions stay in the DVC cache")
+    if models:
+        click.echo(f"these models cannot be trained again without it: {', '.join(models)}")
+
+
+@data.command()
+@click.argument("name")
+@json_option
+def undo(name: str, as_json: bool) -> None:
+    """Take the last import into NAME back: its landing zone becomes the last good version, or the one before.
+
+    \b
+    Example:
+      drillcore data undo shells
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.datasets.keeping import undo_import
+
+    manifest = undo_import(settings, name)
+    if as_json:
+        facts = {"dataset": name, "lineage": manifest.lineage, "data_digest": manifest.digest}
+        print_json({**facts, "images": len(manifest.table)})
+        return
+    click.echo(f"{name} is again as it was: {len(manifest.table):,} images, lineage {manifest.lineage}")
+
+
+def _models_of(settings: Settings) -> dict[str, list[str]]:
+    """Return the models by the data set they learn from; a recipe that cannot be read has none."""
+    from drillcore.errors import DrillcoreError
+    from drillcore.recipes import known_models, load_recipe
+
+    found: dict[str, list[str]] = {}
+    for model in known_models(settings):
+        try:
+            found.setdefault(load_recipe(settings, model).dataset.name, []).append(model)
+        except DrillcoreError:
+            continue
+    return found
+
+
 @data.command()
 @click.argument("name", required=False)
+@click.option("--accept-change", is_flag=True, help="Class shares that moved, and images that went, are meant.")
 @json_option
-def check(name: str | None, as_json: bool) -> None:
+def check(name: str | None, accept_change: bool, as_json: bool) -> None:
     """Version and validate the data set NAME, or all; non-zero exit and a report when it fails.
 
     \b
@@ -75,23 +170,36 @@ def check(name: str | None, as_json: bool) -> None:
       drillcore data check plankton
     """
     settings = begin(as_json=as_json)
-    from drillcore.datasets.ingest import check_dataset, landed_datasets
+    from drillcore.datasets.ingest import check_dataset, landed_datasets, way_on
     from drillcore.errors import DataError, QualityError
 
     names = [name] if name else landed_datasets(settings)
     if not names:
         raise DataError("there is no data set yet; start with: drillcore data sample, or: drillcore data import")
-    checks = [check_dataset(settings, one) for one in names]
+    checks, broken = [], {}
+    for one in names:
+        try:
+            checks.append(check_dataset(settings, one, accept_change=accept_change))
+        except DataError as error:
+            if name:
+                raise
+            broken[one] = str(error)
     if as_json:
-        print_json([one.to_dict() for one in checks])
+        print_json([found.to_dict() for found in checks])
     else:
-        for one in checks:
-            print_table(one.title, ("check", "column", "passed", "observed"), one.rows())
-            click.echo(one.summary)
-            if one.docs:
-                click.echo(f"data docs: {shown(settings, one.docs)}")
-    if failed := [one.dataset for one in checks if not one.ok]:
-        raise QualityError(f"the checks failed for: {', '.join(failed)}; the last good version stays")
+        for found in checks:
+            print_table(found.title, ("check", "column", "passed", "observed"), found.rows())
+            click.echo(found.summary)
+            if found.docs:
+                click.echo(f"data docs: {shown(settings, found.docs)}")
+    failed = [one for one in checks if not one.ok]
+    lines = [f"{one}: {text}" for one, text in broken.items()]
+    if failed:
+        ways = way_on(failed[0].report) if len(failed) == 1 else "all of them: drillcore data list"
+        stays = f"the last good version stays; {ways}"
+        lines.append(f"the checks failed for: {', '.join(one.dataset for one in failed)}; {stays}")
+    if lines:
+        raise DataError("; ".join(lines)) if broken else QualityError(lines[0])
 
 
 @data.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
 # Folder names of a split as data sets are published, and the split they stand for.
 SPLIT_FOLDERS: Mapping[str, str] = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 
-_ODD_NAME = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^\s|\s$|^\.|\.$|^~")
 _MAX_NAME = 120
+# Control characters, ends of lines and paragraphs, and bytes that are no UTF-8: no file format or terminal holds them.
+_UNHELD = ("Cc", "Cs", "Zl", "Zp")
+Fault = tuple[str, str]  # a reason in a word, and a line for a person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class FoundItem:
         label: the class of a classification image.
         target: the annotation image of a dense task.
         target_path: where an import stores `target`.
+        fault: why the file is set aside before it is opened; None: it is an image to be read.
     """
 
     path: str
@@ -47,6 +50,7 @@ class FoundItem:
     label: str | None = None
     target: Path | None = None
     target_path: str | None = None
+    fault: Fault | None = None
 
 
 class DatasetLayout(ABC):
@@ -70,7 +74,7 @@ class DatasetLayout(ABC):
 
     @abstractmethod
     def items(self, source: Path) -> list[FoundItem]:
-        """Return every labelled image, sorted by stored path.
+        """Return every labelled image, and every other file that claims to be one with its fault, by stored path.
 
         Raises:
             LayoutError: the folder is not laid out as this data set is published.
@@ -113,7 +117,7 @@ class DatasetLayout(ABC):
         return self.colours or ()
 
     def find(self, source: Path, split: str | None = None) -> Iterator[FoundItem]:
-        """Yield the labelled images of one split, or of all.
+        """Yield the labelled images of one split, or of all; what is set aside unopened is left out.
 
         Args:
             source: the folder, laid out as published or as an import stored it.
@@ -122,7 +126,7 @@ class DatasetLayout(ABC):
         Raises:
             LayoutError: another layout, or a split that this source does not have.
         """
-        items = self.items(source)
+        items = [item for item in self.items(source) if item.fault is None]
         named = sorted({item.split for item in items if item.split is not None})
         if split is not None and named:
             if split not in named:
@@ -157,24 +161,49 @@ def _listed(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]
         raise LayoutError(f"folder {folder} cannot be read: {error.strerror}") from None
 
 
+def odd_item(path: Path, root: Path, reason: str, detail: str) -> FoundItem:
+    """Return a file or folder that is set aside unopened; its path is the one below `root`."""
+    return FoundItem(path=printable(path.relative_to(root).as_posix()), source=path, fault=(reason, detail))
+
+
+def class_name(name: str) -> str:
+    """Return a class's name in composed form (NFC): names that look alike are one class."""
+    return unicodedata.normalize("NFC", name)
+
+
 def check_class_name(name: str, where: Path) -> str:
-    """Return `name` if it may name a class: no path, no control character, no shell's special sign.
+    """Return `name`, composed, if it may name a class.
 
     Raises:
         LayoutError: it may not.
     """
-    if not name or len(name) > _MAX_NAME or _ODD_NAME.search(name) or not name.isprintable():
-        raise LayoutError(
-            f"class name {name[:60]!r} in {where} is refused: expected up to {_MAX_NAME} printable characters "
-            'without \\ / : * ? " < > |, not starting or ending with a space or a dot; rename the folder'
-        )
-    return name
+    if fault := class_fault(name):
+        raise LayoutError(f"class name {printable(name)[:60]!r} in {where} is refused: {fault[1]}")
+    return class_name(name)
 
 
-def check_file_name(path: Path) -> str:
-    """Return the file's name if it can stand in a manifest: UTF-8, no control characters. Raises LayoutError."""
-    if not path.name.isprintable() or "\\" in path.name:
-        raise LayoutError(
-            f"file name {path.name[:80]!r} is refused: control characters or a backslash in it; rename it"
-        )
-    return path.name
+def class_fault(name: str) -> Fault | None:
+    """Return why `name` may not name a class; None where it may: no path, nothing that a line of text cannot hold."""
+    odd = not name or len(name) > _MAX_NAME or name != name.strip() or "/" in name or "\\" in name or not _held(name)
+    if not odd:
+        return None
+    return "class_name", (
+        f"up to {_MAX_NAME} characters are expected, none of them a control character, / or \\, and no space at the "
+        "ends; rename it"
+    )
+
+
+def file_fault(path: Path) -> Fault | None:
+    """Return why a file's name cannot stand in a manifest; None where it can."""
+    if _held(path.name) and "\\" not in path.name:
+        return None
+    return "name", "a control character, a backslash or bytes that are no UTF-8 in the name; rename it"
+
+
+def printable(text: str) -> str:
+    """Return text with what no line can hold escaped."""
+    return "".join(letter if _held(letter) else letter.encode("unicode_escape", "replace").decode() for letter in text)
+
+
+def _held(text: str) -> bool:
+    return text.isprintable() or not any(unicodedata.category(letter) in _UNHELD for letter in text)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from drillcore.datasets.base import (
     SPLIT_FOLDERS,
     FoundItem,
-    check_class_name,
-    check_file_name,
+    class_fault,
+    class_name,
+    file_fault,
     folders,
     images,
+    odd_item,
     open_source,
 )
 from drillcore.errors import LayoutError
+from drillcore.runtime.walking import walk_images
 
 EXPECTED = "<class>/<image>, train/<class>/<image>, or several of train, val, test with class folders in them"
 
 
 @dataclass(frozen=True, slots=True)
 class _ClassFolder:
-    name: str
-    prefix: str  # stored path of the folder, with its trailing slash
+    path: Path
+    prefix: str  # where an import stores its images, with a trailing slash
     split: str | None
-    files: list[Path]
 
 
 def find_class_folders(source: Path, *, unlabelled_splits: bool) -> list[FoundItem]:
@@ -38,23 +41,17 @@ def find_class_folders(source: Path, *, unlabelled_splits: bool) -> list[FoundIt
         unlabelled_splits: a split folder with images directly in it holds unlabelled images and is passed over
             (competitions publish their test images so); otherwise it is a class that has such a name.
 
+    Images outside the class folders, or deeper in them, are set aside; so is a folder that cannot be read.
+
     Raises:
-        LayoutError: another layout, an image outside the class folders, or a class name that is refused.
+        LayoutError: another layout.
     """
     root = _unwrap(open_source(source))
-    found = _class_folders(root, unlabelled_splits)
-    if not any(entry.files for entry in found):
+    found, stray = _class_folders(root, unlabelled_splits)
+    items = [item for entry in found for item in _items(entry, root)]
+    if not any(item.fault is None for item in items):
         raise LayoutError(f"no labelled images in {source}: expected {EXPECTED}; found {_describe(root)}")
-    items = [
-        FoundItem(
-            path=f"{entry.prefix}{check_file_name(path)}",
-            source=path,
-            split=entry.split,
-            label=check_class_name(entry.name, source),
-        )
-        for entry in found
-        for path in entry.files
-    ]
+    items += [odd_item(path, root, "no_label", "outside the class folders; put it into its class's") for path in stray]
     return sorted(items, key=lambda item: item.path)
 
 
@@ -67,48 +64,47 @@ def _unwrap(source: Path) -> Path:
     return _unwrap(only) if folders(only) and not images(only) else source
 
 
-def _class_folders(root: Path, unlabelled_splits: bool) -> list[_ClassFolder]:
+def _class_folders(root: Path, unlabelled_splits: bool) -> tuple[list[_ClassFolder], list[Path]]:
+    """Return the class folders, and the images outside of them."""
     stray = images(root)
     split_roots, plain = [], []
     for folder in folders(root):
-        if folder.name in SPLIT_FOLDERS and folders(folder):
+        is_split = folder.name in SPLIT_FOLDERS
+        if is_split and folders(folder):
             split_roots.append(folder)
             stray += images(folder)
-        elif folder.name in SPLIT_FOLDERS and (unlabelled_splits or not images(folder)):
+        elif is_split and (unlabelled_splits or not images(folder)):
             continue
         else:
             plain.append(folder)
-    if stray and (plain or split_roots):
-        raise LayoutError(
-            f"{len(stray)} images outside the class folders of {root}, the first {stray[0].name!r}: "
-            f"expected {EXPECTED}; put them into their class's folder"
-        )
     named = any(SPLIT_FOLDERS[folder.name] != "train" for folder in split_roots)
-    found = [_class_folder(folder, "", None) for folder in plain]
+    found = [_ClassFolder(folder, f"{class_name(folder.name)}/", None) for folder in plain]
     for split_root in split_roots:
         prefix, split = (f"{split_root.name}/", SPLIT_FOLDERS[split_root.name]) if named else ("", None)
-        found += [_class_folder(folder, prefix, split) for folder in folders(split_root)]
-    _refuse_doubles(found, root)
-    return found
+        found += [_ClassFolder(folder, f"{prefix}{class_name(folder.name)}/", split) for folder in folders(split_root)]
+    return found, stray
 
 
-def _class_folder(folder: Path, prefix: str, split: str | None) -> _ClassFolder:
-    deeper = folders(folder)
-    if deeper:
-        raise LayoutError(
-            f"folder {deeper[0].name!r} inside class folder {folder.name!r}: expected {EXPECTED}, images directly in "
-            "their class's folder"
-        )
-    return _ClassFolder(folder.name, f"{prefix}{folder.name}/", split, images(folder))
-
-
-def _refuse_doubles(found: list[_ClassFolder], root: Path) -> None:
-    """A tree that mixes `train/<class>` alone with `<class>` would store two files under one path."""
-    seen: set[str] = set()
-    for entry in found:
-        if entry.prefix in seen:
-            raise LayoutError(f"{root} has class {entry.name!r} both directly and under train/: expected {EXPECTED}")
-        seen.add(entry.prefix)
+def _items(entry: _ClassFolder, root: Path) -> Iterator[FoundItem]:
+    try:
+        deeper, files = folders(entry.path), images(entry.path)
+    except LayoutError as error:
+        yield odd_item(entry.path, root, "unreadable", str(error))
+        return
+    fault = class_fault(entry.path.name)
+    for path in files:
+        if odd := fault or file_fault(path):
+            yield odd_item(path, root, *odd)
+        else:
+            yield FoundItem(
+                path=f"{entry.prefix}{path.name}",
+                source=path,
+                split=entry.split,
+                label=class_name(entry.path.name),
+            )
+    for folder in deeper:
+        for name in walk_images(folder):
+            yield odd_item(folder / name, root, "nested", f"in a folder inside class folder {entry.path.name!r}")
 
 
 def _describe(root: Path) -> str:

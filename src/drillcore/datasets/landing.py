@@ -22,6 +22,9 @@ from drillcore.datasets.description import (
     read_description,
     write_description,
 )
+from drillcore.datasets.left_out import FILE_NAME as LEFT_OUT
+from drillcore.datasets.left_out import read_left_out, write_left_out
+from drillcore.datasets.pointers import clear_refusal
 from drillcore.datasets.staging import (
     bring,
     link_all,
@@ -34,7 +37,7 @@ from drillcore.datasets.staging import (
     told_in_one_line,
 )
 from drillcore.datasets.synthetic import SAMPLES, write_sample
-from drillcore.errors import DataError, InputError, UnknownNameError
+from drillcore.errors import DataError, InputError, LayoutError, UnknownNameError
 from drillcore.files import atomic_folder, read_object, write_json
 from drillcore.settings import Settings
 
@@ -53,6 +56,9 @@ class ImportResult:
         images: how many labelled images the landing zone has now.
         added: how many of them are new.
         note: why nothing was done; "" where something was.
+        set_aside: how many files of the source were left out, each with its reason.
+        first: the first of them with its reason; "" where there is none.
+        composed: folders of classes whose names were brought to composed form (NFC).
     """
 
     dataset: str
@@ -60,12 +66,20 @@ class ImportResult:
     images: int
     added: int
     note: str = ""
+    set_aside: int = 0
+    first: str = ""
+    composed: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """One line for a person."""
+        """One line for a person, one more for each thing that was done otherwise than asked."""
         done = self.note or f"{self.added:,} added to the landing zone"
-        return f"{self.dataset}: {self.images:,} images, lineage {self.lineage}, {done}"
+        lines = [f"{self.dataset}: {self.images:,} images, lineage {self.lineage}, {done}"]
+        if self.set_aside:
+            lines.append(f"set aside: {self.set_aside:,}, for instance {self.first}")
+        if self.composed:
+            lines.append(f"class names brought to composed form (NFC): {', '.join(self.composed[:8])}")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -88,15 +102,16 @@ def import_dataset(
         name: a known data set, or with `layout` a name of one's own.
         source: the zip or folder; it is copied, never linked or changed.
         layout: "classes" or "masks" for images of one's own.
-        append: extend the lineage there is with the images that are new; else a new lineage starts.
+        append: extend the lineage there is, of the layout it has, with the images that are new; else a new lineage
+            starts.
         as_sample: it is the synthetic sample.
 
     Raises:
         InputError: the name is refused, there is no such source, or it is no zip; nothing was changed.
-        LayoutError: the source is laid out otherwise.
-        DataError: an appended image has other content than the one of its name; the disk is full.
+        LayoutError: the source is laid out otherwise, or too many of its files would be set aside.
+        DataError: the disk is full.
     """
-    chosen = _layout_for(name, layout)
+    chosen = _layout_for(settings, name, layout)
     recover_imports(settings)
     target = settings.landing / name
     description = _description(settings, name, chosen, append=append, as_sample=as_sample)
@@ -105,13 +120,40 @@ def import_dataset(
         ready = staging_folder(settings) / name
         with atomic_folder(ready) as staged:
             before = link_all(target, staged) if append else 0
-            added = bring(items, staged, move=ours)
+            added, odd = bring(items, staged, move=ours)
+            _refuse_too_many(settings, source, odd, len(items))
+            write_left_out(staged, read_left_out(staged) if append else [], odd)
             for extra, stored in chosen.extras(folder):
                 place_file(extra, staged / stored, move=False)
             write_description(staged, description)
         _remember_lineage(settings, name, description.lineage)
         swap_in(settings, name)
-    return ImportResult(dataset=name, lineage=description.lineage, images=before + added, added=added)
+    clear_refusal(settings, name)
+    return ImportResult(
+        dataset=name,
+        lineage=description.lineage,
+        images=before + added,
+        added=added,
+        set_aside=len(odd),
+        first=_line(odd[0]) if odd else "",
+        composed=tuple(sorted({found for item in items if (found := item.label) and found != item.source.parent.name})),
+    )
+
+
+def _refuse_too_many(settings: Settings, source: Path, odd: Sequence[FoundItem], count: int) -> None:
+    """Refuse a source of which most would be set aside: it is another layout, or damaged, and no data set."""
+    images = [item for item in odd if item.fault and item.fault[0] != "no_image"]
+    if len(images) > 1 and len(images) > settings.quarantine_limit * count:
+        raise LayoutError(
+            f"{len(images):,} of {count:,} images of {source} would be set aside, more than "
+            f"{settings.quarantine_limit:.1%} (DRILLCORE_QUARANTINE_LIMIT); nothing was imported; the first "
+            f"{_line(images[0])}"
+        )
+
+
+def _line(item: FoundItem) -> str:
+    reason, detail = item.fault or ("", "")
+    return f"{item.path}: {reason}, {detail}"
 
 
 def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str] | None = None) -> list[ImportResult]:
@@ -144,7 +186,9 @@ def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str
     return results
 
 
-def _layout_for(name: str, layout: str | None) -> DatasetLayout:
+def _layout_for(settings: Settings, name: str, layout: str | None) -> DatasetLayout:
+    if layout is None and name not in DATASETS and _NAME.fullmatch(name) and (settings.landing / name).is_dir():
+        return get_layout(read_description(settings.landing / name).layout)  # images of one's own, imported before
     if layout is None:
         known = [known for known in DATASETS if known not in OWN_LAYOUTS]
         if name not in known:
@@ -214,7 +258,8 @@ def layout_of(settings: Settings, dataset: str) -> DatasetLayout:
 
 
 def _same(items: Sequence[FoundItem], target: Path) -> bool:
-    there = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()} - {FILE_NAME}
+    there = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    there -= {FILE_NAME, LEFT_OUT}
     pairs = [(item.source, item.path) for item in items]
     pairs += [(item.target, item.target_path) for item in items if item.target and item.target_path]
     return there == {path for _, path in pairs} and all(

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from drillcore.datasets.base import TEST, TRAIN, VAL, DatasetLayout, FoundItem
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.description import read_description
+from drillcore.datasets.left_out import read_left_out
 from drillcore.datasets.manifest_table import (
     QUARANTINE,
     ROWS,
@@ -29,8 +31,8 @@ from drillcore.datasets.manifest_table import (
     to_frame,
     write_table,
 )
-from drillcore.datasets.probe import probe_folder
-from drillcore.datasets.set_aside import Row, sort_out
+from drillcore.datasets.probe import Facts, probe_folder
+from drillcore.datasets.set_aside import Row, sort_out, unopened
 from drillcore.datasets.splits import Assignment, SplitRow, assign_splits
 from drillcore.errors import DataError, IntegrityError
 from drillcore.settings import Settings
@@ -59,6 +61,7 @@ class Manifest:
         bridging: paths of images that belong to two splits and are in none.
         values: by path, the grey levels an image uses and what its stored values look like that they are not read as;
             empty for a manifest that was read back.
+        painted: of a dense data set, how many training images have pixels of each class; empty where not known.
     """
 
     dataset: str
@@ -76,6 +79,7 @@ class Manifest:
     train_only: tuple[str, ...] = ()
     bridging: tuple[str, ...] = ()
     values: Mapping[str, tuple[int, str]] = field(default_factory=dict, repr=False, compare=False)
+    painted: Mapping[str, int] = field(default_factory=dict)
 
     def rows(self, split: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows of one split, of several, or those of train, val and test together.
@@ -115,11 +119,14 @@ class Manifest:
             "colours": colours,
             **{name: getattr(self, name) for name in names},
             **{name: list(getattr(self, name)) for name in lists},
+            "painted": dict(self.painted),
         }
 
 
-def build_manifest(settings: Settings, dataset: str, previous: Manifest | None = None) -> Manifest:
-    """Look at every image under `data/<dataset>` and return its manifest, which is not written yet.
+def build_manifest(
+    settings: Settings, dataset: str, previous: Manifest | None = None, *, folder: Path | None = None
+) -> Manifest:
+    """Look at every image of a data set and return its manifest, which is not written yet.
 
     Bad images are set aside with their reason; so are all copies of an image that has two labels, since none of them
     can be trusted.
@@ -128,12 +135,13 @@ def build_manifest(settings: Settings, dataset: str, previous: Manifest | None =
         settings: where data and state are.
         dataset: the data set's name.
         previous: the last manifest; its splits are kept if it is of the same lineage.
+        folder: where the images are looked at; None: under `data/`, where the manifest says that they are.
 
     Raises:
         DataError: there is no such data set, its description is malformed, or no image of it is good.
         LayoutError: the folder is not laid out as its description says.
     """
-    folder = settings.data / dataset
+    folder = folder or settings.data / dataset
     if not folder.is_dir():
         known = sorted(path.name for path in settings.data.iterdir() if path.is_dir()) if settings.data.is_dir() else []
         raise DataError(
@@ -142,10 +150,13 @@ def build_manifest(settings: Settings, dataset: str, previous: Manifest | None =
         )
     description = read_description(folder)
     layout = get_layout(description.layout)
-    items = {item.source.relative_to(folder).as_posix(): item for item in layout.items(folder)}
+    found = layout.items(folder)
+    items = {item.source.relative_to(folder).as_posix(): item for item in found if item.fault is None}
     targets = sorted({_under(folder, item.target) for item in items.values() if item.target is not None})
     facts = probe_folder(settings, layout, folder, sorted(items), targets)
     good, bad = sort_out(layout, folder, items, facts)
+    bad += [unopened(item.path, *item.fault) for item in found if item.fault is not None]
+    bad += [unopened(**row) for row in read_left_out(folder)]
     if not good:
         first = f"{bad[0]['path']}: {bad[0]['reason']}, {bad[0]['detail']}" if bad else "it is empty"
         raise DataError(f"all {len(bad)} images of data set {dataset} were set aside, the first {first}")
@@ -163,14 +174,24 @@ def build_manifest(settings: Settings, dataset: str, previous: Manifest | None =
         colours=layout.colours,
         channels=layout.channels or int(max(row["channels"] for row in good)),
         split_seed=description.split_seed,
-        folder=folder,
+        folder=settings.data / dataset,
         table=table,
         quarantine=to_frame(bad, QUARANTINE),
         digest=data_digest(table),
         train_only=tuple(split.train_only),
         bridging=tuple(split.bridging),
         values={row["path"]: (facts[row["path"]]["levels"], facts[row["path"]]["looks_like"]) for row in good},
+        painted=_painted(layout, good, facts),
     )
+
+
+def _painted(layout: DatasetLayout, good: Sequence[Row], facts: Mapping[str, Facts]) -> dict[str, int]:
+    if layout.task != "dense":
+        return {}
+    seen = Counter(
+        label for row in good if row["split"] == TRAIN for label in facts[row["target_path"]]["labels"] or ()
+    )
+    return {name: seen[index] for index, name in enumerate(layout.classes or ())}
 
 
 def write_manifest(settings: Settings, manifest: Manifest) -> Path:
@@ -181,8 +202,8 @@ def write_manifest(settings: Settings, manifest: Manifest) -> Path:
     return path
 
 
-def read_manifest(settings: Settings, dataset: str, digest: str) -> Manifest:
-    """Read a manifest back.
+def read_manifest(settings: Settings, dataset: str, digest: str, *, quarantine: bool = True) -> Manifest:
+    """Read a manifest back, without its quarantine where that is not asked for.
 
     Raises:
         DataError: it is missing or malformed.
@@ -195,7 +216,7 @@ def read_manifest(settings: Settings, dataset: str, digest: str) -> Manifest:
     check_rows(table, path)
     if data_digest(table) != digest or about.get("digest") != digest or about.get("dataset") != dataset:
         raise IntegrityError(f"{path} is not what its name says; build it again: drillcore data check {dataset}")
-    quarantine, _ = read_table(_quarantine_path(path), QUARANTINE)
+    bad = read_table(_quarantine_path(path), QUARANTINE)[0] if quarantine else to_frame([], QUARANTINE)
     try:
         return Manifest(
             dataset=dataset,
@@ -207,10 +228,11 @@ def read_manifest(settings: Settings, dataset: str, digest: str) -> Manifest:
             classes=tuple(about["classes"]),
             train_only=tuple(about["train_only"]),
             bridging=tuple(about["bridging"]),
+            painted=about.get("painted", {}),  # earlier versions of drillcore did not count them
             colours=None if about["colours"] is None else tuple((r, g, b) for r, g, b in about["colours"]),
             folder=settings.data / dataset,
             table=table,
-            quarantine=quarantine,
+            quarantine=bad,
             digest=digest,
         )
     except (KeyError, TypeError, ValueError) as error:

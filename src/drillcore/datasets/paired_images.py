@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from drillcore.datasets.base import FoundItem, check_file_name, folders, images
-from drillcore.errors import LayoutError
+from drillcore.datasets.base import FoundItem, file_fault, folders, images, odd_item
 
 
 def pair_folders(
@@ -19,7 +18,8 @@ def pair_folders(
 ) -> list[FoundItem]:
     """Return the images of a folder with the annotations of the same name.
 
-    An image without an annotation is found without one and is set aside later, with that reason.
+    An image without an annotation is found without one and is set aside later, with that reason. So are an annotation
+    without an image, and files that cannot be told apart since they have one name but for the suffix.
 
     Args:
         image_folder: images, one per name.
@@ -29,26 +29,35 @@ def pair_folders(
         group: gives an image's group by its name without suffix.
 
     Raises:
-        LayoutError: two files of one name, or annotations without an image.
+        LayoutError: a folder cannot be read.
     """
     found, targets = _by_stem(image_folder), _by_stem(target_folder)
-    orphans = sorted(set(targets) - set(found))
-    if orphans:
-        raise LayoutError(
-            f"{len(orphans)} annotations in {target_folder} have no image in {image_folder.name}/, the first "
-            f"{targets[orphans[0]].name!r}; add the images or remove the annotations"
-        )
-    items = []
-    for stem, path in sorted(found.items()):
-        target = targets.get(stem)
+    root = image_folder.parent
+    items = [
+        odd_item(path, root, "no_image", f"an annotation without an image in {image_folder.name}/")
+        for stem in targets.keys() - found.keys()
+        for path in targets[stem]
+    ]
+    for stem, paths in sorted(found.items()):
+        masks = targets.get(stem, [])
+        if len(paths) > 1 or len(masks) > 1:
+            doubled = [path.name for path in (paths if len(paths) > 1 else masks)]
+            detail = f"{' and '.join(doubled[:3])} have one name but for the suffix"
+            items.append(odd_item(paths[0], root, "same_name", detail))
+            continue
+        [path], target = paths, masks[0] if masks else None
+        fault = file_fault(path) or (file_fault(target) if target else None)
+        if fault is not None:
+            items.append(odd_item(path, root, *fault))
+            continue
         items.append(
             FoundItem(
-                path=f"{stored[0]}{check_file_name(path)}",
+                path=f"{stored[0]}{path.name}",
                 source=path,
                 split=split,
                 group=group(stem),
                 target=target,
-                target_path=None if target is None else f"{stored[1]}{check_file_name(target)}",
+                target_path=None if target is None else f"{stored[1]}{target.name}",
             )
         )
     return items
@@ -68,10 +77,8 @@ def shown(folder: Path) -> str:
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "nothing that is visible"
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
     for path in images(folder):
-        if path.stem in found:
-            raise LayoutError(f"{folder} has two files of one name, {found[path.stem].name!r} and {path.name!r}")
-        found[path.stem] = path
+        found.setdefault(path.stem, []).append(path)
     return found

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from drillcore.datasets.base import DatasetLayout
@@ -22,7 +23,8 @@ from drillcore.progress import progress
 from drillcore.runtime.decode import decode_mask, probe_file
 from drillcore.settings import Settings
 
-Facts = dict[str, Any]  # the columns of _SEEN but the first three; `reason` is "" for a good file
+# The columns of _SEEN but the first three; `labels` are those an annotation has, `reason` is "" for a good file.
+Facts = dict[str, Any]
 
 _SEEN = pa.schema(
     [
@@ -32,6 +34,7 @@ _SEEN = pa.schema(
         *IMAGE_FACTS,
         ("levels", pa.int16()),
         ("looks_like", pa.string()),
+        ("labels", pa.list_(pa.int32())),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
@@ -50,7 +53,8 @@ def probe_folder(
         OSError: what was seen cannot be written down.
     """
     about: dict[str, Any] = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
-    about["classes"] = list(layout.classes or ())  # what a label may be
+    about["classes"] = list(layout.classes or ())  # what a label may be, and how it may be painted
+    about["colours"] = [list(colour) for colour in layout.mask_colours]
     memory = _memory(settings, folder.name)
     stats = {name: _stat(folder / name) for name in (*images, *targets)}
     seen = _recall(memory, about, stats)
@@ -126,7 +130,8 @@ def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:
     def facts(path: Path, max_pixels: int) -> Facts:
         mask = decode_mask(path, max_pixels=max_pixels, as_colours=layout.palette_as_colours)
         labels = layout.read_target(mask)
-        return {"sha256": sha256_file(path), "width": labels.shape[1], "height": labels.shape[0]}
+        size = {"width": labels.shape[1], "height": labels.shape[0]}
+        return {"sha256": sha256_file(path), **size, "labels": np.unique(labels).tolist()}
 
     return facts
 

@@ -1,4 +1,7 @@
-"""Which images are good, and why the others are not: unreadable, no label that fits, or two labels for one image."""
+"""Which images are good, and why the others are not.
+
+They are unreadable, unlike what the layout says, without a label that fits, or one image has two labels.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.manifest_table import IMAGE_FACTS
 from drillcore.datasets.probe import Facts
+from drillcore.quality.limits import limits_of, oddity
 
 Row = dict[str, Any]
 
@@ -51,6 +55,8 @@ def sort_out(
 def _fault(layout: DatasetLayout, seen: Facts, target: str | None, facts: Mapping[str, Facts]) -> tuple[str, str]:
     if seen["reason"]:
         return seen["reason"], seen["detail"]
+    if odd := oddity(limits_of(layout.name), seen):
+        return odd
     if target is None:
         return ("no_label", "no annotation image of its name") if layout.task == "dense" else ("", "")
     mask = facts[target]
@@ -79,6 +85,11 @@ def _set_aside_conflicts(good: list[Row], bad: list[Row]) -> tuple[list[Row], li
         )
         bad.append(_bad_row(row["path"], row["sha256"], "conflicting_label", detail))
     return kept, bad
+
+
+def unopened(path: str, reason: str, detail: str) -> Row:
+    """Return the quarantine's row of a file that was set aside before it was opened."""
+    return _bad_row(path, None, reason, detail)
 
 
 def _bad_row(name: str, sha256: str | None, reason: str, detail: str) -> Row:

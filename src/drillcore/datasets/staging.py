@@ -9,11 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from drillcore.datasets.archives import extract_zip
-from drillcore.datasets.base import FoundItem
+from drillcore.datasets.base import Fault, FoundItem
 from drillcore.datasets.description import FILE_NAME
+from drillcore.datasets.left_out import FILE_NAME as LEFT_OUT
 from drillcore.errors import DataError, InputError
 from drillcore.progress import progress
 from drillcore.settings import Settings
@@ -72,38 +74,58 @@ def link_all(target: Path, staged: Path) -> int:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Both are ours, and the old one goes once the new one is in place.
         os.link(path, place)
-        count += 1
+        count += path.name != LEFT_OUT
     return count
 
 
-def bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> int:
-    """Copy or move the images and their annotations; return how many images were new. Raises as `place_file`."""
-    added = 0
+def bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> tuple[int, list[FoundItem]]:
+    """Copy or move images and their annotations; return how many images were new, and what is set aside unopened.
+
+    A file that cannot be read, is none, or has the name of another that is there already is set aside.
+
+    Raises:
+        OSError: the disk is full, or nothing can be written there.
+    """
+    added, odd = 0, []
     with progress("importing", len(items)) as advance:
         for item in items:
-            added += place_file(item.source, staged / item.path, move=move)
-            if item.target is not None and item.target_path is not None:
-                place_file(item.target, staged / item.target_path, move=False)
+            fault = item.fault
+            if fault is None and item.target is not None and item.target_path is not None:
+                fault = _place_fault(item.target, staged / item.target_path)
+            if fault is None:
+                fault = _place_fault(item.source, staged / item.path)
+            if fault is not None:
+                odd.append(replace(item, fault=fault))
+            else:
+                added += _place(item, staged, move=move)
             advance(1)
-    return added
+    return added, odd
+
+
+def _place(item: FoundItem, staged: Path, *, move: bool) -> bool:
+    if item.target is not None and item.target_path is not None:
+        place_file(item.target, staged / item.target_path, move=False)
+    return place_file(item.source, staged / item.path, move=move)
+
+
+def _place_fault(source: Path, place: Path) -> Fault | None:
+    """Return why a file cannot be brought to its place, None where it can."""
+    try:
+        if not source.is_file():
+            return "unreadable", "no regular file, or a link that leads nowhere"
+        with source.open("rb"):
+            pass
+    except OSError as error:
+        return "unreadable", f"cannot be read: {error.strerror}"
+    if place.exists() and not filecmp.cmp(source, place, shallow=False):
+        return "same_name", f"another image is there as {place.parent.name}/{place.name} already; rename this one"
+    return None
 
 
 def place_file(source: Path, place: Path, *, move: bool) -> bool:
-    """Copy or move a file to its place; return whether it was not there yet.
-
-    Raises:
-        InputError: the source is no regular file.
-        DataError: another file of that name is there already.
-    """
+    """Copy or move a file to its place; return whether it was not there yet. Raises OSError."""
     if place.exists():
-        if filecmp.cmp(source, place, shallow=False):
-            return False
-        raise DataError(
-            f"{source.name} has other content than the image of that name that is there already ({place.name} of class "
-            f"{place.parent.name}); nothing was imported; rename the new one"
-        )
-    if not source.is_file():
-        raise InputError(f"{source} is no regular file; nothing was imported")
+        return False
     place.parent.mkdir(parents=True, exist_ok=True)
     if move:
         source.rename(place)

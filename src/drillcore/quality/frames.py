@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,6 +30,9 @@ class Facts:
         quarantine: what was set aside.
         previous: rows of the lineage's last version, None for its first.
         values: by path, the grey levels an image uses, and what its values look like that they are not read as.
+        folder: where the images are; None: under `data/`.
+        painted: of a dense data set, how many training images have pixels of each class; empty where not known.
+        accept_change: class shares that have moved are only warned about.
     """
 
     dataset: str
@@ -40,18 +43,20 @@ class Facts:
     quarantine: pd.DataFrame
     previous: pd.DataFrame | None = None
     values: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    folder: Path | None = None
+    painted: Mapping[str, int] = field(default_factory=dict)
+    accept_change: bool = False
 
 
 def image_frame(facts: Facts, near: pd.Series | None = None) -> pd.DataFrame:
     """Return one row per good image: the manifest's columns and what is computed of them.
 
-    suffix: of the file name, lower case; shorter_side, longer_side: pixels; splits_of_image: in how many of train, val
+    shorter_side, longer_side: pixels; splits_of_image: in how many of train, val
     and test its digest is; near_split: another split that holds a near duplicate, "" for none.
     """
     table = facts.table
     columns = ("path", "sha256", "bytes", "width", "height", "channels", "mode", "dtype", "split", "label")
     frame = table[[name for name in columns if name in table.columns]].copy()
-    frame["suffix"] = [PurePosixPath(path).suffix.lower() for path in frame["path"]]
     frame["shorter_side"] = frame[["width", "height"]].min(axis=1)
     frame["longer_side"] = frame[["width", "height"]].max(axis=1)
     judged = frame[frame["split"].isin(JUDGED)]
@@ -62,23 +67,30 @@ def image_frame(facts: Facts, near: pd.Series | None = None) -> pd.DataFrame:
 
 
 def class_frame(facts: Facts) -> pd.DataFrame:
-    """Return one row per class: label, images (in train, val, test or none), train, share."""
+    """Return one row per class: label, images (in train, val, test or none), train, share, known.
+
+    Of a dense data set, train counts the training images that have pixels of the class. known: whether the lineage's
+    last version had it, or there was none.
+    """
     table = facts.table
     names = sorted({*facts.classes} | {str(label) for label in table["label"].dropna()})
     images = table["label"].value_counts()
-    train = table.loc[table["split"] == "train", "label"].value_counts()
+    train = facts.painted or table.loc[table["split"] == "train", "label"].value_counts()
+    before = None if facts.previous is None else set(facts.previous["label"].dropna())
     frame = pd.DataFrame({"label": pd.Series(names, dtype=object)})
     frame["images"] = [int(images.get(name, 0)) for name in names]
     frame["train"] = [int(train.get(name, 0)) for name in names]
     frame["share"] = frame["images"] / max(len(table), 1)
+    frame["known"] = ["yes" if not before or name in before else "new" for name in names]
     return frame
 
 
 def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
     """Return one row on the whole: counts, the set-aside share, the change of class shares, near duplicates' share."""
-    good, bad = len(facts.table), len(facts.quarantine)
+    # Annotations without an image are no images.
+    good, bad = len(facts.table), int((facts.quarantine["reason"] != "no_image").sum())
     splits = facts.table["split"].value_counts()
-    constant = int((facts.quarantine["reason"] == "constant").sum()) if bad else 0
+    constant = int((facts.quarantine["reason"] == "constant").sum()) if len(facts.quarantine) else 0
     labels = facts.table["label"].dropna()
     values = [facts.values[path] for path in facts.table["path"] if path in facts.values]
     row: dict[str, object] = {
@@ -106,10 +118,13 @@ def _common_look(looks: Sequence[str]) -> str:
 def share_change(facts: Facts) -> float:
     """Return the total variation distance between the class shares now and in the lineage's last version, 0 to 1.
 
-    Half the sum of the absolute differences; 0 where there is no last version or no label per image.
+    Half the sum of the absolute differences, among the classes that the last version had: a new class moves all shares,
+    and is no change of the others. 0 where there is no last version or no label per image.
     """
     if facts.previous is None or facts.previous["label"].dropna().empty or facts.table["label"].dropna().empty:
         return 0.0
-    now = facts.table["label"].value_counts(normalize=True)
     then = facts.previous["label"].value_counts(normalize=True)
-    return float(now.sub(then, fill_value=0.0).abs().sum() / 2)
+    counts = facts.table["label"].value_counts().reindex(then.index, fill_value=0)
+    if not counts.sum():
+        return 1.0
+    return float((counts / counts.sum()).sub(then).abs().sum() / 2)

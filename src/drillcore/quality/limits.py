@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _GREY = ("L", "1", "P", "LA", "I;16", "I;16B", "I", "F")
 _COLOUR = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "PA")
 
@@ -15,10 +15,10 @@ class Limits:
     """Thresholds of one layout.
 
     Attributes:
-        suffixes: allowed file name endings, lower case.
         modes: allowed Pillow modes of the stored files.
         dtypes: allowed sample types.
-        sides: smallest and largest height or width in pixels.
+        sides: smallest and largest height or width in pixels; an image beyond them, or of another mode or sample type,
+            is set aside.
         min_classes: fewest classes that can be told apart.
         min_per_class: images below which a class is only warned about: it is trained on, and judged by none.
         share_change: largest total variation distance (0 to 1) between the class shares of two versions of a lineage.
@@ -29,7 +29,6 @@ class Limits:
         near_correlation: correlation of two thumbnails from which their images are near duplicates.
     """
 
-    suffixes: tuple[str, ...] = _SUFFIXES
     modes: tuple[str, ...] = _GREY + _COLOUR
     dtypes: tuple[str, ...] = ("uint8", "uint16", "float32")
     sides: tuple[int, int] = (8, 20_000)
@@ -47,7 +46,6 @@ LIMITS: Mapping[str, Limits] = {
     "classes": _OWN,
     "plankton": replace(
         _OWN,
-        suffixes=(".jpg", ".jpeg", ".png"),
         modes=("L", "RGB"),
         dtypes=("uint8",),
         sides=(8, 4_096),
@@ -55,7 +53,6 @@ LIMITS: Mapping[str, Limits] = {
     ),
     "camvid": replace(
         _OWN,
-        suffixes=(".png", ".jpg", ".jpeg", ".webp"),
         modes=("RGB", "P"),
         dtypes=("uint8",),
         sides=(60, 2_048),
@@ -65,13 +62,31 @@ LIMITS: Mapping[str, Limits] = {
     # In dB as float32, or already mapped to 8 or 16 bits as other radar sets are.
     "baeri": replace(
         _OWN,
-        suffixes=(".tif", ".tiff", ".png", ".jpg", ".jpeg"),
         modes=("F", "L", "I;16", "I;16B", "RGB"),
         sides=(32, 20_000),
         splits=("train", "test"),  # small sets published in two parts
         near_duplicate_share=0.01,
     ),
 }
+
+
+def oddity(limits: Limits, image: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return why an image does not belong into a data set of these limits, as a reason and a line; None where it does.
+
+    Args:
+        limits: of the layout.
+        image: its `width`, `height`, `mode` and `dtype`.
+    """
+    size = f"{image['width']} x {image['height']} pixels"
+    if min(image["width"], image["height"]) < limits.sides[0]:
+        return "too_small", f"{size}; at least {limits.sides[0]} a side are expected"
+    if max(image["width"], image["height"]) > limits.sides[1]:
+        return "too_large", f"{size}; at most {limits.sides[1]:,} a side are expected"
+    if image["mode"] not in limits.modes:
+        return "mode", f"stored as {image['mode']}; {', '.join(limits.modes)} are expected"
+    if image["dtype"] not in limits.dtypes:
+        return "dtype", f"samples of {image['dtype']}; {', '.join(limits.dtypes)} are expected"
+    return None
 
 
 def limits_of(layout: str) -> Limits:

@@ -40,7 +40,8 @@ def near_splits(settings: Settings, facts: Facts, limits: Limits) -> pd.Series:
     found = pd.Series("", index=facts.table.index, dtype=object)
     if table.empty:
         return found
-    thumbs = thumbnails(settings, facts.dataset, table["path"].tolist(), table["sha256"].tolist())
+    folder = facts.folder or settings.data / facts.dataset
+    thumbs = thumbnails(settings, facts.dataset, table["path"].tolist(), table["sha256"].tolist(), folder=folder)
     ratios = (table["height"] / table["width"]).to_numpy(np.float64)
     pairs = near_pairs(thumbs, ratios, table["split"].tolist(), table["sha256"].tolist(), limits.near_correlation)
     splits, places = table["split"].to_numpy(object), table.index.to_numpy()
@@ -74,12 +75,14 @@ def near_pairs(
     return pairs
 
 
-def thumbnails(settings: Settings, dataset: str, paths: Sequence[str], digests: Sequence[str]) -> Thumbnails:
-    """Return the thumbnails of images under `data/<dataset>`; those made before are remembered by digest."""
+def thumbnails(
+    settings: Settings, dataset: str, paths: Sequence[str], digests: Sequence[str], *, folder: Path | None = None
+) -> Thumbnails:
+    """Return the thumbnails of images under `folder` (else `data/<dataset>`); those made before are remembered."""
     memory = settings.state / "thumbnails" / f"{dataset}.npz"
     known = _recall(memory)
     fresh = [(path, digest) for path, digest in zip(paths, digests, strict=True) if digest not in known]
-    folder = settings.data / dataset
+    folder = folder or settings.data / dataset
 
     def make(item: tuple[str, str]) -> tuple[str, Thumbnails]:
         return item[1], thumbnail(folder / item[0], settings.max_pixels)

@@ -41,11 +41,13 @@ class QualityReport:
         dataset: its name.
         results: one row per expectation.
         docs: the first page of Great Expectations' Data Docs, None where none were made.
+        layout: name of its layout.
     """
 
     dataset: str
     results: tuple[QualityRow, ...]
     docs: Path | None = None
+    layout: str = ""
 
     @property
     def ok(self) -> bool:

@@ -80,7 +80,6 @@ def _of_images(facts: Facts, limits: Limits) -> list[Expected]:
     return [
         there,
         Expected(frame="images", kind="ExpectColumnValuesToBeUnique", column="path", words="every path stands once"),
-        _in_set("suffix", "allowed format", limits.suffixes),
         _in_set("mode", "allowed mode", limits.modes),
         _in_set("dtype", "allowed sample type", limits.dtypes),
         _between("images", "shorter_side", f"at least {limits.sides[0]} pixels a side", limits.sides[0], None),
@@ -113,7 +112,8 @@ def _of_splits(limits: Limits) -> list[Expected]:
 
 def _of_labels(facts: Facts, limits: Limits) -> list[Expected]:
     if facts.task != "classification":
-        return []
+        words = "every class has pixels in the training masks"
+        return [_between("classes", "train", words, 1, None)] if facts.painted else []
     found = [
         Expected(frame="images", kind="ExpectColumnValuesToNotBeNull", column="label", words="every image has a label"),
         _between("classes", "train", "every class has training images", 1, None),
@@ -127,8 +127,12 @@ def _of_labels(facts: Facts, limits: Limits) -> list[Expected]:
 
 
 def _of_the_set(facts: Facts, limits: Limits, quarantine_limit: float) -> list[Expected]:
+    # One odd file alone refuses no data set, however small that is.
+    alone = 1 / max(len(facts.table) + len(facts.quarantine), 1) if quarantine_limit else 0.0
     found = [
-        _between("set", "set_aside_share", f"set aside at most {quarantine_limit:.1%}", None, quarantine_limit),
+        _between(
+            "set", "set_aside_share", f"set aside at most {quarantine_limit:.1%}", None, max(quarantine_limit, alone)
+        ),
         _between("set", "constant_images", "no constant image", None, 0, False),
         _between("set", "classes", f"at least {limits.min_classes} classes", limits.min_classes, None),
     ]
@@ -146,5 +150,15 @@ def _of_the_set(facts: Facts, limits: Limits, quarantine_limit: float) -> list[E
     )
     if facts.previous is not None and facts.task == "classification":
         words = f"class shares moved at most {limits.share_change:.2f} since the last version"
-        found.append(_between("set", "share_change", words, None, limits.share_change))
+        found.append(_between("set", "share_change", words, None, limits.share_change, not facts.accept_change))
+        found.append(
+            Expected(
+                frame="classes",
+                kind="ExpectColumnValuesToBeInSet",
+                column="known",
+                words="no new class since the last version",
+                critical=False,
+                options={"value_set": ["yes"]},
+            )
+        )
     return found

@@ -41,12 +41,15 @@ def validate(settings: Settings, facts: Facts, *, docs: bool = True) -> QualityR
     frames = {"images": images, "classes": class_frame(facts), "set": set_frame(facts, images)}
     expected = expectations(facts, limits, settings.quarantine_limit)
     if not docs:
-        return QualityReport(dataset=facts.dataset, results=tuple(_run(facts.dataset, frames, expected, None)))
+        return QualityReport(
+            dataset=facts.dataset, layout=facts.layout, results=tuple(_run(facts.dataset, frames, expected, None))
+        )
     target = settings.state / "data-docs" / facts.dataset
     with atomic_folder(target) as folder:
         results = _run(facts.dataset, frames, expected, folder)
         make_offline(folder)
-    return QualityReport(dataset=facts.dataset, results=tuple(results), docs=target / "index.html")
+    docs_page = target / "index.html"
+    return QualityReport(dataset=facts.dataset, layout=facts.layout, results=tuple(results), docs=docs_page)
 
 
 def _run(

@@ -3,35 +3,40 @@
 The only package that imports dvc, and it does so late.
 """
 
-from drillcore.versions.bringing import Version, data_dvc_text, pull, push, restore, roll_back, update
+from drillcore.versions.bringing import Version, data_dvc_text, pull, push, remove, restore, update, write_out
 from drillcore.versions.repository import check_remote, ensure
 from drillcore.versions.tree import (
     Entry,
+    Stat,
     current_tree,
     dataset_digests,
+    files_of,
     hand_edits,
     outs_md5,
     refuse_hand_edits,
     stats,
-    stats_digests,
+    stats_digest,
 )
 
 __all__ = [
     "Entry",
+    "Stat",
     "Version",
     "check_remote",
     "current_tree",
     "data_dvc_text",
     "dataset_digests",
     "ensure",
+    "files_of",
     "hand_edits",
     "outs_md5",
     "pull",
     "push",
     "refuse_hand_edits",
+    "remove",
     "restore",
-    "roll_back",
     "stats",
-    "stats_digests",
+    "stats_digest",
     "update",
+    "write_out",
 ]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+from collections.abc import Container
 from pathlib import Path
 
 from drillcore.progress import progress
 from drillcore.versions.tree import stats
 
 
-def mirror(source: Path, target: Path, *, exact: bool) -> int:
+def mirror(source: Path, target: Path, *, trusted: Container[str] = ()) -> int:
     """Make `target` hold the files of `source` and nothing else; return how many were copied.
 
-    A copy keeps its original's time of modification, so that equal size and time mean equal content. A kill leaves a
-    file with another time, which is copied again.
+    A copy keeps its original's time of modification. A kill leaves a file with another time, which is copied again.
 
     Args:
         source: read only.
         target: created where it is missing.
-        exact: read the files instead of trusting size and time.
+        trusted: paths of which equal size and time mean equal content; others are read to be compared.
 
     Raises:
         OSError: the disk is full, a file cannot be read or written.
@@ -33,7 +33,7 @@ def mirror(source: Path, target: Path, *, exact: bool) -> int:
         for path, stat in wanted.items()
         if path not in found
         or found[path][:2] != stat[:2]
-        or (exact and not filecmp.cmp(source / path, target / path, shallow=False))
+        or (path not in trusted and not filecmp.cmp(source / path, target / path, shallow=False))
     ]
     target.mkdir(parents=True, exist_ok=True)
     with progress("versioning", len(differ), "files") as advance:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from drillcore.environment import give_identity
 from drillcore.errors import DataError
 from drillcore.files import write_text
 from drillcore.settings import Settings
@@ -55,6 +59,8 @@ def ensure(settings: Settings) -> None:
             local.unlink(missing_ok=True)
     settings.landing.mkdir(parents=True, exist_ok=True)
     (settings.state / "dvc").mkdir(parents=True, exist_ok=True)
+    # Earlier versions of drillcore kept DVC's site cache here, which is made of pickles.
+    shutil.rmtree(settings.state / "dvc" / "site", ignore_errors=True)
 
 
 def _local_config(settings: Settings) -> str:
@@ -68,6 +74,16 @@ def _local_config(settings: Settings) -> str:
     if store:
         parts.append(f"['remote \"store\"']\n    url = {store}\n")
     return _LOCAL_NOTE + "".join(parts) if parts else ""
+
+
+@contextlib.contextmanager
+def turn(settings: Settings) -> Iterator[None]:
+    """Wait until no other process writes versions of this checkout's data, and keep others waiting meanwhile."""
+    folder = settings.state / "dvc"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "turn.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
@@ -86,11 +102,13 @@ def opened(settings: Settings) -> Iterator[Any]:
     from dvc.scm import NoSCM
     from dvc_objects.errors import ObjectFormatError
 
-    with _silenced():
+    # DVC's site cache is made of pickles: it lives where this process alone may write, and no longer than that.
+    with tempfile.TemporaryDirectory(prefix="drillcore-dvc-", ignore_cleanup_errors=True) as site, _silenced():
+        config = {"core": {"site_cache_dir": site}}
         try:
             # Without source control: drillcore stores data.dvc with each model itself, and an ignore rule that DVC
             # would add to .gitignore would make every checkout differ from its commit.
-            with Repo(str(settings.root), scm=NoSCM(str(settings.root))) as repo:
+            with Repo(str(settings.root), scm=NoSCM(str(settings.root)), config=config) as repo:
                 yield repo
         except LockError:
             raise DataError(
@@ -127,9 +145,11 @@ def _line(error: BaseException) -> str:
 
 
 def _confine(settings: Settings) -> None:
+    give_identity(settings)
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    for name in ("site", "global", "system"):
-        variable = f"DVC_{name.upper()}_{'CACHE' if name == 'site' else 'CONFIG'}_DIR"
+    os.environ.pop("DVC_SITE_CACHE_DIR", None)  # it would come before the configuration's
+    for name in ("global", "system"):
+        variable = f"DVC_{name.upper()}_CONFIG_DIR"
         # A process may work on several checkouts (tests do): what we set before follows the settings.
         if os.environ.get(variable, "").endswith(f"/dvc/{name}") or variable not in os.environ:
             os.environ[variable] = str(settings.state / "dvc" / name)

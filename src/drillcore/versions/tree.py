@@ -34,14 +34,18 @@ class Entry:
     md5: str
 
 
-def stats(folder: Path) -> dict[str, Stat]:
+def stats(folder: Path, under: str = "") -> dict[str, Stat]:
     """Return size and times of every file under `folder`, by POSIX path; a missing folder is empty.
+
+    Args:
+        folder: where paths begin.
+        under: look into this folder of it only.
 
     Raises:
         OSError: a folder cannot be read.
     """
     found: dict[str, Stat] = {}
-    for path, entry in _walk(folder, ""):
+    for path, entry in _walk(folder / under, f"{under}/" if under else ""):
         seen = entry.stat(follow_symlinks=False)
         found[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
     return found
@@ -64,12 +68,10 @@ def _ignored(name: str) -> bool:
     return name.startswith(".partial-") or name in (".DS_Store", "Thumbs.db")
 
 
-def stats_digests(found: Mapping[str, Stat]) -> dict[str, str]:
-    """Return one digest per data set (first folder of the path) over paths, sizes and times."""
-    lines: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(found):
-        lines[path.split("/", 1)[0]].append(f"{path}\0{found[path]}\n")
-    return {name: sha256_bytes("".join(text).encode()) for name, text in lines.items()}
+def stats_digest(found: Mapping[str, Stat]) -> str:
+    """Return one digest over paths, sizes and times."""
+    lines = (f"{path}\0{found[path]}\n" for path in sorted(found))
+    return sha256_bytes("".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def dvc_text(path: Path) -> str:
@@ -95,15 +97,20 @@ def outs_md5(text: str) -> str | None:
     return None if value is None else str(value)
 
 
+def listing_path(settings: Settings, md5: str) -> Path:
+    """Return where DVC keeps a file or a version's listing in the local cache."""
+    return settings.state / "dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
 def tree_of(settings: Settings, md5: str) -> list[Entry] | None:
-    """Return the files of a version, None where its listing is not in the local cache."""
-    path = settings.state / "dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    """Return the files of a version, None where its listing is not in the local cache, or is not what its name says."""
     try:
-        return [Entry(item["relpath"], item["md5"]) for item in json.loads(path.read_bytes())]
-    except FileNotFoundError:
-        return None
+        text = listing_path(settings, md5).read_bytes()
+        if hashlib.md5(text, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+            return None
+        return [Entry(item["relpath"], item["md5"]) for item in json.loads(text)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise DataError(f"DVC's listing {path} is damaged; remove it, then: drillcore data check") from None
+        return None
 
 
 def current_tree(settings: Settings) -> list[Entry] | None:
@@ -121,82 +128,106 @@ def dataset_digests(tree: list[Entry]) -> dict[str, str]:
     return {name: sha256_bytes("".join(text).encode()) for name, text in lines.items()}
 
 
-def take_snapshot(settings: Settings) -> None:
-    """Remember `data/` as DVC left it. Raises OSError."""
-    text = json.dumps(stats(settings.data), separators=(",", ":"))
-    write_bytes(_snapshot_path(settings), text.encode())
+def files_of(tree: list[Entry], dataset: str) -> list[Entry]:
+    """Return the files of one data set in a version."""
+    return [entry for entry in tree if entry.path.startswith(f"{dataset}/")]
 
 
-def _snapshot_path(settings: Settings) -> Path:
-    return settings.state / "dvc" / "data-snapshot.json"
+def take_snapshot(settings: Settings, dataset: str) -> None:
+    """Remember `data/<dataset>` as DVC left it, and the files it was copied from. Raises OSError."""
+    value = {"data": stats(settings.data, dataset), "landing": _inodes(settings, dataset)}
+    write_bytes(snapshot_path(settings, dataset), json.dumps(value, separators=(",", ":")).encode())
 
 
-def updating_mark(settings: Settings) -> Path:
-    """Return the file that is there while DVC rewrites `data/`; left behind by a kill."""
-    return settings.state / "dvc" / "updating"
+def snapshot_path(settings: Settings, dataset: str) -> Path:
+    """Return the file that remembers a data set as DVC left it."""
+    return settings.state / "dvc" / "snapshots" / f"{dataset}.json"
 
 
-def hand_edits(settings: Settings) -> list[str]:
-    """Return what differs under `data/` from what DVC brought, as "added PATH", "changed PATH", "removed PATH".
+def read_snapshot(settings: Settings, dataset: str) -> dict[str, Stat] | None:
+    """Return size and times of the files of `data/<dataset>` as DVC left them, None where nothing is remembered."""
+    try:
+        found = json.loads(snapshot_path(settings, dataset).read_bytes())["data"]
+        return {path: (int(size), int(modified), int(changed)) for path, (size, modified, changed) in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
 
-    A missing or empty `data/` is no edit: it is brought again. After an interrupted update only files that neither the
-    landing zone nor the last version knows count.
+
+def trusted_landing(settings: Settings, dataset: str) -> set[str]:
+    """Return the paths under the data set whose file in the landing zone is the one that was copied the last time."""
+    try:
+        found = json.loads(snapshot_path(settings, dataset).read_bytes())["landing"]
+        return {path for path, inode in _inodes(settings, dataset).items() if found.get(path) == inode}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return set()
+
+
+def _inodes(settings: Settings, dataset: str) -> dict[str, int]:
+    return {path: entry.inode() for path, entry in _walk(settings.landing / dataset, "")}
+
+
+def updating_mark(settings: Settings, dataset: str) -> Path:
+    """Return the file that is there while `data/<dataset>` is rewritten; left behind by a kill."""
+    return settings.state / "dvc" / "updating" / dataset
+
+
+def hand_edits(settings: Settings, dataset: str) -> list[str]:
+    """Return what differs under `data/<dataset>` from what DVC brought: "added PATH", "changed PATH", "removed PATH".
+
+    A missing or empty folder is no edit: it is brought again. After an interrupted update only files that neither the
+    landing zone nor the last version knows count. Where the version's listing is lost, the snapshot judges.
 
     Raises:
-        DataError: data.dvc or DVC's listing is malformed.
+        DataError: data.dvc is malformed.
         OSError: a folder cannot be read.
     """
-    found = stats(settings.data)
-    if not found:
+    found = stats(settings.data, dataset)
+    snapshot = read_snapshot(settings, dataset)
+    if not found or found == snapshot:
         return []
-    if updating_mark(settings).exists():
-        known = {entry.path for entry in current_tree(settings) or []} | stats(settings.landing).keys()
+    listing = current_tree(settings)
+    recorded = {entry.path: entry.md5 for entry in files_of(listing or [], dataset)}
+    if updating_mark(settings, dataset).exists():
+        known = recorded.keys() | (snapshot or {}).keys() | stats(settings.landing, dataset).keys()
         return [f"added {path}" for path in sorted(found) if path not in known]
-    if found == _read_snapshot(settings):
-        return []
-    tree = current_tree(settings)
-    recorded = {entry.path: entry.md5 for entry in tree or []}
-    snapshot = _read_snapshot(settings) or {}
+    if listing is None and snapshot is not None:
+        edits = [f"removed {path}" for path in snapshot if path not in found]
+        for path, stat in found.items():
+            if snapshot.get(path) != stat:
+                edits.append(f"{'changed' if path in snapshot else 'added'} {path}")
+        return sorted(edits)
+    snapshot = snapshot or {}
     edits = [f"removed {path}" for path in recorded if path not in found]
     for path, stat in found.items():
         if path not in recorded:
             edits.append(f"added {path}")
-        elif snapshot.get(path) != stat and _md5(settings.data / path) != recorded[path]:
+        elif snapshot.get(path) != stat and md5_of(settings.data / path) != recorded[path]:
             edits.append(f"changed {path}")
     if not edits:
-        take_snapshot(settings)
+        take_snapshot(settings, dataset)
     return sorted(edits)
 
 
-def refuse_hand_edits(settings: Settings) -> None:
-    """Raise where `data/` was edited by hand: the next update would delete that without a word.
+def refuse_hand_edits(settings: Settings, dataset: str) -> None:
+    """Raise where `data/<dataset>` was edited by hand: the next update would delete that without a word.
 
     Raises:
         DataError: it was; names the first files and the right way.
     """
-    edits = hand_edits(settings)
+    edits = hand_edits(settings, dataset)
     if not edits:
         return
     first = ", ".join(edits[:_SHOWN]) + (", ..." if len(edits) > _SHOWN else "")
-    names = sorted({edit.split(" ", 1)[1].split("/", 1)[0] for edit in edits})
     raise DataError(
         f"{len(edits)} files under {settings.data} were edited by hand ({first}); nothing was touched. Move what you "
-        "want to keep to a folder of its own, undo the rest (or remove data/ altogether, it is brought again), then: "
-        f"drillcore data import --append {names[0]} FOLDER"
+        f"want to keep to a folder of its own, undo the rest (or remove data/{dataset} altogether, it is brought "
+        f"again), then: drillcore data import --append {dataset} FOLDER"
     )
 
 
-def _read_snapshot(settings: Settings) -> dict[str, Stat] | None:
-    try:
-        found = json.loads(_snapshot_path(settings).read_bytes())
-        return {path: (int(size), int(modified), int(changed)) for path, (size, modified, changed) in found.items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
-        return None
-
-
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """Return a file's MD5, DVC's digest, which names content and guards nothing; "" where it is no regular file."""
     if path.is_symlink() or not path.is_file():
         return ""
     with path.open("rb") as stream:
-        # DVC's digest; it names content, it guards nothing.
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

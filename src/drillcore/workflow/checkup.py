@@ -144,7 +144,7 @@ def _data(settings: Settings) -> Iterator[tuple[str, str]]:
         yield WARNING, "no data set yet; drillcore data sample, or drillcore data import"
         return
     yield OK, f"data sets: {', '.join(names)}"
-    if edits := versions.hand_edits(settings):
+    if edits := [edit for name in names for edit in versions.hand_edits(settings, name)]:
         text = f"{len(edits)} files changed by hand under data/, for instance {edits[0]}"
         yield FAILURE, f"{text}; import them instead"
     yield OK, f"the DVC remote answers: {versions.check_remote(settings)}"
