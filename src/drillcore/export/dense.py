@@ -12,9 +12,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.export.assemble import IR_VERSION, LABEL, MAX_BYTES, OPSET, PROBABILITIES
+from drillcore.export.assemble import IR_VERSION, LABEL, MAX_BYTES, ML_OPSET, OPSET, PROBABILITIES
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.dense_modes import MODES, STEPS, Values, write_values
+from drillcore.export.dense_modes import MODES, STEPS, Values, is_layered, outputs_of, write_values
+from drillcore.export.forest import ML_DOMAIN
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.export.sessions import cpu_session
@@ -71,17 +72,19 @@ def export_dense(
     calibration: Sequence[Image] = (),
     answers: Answers | None = None,
     context: AutoContext | None = None,
+    dtype: str = "float32",
 ) -> bytes:
     """Return the model file's bytes, the same for the same parts.
 
     Args:
         core: frozen.
-        head: fitted on samples of the core, with `mean_, scale_, layers_, activation`.
+        head: fitted on samples of the core; one of layers has `mean_, scale_, layers_, activation`.
         mode: "exact", "refined" (labels only) or "fast"; see `dense_modes`.
         metadata: written under "drillcore"; its task decides about the outputs.
         calibration: images uint8 [h, w, C] on which mode refined's threshold is fitted; none: `THRESHOLD`.
         answers: how values become answers, as the metadata say; None: as they are.
         context: the first stage, where the head is the second of two.
+        dtype: of the stored samples, "float16" or "float32"; a head that is no layers is given its rows so.
 
     Raises:
         InputError: parts that do not fit together.
@@ -93,7 +96,8 @@ def export_dense(
     threshold = THRESHOLD
     if mode == "refined" and calibration:
         threshold = fit_threshold(core, head, calibration, answers, context)
-    model = build_dense(core, head, mode=mode, metadata=metadata, threshold=threshold, answers=answers, context=context)
+    more: Any = {"threshold": threshold, "answers": answers, "context": context, "dtype": dtype}
+    model = build_dense(core, head, mode=mode, metadata=metadata, **more)
     if model.ByteSize() > MAX_BYTES:
         raise InputError(f"the model would have {model.ByteSize() / 1e9:.1f} GB, ONNX files end at 2.1 GB")
     data: bytes = model.SerializeToString(deterministic=True)
@@ -110,6 +114,7 @@ def build_dense(
     threshold: float = THRESHOLD,
     answers: Answers | None = None,
     context: AutoContext | None = None,
+    dtype: str = "float32",
 ) -> onnx.ModelProto:
     """Return the model; arguments as `export_dense`, whose checks are not made here.
 
@@ -121,10 +126,12 @@ def build_dense(
         threshold: of mode refined.
         answers: of the file.
         context: the first stage.
+        dtype: of the stored samples.
     """
-    model, builder = _start(core, metadata.model)
-    values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers, context=context)
-    outputs = len(head.layers_[-1][1])
+    model, builder = _start(core, metadata.model, head)
+    more: Any = {"threshold": threshold, "answers": answers, "context": context, "dtype": dtype}
+    values = write_values(builder, core, head, mode=mode, **more)
+    outputs = outputs_of(head)
     if get_task(metadata.task).named:
         _write_labels(builder, values, outputs)
     else:
@@ -152,9 +159,9 @@ def logits_model(
         answers: that the logits are to be those of; None: the last layer's.
         context: the first stage.
     """
-    model, builder = _start(core, LOGITS)
+    model, builder = _start(core, LOGITS, head)
     values = write_values(builder, core, head, mode=mode, threshold=threshold, answers=answers, context=context)
-    outputs = len(head.layers_[-1][1])
+    outputs = outputs_of(head)
     found = values.name if values.writer is None else values.writer.write_in_order(values.name, outputs)
     builder.add("Identity", [found], LOGITS)
     model.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["N", "H", "W", outputs]))
@@ -201,9 +208,11 @@ def fit_threshold(
     return float(margins[allowed]) * 1.05 if len(margins) > allowed else 0.0
 
 
-def _start(core: CoreNetwork, name: str) -> tuple[onnx.ModelProto, GraphBuilder]:
+def _start(core: CoreNetwork, name: str, head: Any) -> tuple[onnx.ModelProto, GraphBuilder]:
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="drillcore")
     model.opset_import.append(helper.make_opsetid("", OPSET))
+    if not is_layered(head):  # a forest's trees
+        model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
     model.graph.name = name
     model.graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["N", "H", "W", core.channels]))
     return model, GraphBuilder(model.graph)
@@ -244,7 +253,9 @@ def _check_parts(
     task = get_task(metadata.task)
     if not task.dense:
         raise InputError(f"a dense model is expected, the metadata's task is {metadata.task!r}")
-    outputs = len(head.layers_[-1][1])
+    outputs = outputs_of(head)
+    if not is_layered(head) and (mode != "exact" or context is not None):
+        raise InputError(f"the head {head.name} answers each pixel for itself: it is exported exact, with one stage")
     if task.named and not 2 <= outputs <= _TALLEST:
         raise InputError(f"a dense model has 2 to {_TALLEST} classes, the head has {outputs}")
     if task.named and outputs != len(metadata.classes):

@@ -29,9 +29,12 @@ from drillcore.export.dense_graph import (
     write_upsampled,
 )
 from drillcore.export.dense_lattice import Lattice
+from drillcore.export.dense_pixels import write_pixel_values
 from drillcore.export.dense_tables import PositionRows, Table
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
+from drillcore.heads.base import Head
+from drillcore.heads.catalogue import head_row
 from drillcore.representations.answers import Answers
 from drillcore.representations.auto_context import AutoContext
 from drillcore.representations.core import CoreNetwork
@@ -40,6 +43,16 @@ from drillcore.representations.planes import Plane
 MODES = ("exact", "refined", "fast")
 STEPS = {"exact": 1, "refined": 2, "fast": 4}
 REFINED_BLOCK = BlockSize(height=2, width=4, blocks=64)
+
+
+def is_layered(head: Any) -> bool:
+    """Whether a head is linear layers: its first one is then computed before maps are interpolated."""
+    return not isinstance(head, Head) or head_row(head.name).layered
+
+
+def outputs_of(head: Any) -> int:
+    """Return how many values a fitted head's answer has."""
+    return len(head.layers_[-1][1]) if is_layered(head) else len(head.classes_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,7 @@ def write_values(
     answers: Answers | None = None,
     context: AutoContext | None = None,
     size: BlockSize = BLOCK,
+    dtype: str = "float32",
 ) -> Values:
     """Write a dense model's nodes from the images to the answers' values (logits, or the regression's).
 
@@ -77,8 +91,12 @@ def write_values(
         answers: what is made of the last layer's values; None: they are the answers.
         context: the first stage, where the head is the second; None: it is the only one.
         size: of blocks.
+        dtype: of the stored samples, for a head that answers each pixel for itself.
     """
     answers = answers or Answers()
+    if not is_layered(head):
+        values = write_pixel_values(builder, core, head, dtype)
+        return Values(values if answers.plain else write_answers(Scope(builder, "answers/of"), values, answers), None)
     maps = write_core(builder, core)
     planes = list(core.planes)
     if context is not None:

@@ -9,6 +9,7 @@ refined has to reach 99.99 %.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,8 @@ import numpy.typing as npt
 
 from drillcore.errors import InputError, ParityError
 from drillcore.export.dense import LOGITS, VALUE, logits_model
-from drillcore.export.dense_modes import MODES
+from drillcore.export.dense_modes import MODES, is_layered, outputs_of
+from drillcore.export.dense_pixels import LEAST, ROWS, pixel_rows_model
 from drillcore.export.graph import IMAGES
 from drillcore.export.parity import TIE, TOLERANCE, odd_images
 from drillcore.export.sessions import cpu_session
@@ -33,6 +35,7 @@ REFINED_AGREEMENT = 0.9999
 BATCHES = (1, 3)
 # Height and width of images made up here: a point, lines, primes, a usual size and one beside it.
 ODD_SIZES = ((1, 1), (1, 37), (53, 1), (7, 5), (64, 64), (321, 481))
+_CROP = 128  # side of the part of an image whose rows are compared, where a head is given rows
 _ROWS = 4096  # core samples at a time: 25 MB at 1,507 features
 
 Image = npt.NDArray[np.uint8]
@@ -76,15 +79,17 @@ class DenseReference:
 
     Attributes:
         core: frozen.
-        head: fitted, with `mean_, scale_, layers_, activation`.
+        head: fitted; one of layers has `mean_, scale_, layers_, activation`.
         answers: how the last layer's values become answers.
         context: the first stage, where the head is the second of two.
+        dtype: of the stored samples, for a head that is no layers.
     """
 
     core: CoreNetwork
     head: Any
     answers: Answers = field(default_factory=Answers)
     context: AutoContext | None = None
+    dtype: str = "float32"
 
     def values(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
         """Yield the number of a first pixel in row order, and the answers' values from there, float32 [P, K]."""
@@ -100,6 +105,9 @@ class DenseReference:
     def _last_layer(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
         import torch
 
+        if not is_layered(self.head):
+            yield from self._each_pixel(image)
+            return
         device = self.core.backbone.device
         height, width = image.shape[:2]
         values = last_layer(self.head, device)
@@ -112,6 +120,42 @@ class DenseReference:
                 if around is not None:
                     rows = torch.cat([rows, read_plane(around, (height, width), ys, xs)], dim=1)
                 yield first, values(rows).cpu().numpy()
+
+    def _each_pixel(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
+        """Yield logarithms of the head's probabilities of the rows that the file computes, once those are proven ours.
+
+        A value that rounding carries over a head's threshold is answered otherwise; so the head is asked about the
+        file's own rows, and the rows are compared with ours.
+        """
+        import torch
+
+        height, width = image.shape[:2]
+        given = self._rows_session.run([ROWS], {IMAGES: image[None]})[0].reshape(height * width, -1)
+        with torch.no_grad():
+            maps = self.core(torch.from_numpy(image).to(self.core.backbone.device).permute(2, 0, 1)[None].float())
+            for first in range(0, height * width, _ROWS):
+                ys, xs = np.divmod(np.arange(first, min(first + _ROWS, height * width)), width)
+                own = self.core.sample(maps, (height, width), ys, xs).cpu().numpy()
+                rows = given[first : first + len(own)]
+                _check_rows(rows, own, self.dtype)
+                found = np.maximum(self.head.predict_proba(rows), LEAST)
+                yield first, np.log(found).astype(np.float32)
+
+    @functools.cached_property
+    def _rows_session(self) -> Any:
+        return cpu_session(pixel_rows_model(self.core, self.dtype), 1)
+
+
+def _check_rows(rows: FloatArray, own: FloatArray, dtype: str) -> None:
+    """Raise ParityError where rows are not those of the trained path but for rounding."""
+    step = float(np.finfo(dtype).eps)  # of the store: rounding may fall to the other side
+    scale = np.maximum(np.abs(own).max(axis=1, keepdims=True), 1e-2)
+    share = float((np.abs(rows - own) / scale).max())
+    if not share <= max(TOLERANCE, step):
+        raise ParityError(
+            f"a pixel's row differs by {share:.2g} of its largest value, at most {max(TOLERANCE, step):.2g} is "
+            "allowed; the file does not compute the core samples that were learnt from"
+        )
 
 
 def check_dense_parity(
@@ -150,6 +194,8 @@ def check_dense_parity(
     checker = _Checker(data, reference, mode, threads)
     extra = odd_images(reference.core.channels, odd_sizes)
     titles = [f"a made-up image of {height}x{width}" for height, width in odd_sizes]
+    if not is_layered(reference.head):  # whose rows are kept while they are compared
+        extra, images = [_middle(image) for image in extra], [_middle(image) for image in images]
     for image, title in zip(extra, titles, strict=True):
         for size in batches:
             checker.compare(image, title, size)
@@ -201,7 +247,7 @@ class _Checker:
             self._check_image(batch[number], got, own, where)
 
     def _check_shapes(self, found: dict[str, npt.NDArray[Any]], batch: Image, title: str) -> None:
-        outputs = len(self.reference.head.layers_[-1][1])
+        outputs = outputs_of(self.reference.head)
         for name, values in found.items():
             channels = () if name == "label" else (outputs,)
             expected = (len(batch), *channels, *batch.shape[1:3])
@@ -286,6 +332,11 @@ class _Checker:
             label_agreement=agreement,
             mean_difference=None if self.labels else self.sum_difference / self.pixels,
         )
+
+
+def _middle(image: Image) -> Image:
+    top, left = (max(0, (side - _CROP) // 2) for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + _CROP, left : left + _CROP])
 
 
 def _softmax(values: FloatArray) -> FloatArray:

@@ -194,6 +194,26 @@ def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[np
     return labels, count
 
 
+def check_indicators(y: npt.ArrayLike, rows: int, n_classes: int | None) -> npt.NDArray[np.bool_]:
+    """Return which labels rows have, bool [N, K], of a matrix of 0 and 1.
+
+    Args:
+        y: the matrix.
+        rows: how many are expected.
+        n_classes: length of the model's class list; None: as many as there are columns.
+
+    Raises:
+        InputError: another shape, no row at all, or another value.
+    """
+    given = np.asarray(y)
+    if given.ndim != 2 or len(given) != rows or rows == 0 or given.shape[1] != (n_classes or given.shape[1] or -1):
+        wanted = f"[{rows}, {n_classes or 'K'}]"
+        raise InputError(f"an indicator matrix {wanted} is expected (at least one row), {list(given.shape)} came")
+    if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all():
+        raise InputError("an indicator matrix has 0 and 1 only, 1 where a row has the label")
+    return given.astype(np.bool_)
+
+
 def check_values(y: npt.ArrayLike, rows: int) -> npt.NDArray[np.float32]:
     """Return numbers to learn as float32 [N, outputs]; one axis is one output.
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
+from drillcore.digests import Json
+from drillcore.errors import InputError
+from drillcore.heads.base import FitRun, check_indicators, check_rows
 from drillcore.heads.svm_estimator import FloatArray, SvmEstimator
 from drillcore.heads.svm_pairs import GramProblems, pair_weights
 from drillcore.heads.svm_params import LinearSvmParams
-from drillcore.heads.svm_training import GramTraining, NewtonTraining, Training
+from drillcore.heads.svm_training import GramTraining, NewtonTraining, Training, calibrate_several
 from drillcore.schemas import Params
 
 
@@ -44,6 +48,7 @@ class LinearSvmHead(SvmEstimator):
         mean_, inverse_: float32 [D]; standardised are (x - mean) * inverse; inverse is 0 for a constant feature.
         present_: classes with a training row, int64 [P]; the others have probability 0.
         slopes_: float64, of the probabilities.
+        several_: whether rows had several labels each, whose probabilities are independent.
         unconverged_: problems that did not reach `tol`; there is a warning too.
     """
 
@@ -73,6 +78,51 @@ class LinearSvmHead(SvmEstimator):
         self.n_classes = n_classes
         self.seed = seed
         self.threads = threads
+
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+    ) -> Self:
+        """Learn from rows [N, D] and class indices [N], or an indicator matrix [N, K]: any number of labels of a row.
+
+        With several labels each class has a probability of its own, and `predict` gives an indicator matrix: where it
+        is at least 1/2. All else as `SvmEstimator.fit`.
+        """
+        self.several_ = np.ndim(y) == 2
+        if not self.several_:
+            return super().fit(X, y, sample_weight, run=run)
+        self.checked_params()
+        if self._pairwise or self.class_weight is not None:
+            raise InputError(f"head {self.name!r}: several labels are for one_vs_rest without class_weight")
+        rows = check_rows(X)
+        truth = check_indicators(y, len(rows), self.n_classes)
+        costs = self._weighed(np.full(len(rows), float(self.c)), sample_weight)
+        rows, truth, count = rows[costs > 0], truth[costs > 0], truth.shape[1]
+        self.present_ = np.flatnonzero(truth.any(axis=0))
+        if not len(self.present_):
+            raise InputError(f"head {self.name!r}: no row has a label; nothing can be learnt")
+        self._standardise_by(rows, count)
+        truth, threads = truth[:, self.present_], self.threads if run.threads is None else run.threads
+        with threadpool_limits(threads or None, user_api="blas"):
+            newton = NewtonTraining(self._standardised(rows), truth, len(self.present_), costs[costs > 0], self.tol)
+            self.slopes_ = calibrate_several(newton, truth, self.calibration_folds, self.seed)
+        self.weights_, self.bias_ = np.ascontiguousarray(newton.weights[:-1]), newton.weights[-1].copy()
+        self._tell(newton.failed)
+        return self
+
+    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+        """Return the most probable label, int64 [N], of equals the lowest; with several labels 0 and 1, [N, K]."""
+        return (self.predict_proba(X) >= 0.5).astype(np.int64) if self.several else super().predict(X)
+
+    @property
+    def several(self) -> bool:
+        """Whether it was fitted on an indicator matrix."""
+        return self.several_
+
+    def _more_state(self) -> Json:
+        return {"several": True} if self.several_ else {}
+
+    def _take_state(self, meta: Json) -> None:
+        self.several_ = meta.get("several") is True
 
     def _train(
         self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int

@@ -109,6 +109,29 @@ def fit_slopes(
     return slopes(found.x)
 
 
+def fit_sigmoid(decisions: FloatArray, truth: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return the slopes a, b, t = 1 with which sigmoid(a z + b) has the least log loss (Platt 1999), a above 0.
+
+    Args:
+        decisions: float64 [n, P], of rows that were held out.
+        truth: bool [n, P].
+    """
+    from scipy.optimize import minimize
+
+    signed = np.where(truth, 1.0, -1.0)
+
+    def slopes(free: FloatArray) -> tuple[float, float]:
+        return float(np.exp(np.clip(free[0], -9, 9))), float(np.clip(free[1], -9, 9))
+
+    def loss(free: FloatArray) -> float:
+        a, b = slopes(free)
+        return float(np.logaddexp(0, -signed * (a * decisions + b)).mean())
+
+    options = {"xatol": 1e-3, "fatol": 1e-6, "maxiter": 200}
+    found = minimize(loss, [np.log(REST_START[0]), REST_START[1]], method="Nelder-Mead", options=options)
+    return np.array([*slopes(found.x), 1.0])
+
+
 def stratified_folds(
     labels: npt.NDArray[np.int64], folds: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:

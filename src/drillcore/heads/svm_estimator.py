@@ -62,6 +62,18 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         order = order[costs[order] > 0]
         self.present_, places = np.unique(labels[order], return_inverse=True)
         rows = rows[order]
+        self._standardise_by(rows, count)
+        threads = self.threads if run.threads is None else run.threads
+        with threadpool_limits(threads or None, user_api="blas"):
+            training = self._train(rows, places, costs[order], threads or _cores())
+            self.slopes_ = np.array(PAIR_START if self._pairwise else REST_START)
+            if training is not None:
+                self.slopes_ = calibrate(training, self.scheme, places, self.calibration_folds, self.seed)
+        self._tell(0 if training is None else training.failed)
+        return self
+
+    def _standardise_by(self, rows: FloatArray, count: int) -> None:
+        """Take mean and deviation of rows, for a model of `count` classes."""
         found = moments(rows)
         constant = found.deviation <= np.maximum(1e-7 * np.abs(found.mean), 1e-12)
         self.mean_ = found.mean.astype(np.float32)
@@ -69,21 +81,16 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         self.inverse_ = np.where(constant, 0, 1 / np.where(constant, 1, found.deviation)).astype(np.float32)
         self.n_features_in_ = rows.shape[1]
         self.classes_ = np.arange(count, dtype=np.int64)
-        threads = self.threads if run.threads is None else run.threads
-        with threadpool_limits(threads or None, user_api="blas"):
-            training = self._train(rows, places, costs[order], threads or _cores())
-            self.slopes_ = np.array(PAIR_START if self._pairwise else REST_START)
-            if training is not None:
-                self.slopes_ = calibrate(training, self.scheme, places, self.calibration_folds, self.seed)
-        self.unconverged_ = 0 if training is None else training.failed
+
+    def _tell(self, failed: int) -> None:
+        self.unconverged_ = failed
         if self.unconverged_:
             warnings.warn(
                 f"head {self.name!r}: {self.unconverged_} two-class problems did not converge; take a smaller c or a "
                 "larger tol",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
         """Return what the scheme itself decides by, [N, K]; -10,000 for a class without a training row.
@@ -102,6 +109,9 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows that cannot be used."""
         result = np.zeros((len(check_rows(X, self._width())), len(self.classes_)))
         for part, decisions in self._parts(X):
+            if self.several:
+                result[part, self.present_] = np.exp(rest_logits(decisions, self.slopes_))
+                continue
             if self._pairwise:
                 logits = pair_logits(pair_evidence(decisions, len(self.present_)), self.slopes_)
             else:
@@ -171,15 +181,23 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
                 part = slice(first, first + step)
                 yield part, self._decisions(self._standardised(rows[part]))
 
+    @property
+    def several(self) -> bool:
+        """Whether a row may have several labels, or none; only linear machines can tell so."""
+        return False
+
     def _costs(
         self, labels: npt.NDArray[np.int64], count: int, sample_weight: npt.ArrayLike | None
     ) -> npt.NDArray[np.float64]:
-        costs = self.c * class_weights(self.class_weight, np.bincount(labels, minlength=count), self.name)[labels]
+        counts = np.bincount(labels, minlength=count)
+        return self._weighed(self.c * class_weights(self.class_weight, counts, self.name)[labels], sample_weight)
+
+    def _weighed(self, costs: npt.NDArray[np.float64], sample_weight: npt.ArrayLike | None) -> npt.NDArray[np.float64]:
         if sample_weight is not None:
             given = np.asarray(sample_weight, np.float64)
-            if given.shape != labels.shape or not np.isfinite(given).all() or (given < 0).any():
+            if given.shape != costs.shape or not np.isfinite(given).all() or (given < 0).any():
                 raise InputError(
-                    f"head {self.name!r}: one sample_weight of at least 0 for each of {len(labels)} rows is expected"
+                    f"head {self.name!r}: one sample_weight of at least 0 for each of {len(costs)} rows is expected"
                 )
             costs = costs * given
         if not (costs > 0).any():

@@ -41,7 +41,7 @@ class OneVsRest:
 
 def one_vs_rest(
     rows: FloatArray,
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
     classes: int,
     costs: npt.NDArray[np.float64],
     tolerance: float,
@@ -51,7 +51,7 @@ def one_vs_rest(
 
     Args:
         rows: standardised, float32 [N, D + 1], the last feature 1.
-        labels: int64 [N], each class from 0 to `classes` - 1 with a row.
+        labels: int64 [N], each class from 0 to `classes` - 1 with a row; or bool [N, K], several of a row or none.
         classes: K.
         costs: C of each row, [N], above 0.
         tolerance: liblinear's: a class is done when its gradient is shorter than `tolerance` times the share of its
@@ -86,7 +86,7 @@ class _Newton:
     def __init__(
         self,
         rows: FloatArray,
-        labels: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
         classes: int,
         costs: npt.NDArray[np.float64],
         tolerance: float,
@@ -95,11 +95,11 @@ class _Newton:
         count, width = rows.shape
         self.rows = rows
         self.twice = (2 * costs).astype(np.float32)[:, None]
-        self.signs = np.full((count, classes), -1, np.float32)
-        self.signs[np.arange(count), labels] = 1
+        own = labels if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+        self.signs = np.where(own, np.float32(1), np.float32(-1))
         self.weights = np.zeros((width, classes), np.float32) if start is None else start.copy()
         self.decisions = rows @ self.weights if start is not None else np.zeros((count, classes), np.float32)
-        positive = np.bincount(labels, minlength=classes)
+        positive = own.sum(axis=0)
         at_zero = norms(rows.T @ (self.twice * self.signs))
         self.wanted = tolerance * np.maximum(np.minimum(positive, count - positive), 1) / count * at_zero
         self.preconditioner = Preconditioner(rows, self.twice[:, 0])

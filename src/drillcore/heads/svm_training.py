@@ -11,6 +11,7 @@ from drillcore.heads.svm_calibration import (
     CALIBRATION_ROWS,
     PAIR_START,
     REST_START,
+    fit_sigmoid,
     fit_slopes,
     pair_evidence,
     pair_logits,
@@ -43,8 +44,8 @@ class NewtonTraining:
 
     Args:
         rows: standardised, float32 [N, D].
-        places: class of each row among those present, int64 [N].
-        classes: P, at least 2.
+        places: class of each row among those present, int64 [N]; or bool [N, P], several of a row or none.
+        classes: P, at least 2 where a row has one.
         costs: C of each row, [N], above 0.
         tolerance: of the solver.
     """
@@ -52,7 +53,7 @@ class NewtonTraining:
     def __init__(
         self,
         rows: FloatArray,
-        places: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
         classes: int,
         costs: npt.NDArray[np.float64],
         tolerance: float,
@@ -138,3 +139,30 @@ def calibrate(
     if pair_wise:
         return fit_slopes(lambda slopes: pair_logits((joined[0], joined[1]), slopes), labels, start)
     return fit_slopes(lambda slopes: rest_logits(joined[0], slopes), labels, start)
+
+
+def calibrate_several(
+    training: Training, truth: npt.NDArray[np.bool_], folds: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return the slopes of probabilities that do not depend on each other; arguments as of `calibrate`.
+
+    Args:
+        training: of the rows.
+        truth: bool [N, P].
+        folds: parts the rows are cut into.
+        seed: of the parts.
+    """
+    fold = np.random.default_rng(seed).permutation(len(truth)) % max(folds, 1)
+    seen: list[npt.NDArray[np.intp]] = []
+    decisions: list[FloatArray] = []
+    for number in range(folds):
+        chosen = np.flatnonzero(fold == number)
+        if len(chosen) in (0, len(truth)):
+            continue
+        decisions.append(training.held_out(chosen))
+        seen.append(chosen)
+        if sum(map(len, seen)) >= CALIBRATION_ROWS:
+            break
+    if not seen:
+        return np.array([*REST_START[:2], 1.0])
+    return fit_sigmoid(np.concatenate(decisions).astype(np.float64), truth[np.concatenate(seen)])

@@ -189,11 +189,12 @@ def _check_nodes(graph: Any) -> None:
 
 
 def _check_step(body: Any) -> None:
-    """Check the nodes of a scan's body: ONNX's own plain operators, no loop within the loop."""
+    """Check the nodes of a scan's body: plain operators and forests, no loop within the loop."""
     for node in body.node:
         if node.op_type in (*_LOOPS, "Scan"):
             raise UnsafeModelError(f"the model has the operator {node.op_type} within a Scan, which is not needed")
-        _check_node(node, frozenset({""}))
+        _check_node(node, frozenset(_ALLOWED))
+        check_trees(node)
 
 
 def _check_node(node: Any, domains: frozenset[str]) -> None:

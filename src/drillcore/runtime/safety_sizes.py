@@ -149,7 +149,8 @@ def _plain(node: Any, values: dict[str, Value], weights: Any) -> Iterator[Any]:
     elif node.op_type == "Scan":
         name, kind = axis_name(node)
         values[name] = Value.of([0], kind)
-        yield from written_out(node)
+        for step in written_out(node):
+            yield from _plain(step, values, weights)
     elif node.op_type in _FIXED_ROWS:
         yield from _rows(node, _columns(node.op_type, attributes), values)
     else:

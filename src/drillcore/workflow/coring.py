@@ -148,6 +148,7 @@ def export_model(
         calibration=images,
         answers=answers,
         context=context,
+        dtype=core_plan(recipe).dtype,
     )
     return keep_model(folder, data, metadata)
 
@@ -171,7 +172,13 @@ def prove_parity(
     with progress("parity", (len(chosen) + len(ODD_SIZES)) * len(BATCHES), unit="answers") as advance:
         report = check_dense_parity(
             (folder / MODEL_FILE).read_bytes(),
-            DenseReference(core, _fitted_head(recipe, folder), answers_of(recipe, folder), context_of(recipe, folder)),
+            DenseReference(
+                core,
+                _fitted_head(recipe, folder),
+                answers_of(recipe, folder),
+                context_of(recipe, folder),
+                core_plan(recipe).dtype,
+            ),
             _decoded(settings, manifest, chosen, core),
             mode=dense_mode(recipe),
             names=list(chosen["path"]),
