@@ -22,6 +22,7 @@ from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.synthetic import write_sample
 from drillcore.settings import Settings
+from drillcore.workflow.records import Filled
 from drillcore.workflow.retraining import Retrain
 
 MODEL = "plankton-forest"
@@ -97,8 +98,9 @@ def _parts(source: Path, target: Path) -> dict[str, Path]:
 def _retrain(settings: Settings) -> dict[str, Any]:
     started = time.perf_counter()
     with Retrain(settings, MODEL, promote=True) as work:
-        summary = work.run_all()
-        passed, rows = work.done["features"]["passed"], work.done["features"]["rows"]
+        summary = work.run_all().to_dict()
+        features = work.made.record(Filled)
+        passed, rows = features.passed, features.rows
     seconds = time.perf_counter() - started
     stages = {row["stage"]: _spent(row) for row in summary["stages"]}
     return {

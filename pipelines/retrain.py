@@ -41,9 +41,9 @@ def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, Any]]:
         # All models share data/ and data.dvc: one at a time brings new images there.
         with data_lease(work.settings) if stage.name == "ingest" else nullcontext():
             record = work.run(stage)
-        kept = ", kept from before" if record.get("reused") else ""
-        say(f"{stage.name}: done in {record['seconds']:.1f} s{kept}: {record.get('note', '')}")
-        return record
+        kept = ", kept from before" if record.reused else ""
+        say(f"{stage.name}: done in {record.seconds:.1f} s{kept}: {record.note}")
+        return record.to_dict()
 
     return run
 
@@ -70,7 +70,9 @@ def retrain(model: str, promote: bool = False, force: bool = False) -> Summary:
     """
     settings = prepared()
     work = Retrain(settings, model, promote=promote, force=force)
-    if (summary := work.peek()) is None:
+    if (last := work.peek()) is not None:
+        summary = last.to_dict()
+    else:
         try:
             summary = _stages(settings, work)
         except LeaseHeldError as error:
@@ -84,4 +86,4 @@ def _stages(settings: Settings, work: Retrain) -> Summary:
     with work, gpu_slot(settings):
         for stage in work.stages():
             TASKS[stage.name](work)
-        return work.summary()
+        return work.summary().to_dict()

@@ -155,13 +155,13 @@ def test_evaluating_other_images(model: drillcore.TrainedModel, limits: Settings
 def test_the_same_again_trains_nothing(
     model: drillcore.TrainedModel, source: Path, limits: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drillcore.workflow import classifying, drilling
+    from drillcore.workflow import drilling, fitting
 
     def fail(*_: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(drilling, "prepare_backbone", fail)
-    monkeypatch.setattr(classifying, "fit_head", fail)
+    monkeypatch.setattr(fitting, "fit_head", fail)
     images = drillcore.load_folder(source, state=model.settings.state, settings=limits)
     again = drillcore.train(images, **QUICK)
     assert images.manifest.digest == model.images.manifest.digest
@@ -200,7 +200,7 @@ def test_bad_input_is_one_line(model: drillcore.TrainedModel, source: Path, limi
         drillcore.train(images, taps=["layer9"])
     with pytest.raises(UnknownNameError, match=r"unknown head 'tree'.*forest"):
         drillcore.train(images, head="tree")
-    with pytest.raises(UnknownNameError, match="epoch"):
+    with pytest.raises(InputError, match="epoch"):
         drillcore.train(images, training={"epoch": 3})
     with pytest.raises(InputError, match="n_trees"):
         drillcore.train(images, params={"n_trees": 3})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.runtime.batching import pad_batch
 from drillcore.runtime.dense import Scene, fits_whole, run_dense
+from drillcore.runtime.finishing import finished
 from drillcore.runtime.session import Model
 from drillcore.tasks import TASKS
 from serving.online.batcher import Image, Row, Wanted
@@ -41,7 +42,10 @@ def run_batch(model: Model, images: Sequence[Image], outputs: tuple[str, ...], _
     else:
         answer = model.run(canvas, sizes if takes_padding(model) else None, outputs)
         _check_classes(model, answer, len(images))
-    return [{name: array[row] for name, array in answer.items()} for row in range(len(images))]
+    return [
+        finished(model.metadata, {name: array[row] for name, array in answer.items()}, image)
+        for row, image in enumerate(images)
+    ]
 
 
 def run_scenes(model: Model, images: Sequence[Image], outputs: tuple[str, ...], wanted: Wanted) -> list[Row]:
@@ -58,7 +62,7 @@ def run_scenes(model: Model, images: Sequence[Image], outputs: tuple[str, ...], 
             if not wanted():
                 raise InputError("nobody waits for it any more")
             step()
-        rows.append(scene.answers)
+        rows.append(finished(model.metadata, scene.answers, image))
     return rows
 
 

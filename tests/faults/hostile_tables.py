@@ -161,7 +161,7 @@ def _training(settings: Settings) -> Iterator[Case]:
     from drillcore.backbones.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
     from drillcore.heads.base import ARRAYS_FILE, META_FILE, load_head, save_head
     from drillcore.heads.forest import ForestHead
-    from drillcore.workflow.records import RunFolder
+    from drillcore.workflow.records import Fitted, RunFolder
 
     torch.set_num_threads(1)
     checkpoint = settings.state / "checkpoint.safetensors"
@@ -176,8 +176,8 @@ def _training(settings: Settings) -> Iterator[Case]:
     folder = RunFolder(settings.state / "run", "f" * 64)
     folder.path.mkdir()
     (folder.path / "made").write_text("x")
-    folder.write("fit", {"note": "three", "rows": 3}, ["made"])
-    yield Case("record", folder.path / "fit.json", lambda: folder.read("fit"), same=False)
+    folder.write_plain("fit", {"note": "three", "rows": 3}, ["made"])
+    yield Case("record", folder.path / "fit.json", lambda: folder.read(Fitted), same=False)
 
 
 def _served(settings: Settings) -> Iterator[Case]:

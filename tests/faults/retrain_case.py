@@ -162,7 +162,7 @@ def look(root: Path) -> dict[str, Any]:
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     versions = registry.versions(settings, MODEL)
     served = resolve(settings, MODEL)
-    peeked = Retrain(settings, MODEL, promote=True).peek() or {}
+    peeked = Retrain(settings, MODEL, promote=True).peek()
     return {
         "onnx": [row.sha256 for row in versions],
         "metadata": [row.metadata for row in versions],
@@ -177,8 +177,8 @@ def look(root: Path) -> dict[str, Any]:
         "metrics": sorted(runs[0].data.metrics) if runs else [],
         "artifacts": sorted(item.path for item in client.list_artifacts(runs[0].info.run_id)) if runs else [],
         "store": stored(settings),
-        "unchanged": peeked.get("status"),
-        "digest": peeked.get("data_digest"),
+        "unchanged": peeked and peeked.status,
+        "digest": peeked and peeked.data_digest,
     }
 
 

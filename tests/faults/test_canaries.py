@@ -193,7 +193,7 @@ def test_an_index_that_points_out_of_the_store(tmp_path: Path, settings: Setting
 @every_form
 def test_probabilities_thumbnails_and_records(form: Form, marker: Path, tmp_path: Path) -> None:
     from drillcore.quality.near_duplicates import _recall
-    from drillcore.workflow.records import RunFolder
+    from drillcore.workflow.records import Fitted, RunFolder
     from drillcore.workflow.releasing import _evidence
 
     file = tmp_path / "probabilities.npy"
@@ -202,7 +202,7 @@ def test_probabilities_thumbnails_and_records(form: Form, marker: Path, tmp_path
     assert _recall(file) == {}
     folder = RunFolder(tmp_path, "fingerprint")
     (tmp_path / "fit.json").write_bytes(form(marker))
-    assert folder.read("fit") is None
+    assert folder.read(Fitted) is None
 
 
 @every_form

@@ -184,7 +184,7 @@ def fails(settings: Settings, kinds: tuple[type[BaseException], ...], part: str)
     """A retrain ends in one line, and champion, pointer and served file are as they were."""
     before = (settings.served / "shells-forest.json").read_bytes()
     with pytest.raises(kinds) as caught, Retrain(settings, "shells-forest", promote=True) as work:
-        work.run_all()
+        work.run_all().to_dict()
     assert part in one_line(caught.value)
     assert (settings.served / "shells-forest.json").read_bytes() == before
     assert resolve(settings, "shells-forest").version == 1
@@ -217,7 +217,7 @@ def test_a_retrain_meets_one_fault_after_the_other(
         shutil.copyfile(path, settings.state / path.name)
 
     with Retrain(settings, "shells-forest", promote=True) as work:
-        done = work.run_all()
+        done = work.run_all().to_dict()
     assert done["version"] == 2
     reused = {row["stage"] for row in done["stages"] if row["reused"]}
     assert {"fit", "export", "parity", "evaluate"} <= reused, "what was finished before a fault is not done again"

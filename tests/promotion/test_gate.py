@@ -194,3 +194,12 @@ def test_answers_that_do_not_fit() -> None:
         gate(LIMITS, TRUTH, candidate(0.9, probabilities=np.full((299, 3), 1 / 3)), None)
     with pytest.raises(UnknownNameError, match="macro_f1"):
         gate(GateLimits(metric="f1"), TRUTH, candidate(0.9), candidate(0.5))
+
+
+def test_the_limits_of_a_recipe_that_says_none_are_the_gates_own() -> None:
+    from drillcore.recipes.schema import GateSection
+
+    section = GateSection()
+    for name in ("confidence", "margin", "max_class_drop", "min_class_support"):
+        assert getattr(section, name) == getattr(GateLimits(), name)
+    assert section.max_class_drop == 0.15

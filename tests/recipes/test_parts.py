@@ -81,7 +81,7 @@ def test_each_head_task_and_representation_is_meant_or_refused(
         (DENSE_REGRESSION, "dbn_regressor", "{sampling: {method: class_balanced}}", "", "dense_regression: uniform"),
         (DENSE_LABELS, "dbn", "{scales: [3]}", "", "6:38: representation.params: scales is [3.0]"),
         (CLASSIFICATION, "forest", "{dtype: int8, views: 3}", "", "representation.params.views is 3; allowed: 1, 2"),
-        (CLASSIFICATION, "forest", "{pixels: 3}", "", "representation.params.pixels is not a parameter of activations"),
+        (CLASSIFICATION, "forest", "{pixels: 3}", "", "representation.params.pixels is not a field; allowed: dtype"),
         (CLASSIFICATION, "forest", "{}", "augment: {name: mixup}\n", "10:11: augment.name is 'mixup'; allowed: none"),
         (CLASSIFICATION, "forest", "{}", "gate: {metric: mean_iou}\n", "gate.metric has 'mean_iou'; a model of the"),
     ],

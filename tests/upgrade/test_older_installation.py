@@ -66,7 +66,7 @@ def test_its_history_is_read_and_rolls_back(older: Settings) -> None:
 
 def test_its_last_retrain_is_found_unchanged(older: Settings) -> None:
     with Retrain(older, MODEL) as work:
-        again = work.run_all()
+        again = work.run_all().to_dict()
     assert (again["status"], again["version"]) == ("unchanged", 2)
     assert [row["stage"] for row in again["stages"] if not row["reused"]] == ["ingest", "gate"]
 
@@ -76,7 +76,7 @@ def test_a_retrain_reuses_its_data_backbone_and_features(older: Settings) -> Non
     recipe = older.models / f"{MODEL}.yaml"
     recipe.write_text(recipe.read_text().replace("n_estimators: 9", "n_estimators: 10"))
     with Retrain(older, MODEL) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     stages = {row["stage"]: row for row in summary["stages"]}
     assert summary["data_digest"] == digest
     assert "the one trained before" in stages["backbone"]["note"]

@@ -27,7 +27,7 @@ def retrained_template(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: P
     source = write_shells(root.parent / "source", 24)
     import_dataset(settings, "shells", source, layout="classes")
     with Retrain(settings, "shells-forest", promote=True) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     return root, summary
 
 

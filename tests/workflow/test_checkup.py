@@ -110,7 +110,7 @@ def test_gc_takes_only_what_is_made_anew(retrained: Retrained) -> None:
     assert not any(path.exists() for path in found)
     assert resolve(settings, "shells-forest").version == 1
     with Retrain(settings, "shells-forest", promote=True) as work:
-        assert work.run_all()["status"] == "unchanged"
+        assert work.run_all().to_dict()["status"] == "unchanged"
 
 
 def test_features_of_a_forgotten_backbone_may_go(retrained: Retrained) -> None:

@@ -53,25 +53,17 @@ def relabelled(retrained: Retrained, monkeypatch: pytest.MonkeyPatch) -> Callabl
             known = tuple(dict.fromkeys([*names.values(), "never seen"]))
             return dataclasses.replace(found, table=table, classes=known)
 
-        def backbone(settings: Settings, version: Any, recipe: Any, manifest: Manifest, command: str) -> Any:
-            classes = tuple(version.metadata["classes"])
-            return real_backbone(settings, version, recipe, dataclasses.replace(manifest, classes=classes), command)
-
         monkeypatch.setattr(trained_parts, "read_manifest", read)
-        monkeypatch.setattr(trained_parts, "_backbone", backbone)
         return settings
 
-    real_backbone = trained_parts._backbone
     return rename
 
 
 def rows_of(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """The rows float64 [N, 64] of the training images as the store has them, and their labels."""
-    from drillcore.workflow.classifying import features
-
     parts = find_parts(settings, MODEL, command="cluster")
     rows = parts.manifest.rows("train")
-    table = features(settings, parts.recipe, parts.manifest, parts.backbone, rows)
+    table = parts.representation.rows(parts.run, rows)
     assert table.extracted == 0
     return np.asarray(table.rows, np.float64), parts.manifest.label_indices(rows)
 

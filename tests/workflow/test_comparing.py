@@ -35,11 +35,10 @@ def two_versions(retrained: Retrained, monkeypatch: pytest.MonkeyPatch) -> Setti
         metadata = {**found.metadata, "classes": [*found.metadata["classes"], "snail"], "lineage": "sample"}
         return dataclasses.replace(found, version=2, metadata=metadata)
 
-    def answers(settings: Settings, recipe: Any, version: Any, manifest: Any, classes: list[str]) -> Any:
+    def answers(run: Any, version: Any, classes: list[str]) -> Any:
         if version.version == 1:
-            return real_answers(settings, recipe, version, manifest, classes)
-        split = recipe.evaluate.split
-        rows = np.eye(len(classes))[[classes.index(label) for label in manifest.rows(split)["label"]]]
+            return real_answers(run, version, classes)
+        rows = np.eye(len(classes))[[classes.index(label) for label in run.evaluated_rows()["label"]]]
         rows[0] = np.eye(len(classes))[classes.index("ring")]
         return rows
 

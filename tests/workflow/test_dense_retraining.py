@@ -78,7 +78,7 @@ def retrain(settings: Settings, recipe: str, dataset: str) -> dict:  # type: ign
     (settings.models / f"{name}.yaml").write_text(recipe)
     sample_datasets(settings, names=[dataset])
     with Retrain(settings, name, promote=True) as work:
-        return work.run_all()
+        return work.run_all().to_dict()
 
 
 @pytest.mark.timeout(300)
@@ -90,7 +90,7 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
     served = resolve(checkout, "streets")
     # The version measured on the same images from outside gives the same figures.
     outside = shutil.copytree(checkout.landing / "camvid", tmp_path / "outside")
-    found = evaluate_source(checkout, served, outside, "val")
+    found = evaluate_source(checkout, served, outside, "val").to_dict()
     assert found["mean_iou"] == figures["mean_iou"]
     assert found["per_class"].keys() == figures["per_class"].keys()
     pictures = {path.stem for path in (Path(summary["folder"]) / "pictures").glob("*.png")}
@@ -124,7 +124,7 @@ def test_two_stages_killed_between_the_folds(checkout: Settings, monkeypatch: py
         retrain(checkout, STAGES, "camvid")
     killed, before = -1, list(fitted)
     with Retrain(checkout, "stages", promote=True) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     # The first fold's head was not fitted again; the second stage has 10 columns of each of the 11 classes more.
     core = before[0]
     assert fitted == [core, core, core, core + 11 * (2 + 8)]

@@ -82,7 +82,7 @@ def fine_tuned(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> 
     draw_shell("dot", 91).save(source / "whelk" / "only.png")
     import_dataset(settings, "shells", source, layout="classes")
     with Retrain(settings, "shells", promote=True) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     return settings, summary
 
 
@@ -114,7 +114,7 @@ def test_it_is_measured_on_a_zip_with_splits(fine_tuned: tuple[Settings, dict[st
                 shell(kind, 500 + number).save(tmp_path / "one.png")
                 archive.write(tmp_path / "one.png", f"test/{kind}/{number}.png")
         archive.writestr("test/small/broken.png", b"\x89PNG\r\n")
-    figures = evaluate_source(settings, resolve(settings, "shells"), tmp_path / "unseen.zip", "test")
+    figures = evaluate_source(settings, resolve(settings, "shells"), tmp_path / "unseen.zip", "test").to_dict()
     assert (figures["images"], figures["set_aside"]) == (9, 1)
     assert figures["model_sha256"] == summary["model_sha256"]
     assert figures["accuracy"] > 0.5
@@ -128,7 +128,7 @@ def test_the_trained_network_is_used_again_for_another_temperature(
     recipe.write_text(RECIPE.replace("{name: softmax}", "{name: softmax, params: {temperature: 3}}"))
     try:
         with Retrain(settings, "shells") as work:
-            again = work.run_all()
+            again = work.run_all().to_dict()
     finally:
         recipe.write_text(RECIPE)
     stages = {row["stage"]: row for row in again["stages"]}
@@ -179,7 +179,7 @@ def test_the_recipe_that_is_shipped_on_the_bundled_sample(tmp_path: Path, empty_
     shutil.copyfile(empty_mlflow, settings.state / "mlflow.db")
     sample_datasets(settings, names=["plankton"])
     with Retrain(settings, "plankton") as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     assert summary["lineage"] == "sample"
     assert summary["status"] == "registered"
     assert summary["figures"]["accuracy"] > 0.2  # 14 classes, told apart by their sizes alone so far

@@ -71,7 +71,7 @@ def test_from_recipe_to_champion(checkout: Settings, task: str, head: str) -> No
     head_section = f"head: {{name: {head}, params: {PARAMS[head]}}}\nseeds: {{train: 3, bootstrap: 3}}\n"
     (checkout.models / f"{name}.yaml").write_text(f"schema: 1\nname: {name}\n{text}{head_section}")
     with Retrain(checkout, name, promote=True) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     assert summary["status"] == "promoted", summary["reason"]
     served = resolve(checkout, name)
     assert served.sha256 == summary["model_sha256"]

@@ -15,10 +15,11 @@ from drillcore.errors import DataError, InputError
 from drillcore.recipes.cores import CorePlan, HeldOut
 from drillcore.representations.answers import Answers
 from drillcore.representations.core import CoreNetwork
+from drillcore.representations.core_rows import check_classes
 from drillcore.representations.core_samples import CoreSamples
 from drillcore.representations.sampling import SamplingSpec
 from drillcore.representations.views import ViewSpec
-from drillcore.workflow.held_out import HeldOutBias, TrainingImages, check_classes, fit_bias
+from drillcore.workflow.held_out import HeldOutBias, TrainingImages, fit_bias
 
 SIDE, SHIP = 40, 150  # pixels; the grey level from which on a pixel is a ship
 

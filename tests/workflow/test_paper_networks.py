@@ -22,7 +22,7 @@ def test_a_recipe_on_it_is_retrained(tracked: Settings, tmp_path: Path, network:
     (tracked.models / "shells.yaml").write_text(recipe)
     import_dataset(tracked, "shells", write_shells(tmp_path / "source", 24), layout="classes")
     with Retrain(tracked, "shells", promote=True) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     assert summary["status"] == "promoted"
     assert summary["figures"]["accuracy"] > 0.5
     assert load_recipe(tracked, "shells").backbone.name == network

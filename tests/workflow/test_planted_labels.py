@@ -47,7 +47,7 @@ def test_planted_labels_of_the_sample_are_found(tracked: Settings, tmp_path: Pat
     (tracked.models / "noisy-forest.yaml").write_text(RECIPE)
     import_dataset(tracked, "noisy", next((tmp_path / "source").rglob("*.jpg")).parents[1], layout="classes")
     with Retrain(tracked, "noisy-forest") as work:
-        work.run_all()
+        work.run_all().to_dict()
     found = find_suspect_labels(tracked, "noisy-forest")
     first = {Path(row["path"]).name for row in found.table()[: len(planted)]}
     recall = len(first & planted) / len(planted)

@@ -27,7 +27,7 @@ Retrained = tuple[Settings, dict[str, Any]]
 
 def retrain(settings: Settings, **options: Any) -> dict[str, Any]:
     with Retrain(settings, "shells-forest", **options) as work:
-        return work.run_all()
+        return work.run_all().to_dict()
 
 
 def test_first_version_is_promoted_and_served(retrained: Retrained) -> None:
@@ -65,7 +65,7 @@ def test_unchanged_is_seen_at_once_and_changes_nothing(retrained: Retrained) -> 
     assert len(registry.versions(settings, "shells-forest")) == 1
     peeked = Retrain(settings, "shells-forest", promote=True).peek()
     assert peeked is not None
-    assert peeked["status"] == "unchanged"
+    assert peeked.status == "unchanged"
     assert Retrain(settings, "shells-forest", promote=True, force=True).peek() is None
 
 
@@ -83,7 +83,7 @@ def test_new_images_pass_the_backbone_alone_and_the_gate_decides(retrained: Retr
     champion = registry.aliases(settings, "shells-forest")["champion"]
     assert champion == (2 if summary["verdict"]["passed"] else 1)
     if summary["status"] == "refused":
-        assert (Retrain(settings, "shells-forest", promote=True).peek() or {})["status"] == "unchanged"
+        assert Retrain(settings, "shells-forest", promote=True).peek().status == "unchanged"
         refused = promote_reference(settings, "shells-forest@2")
         assert not refused["promoted"]
         with pytest.raises(GateError):
@@ -125,7 +125,7 @@ def test_evaluate_on_a_folder_that_names_no_split(retrained: Retrained, tmp_path
     settings, summary = retrained
     source = write_shells(tmp_path / "unseen", 5, first=500)
     (source / "dot" / "broken.png").write_bytes(b"\x89PNG\r\n")
-    figures = evaluate_source(settings, resolve(settings, "shells-forest"), source, "test")
+    figures = evaluate_source(settings, resolve(settings, "shells-forest"), source, "test").to_dict()
     assert (figures["images"], figures["set_aside"]) == (15, 1)
     assert figures["model_sha256"] == summary["model_sha256"]
     assert set(figures["per_class"]) == {"bar", "dot", "ring"}

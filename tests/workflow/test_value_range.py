@@ -40,7 +40,7 @@ def test_a_stated_range_is_learned_exported_and_answered_alike(tracked: Settings
     powers = write_powers(tmp_path / "powers", pictures)
     import_dataset(tracked, "shells", powers, layout="classes")
     with Retrain(tracked, "shells-forest", promote=True) as work:
-        summary = work.run_all()
+        summary = work.run_all().to_dict()
     assert summary["status"] == "promoted"
     assert summary["figures"]["accuracy"] > 0.5
     model = open_model(Path(summary["folder"]) / "model.onnx", threads=1)

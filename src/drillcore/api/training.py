@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.recipes import Recipe
-    from drillcore.workflow.records import Record, RunFolder
+    from drillcore.workflow.records import Evaluated
+    from drillcore.workflow.run import Run
 
 REFRESH = 0.2  # the share of new images from which on a backbone is trained anew
 
@@ -127,24 +128,24 @@ class TrainedModel:
     @property
     def curve(self) -> list[dict[str, Any]]:
         """The backbone's learning curve, one row per epoch; empty where it came as it is."""
-        return list(self._done("backbone")["curve"])
+        from drillcore.workflow.records import BackboneDone
+
+        return list(self._run.record(BackboneDone).curve)
 
     @property
     def onnx(self) -> Path:
         """The model's ONNX file, exported and proven when first asked for. Raises ParityError."""
-        from drillcore.workflow import classifying
-        from drillcore.workflow.opening import MODEL_FILE
+        from drillcore.workflow.exporting import export_model, prove_parity
+        from drillcore.workflow.records import Exported, Proven
 
-        run, backbone = self._run, self._done("backbone")
-        parts = (self.settings, self.recipe, self.images.manifest, backbone, run.path)
-        run.once("export", lambda: classifying.export_model(*parts))
-        run.once("parity", lambda: classifying.prove_parity(*parts))
-        return run.path / MODEL_FILE
+        self._run.once(Exported, export_model)
+        self._run.once(Proven, prove_parity)
+        return self._run.model_file
 
     @property
     def pictures(self) -> list[Path]:
         """Confusion matrix, calibration, bars per class and shares of the classes, as PNG files."""
-        return [self._run.path / name for name in self._evaluated()["pictures"]]
+        return [self._run.path / name for name in self._evaluated().pictures]
 
     def evaluate(self, images: Images | None = None) -> Figures:
         """Measure the exported ONNX file on labelled images.
@@ -165,7 +166,7 @@ class TrainedModel:
         about = {"model": self.name, "model_sha256": sha256_file(self.onnx)}
         if images is None:
             record = self._evaluated()
-            return Figures({**record["figures"], "images": record["images"], "set_aside": 0, **about})
+            return Figures({**record.figures, "images": record.images, "set_aside": 0, **about})
         return Figures({**_measure(self, images), **about})
 
     def export(self, path: str | Path) -> Path:
@@ -201,32 +202,26 @@ class TrainedModel:
         return f"<TrainedModel {self.name}: {made_of}, {len(self.classes)} classes>"
 
     @cached_property
-    def _run(self) -> RunFolder:
-        from drillcore.workflow.records import RunFolder
+    def _run(self) -> Run:
+        from drillcore.workflow.run import Run
 
-        parts = {"recipe": self.recipe.sha256, "data": self.images.manifest.digest}
-        return RunFolder.of(self.settings, self.name, parts)
+        return Run(self.settings, self.recipe, self.images.manifest)
 
     def _fit(self) -> None:
-        from drillcore.workflow import classifying, drilling
+        from drillcore.workflow.drilling import prepare_backbone
+        from drillcore.workflow.fitting import fill_store, fit_head
+        from drillcore.workflow.records import BackboneDone, Fitted
 
-        run, parts = self._run, (self.settings, self.recipe, self.images.manifest)
-        backbone = run.once("backbone", lambda: drilling.prepare_backbone(*parts, run.path))
-        classifying.fill_store(*parts, backbone)
-        run.once("fit", lambda: classifying.fit_head(*parts, backbone, run.path))
+        self._run.once(BackboneDone, prepare_backbone)
+        fill_store(self._run)
+        self._run.once(Fitted, fit_head)
 
-    def _done(self, stage: str) -> Record:
-        record = self._run.read(stage)
-        if record is None:
-            raise DataError(f"{self._run.path} has lost what training left there; train the model again")
-        return record
-
-    def _evaluated(self) -> Record:
-        from drillcore.workflow.classifying import evaluate_run
+    def _evaluated(self) -> Evaluated:
+        from drillcore.workflow.evaluating import evaluate_run
+        from drillcore.workflow.records import Evaluated
 
         _ = self.onnx
-        parts = (self.settings, self.recipe, self.images.manifest, self._done("backbone"), self._run.path)
-        return self._run.once("evaluate", lambda: evaluate_run(*parts))
+        return self._run.once(Evaluated, evaluate_run)
 
 
 def _shown(value: object) -> str:

@@ -22,6 +22,8 @@ from drillcore.backbones.torchvision_networks import DEFAULT_SIZE, build_torchvi
 from drillcore.backbones.vgg import build_vgg16
 from drillcore.backbones.weights import Fit, fitting_tensors, load_weights_file, parse_tensors
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.plugins import BACKBONES as GROUP
+from drillcore.plugins import load_plugin, names
 from drillcore.settings import Settings
 
 WEIGHTS_FORMS = (
@@ -109,13 +111,17 @@ def get_entry(name: str) -> Entry:
 
     Besides the table's names each classification network of torchvision is one, as "resnet18" or, in full,
     "torchvision:resnet18"; the full name is needed where the table has one with taps of its own ("torchvision:vgg16").
-    Each of timm's networks is one as "timm:tf_efficientnet_lite0".
+    Each of timm's networks is one as "timm:tf_efficientnet_lite0". A package adds one by an `Entry` under
+    `drillcore.backbones`.
 
     Raises:
         UnknownNameError: names the known ones.
     """
     if name in BACKBONES:
         return BACKBONES[name]
+    offered: Entry | None = load_plugin(GROUP, name, Entry)
+    if offered is not None:
+        return offered
     if name.startswith(PREFIX):
         check_timm(name)
         return _timm(name)
@@ -123,7 +129,7 @@ def get_entry(name: str) -> Entry:
     if network not in known:
         hint = f"timm has it as {PREFIX}{name}" if name in timm_names() else f"timm's networks are {PREFIX}NAME"
         others = [f"{_TORCHVISION}{other}" for other in known]
-        raise UnknownNameError("backbone", name, [*BACKBONES, *others], hint=hint)
+        raise UnknownNameError("backbone", name, [*names(GROUP, BACKBONES), *others], hint=hint)
     return _pretrained(network, lambda *, seed, resize: build_torchvision(network, seed=seed, resize=resize))
 
 

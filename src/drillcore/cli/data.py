@@ -42,8 +42,7 @@ def sample(force: bool, as_json: bool) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    type=click.Choice(["classes", "masks"]),
-    help="Images of your own: class folders, or masks; known of a NAME that is there.",
+    help="Images of your own: classes (folders of them), masks, or a package's; known of a NAME that is there.",
 )
 @click.option("--append", is_flag=True, help="Add to what is there instead of starting a new lineage.")
 @json_option

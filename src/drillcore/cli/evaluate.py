@@ -33,7 +33,7 @@ def evaluate(model: str, source: Path, split: str | None, target: Path | None) -
     if target and not to_terminal and not target.resolve().parent.is_dir():
         raise InputError(f"no such folder for --json: {target.parent}")
     served = bring(settings, model)
-    figures = evaluate_source(settings, served, source, split)
+    figures = evaluate_source(settings, served, source, split).to_dict()
     if target and not to_terminal:
         write_json(target, figures)
     if to_terminal:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from drillcore.workflow.retraining import Summary
 
 
 @click.command()
@@ -31,7 +34,7 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
 
     recipe = load_recipe(settings, model)
     check_words(recipe)  # what is wrong is said before anything heavy is imported
-    from drillcore.workflow.retraining import Retrain
+    from drillcore.workflow.retraining import Retrain, Summary
 
     summary = Retrain(settings, model, promote=promote, force=force).peek()
     if summary is None:
@@ -40,29 +43,30 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
         from pipelines.terminal import own_server
 
         with own_server(settings):
-            summary = flow(model, promote=promote, force=force)
+            told = flow(model, promote=promote, force=force)
+        if "version" not in told:  # another retrain holds the model
+            print_json(told) if as_json else click.echo(f"{model}: {told['reason']}")
+            return
+        summary = Summary.from_dict(told)
     if as_json:
-        print_json(summary)
+        print_json(summary.to_dict())
     else:
         show(summary)
 
 
-def show(summary: dict[str, Any]) -> None:
+def show(summary: Summary) -> None:
     """Print what a retrain did: its stages, its figures, the gate's reasons."""
-    stages = [
-        (row["stage"], f"{row['seconds']:.1f} s", "kept" if row["reused"] else "done", row["note"])
-        for row in summary.get("stages", [])
-    ]
+    stages = [(row.stage, f"{row.seconds:.1f} s", "kept" if row.reused else "done", row.note) for row in summary.stages]
     if stages:
-        print_table(f"retrain {summary['model']}", ("stage", "time", "", "what"), stages)
-    rules = (summary.get("verdict") or {}).get("rules", [])
+        print_table(f"retrain {summary.model}", ("stage", "time", "", "what"), stages)
+    rules = (summary.verdict or {}).get("rules", [])
     if rules:
         print_table(
             "gate",
             ("rule", "passed", "reason"),
             [(rule["name"], "yes" if rule["passed"] else "no", rule["text"]) for rule in rules],
         )
-    figures = [(name, value) for name, value in summary.get("figures", {}).items() if isinstance(value, float)]
+    figures = [(name, value) for name, value in summary.figures.items() if isinstance(value, float)]
     if figures:
         print_table("figures on images it has not learned from", ("figure", "value"), figures)
-    click.echo(f"{summary['model']}: {summary['reason']}")
+    click.echo(f"{summary.model}: {summary.reason}")

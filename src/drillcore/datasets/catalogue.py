@@ -11,6 +11,7 @@ from drillcore.datasets.classes import ClassesLayout
 from drillcore.datasets.masks import MasksLayout
 from drillcore.datasets.plankton import PlanktonLayout
 from drillcore.errors import UnknownNameError
+from drillcore.plugins import LAYOUTS, load_plugin, names
 
 DATASETS: Mapping[str, type[DatasetLayout]] = {
     layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, ClassesLayout, MasksLayout)
@@ -18,14 +19,14 @@ DATASETS: Mapping[str, type[DatasetLayout]] = {
 
 
 def get_layout(name: str) -> DatasetLayout:
-    """Return a layout by name.
+    """Return a layout by name, ours or a package's (`drillcore.layouts`).
 
     Raises:
         UnknownNameError: no such layout; lists the known ones.
+        InputError: a package offers one that cannot be loaded.
     """
-    try:
-        return DATASETS[name]()
-    except KeyError:
-        raise UnknownNameError(
-            "data set", name, DATASETS, "images of your own: drillcore data import --layout classes|masks NAME DIR"
-        ) from None
+    found: type[DatasetLayout] | None = DATASETS.get(name) or load_plugin(LAYOUTS, name, DatasetLayout)
+    if found is None:
+        hint = "images of your own: drillcore data import --layout classes|masks NAME DIR"
+        raise UnknownNameError("data set", name, names(LAYOUTS, DATASETS), hint)
+    return found()

@@ -39,6 +39,7 @@ from drillcore.datasets.staging import (
 from drillcore.datasets.synthetic import SAMPLES, write_sample
 from drillcore.errors import DataError, InputError, LayoutError, UnknownNameError
 from drillcore.files import atomic_folder, read_object, write_json
+from drillcore.plugins import LAYOUTS, names
 from drillcore.settings import Settings
 
 OWN_LAYOUTS = ("classes", "masks")  # layouts of one's own images: they need a name
@@ -195,8 +196,8 @@ def _layout_for(settings: Settings, name: str, layout: str | None) -> DatasetLay
             hint = "images of your own: drillcore data import --layout classes|masks NAME DIR"
             raise UnknownNameError("data set", name, known, hint)
         return get_layout(name)
-    if layout not in OWN_LAYOUTS:
-        raise UnknownNameError("layout", layout, OWN_LAYOUTS)
+    if layout not in (allowed := names(LAYOUTS, OWN_LAYOUTS)):
+        raise UnknownNameError("layout", layout, allowed)
     if not _NAME.fullmatch(name):
         raise InputError(
             f"data set name {name[:80]!r} is refused: 1 to 64 lower-case letters, digits and dashes are expected, "

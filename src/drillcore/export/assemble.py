@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ from drillcore.heads.base import Classifier
 from drillcore.heads.catalogue import head_row
 from drillcore.plugins import attribute
 from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
-from drillcore.tasks import CLASSIFICATION
+from drillcore.tasks import get_task
 
 OPSET, ML_OPSET, IR_VERSION = 20, 3, 10
 ACTIVATIONS, ROWS, PROBABILITIES, LABEL = "activations", "rows", "probabilities", "label"
+ANSWERS = "answers"  # to rows, where an image has several
 MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 HeadWriter = Callable[[GraphBuilder, Any, str, str], None]
+NodeWriter = Callable[[GraphBuilder, str, str], None]  # names of input and output
 
 
 def input_contract(backbone: Backbone) -> dict[str, Any]:
@@ -50,7 +53,11 @@ def export_classifier(
         InputError: parts that do not fit together, or a file above protobuf's 2 GB.
         UnknownNameError: a tap or head there is not.
     """
-    model = build_classifier(backbone, taps, head, dtype=dtype, metadata=metadata)
+    return checked_bytes(build_classifier(backbone, taps, head, dtype=dtype, metadata=metadata))
+
+
+def checked_bytes(model: onnx.ModelProto) -> bytes:
+    """Return a model as bytes. Raises InputError: more than protobuf's 2 GB."""
     size = model.ByteSize()
     if size > MAX_BYTES:
         raise InputError(
@@ -63,10 +70,32 @@ def export_classifier(
 
 
 def build_classifier(
-    backbone: Backbone, taps: Sequence[str], head: Classifier, *, dtype: str, metadata: ModelMetadata
+    backbone: Backbone,
+    taps: Sequence[str],
+    head: Classifier,
+    *,
+    dtype: str,
+    metadata: ModelMetadata,
+    write_rows: NodeWriter | None = None,
+    write_gather: NodeWriter | None = None,
+    width: int | None = None,
 ) -> onnx.ModelProto:
-    """Return the model; arguments and errors as `export_classifier`."""
-    _check_parts(backbone, taps, head, dtype, metadata)
+    """Return the model.
+
+    Args:
+        backbone: frozen, with an input size.
+        taps: whose activations the rows are made of.
+        head: fitted.
+        dtype: of the stored rows.
+        metadata: of the file.
+        write_rows: writes the nodes from activations to rows; None: activations as the store gives them back.
+        write_gather: writes the nodes from answers to rows to answers to images; None: each image has one row.
+        width: features of a row; None: of the activations.
+
+    Raises:
+        InputError, UnknownNameError: as `export_classifier`.
+    """
+    _check_parts(backbone, taps, head, dtype, metadata, backbone.flat_width(taps) if width is None else width)
     writer = head_writer(head.name)
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="drillcore")
     model.opset_import.extend([helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)])
@@ -83,12 +112,12 @@ def build_classifier(
     builder.constant(SIZES, [[0, 0]], np.int32)
     write_preprocessing(builder, backbone.preprocessing, "input")
     write_backbone(builder, backbone, taps, "input", ACTIVATIONS)
-    if dtype == "float16":
-        half = builder.add("Cast", [ACTIVATIONS], "rows/stored", to=TensorProto.FLOAT16)
-        builder.add("Cast", [half], ROWS, to=TensorProto.FLOAT)
+    (write_rows or partial(write_stored, dtype=dtype))(builder, ACTIVATIONS, ROWS)
+    if write_gather is None:
+        writer(builder, head, ROWS, PROBABILITIES)
     else:
-        builder.add("Identity", [ACTIVATIONS], ROWS)
-    writer(builder, head, ROWS, PROBABILITIES)
+        writer(builder, head, ROWS, ANSWERS)
+        write_gather(builder, ANSWERS, PROBABILITIES)
     builder.add("ArgMax", [PROBABILITIES], LABEL, axis=1, keepdims=0)
     graph.output.extend(
         [
@@ -98,6 +127,15 @@ def build_classifier(
     )
     helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
     return model
+
+
+def write_stored(builder: GraphBuilder, values: str, rows: str, *, dtype: str) -> None:
+    """Write nodes that give values float32 as the store, of a dtype, gives them back."""
+    if dtype == "float16":
+        half = builder.add("Cast", [values], "rows/stored", to=TensorProto.FLOAT16)
+        builder.add("Cast", [half], rows, to=TensorProto.FLOAT)
+    else:
+        builder.add("Identity", [values], rows)
 
 
 def rows_model(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -132,16 +170,15 @@ def head_writer(name: str) -> HeadWriter:
 
 
 def _check_parts(
-    backbone: Backbone, taps: Sequence[str], head: Classifier, dtype: str, metadata: ModelMetadata
+    backbone: Backbone, taps: Sequence[str], head: Classifier, dtype: str, metadata: ModelMetadata, width: int
 ) -> None:
     if dtype not in ("float16", "float32"):
         raise InputError(f"rows are stored as float16 or float32, not {dtype!r}")
-    width = backbone.flat_width(taps)
     if head.n_features_in_ != width:
         raise InputError(f"the head was fitted on {head.n_features_in_} features, the taps give {width}")
     if len(head.classes_) != len(metadata.classes):
         raise InputError(f"the head knows {len(head.classes_)} classes, the metadata name {len(metadata.classes)}")
-    if metadata.task != CLASSIFICATION:
+    if (task := get_task(metadata.task)).dense or not task.named:
         raise InputError(f"a classifier is expected, the metadata's task is {metadata.task!r}")
     if metadata.input != input_contract(backbone):
         raise InputError("the metadata's input is not the backbone's; take it from input_contract")

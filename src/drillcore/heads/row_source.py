@@ -134,6 +134,32 @@ def check_finite(rows: FloatRows, first: int = 0) -> None:
         raise InputError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
 
 
+def gram(source: RowSource) -> npt.NDArray[np.float64]:
+    """Return the products of all rows with each other, float64 [N, N], a few megabytes of rows at a time.
+
+    What a head learns from rows that are longer than there are many; `combine` brings its answer back to features.
+    """
+    count = int(source.shape[0])
+    found = np.empty((count, count))
+    for first, rows in slices(source):
+        ours = rows.astype(np.float64)
+        for other, more in slices(source):
+            if other > first:
+                break
+            product = ours @ more.astype(np.float64).T
+            found[first : first + len(rows), other : other + len(more)] = product
+            found[other : other + len(more), first : first + len(rows)] = product.T
+    return found
+
+
+def combine(source: RowSource, alpha: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return sums of rows, float64 [K, D], weighted by dual coefficients [K, N], a few megabytes of rows at a time."""
+    total = np.zeros((len(alpha), int(source.shape[1])))
+    for first, rows in slices(source):
+        total += alpha[:, first : first + len(rows)] @ rows.astype(np.float64)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Of each feature over all rows.

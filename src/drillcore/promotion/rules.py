@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from drillcore.evaluation.significance import Comparison
 from drillcore.promotion.candidates import SAMPLE, Contender, GateLimits
-from drillcore.promotion.verdict import Rule, Verdict
+from drillcore.promotion.verdict import CHECKED, Rule, Verdict
 
 C = TypeVar("C", bound=Contender)
 
@@ -66,6 +66,27 @@ def decide(limits: GateLimits, judge: Judge[C], challenger: C, champion: C | Non
     rules.append(_limit("latency", challenger.ms, limits.max_ms, "ms for one image", "max_ms"))
     rules.append(_limit("size", challenger.mb, limits.max_mb, "MB", "max_mb"))
     return Verdict(tuple(rules), figures, rival_figures)
+
+
+def not_checked(limits: GateLimits, challenger: Contender, champion: Contender | None) -> Verdict:
+    """Return the verdict on a version of which nothing is known to be true: no comparison, and no promotion by itself.
+
+    The rules that look at no answer are applied; where they hold a person may promote (`Verdict.left_to_a_person`).
+
+    Args:
+        limits: the recipe's gate.
+        challenger: the version that asks.
+        champion: the version in production; None where there is none.
+    """
+    text = "not checked: no image of the evaluation split has a truth to compare with; only a person promotes"
+    rules = (
+        _weights(challenger),
+        _lineage(challenger, champion),
+        Rule(CHECKED, False, text, {"images": len(challenger.images)}),
+        _limit("latency", challenger.ms, limits.max_ms, "ms for one image", "max_ms"),
+        _limit("size", challenger.mb, limits.max_mb, "MB", "max_mb"),
+    )
+    return Verdict(rules, _facts(challenger), _facts(champion) if champion else None)
 
 
 def shown(value: float) -> str:

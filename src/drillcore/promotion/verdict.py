@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+CHECKED = "checked"  # the rule that fails where nothing is known to be true of the images
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule of the gate and how the challenger did.
 
     Attributes:
-        name: stable short name: images, lineage, weights, better, majority, class_drop, latency, size.
+        name: stable short name: images, lineage, weights, better, majority, class_drop, checked,
+            latency, size.
         passed: whether it is met.
         text: one line for a person, with the figures.
         figures: the same as plain values for JSON.
@@ -38,9 +41,16 @@ class Verdict:
         return all(rule.passed for rule in self.rules)
 
     @property
+    def left_to_a_person(self) -> bool:
+        """Whether all that stands against it is that its answers could not be checked."""
+        return [rule.name for rule in self.rules if not rule.passed] == [CHECKED]
+
+    @property
     def summary(self) -> str:
         """One line: the rules that failed, or the one that decided."""
         failed = [rule.text for rule in self.rules if not rule.passed]
+        if self.left_to_a_person:
+            return failed[0]
         if failed:
             return "refused: " + "; ".join(failed)
         deciding = [rule.text for rule in self.rules if rule.name in ("better", "majority")]

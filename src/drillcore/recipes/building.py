@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
-from drillcore.recipes.parts import STORE_DTYPES, part_mistakes
+from drillcore.plugins import attribute
+from drillcore.recipes.parts import part_mistakes
 from drillcore.recipes.reading import refusal
 from drillcore.recipes.schema import Recipe
-from drillcore.tasks import get_task
+from drillcore.representations.catalogue import representation_row
+from drillcore.schemas import Params, checked
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
@@ -47,8 +49,18 @@ def check_parts(recipe: Recipe) -> None:
     _at(recipe, "backbone.taps", lambda: backbone.check_taps(recipe.backbone.taps))
     if recipe.backbone.train is not None:
         _at(recipe, "backbone.train", lambda: _check_plan(recipe, backbone))
-    if not get_task(recipe.task).dense:
-        _at(recipe, "representation.params.views", lambda: backbone.averaged(views_of(recipe)))
+    if representation_row(recipe.representation.name).one_size:
+        views = getattr(representation_plan(recipe), "views", 1)
+        _at(recipe, "representation.params.views", lambda: backbone.averaged(views))
+
+
+def representation_plan(recipe: Recipe) -> Any:
+    """Return the parameters of a recipe's representation. Raises InputError where they have not been checked."""
+    read = attribute(representation_row(recipe.representation.name).plan)
+    if not isinstance(read, type):
+        return read(recipe)
+    found: Params = checked(read, recipe.representation.params, f"representation {recipe.representation.name!r}")
+    return found
 
 
 def training_plan(recipe: Recipe) -> TrainingPlan:
@@ -82,23 +94,14 @@ def input_size(recipe: Recipe) -> tuple[int, int] | None:
     return (side, side) if side else None
 
 
-def views_of(recipe: Recipe) -> int:
-    """Return over how many flips and turns a classifier's rows are averaged."""
-    return int(recipe.representation.params.get("views", 1))
-
-
-def store_dtype(recipe: Recipe) -> str:
-    """Return the store's dtype, float16 unless the recipe says float32."""
-    return str(recipe.representation.params.get("dtype", STORE_DTYPES[0]))
-
-
 def _untrained(recipe: Recipe) -> Backbone:
     """Return the recipe's backbone with random weights and two classes: it has the taps of the real one."""
     from drillcore.backbones.catalogue import get_entry
 
-    dense = get_task(recipe.task).dense
     build = get_entry(recipe.backbone.name).build
-    return build(None, 0, "any") if dense else build(2, 0, input_size(recipe))
+    if not representation_row(recipe.representation.name).one_size:
+        return build(None, 0, "any")
+    return build(2, 0, input_size(recipe))
 
 
 def _check_plan(recipe: Recipe, backbone: Backbone) -> None:

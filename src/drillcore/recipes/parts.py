@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
+from drillcore.plugins import attribute
 from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_plan
+from drillcore.representations.catalogue import RepresentationRow, representation_names, representation_row
 from drillcore.runtime.value_range import VALUE_RANGE, Range, read_range
 from drillcore.schemas import Mistake, mistakes
-from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, get_task
+from drillcore.tasks import get_task
 
 if TYPE_CHECKING:
     from drillcore.recipes.schema import Recipe
 
 NO_HEAD = "none"
-# What the rows of a task are.
-REPRESENTATIONS = {CLASSIFICATION: "activations", DENSE_LABELS: "core_samples", DENSE_REGRESSION: "core_samples"}
-STORE_DTYPES = ("float16", "float32")
-ROW_PARAMS = ("dtype", "views")
-VIEW_COUNTS = (1, 2, 4, 8)
-# Ways to draw pixels that a retrain can go: none has a map of hard pixels, and colours have no classes to balance.
-SAMPLINGS = {DENSE_LABELS: ("uniform", "class_balanced", "targets"), DENSE_REGRESSION: ("uniform",)}
+# Ways to draw pixels that a retrain can go: none has a map of hard pixels, and values have no classes to balance.
+CLASS_SAMPLINGS, VALUE_SAMPLINGS = ("uniform", "class_balanced", "targets"), ("uniform",)
 
 
 def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
     """Yield all that is wrong with the parts a recipe names and with what it tells them, as far as words tell."""
-    yield from _head(recipe)
+    try:
+        row = representation_row(recipe.representation.name)
+    except InputError as error:
+        yield Mistake(("representation", "name"), f"is {recipe.representation.name!r}: {error}")
+        return
+    yield from _head(recipe, row)
     sections = {"head": recipe.head, "backbone": recipe.backbone, "augment": recipe.augment}
     yield from params_mistakes({name: vars(section) for name, section in sections.items()})
     yield from _values(recipe.dataset.params)
-    if recipe.backbone.resize and recipe.task != CLASSIFICATION:
+    if recipe.backbone.resize and not row.one_size:
         yield Mistake(("backbone", "resize"), f"is given; a model of the task {recipe.task} takes images as they are")
-    wanted = REPRESENTATIONS[recipe.task]
-    if recipe.representation.name != wanted:
-        yield Mistake(("representation", "name"), f"is {recipe.representation.name!r}; {recipe.task} needs {wanted}")
-    elif recipe.task == CLASSIFICATION:
-        yield from _rows(recipe)
+    if recipe.task not in row.tasks:
+        able = ", ".join(name for name in representation_names() if recipe.task in _tasks_of(name, representation_row))
+        yield Mistake(("representation", "name"), f"is {recipe.representation.name!r}; {recipe.task} needs {able}")
+    elif row.check:
+        yield from attribute(row.check)(recipe)
     else:
-        yield from _cores(recipe)
+        yield from _fitting(attribute(row.plan), recipe.representation.params, ("representation", "params"))
     yield from _metrics(recipe)
     yield from _refresh(recipe)
 
@@ -101,9 +103,13 @@ def _fitting(kind: type[BaseModel], given: Mapping[str, Any], place: tuple[str, 
             yield Mistake((*place, *one.place), one.text if apart else f": {one.text}")
 
 
-def _head(recipe: Recipe) -> Iterator[Mistake]:
+def _head(recipe: Recipe, rows: RepresentationRow) -> Iterator[Mistake]:
     place, name = ("head", "name"), recipe.head.name
-    able = [one for one in head_names() if recipe.task in _tasks_of(one)]
+    able = [one for one in head_names() if recipe.task in _tasks_of(one, head_row)]
+    if rows.headless:
+        if name != NO_HEAD:
+            yield Mistake(place, f"is {name!r}; {recipe.representation.name} answers by itself: allowed: {NO_HEAD}")
+        return
     if name == NO_HEAD:
         yield Mistake(place, f"is none; {recipe.representation.name} needs a head: allowed: {', '.join(able)}")
         return
@@ -118,13 +124,13 @@ def _head(recipe: Recipe) -> Iterator[Mistake]:
         yield Mistake(
             ("backbone", "taps"), f"has {len(recipe.backbone.taps)} entries; the head {name} takes one, the logits"
         )
-    elif recipe.task != CLASSIFICATION and not row.layered:
+    elif get_task(recipe.task).dense and not row.layered:
         yield from _pixel_by_pixel(recipe, row)
 
 
-def _tasks_of(name: str) -> tuple[str, ...]:
+def _tasks_of(name: str, row: Callable[[str], HeadRow | RepresentationRow]) -> tuple[str, ...]:
     try:
-        return head_row(name).tasks
+        return row(name).tasks
     except InputError:  # another package's, which cannot be loaded
         return ()
 
@@ -145,25 +151,14 @@ def _pixel_by_pixel(recipe: Recipe, row: HeadRow) -> Iterator[Mistake]:
         yield Mistake((*place, "weighted"), f"is for heads that weigh rows; {name} draws them: leave it out")
 
 
-def _rows(recipe: Recipe) -> Iterator[Mistake]:
-    params, place = recipe.representation.params, ("representation", "params")
-    for name in params:
-        if name not in ROW_PARAMS:
-            allowed = ", ".join(ROW_PARAMS)
-            yield Mistake((*place, name), f"is not a parameter of activations; allowed: {allowed}")
-    dtype, views = params.get("dtype", STORE_DTYPES[0]), params.get("views", 1)
-    if dtype not in STORE_DTYPES:
-        yield Mistake((*place, "dtype"), f"is {dtype!r}; allowed: {', '.join(STORE_DTYPES)}")
-    if isinstance(views, bool) or views not in VIEW_COUNTS:
-        yield Mistake((*place, "views"), f"is {views!r}; allowed: {', '.join(map(str, VIEW_COUNTS))}")
-
-
-def _cores(recipe: Recipe) -> Iterator[Mistake]:
+def core_mistakes(recipe: Recipe) -> Iterator[Mistake]:
+    """Yield what is wrong with the parameters of core samples; named in their row of the catalogue."""
     params, place = recipe.representation.params, ("representation", "params")
     sampling = params.get("sampling")
     method = sampling.get("method", "uniform") if isinstance(sampling, Mapping) else "uniform"
-    if method not in SAMPLINGS[recipe.task]:
-        allowed = ", ".join(SAMPLINGS[recipe.task])
+    known = CLASS_SAMPLINGS if get_task(recipe.task).named else VALUE_SAMPLINGS
+    if method not in known:
+        allowed = ", ".join(known)
         yield Mistake((*place, "sampling", "method"), f"is {method!r}; allowed for {recipe.task}: {allowed}")
     for inner, read in ((("answers",), answer_plan), (("auto_context",), context_plan), ((), core_plan)):
         try:

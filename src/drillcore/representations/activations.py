@@ -7,10 +7,10 @@ size of the batch, and so a row would differ in its last bits with the company i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.progress import progress
 from drillcore.representations.feeding import Load, prepared_batches
+from drillcore.representations.store_rows import StoreRows
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BATCH = 32
+Then = Callable[["npt.NDArray[np.float32]"], "npt.NDArray[Any]"]
 _COMMITS = 100  # shards a cold extraction is committed in, at least: a kill costs about 1 %
 
 
@@ -38,20 +40,38 @@ class FeatureTable:
         keys: one per image; equal images have equal keys.
         extracted: images that passed the backbone for this table.
         forwarded: the same with the filling of the last batch.
+        width: features.
     """
 
     store: FeatureStore
     keys: list[str]
     extracted: int
     forwarded: int
+    width: int
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features; none is read for it."""
+        return len(self.keys), self.width
+
+    def __getitem__(self, chosen: Any) -> npt.NDArray[np.floating]:
+        """Return some rows, as a source of rows does (`heads.row_source`); read where they lie."""
+        return self._lying[chosen]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self.rows, dtype)
 
     @cached_property
     def rows(self) -> npt.NDArray[np.floating]:
         """All rows, [N, D] in the store's dtype; read when first asked for, then kept."""
         return self.store.read(self.keys)
+
+    @cached_property
+    def _lying(self) -> StoreRows:
+        return StoreRows(self.store, self.keys, self.width)
 
     def select(self, chosen: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
         """Return some rows, by number or mask, without reading the others."""
@@ -79,6 +99,8 @@ def extract(
     dtype: str = "float16",
     batch: int = BATCH,
     root: Path | None = None,
+    spec: FeatureSpec | None = None,
+    then: Then | None = None,
 ) -> FeatureTable:
     """Return the activations of `taps` side by side for each image; what the store lacks is computed and kept.
 
@@ -91,6 +113,8 @@ def extract(
         dtype: of the rows, float16 or float32.
         batch: images that pass at once; rows are bit-identical for one batch size, close to 1e-6 for others.
         root: of the store; None: in the state folder.
+        spec: what the rows depend on; None: `feature_spec` of the activations.
+        then: what becomes of activations float32 [n, A] before they are kept; None: they are kept themselves.
 
     Raises:
         UnknownNameError: an unknown tap.
@@ -101,7 +125,7 @@ def extract(
     """
     if backbone.resize is None:
         raise InputError(f"{backbone.name} has no input size; give it one to extract one row per image")
-    spec = feature_spec(backbone, taps, dtype)
+    spec = spec or feature_spec(backbone, taps, dtype)
     store = FeatureStore(root, spec) if root else FeatureStore.of(settings, spec)
     keys = spec.keys(images)
     extracted = forwarded = 0
@@ -109,9 +133,14 @@ def extract(
         with StoreWriter(store) as writer:
             todo = _first_of_each(keys, store.missing(keys))  # again: another writer may have been at it
             writer.shard_images = max(batch, math.ceil(len(todo) / _COMMITS))
-            forwarded = _fill(writer, backbone, spec.taps, [keys[row] for row in todo], todo, load, settings, batch)
+            forwarded = _fill(
+                writer, backbone, spec.taps, [keys[row] for row in todo], todo, load, settings, batch, then
+            )
             extracted = len(todo)
-    return FeatureTable(store, keys, extracted, forwarded)
+    width = backbone.flat_width(taps)
+    if then is not None:
+        width = then(np.zeros((1, width), np.float32)).shape[1]
+    return FeatureTable(store, keys, extracted, forwarded, width)
 
 
 def _first_of_each(keys: Sequence[str], missing: npt.NDArray[np.bool_]) -> list[int]:
@@ -129,6 +158,7 @@ def _fill(
     load: Load,
     settings: Settings,
     batch: int,
+    then: Then | None,
 ) -> int:
     """Compute the rows `todo` and add them under `keys`; return the images forwarded, filling included."""
     import torch
@@ -143,7 +173,8 @@ def _fill(
         count = len(images)
         if count < batch:
             images = np.concatenate([images, np.zeros((batch - count, *images.shape[1:]), np.float32)])
-        return backbone.rows(torch.from_numpy(images).to(device), taps)[:count].cpu().numpy()
+        rows: npt.NDArray[np.float32] = backbone.rows(torch.from_numpy(images).to(device), taps)[:count].cpu().numpy()
+        return rows if then is None else np.asarray(then(rows), np.float32)
 
     done = forwarded = 0
     # On a CPU whole batches run side by side, each decoded, prepared and computed by one thread: the threads of one

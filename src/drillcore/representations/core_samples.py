@@ -12,13 +12,14 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from drillcore.errors import DataError, InputError
 from drillcore.heads.row_source import RowSource
+from drillcore.representations.base import Rows
 from drillcore.representations.drilling import PLACES, DrillItem, DrillSource, FloatArray, Load, Targets, drilled
 from drillcore.representations.sampling import HARD, SamplingSpec
 from drillcore.representations.store_rows import StoreRows
@@ -36,8 +37,8 @@ _COMMITS = 100  # shards of a cold extraction, about: what a kill costs
 _SHARD_BYTES = (16 * 2**20, 128 * 2**20)  # least and most; fewer and larger ones are faster to read at random
 
 
-@dataclass(frozen=True)
-class CoreSamples:
+@dataclass(frozen=True, kw_only=True)
+class CoreSamples(Rows):
     """Core samples, one image's view after the other, ascending by pixel within.
 
     Attributes:
@@ -51,17 +52,10 @@ class CoreSamples:
         extracted: views that passed the backbone for this.
     """
 
-    rows: RowSource
-    targets: npt.NDArray[Any]
     weights: npt.NDArray[np.float32]
-    images: npt.NDArray[np.int64]
     views: npt.NDArray[np.int64]
     ys: npt.NDArray[np.int64]
     xs: npt.NDArray[np.int64]
-    extracted: int
-
-    def __len__(self) -> int:
-        return len(self.weights)
 
 
 def sample_spec(

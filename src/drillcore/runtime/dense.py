@@ -18,7 +18,7 @@ from drillcore.runtime.blending import Blending, blended_strips
 from drillcore.runtime.metadata import ModelMetadata
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.tiles import Span, tile_spans
-from drillcore.tasks import DENSE_LABELS, DENSE_REGRESSION, TASKS
+from drillcore.tasks import TASKS
 
 WHOLE_PIXELS = 2**22  # of an image that a model without tiles takes at most: 2,048 x 2,048, about 2.5 GB with VGG-16
 
@@ -213,7 +213,7 @@ def segment(
         InputError: the model gives no labels, or the image is too small or too large for it.
         UnsafeModelError: the answer is not as the metadata promises.
     """
-    if model.metadata.task != DENSE_LABELS:
+    if not _answers(model, "label"):
         raise InputError(f"model {model.metadata.model} has the task {model.metadata.task!r} and labels no pixels")
     names = ("label", "probabilities") if probabilities else ("label",)
     answers = Scene(model, image, names, blending).run()
@@ -224,6 +224,11 @@ def regress(
     model: Network, image: npt.NDArray[np.uint8], *, blending: Blending | None = None
 ) -> npt.NDArray[np.float32]:
     """Return the values float32 [D,H,W] of every pixel, in the metadata's unit; else as `segment`."""
-    if model.metadata.task != DENSE_REGRESSION:
+    if not _answers(model, "value"):
         raise InputError(f"model {model.metadata.model} has the task {model.metadata.task!r} and is no regression")
     return Scene(model, image, ("value",), blending).run()["value"]
+
+
+def _answers(model: Network, output: str) -> bool:
+    task = TASKS.get(model.metadata.task)
+    return task is not None and task.dense and task.output(output) is not None

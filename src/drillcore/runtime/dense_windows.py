@@ -17,6 +17,7 @@ from drillcore.errors import BadImageError, InputError, NoMemoryError
 from drillcore.runtime.blending import Blending
 from drillcore.runtime.decode_worker import DecodedImage
 from drillcore.runtime.dense import Scene, fits_whole, pixels_at_once, refusal, run_dense
+from drillcore.runtime.finishing import finished
 from drillcore.runtime.grouping import Rows, group_equal
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import Window
@@ -89,6 +90,8 @@ class _Work:
     def _keep(self, row: int, answers: dict[str, Array]) -> None:
         item = self.window.images[row]
         try:
+            if item.image is not None:
+                answers = finished(self.model.metadata, answers, item.image)
             self.kept[row] = self.job.keep(item, answers)
         except BadImageError as error:
             item.reason, item.detail = error.reason, error.detail

@@ -27,7 +27,7 @@ from drillcore.runtime.image_files import MAX_SIDE
 from drillcore.runtime.image_limits import excess
 from drillcore.runtime.network import Array, Network
 from drillcore.runtime.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
-from drillcore.tasks import CLASSIFICATION, TASKS, Task
+from drillcore.tasks import TASKS, Task
 
 IN_PROCESS = 192  # so few images decode sooner here than processes start
 TOO_LARGE = "too_large"
@@ -148,7 +148,8 @@ def predict_many(
     answers: list[dict[str, Array]] = []
     digests: list[str] = []
     aside: list[SetAside] = []
-    if model.metadata.task != CLASSIFICATION:
+    task = TASKS.get(model.metadata.task)
+    if task is None or task.dense or not task.named:
         raise InputError(f"a classifier is expected, the model's task is {model.metadata.task!r}")
     workers = workers if len(items) > IN_PROCESS else 0
     channels, bounds = model.metadata.channels, model.metadata.value_range

@@ -60,8 +60,6 @@ def cluster_classes(
         DataError: the list of images is gone, or the split is empty.
         BadImageError: an image whose features are not in the store cannot be read.
     """
-    from drillcore.workflow.classifying import features as rows_of
-
     if linkage not in LINKAGES:
         raise InputError(f"linkage {linkage!r} is not known; allowed: {', '.join(LINKAGES)}")
     parts = find_parts(settings, reference, command="cluster", taps=taps)
@@ -74,7 +72,7 @@ def cluster_classes(
             "needs two or more"
         )
     labels = np.searchsorted(present, labels)  # numbered without those that have no image
-    table = np.asarray(rows_of(settings, parts.recipe, parts.manifest, parts.backbone, rows).rows)
+    table = parts.features(rows)
     scores = FeatureScores.of(table, labels, len(present))
     chosen, chosen_by = _chosen(settings, parts, features, scores)
     scale = scores.pooled()[1][chosen] if standardised else np.ones(len(chosen))
@@ -167,12 +165,10 @@ def _pixel_space(
     """Return the classes by raw pixels, 28 x 28, kept in the feature store like any rows; or why there is none."""
     from drillcore.backbones.pixels import TAP, build_pixels
     from drillcore.representations.activations import extract
-    from drillcore.workflow.drilling import load_images
 
     backbone = build_pixels(3 if parts.manifest.channels == 3 else 1)
     backbone = backbone.reading(parts.backbone.value_range)
-    paths = [parts.manifest.path_of(path) for path in rows["path"]]
-    load = load_images(settings, backbone.channels, paths, backbone.value_range)
+    load = parts.run.load(rows, backbone.channels)
     try:
         table = extract(backbone, [TAP], list(rows["sha256"]), load, settings)
     except BadImageError as error:

@@ -13,13 +13,14 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.evaluation.changes import AnswerChange, Changes, find_changes
 from drillcore.evaluation.metrics import align_columns
-from drillcore.recipes import Recipe, load_recipe
+from drillcore.recipes import load_recipe
 from drillcore.settings import Settings
-from drillcore.tasks import CLASSIFICATION
-from drillcore.workflow.classifying import evidence
+from drillcore.tasks import get_task
+from drillcore.workflow.evaluating import evidence_of
 from drillcore.workflow.opening import open_for_batches, version_file
 from drillcore.workflow.pages import write_page
 from drillcore.workflow.reporting import find_version
+from drillcore.workflow.run import Run
 
 if TYPE_CHECKING:
     from drillcore.registry import ModelVersion
@@ -109,7 +110,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
     versions = [find_version(settings, reference) for reference in (first, second)]
     recipes = [load_recipe(settings, version.model) for version in versions]
     for recipe in recipes:
-        if recipe.task != CLASSIFICATION:
+        if get_task(recipe.task).dense:
             raise InputError(f"{recipe.name} has the task {recipe.task}; compare shows classifiers side by side")
     names = [recipe.dataset.name for recipe in recipes]
     if names[0] != names[1]:
@@ -120,7 +121,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
     rows = manifest.rows(split)
     classes = sorted({*manifest.classes, *(name for one in versions for name in one.metadata["classes"])})
     position = {name: index for index, name in enumerate(classes)}
-    before, after = (_answers(settings, recipes[0], version, manifest, classes) for version in versions)
+    before, after = (_answers(Run(settings, recipes[0], manifest), version, classes) for version in versions)
     changes = find_changes(
         np.array([position[label] for label in rows["label"]], dtype=np.int64),
         before,
@@ -148,9 +149,10 @@ def write_comparison(settings: Settings, found: VersionComparison, folder: Path)
     return write_page(folder, compare_page(settings, found), "changed.csv", _COLUMNS, found.changed_rows())
 
 
-def _answers(settings: Settings, recipe: Recipe, version: ModelVersion, manifest: Manifest, classes: list[str]) -> Any:
-    model = open_for_batches(settings, version_file(settings, version.model, version.version), version.sha256)
-    return align_columns(evidence(settings, recipe, model, manifest), model.metadata.classes, classes)
+def _answers(run: Run, version: ModelVersion, classes: list[str]) -> Any:
+    file = version_file(run.settings, version.model, version.version)
+    model = open_for_batches(run.settings, file, version.sha256)
+    return align_columns(evidence_of(run, model), model.metadata.classes, classes)
 
 
 def _notes(versions: list[ModelVersion], manifest: Manifest, split: str, splits: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The head of a dense task: fitted on core samples, after a first stage or with a fitted bias where a recipe asks."""
+"""The head on core samples: after a first stage or with a fitted bias where a recipe asks."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError
 from drillcore.files import write_json
-from drillcore.recipes import Recipe
-from drillcore.recipes.building import build_head
-from drillcore.recipes.cores import core_plan
-from drillcore.settings import Settings
-from drillcore.tasks import get_task
-from drillcore.workflow.coring import ANSWERS_FILE, FIRST_FOLDER, core_images, core_of, dense_mode, fit_rows, samples
-from drillcore.workflow.drilling import GROWTH_FOLDER, HEAD_FOLDER
-from drillcore.workflow.records import Record
+from drillcore.representations.core_rows import ANSWERS_FILE, FIRST_FOLDER, core_rows
+from drillcore.workflow.fitting import unfitted
+from drillcore.workflow.records import Fitted
+from drillcore.workflow.run import GROWTH_FOLDER, HEAD_FOLDER
 
 if TYPE_CHECKING:
     from drillcore.heads.base import Head
     from drillcore.representations.core_samples import CoreSamples
     from drillcore.workflow.first_stage import FirstStage
+    from drillcore.workflow.run import Run
 
 
-def fit_head(
-    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, folder: Path
-) -> tuple[Record, list[str]]:
+def fit_head(run: Run) -> tuple[Fitted, list[str]]:
     """Fit the head on core samples, with a first stage or a bias if one is asked for; goes on after a kill.
 
     Raises:
@@ -38,25 +32,26 @@ def fit_head(
     """
     from drillcore.heads.base import save_head
 
+    folder, recipe = run.path, run.recipe
     folder.mkdir(parents=True, exist_ok=True)
     growth, held_out, subset = folder / GROWTH_FOLDER, folder / "held-out", folder / "subset.npy"
-    stages, plan = folder / "first-stage", core_plan(recipe)
-    more: Record = {}
+    stages, cores = folder / "first-stage", core_rows(run)
+    plan, more = cores.plan, dict[str, Any]()
     try:
-        found = samples(settings, recipe, manifest, record, subset=subset)
+        found = cores.rows(run, run.fit_rows(), subset=subset)
         count, images = len(found), len(np.unique(found.images))
         if not count:
-            raise DataError(f"no labelled pixel in data set {manifest.dataset}: there is nothing to learn from")
+            raise DataError(f"no labelled pixel in data set {run.manifest.dataset}: there is nothing to learn from")
         first, params = None, None
         if plan.context is not None:
             params = plan.context.second
-            first = _first_stage(settings, recipe, manifest, record, found, stages)
+            first = _first_stage(run, found, stages)
             found = dataclasses.replace(found, rows=first.rows)
             more["first_stage"] = {"folds": plan.context.folds, "accuracy": first.accuracy}
-        head = _unfitted(settings, recipe, manifest, params)
-        _fit_shown(head, recipe, found, np.arange(len(found)), growth, f"fitting {recipe.head.name}")
+        head = unfitted(run, params)
+        _fit_shown(head, run, found, np.arange(len(found)), growth, f"fitting {recipe.head.name}")
         if plan.bias is not None:
-            more |= _fit_bias(settings, recipe, manifest, record, found, held_out)
+            more |= _fit_bias(run, found, held_out)
             write_json(folder / ANSWERS_FILE, more["answers"])
     finally:
         subset.unlink(missing_ok=True)
@@ -70,10 +65,10 @@ def fit_head(
     made += [ANSWERS_FILE] * ("answers" in more)
     curve = head.learning_curve()
     text = f"{recipe.head.name} on {count:,} core samples of {images:,} images{_found_held_out(more)}"
-    return {"arrays_sha256": digest, "rows": count, "curve": curve, **more, "note": text}, made
+    return Fitted(arrays_sha256=digest, rows=count, curve=curve, note=text, **more), made
 
 
-def _found_held_out(more: Record) -> str:
+def _found_held_out(more: Mapping[str, Any]) -> str:
     """Return what images held out showed, in words."""
     text = ""
     if "first_stage" in more:
@@ -84,49 +79,43 @@ def _found_held_out(more: Record) -> str:
     return text
 
 
-def _unfitted(settings: Settings, recipe: Recipe, manifest: Manifest, params: Mapping[str, Any] | None = None) -> Head:
-    more: Any = {"n_jobs": settings.cpu_threads, "device": settings.device, "params": params}
-    return build_head(recipe, n_classes=len(manifest.classes), **more)
-
-
-def _fit(head: Head, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Head:
+def _fit(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Head:
     """Fit a head to the chosen samples, numbers int64 [n] ascending, and return it."""
     from drillcore.heads.base import FitRun
     from drillcore.heads.row_source import SomeRows
 
     rows = found.rows if len(chosen) == len(found) else SomeRows(found.rows, chosen)
     truth = found.targets[chosen]
-    weights = sample_weights(found.weights[chosen], core_plan(recipe).weighted)
-    truth = truth.astype(np.int64) if get_task(recipe.task).named else truth
+    weights = sample_weights(found.weights[chosen], core_rows(run).plan.weighted)
+    truth = truth.astype(np.int64) if run.task.named else truth
     return head.fit(rows, truth, weights, run=FitRun(checkpoint=checkpoint, advance=advance))
 
 
-def _fit_shown(head: Head, recipe: Recipe, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Head:
+def _fit_shown(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Head:
     """Do as `_fit`, with a progress bar."""
     from drillcore.progress import progress
 
     with progress(title, head.work(len(chosen)), unit="steps") as advance:
-        return _fit(head, recipe, found, chosen, checkpoint, advance)
+        return _fit(head, run, found, chosen, checkpoint, advance)
 
 
-def _first_stage(
-    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, found: CoreSamples, folder: Path
-) -> FirstStage:
+def _first_stage(run: Run, found: CoreSamples, folder: Path) -> FirstStage:
     """Return the first stage of two, with the samples the second one learns from."""
     from drillcore.workflow.first_stage import DrilledImages, fit_first_stage
 
-    plan, core, rows = core_plan(recipe), core_of(settings, recipe, manifest, record), fit_rows(recipe, manifest)
+    cores, rows = core_rows(run), run.fit_rows()
+    plan, core = cores.plan, cores.core(run)
     assert plan.context is not None, "asked for where a recipe has two stages"  # noqa: S101
     params = plan.context.first
 
     def fit(chosen: Any, growth: Path) -> Any:
-        head = _unfitted(settings, recipe, manifest, params)
-        return _fit_shown(head, recipe, found, chosen, growth, "fitting a first stage")
+        head = unfitted(run, params)
+        return _fit_shown(head, run, found, chosen, growth, "fitting a first stage")
 
     images = DrilledImages(
         digests=list(rows["sha256"]),
         groups=list(rows["group"]),
-        image=core_images(settings, manifest, core, rows),
+        image=run.load(rows, core.channels),
         views=plan.views,
     )
     return fit_first_stage(
@@ -135,27 +124,26 @@ def _first_stage(
         images,
         fit,
         plan=plan.context,
-        classes=len(manifest.classes),
+        classes=len(run.manifest.classes),
         dtype=plan.dtype,
-        threads=settings.cpu_threads,
+        threads=run.settings.cpu_threads,
         folder=folder,
     )
 
 
-def _fit_bias(
-    settings: Settings, recipe: Recipe, manifest: Manifest, record: Record, found: CoreSamples, folder: Path
-) -> Record:
+def _fit_bias(run: Run, found: CoreSamples, folder: Path) -> dict[str, Any]:
     """Return the record of a fitted bias: `answers`, and `held_out` with what it gains."""
     from drillcore.datasets.targets import label_reader
     from drillcore.progress import progress
     from drillcore.representations.answers import shifted
     from drillcore.workflow.held_out import TrainingImages, fit_bias
 
-    plan, core, rows = core_plan(recipe), core_of(settings, recipe, manifest, record), fit_rows(recipe, manifest)
-    read, listed = label_reader(settings, manifest), rows.to_dict("records")
+    cores, rows = core_rows(run), run.fit_rows()
+    plan, core = cores.plan, cores.core(run)
+    read, listed = label_reader(run.settings, run.manifest), rows.to_dict("records")
     images = TrainingImages(
         groups=list(rows["group"]),
-        image=core_images(settings, manifest, core, rows),
+        image=run.load(rows, core.channels),
         labels=lambda number: read(listed[number]),
     )
     with progress("fitting a bias on images held out", None, unit="images") as advance:
@@ -163,11 +151,11 @@ def _fit_bias(
             core,
             found,
             images,
-            lambda chosen, growth: _fit(_unfitted(settings, recipe, manifest), recipe, found, chosen, growth),
+            lambda chosen, growth: _fit(unfitted(run), run, found, chosen, growth),
             plan=plan,
-            mode=dense_mode(recipe),
-            seed=recipe.seeds.train,
-            threads=settings.cpu_threads,
+            mode=run.recipe.export.dense_mode or "exact",
+            seed=run.recipe.seeds.train,
+            threads=run.settings.cpu_threads,
             folder=folder,
             advance=advance,
         )

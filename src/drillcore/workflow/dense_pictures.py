@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.workflow.labelling import LabelScores
+    from drillcore.workflow.run import Run
+
+_MAPS_SHOWN = 6
 
 
 def draw_labels(
@@ -81,6 +84,17 @@ def draw_values(
         answer = np.rint(shares * 255).astype(np.uint8)
         chosen.append(ValueRow(f"{name}: {Path(names[index]).name}", grey, truth, answer))
     return _written(folder, {"examples": value_panel_png(chosen)})
+
+
+def draw_maps(run: Run, rows: pd.DataFrame, folder: Path) -> list[str]:
+    """Draw the strongest maps that the rows of one image are read from (paper 000, figure 3), where there are maps."""
+    from drillcore.evaluation.plane_maps import plane_maps_png
+
+    image = run.images(rows.iloc[:1], run.channels)[0]
+    if not (shown := run.representation.maps(run, image)):
+        return []
+    png = plane_maps_png(image, shown, maps=_MAPS_SHOWN, title="Maps a core sample is read from")
+    return _written(folder, {"hypercolumn-maps": png})
 
 
 def _image_scores(counts: Any) -> Any:

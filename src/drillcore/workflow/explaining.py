@@ -140,13 +140,10 @@ def _training_rows(
 
     Of a part there are all images of the class (a half at most), and the others evenly in the order of their digests.
     """
-    from drillcore.recipes.building import store_dtype
-    from drillcore.representations.activations import feature_spec
     from drillcore.store import FeatureStore
-    from drillcore.workflow.classifying import features as rows_of
 
     rows, note = parts.manifest.rows("train"), ""
-    spec = feature_spec(parts.backbone, parts.recipe.backbone.taps, store_dtype(parts.recipe))
+    spec = parts.representation.spec(parts.run)
     new = int(FeatureStore.of(settings, spec).missing(spec.keys(list(rows["sha256"]))).sum())
     if new > MOST_NEW:
         ordered = rows.sort_values("sha256", kind="stable")
@@ -158,4 +155,4 @@ def _training_rows(
         note = f"{new:,} of {len(rows):,} training images have no features of these taps yet; "
         rows = pd.concat([own, rest.iloc[::step]]).sort_values("path", kind="stable").reset_index(drop=True)
         note += f"{len(rows):,} are looked at (`drillcore cluster` with the same --tap computes all)"
-    return rows, np.asarray(rows_of(settings, parts.recipe, parts.manifest, parts.backbone, rows).rows), note
+    return rows, parts.features(rows), note

@@ -1,87 +1,73 @@
-"""What every exported file has in common: its metadata, its record, and images read as they are asked for."""
+"""One ONNX file of a fitted run, and the proof that it answers as what was trained."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from drillcore.datasets.manifest import Manifest
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
-from drillcore.recipes import Recipe
+from drillcore.plugins import attribute
+from drillcore.representations.catalogue import representation_row
 from drillcore.runtime.metadata import ModelMetadata
-from drillcore.runtime.value_range import Range
-from drillcore.settings import Settings
-from drillcore.tasks import get_task
 from drillcore.workflow.opening import MODEL_FILE
-from drillcore.workflow.records import Record
+from drillcore.workflow.records import Exported, Proven
 
-PARITY_SPLIT = "val"
+if TYPE_CHECKING:
+    from drillcore.export.writing import ModelWriter
+    from drillcore.workflow.run import Run
 
 
-def keep_model(folder: Path, data: bytes, metadata: ModelMetadata) -> tuple[Record, list[str]]:
-    """Write `model.onnx` to the run's folder; return the record (`sha256`, `bytes`, `metadata`) and the file made."""
-    write_bytes(folder / MODEL_FILE, data)
+def export_model(run: Run) -> tuple[Exported, list[str]]:
+    """Write `model.onnx` to the run's folder."""
+    writer = _writer(run)
+    metadata = _metadata(run, writer.facts())
+    data = writer.write(metadata)
+    write_bytes(run.model_file, data)
     sha256 = sha256_bytes(data)
-    return {
-        "sha256": sha256,
-        "bytes": len(data),
-        "metadata": json.loads(metadata.to_json()),
-        "note": f"{len(data) / 1e6:.1f} MB, sha256 {sha256[:12]}",
-    }, [MODEL_FILE]
+    about = json.loads(metadata.to_json())
+    note = f"{len(data) / 1e6:.1f} MB, sha256 {sha256[:12]}"
+    return Exported(sha256=sha256, bytes=len(data), metadata=about, note=note), [MODEL_FILE]
 
 
-def parity_rows(manifest: Manifest) -> Any:
-    """Return the rows parity is proven on; a data set too small for a validation split: what it was fitted on."""
-    split = PARITY_SPLIT if (manifest.table["split"] == PARITY_SPLIT).any() else "train"
-    return manifest.rows(split)
+def prove_parity(run: Run) -> tuple[Proven, list[str]]:
+    """Compare the run's file with its parts. Raises ParityError: names the worst image; nothing is registered."""
+    proof = _writer(run).prove()
+    return Proven(report=proof.report, note=proof.note), []
 
 
-class DecodedImages(Sequence[Any]):
-    """Images decoded when they are asked for, so that memory does not grow with their number."""
-
-    def __init__(self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None) -> None:
-        self.paths, self.channels, self.how = paths, channels, settings.decoding(bounds)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: Any) -> Any:
-        from drillcore.runtime.decode import decode_file
-
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return decode_file(self.paths[index], self.channels, **self.how)
+def _writer(run: Run) -> ModelWriter:
+    # Weights are written from the CPU, and parity is proven there: a store may have been filled on another device.
+    run.backbone.to("cpu")
+    found: ModelWriter = attribute(representation_row(run.recipe.representation.name).writer)(run)
+    return found
 
 
-def metadata_of(settings: Settings, recipe: Recipe, manifest: Manifest, backbone: Any, **more: Any) -> ModelMetadata:
-    """Return what the file says of itself; `more` are fields that depend on the task."""
-    from drillcore.export.assemble import input_contract
+def _metadata(run: Run, facts: dict[str, Any]) -> ModelMetadata:
+    """Return what the file says of itself; `facts` are those of the representation's writer."""
     from drillcore.runtime.image_limits import ImageLimits
     from drillcore.workflow.provenance import git_facts
 
-    git = git_facts(settings.root)
-    labels = get_task(recipe.task).named
+    recipe, manifest, task = run.recipe, run.manifest, run.task
+    git = git_facts(run.settings.root)
     fields: dict[str, Any] = {
-        "classes": list(manifest.classes) if labels else [],
-        "colours": [list(colour) for colour in manifest.colours] if labels and manifest.colours else None,
-        "input": input_contract(backbone),
+        "classes": list(manifest.classes) if task.named else [],
+        "colours": [list(colour) for colour in manifest.colours] if task.named and manifest.colours else None,
         "min_size": [1, 1],
-        **more,
+        "unit": task.unit,
+        **facts,
     }
     if fields["input"]["resize"] is not None:
         fields["limits"] = ImageLimits().to_dict()
     return ModelMetadata(
-        task=recipe.task,
+        task=task.name,
         model=recipe.name,
         data_digest=manifest.digest,
         lineage=manifest.lineage,
         git=git.revision,
         dirty=git.dirty,
         recipe_sha256=recipe.sha256,
-        weights_sha256=backbone.weights_sha256,
+        weights_sha256=run.backbone.weights_sha256,
         seeds={"train": recipe.seeds.train, "bootstrap": recipe.seeds.bootstrap, "split": manifest.split_seed},
         **fields,
     )

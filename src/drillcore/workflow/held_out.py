@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.errors import DataError, InputError
+from drillcore.errors import DataError
 from drillcore.evaluation.precision_recall import ProbabilityHistogram, best_threshold
 from drillcore.evaluation.suspects import grouped_folds
 from drillcore.files import write_bytes
@@ -63,16 +63,6 @@ class TrainingImages:
     groups: Sequence[str]
     image: Callable[[int], NDArray[np.uint8]]
     labels: Callable[[int], NDArray[np.uint8]]
-
-
-def check_classes(plan: CorePlan, classes: Sequence[str]) -> None:
-    """Raise InputError where a bias is to be fitted, or stands in the recipe, and does not fit the classes."""
-    if plan.bias is not None and len(classes) != 2:
-        raise InputError(
-            f"a bias is fitted where there are two classes, the second one rare; the data set has {len(classes)}: "
-            "write it down, one number for each, or leave it out"
-        )
-    plan.answers.check(len(classes), labels=plan.answers.limit is not None or bool(plan.answers.bias))
 
 
 def fit_bias(

@@ -5,27 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from drillcore.datasets.manifest import Manifest, write_manifest
-from drillcore.recipes import Recipe
 from drillcore.settings import Settings
 from drillcore.workflow.pictures import draw_curves
-from drillcore.workflow.records import Record, RunFolder
+from drillcore.workflow.records import BackboneDone, Evaluated, Proven
+from drillcore.workflow.run import Run
 
 _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
-def log_run(
-    log: Any, settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder, done: dict[str, Record]
-) -> None:
+def log_run(log: Any, run: Run) -> None:
     """Log everything a person looks for on the run's page."""
     from drillcore.versions import data_dvc_text
 
-    evaluated = done["evaluate"]
+    settings, recipe, manifest, evaluated = run.settings, run.recipe, run.manifest, run.record(Evaluated)
     log.params({"recipe": recipe.to_dict(), "settings": settings.as_dict()})
     log.params({"data_digest": manifest.digest, "lineage": manifest.lineage, "images": len(manifest.table)})
-    figures = {name: value for name, value in evaluated["figures"].items() if isinstance(value, float)}
-    log.metrics({**figures, "ms_per_image": evaluated["ms"], "onnx_mb": evaluated["mb"]})
-    log.metrics({f"seconds_{name}": record["seconds"] for name, record in done.items()})
-    curve = done["backbone"].get("curve") or []
+    figures = {name: value for name, value in evaluated.figures.items() if isinstance(value, float)}
+    log.metrics({**figures, "ms_per_image": evaluated.ms, "onnx_mb": evaluated.mb})
+    log.metrics({f"seconds_{name}": record.seconds for name, record in run.done.items()})
+    curve = run.record(BackboneDone).curve
     curves = {name: [row[name] for row in curve if row[name] is not None] for name in _CURVES}
     log.curves({f"backbone_{name}": values for name, values in curves.items() if values})
     log.dataset(
@@ -34,16 +32,16 @@ def log_run(
         write_manifest(settings, manifest),
         lineage=manifest.lineage,
     )
-    log.json("evaluation.json", evaluated["figures"])
-    log.json("parity.json", done["parity"])
+    log.json("evaluation.json", evaluated.figures)
+    log.json("parity.json", run.record(Proven).to_dict())
     log.text("data.dvc", data_dvc_text(settings))
     log.json("recipe.json", recipe.to_dict())
     log.file(write_manifest(settings, manifest), "data")
     log.json("data/about.json", _data_facts(manifest))
-    log.json("evaluation-facts.json", {name: evaluated[name] for name in ("images", "ms", "mb")})
+    log.json("evaluation-facts.json", {name: getattr(evaluated, name) for name in ("images", "ms", "mb")})
     if (card := settings.models / f"{recipe.name}.md").is_file():
         log.text("card.md", card.read_text(encoding="utf-8", errors="replace"))
-    for name in evaluated["pictures"]:
+    for name in evaluated.pictures:
         log.picture(name.rpartition("/")[2], (run.path / name).read_bytes())
     if (drawn := draw_curves(curve)) is not None:
         log.picture("learning-curves", drawn)

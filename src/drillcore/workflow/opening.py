@@ -11,6 +11,7 @@ import numpy as np
 from drillcore.runtime.scoring import Predictions, predict_many
 from drillcore.runtime.session import Model, open_model
 from drillcore.settings import Settings
+from drillcore.tasks import get_task
 
 MODEL_FILE = "model.onnx"
 _LATENCY_IMAGES, _LATENCY_ROUNDS = 64, 3
@@ -48,7 +49,7 @@ def one_image_milliseconds(path: Path, images: Sequence[Path], settings: Setting
     from drillcore.runtime.decode import decode_file
 
     model = open_model(path, device="cpu", threads=1)
-    outputs = model.outputs[:1] if model.metadata.task != "classification" else None
+    outputs = model.outputs[:1] if get_task(model.metadata.task).dense else None
     chosen = images[:: max(1, len(images) // _LATENCY_IMAGES)][:_LATENCY_IMAGES]
     decoded, pixels = [], 0
     for image in chosen:

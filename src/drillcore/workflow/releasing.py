@@ -4,97 +4,90 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from drillcore.datasets.manifest import Manifest, read_manifest
+from drillcore.datasets.manifest import read_manifest
 from drillcore.errors import InputError, IntegrityError, StateError
+from drillcore.promotion.candidates import Contender
+from drillcore.promotion.rules import not_checked
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.runtime.reference import parse_reference
 from drillcore.settings import Settings
-from drillcore.workflow.opening import MODEL_FILE, one_image_milliseconds, open_for_batches, version_file
-from drillcore.workflow.records import Record, RunFolder
-from drillcore.workflow.steps import Standing, steps
+from drillcore.workflow.evaluating import evidence_of
+from drillcore.workflow.measuring import Standing, gate_limits
+from drillcore.workflow.opening import one_image_milliseconds, open_for_batches, version_file
+from drillcore.workflow.records import BackboneDone, Evaluated, Exported, Figures, Judged, Promoted, Registered
+from drillcore.workflow.run import Run
 
 _FINGERPRINT = "fingerprint"
 
 
-def register_run(
-    settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder, done: dict[str, Record]
-) -> Record:
+def register_run(run: Run) -> Registered:
     """Log the run to MLflow and register its file as challenger, once; a version that is there is found again."""
     from drillcore import registry, tracking
     from drillcore.workflow.logging import log_run
 
-    export = done["export"]
+    settings, recipe, manifest, fingerprint = run.settings, run.recipe, run.manifest, run.folder.fingerprint
+    export, figures = run.record(Exported), run.record(Evaluated).figures
     registry.reconcile(settings, recipe.name)  # a number that would be given twice is refused before it is
     for version in registry.versions(settings, recipe.name):
-        if version.tags.get(_FINGERPRINT) == run.fingerprint and version.sha256 == export["sha256"]:
-            _challenge(settings, recipe.name, version.version, done["evaluate"]["figures"])
-            return {"version": version.version, "run_id": version.run_id, "reused": True, "note": "registered before"}
+        if version.tags.get(_FINGERPRINT) == fingerprint and version.sha256 == export.sha256:
+            _challenge(settings, recipe.name, version.version, figures)
+            return Registered(version=version.version, run_id=version.run_id, reused=True, note="registered before")
     tags = {
-        _FINGERPRINT: run.fingerprint,
+        _FINGERPRINT: fingerprint,
         "lineage": manifest.lineage,
         "data_digest": manifest.digest,
         "recipe_sha256": recipe.sha256,
-        "weights_sha256": done["backbone"]["weights_sha256"],
-        "git": export["metadata"]["git"],
-        "dirty": str(export["metadata"]["dirty"]).lower(),
+        "weights_sha256": run.record(BackboneDone).weights_sha256,
+        "git": export.metadata["git"],
+        "dirty": str(export.metadata["dirty"]).lower(),
     }
-    begun = tracking.find_run(settings, recipe.name, {_FINGERPRINT: run.fingerprint})
-    with tracking.start_run(
-        settings, recipe.name, name=f"retrain {run.fingerprint[:8]}", tags=tags, resume=begun
-    ) as log:
-        log_run(log, settings, recipe, manifest, run, done)
+    begun = tracking.find_run(settings, recipe.name, {_FINGERPRINT: fingerprint})
+    with tracking.start_run(settings, recipe.name, name=f"retrain {fingerprint[:8]}", tags=tags, resume=begun) as log:
+        log_run(log, run)
         version_number = registry.register(
             settings,
-            run.path / MODEL_FILE,
+            run.model_file,
             name=recipe.name,
             run_id=log.id,
-            sha256=export["sha256"],
-            metadata=export["metadata"],
-            tags={**tags, **_version_tags(settings, done["evaluate"]["figures"])},
+            sha256=export.sha256,
+            metadata=export.metadata,
+            tags={**tags, **_version_tags(settings, figures)},
         )
-    _challenge(settings, recipe.name, version_number, done["evaluate"]["figures"])
-    return {
-        "version": version_number,
-        "run_id": log.id,
-        "reused": False,
-        "note": f"version {version_number}, challenger",
-    }
+    _challenge(settings, recipe.name, version_number, figures)
+    return Registered(version=version_number, run_id=log.id, note=f"version {version_number}, challenger")
 
 
-def judge(settings: Settings, recipe: Recipe, manifest: Manifest, run: RunFolder, done: dict[str, Record]) -> Record:
+def judge_run(run: Run) -> Judged:
     """Ask the gate about the run's version, against the champion's answers to the same images."""
     from drillcore import registry
     from drillcore.workflow.logging import log_verdict
 
-    version = done["register"]["version"]
-    current = registry.aliases(settings, recipe.name).get(registry.CHAMPION)
-    if current == version:
-        text = "it is the champion"
-        return {"passed": True, "standing": "the champion", "seq": None, "verdict": None, "note": text}
-    evaluated = done["evaluate"]
+    registered = run.record(Registered)
+    current = registry.aliases(run.settings, run.recipe.name).get(registry.CHAMPION)
+    if current == registered.version:
+        return Judged(passed=True, standing="the champion", seq=None, verdict=None, note="it is the champion")
+    evaluated, export = run.record(Evaluated), run.record(Exported)
     challenger = _standing(
-        recipe,
-        version,
-        done["export"],
-        _evidence(run.path / steps(recipe).EVIDENCE_FILE),
-        ms=evaluated["ms"],
-        mb=evaluated["mb"],
+        run.recipe,
+        registered.version,
+        export.sha256,
+        export.metadata,
+        _evidence(run.path / run.measuring.evidence_file),
+        ms=evaluated.ms,
+        mb=evaluated.mb,
     )
-    verdict, seq = _ask(settings, recipe, manifest, challenger)
-    log_verdict(settings, done["register"]["run_id"], verdict.as_dict())
-    return {
-        "passed": verdict.passed,
-        "standing": "challenger",
-        "seq": seq,
-        "verdict": verdict.as_dict(),
-        "note": verdict.summary,
-    }
+    verdict, seq = _ask(run, challenger)
+    log_verdict(run.settings, registered.run_id, verdict.as_dict())
+    return Judged(
+        passed=verdict.passed, standing="challenger", seq=seq, verdict=verdict.as_dict(), note=verdict.summary
+    )
 
 
 def _evidence(path: Path) -> Any:
@@ -108,26 +101,29 @@ def _evidence(path: Path) -> Any:
     return found
 
 
-def promote_run(settings: Settings, recipe: Recipe, done: dict[str, Record]) -> Record:
+def promote_run(run: Run) -> Promoted:
     """Move the champion to the run's version if the gate passed it, and bring the file to where scoring reads."""
     from drillcore import registry
 
-    version, judged = done["register"]["version"], done["gate"]
-    if judged["verdict"] is None:
-        registry.fetch(settings, recipe.name)
-        return {"promoted": False, "reason": f"version {version} is the champion already", "note": "already champion"}
-    verdict = Verdict.from_dict(judged["verdict"])
+    settings, name = run.settings, run.recipe.name
+    version, judged = run.record(Registered).version, run.record(Judged)
+    if judged.verdict is None:
+        registry.fetch(settings, name)
+        reason = f"version {version} is the champion already"
+        return Promoted(promoted=False, reason=reason, note="already champion")
+    verdict = Verdict.from_dict(judged.verdict)
     if not verdict.passed:
-        return {"promoted": False, "reason": verdict.summary, "note": "the gate refuses; the champion stays"}
-    registry.promote(
-        settings, recipe.name, version, why="retrain --promote", verdict=verdict, expected_seq=judged["seq"]
-    )
-    registry.fetch(settings, recipe.name)
-    return {"promoted": True, "reason": f"version {version} is the champion", "note": f"version {version} is champion"}
+        return Promoted(promoted=False, reason=verdict.summary, note="the gate refuses; the champion stays")
+    registry.promote(settings, name, version, why="retrain --promote", verdict=verdict, expected_seq=judged.seq)
+    registry.fetch(settings, name)
+    return Promoted(promoted=True, reason=f"version {version} is the champion", note=f"version {version} is champion")
 
 
 def promote_reference(settings: Settings, reference: str, *, why: str = "", force: bool = False) -> dict[str, Any]:
     """Promote MODEL[@ALIAS|@VERSION] (default: challenger) if the gate passes it, judged now on its frozen images.
+
+    What the gate could not check, since nothing is known to be true of the images, is promoted all the same: whoever
+    asks for it is the person the gate leaves it to.
 
     Returns:
         `promoted`, `model`, `version`, `previous`, `reason`, `verdict`.
@@ -150,9 +146,10 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
         raise InputError(f"{wanted.name} version {version} is the champion already")
     verdict, seq = _judge_version(settings, recipe, version)
     facts = {"model": wanted.name, "version": version, "previous": current, "verdict": verdict.as_dict()}
-    if not verdict.passed and not force:
+    allowed = verdict.passed or verdict.left_to_a_person
+    if not allowed and not force:
         return {**facts, "promoted": False, "reason": verdict.summary}
-    forced = "" if verdict.passed else "forced although the gate refused"
+    forced = "" if verdict.passed else "not checked by the gate" if allowed else "forced although the gate refused"
     registry.promote(
         settings,
         wanted.name,
@@ -160,7 +157,7 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
         why="; ".join(text for text in (why, forced) if text),
         verdict=verdict,
         expected_seq=seq,
-        force=force,
+        force=force or allowed,
     )
     registry.fetch(settings, wanted.name)
     return {**facts, "promoted": True, "reason": verdict.summary}
@@ -207,54 +204,66 @@ def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Ve
     from drillcore import registry
 
     row = registry.get_version(settings, recipe.name, version)
-    manifest = read_manifest(settings, recipe.dataset.name, row.metadata["data_digest"])
+    run = Run(settings, recipe, read_manifest(settings, recipe.dataset.name, row.metadata["data_digest"]))
     path = version_file(settings, recipe.name, version)
     model = open_for_batches(settings, path, row.sha256)
-    images = [manifest.path_of(name) for name in manifest.rows(recipe.evaluate.split)["path"]]
     challenger = _standing(
         recipe,
         version,
-        {"sha256": row.sha256, "metadata": row.metadata},
-        steps(recipe).evidence(settings, recipe, model, manifest),
-        ms=one_image_milliseconds(path, images, settings),
+        row.sha256,
+        row.metadata,
+        evidence_of(run, model),
+        ms=one_image_milliseconds(path, run.paths(run.evaluated_rows()), settings),
         mb=path.stat().st_size / 1e6,
     )
-    return _ask(settings, recipe, manifest, challenger)
+    return _ask(run, challenger)
 
 
-def _ask(settings: Settings, recipe: Recipe, manifest: Manifest, challenger: Standing) -> tuple[Verdict, int]:
+def _ask(run: Run, challenger: Standing) -> tuple[Verdict, int]:
     """Return the gate's verdict and the number of the champion's last move it is about."""
     from drillcore import registry
 
     # Version and number of one row: a champion read apart from its number may have been moved in between, and the
     # promotion would then replace one that was never compared.
-    moves = registry.history(settings, recipe.name, registry.CHAMPION)
+    moves = registry.history(run.settings, run.recipe.name, registry.CHAMPION)
     seq = moves[-1].seq if moves else 0
-    champion = _champion(settings, recipe, manifest, moves[-1].version) if moves else None
-    return steps(recipe).judge(recipe, manifest, challenger, champion), seq
+    champion = _champion(run, moves[-1].version) if moves else None
+    if not len(challenger.evidence):
+        images = list(run.evaluated_rows()["sha256"])
+        known = [None if one is None else Contender(images=images, **one.facts()) for one in (challenger, champion)]
+        assert known[0] is not None  # noqa: S101 - the challenger
+        return not_checked(gate_limits(run.recipe), known[0], known[1]), seq
+    return run.measuring.judge(run, challenger, champion), seq
 
 
-def _champion(settings: Settings, recipe: Recipe, manifest: Manifest, version: int) -> Standing:
+def _champion(run: Run, version: int) -> Standing:
     """Return the champion with its answers to the challenger's images; none are needed from another lineage."""
     from drillcore import registry
 
-    row = registry.get_version(settings, recipe.name, version)
-    facts = {"sha256": row.sha256, "metadata": row.metadata}
-    if row.lineage != manifest.lineage:
-        return _standing(recipe, version, facts, None)
-    model = open_for_batches(settings, version_file(settings, recipe.name, version), row.sha256)
-    return _standing(recipe, version, facts, steps(recipe).evidence(settings, recipe, model, manifest))
+    settings, name = run.settings, run.recipe.name
+    row = registry.get_version(settings, name, version)
+    if row.lineage != run.manifest.lineage:
+        return _standing(run.recipe, version, row.sha256, row.metadata, None)
+    model = open_for_batches(settings, version_file(settings, name, version), row.sha256)
+    return _standing(run.recipe, version, row.sha256, row.metadata, evidence_of(run, model))
 
 
 def _standing(
-    recipe: Recipe, version: int, facts: Record, evidence: Any, *, ms: float | None = None, mb: float | None = None
+    recipe: Recipe,
+    version: int,
+    sha256: str,
+    metadata: Mapping[str, Any],
+    evidence: Any,
+    *,
+    ms: float | None = None,
+    mb: float | None = None,
 ) -> Standing:
     return Standing(
         version=version,
-        lineage=facts["metadata"]["lineage"],
-        classes=facts["metadata"]["classes"],
+        lineage=metadata["lineage"],
+        classes=metadata["classes"],
         evidence=evidence,
-        sha256=facts["sha256"],
+        sha256=sha256,
         # A seed is where a trained backbone starts; it is random weights only where nothing trains them.
         weights=recipe.backbone.weights if recipe.backbone.train is None else "trained",
         ms=ms,
@@ -262,7 +271,7 @@ def _standing(
     )
 
 
-def _challenge(settings: Settings, model: str, version: int, figures: dict[str, Any]) -> None:
+def _challenge(settings: Settings, model: str, version: int, figures: Figures) -> None:
     """Make a version the challenger unless it is that, or the champion, already."""
     from drillcore import registry
 
@@ -272,7 +281,7 @@ def _challenge(settings: Settings, model: str, version: int, figures: dict[str, 
         registry.set_alias(settings, model, registry.CHALLENGER, version, why="retrain", figures=plain)
 
 
-def _version_tags(settings: Settings, figures: dict[str, Any]) -> dict[str, str]:
+def _version_tags(settings: Settings, figures: Figures) -> dict[str, str]:
     from drillcore.versions import data_dvc_text
 
     plain = {name: f"{value:.6f}" for name, value in figures.items() if isinstance(value, float)}

@@ -1,24 +1,35 @@
 """A retrain, stage by stage: what each one needs, does and leaves behind.
 
-The order is that of `STAGES`. Each stage is a method that returns a JSON record, kept in the run's folder (`records`):
+The order is that of `STAGES`. Each stage is a method that returns its record, kept in the run's folder (`records`):
 the command, the Prefect flow and the Python interface run the same code, and a killed run goes on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
-from drillcore.datasets.manifest import Manifest
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
-from drillcore.workflow.records import SUMMARY, Record, RunFolder
-from drillcore.workflow.steps import Made, steps
-
-Work = Callable[..., Made]
+from drillcore.workflow.records import (
+    SUMMARY,
+    BackboneDone,
+    Done,
+    Evaluated,
+    Exported,
+    Figures,
+    Filled,
+    Fitted,
+    Ingested,
+    Judged,
+    Promoted,
+    Proven,
+    Registered,
+)
+from drillcore.workflow.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,61 @@ STAGES = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageDone:
+    """A stage of a summary: its name, seconds, whether its work had been done before, and what it did in one line."""
+
+    stage: str
+    seconds: float
+    reused: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a retrain did.
+
+    Attributes:
+        model: name of the recipe.
+        status: "registered", "promoted", "refused" or "unchanged".
+        reason: of it, in one line.
+        version: registered.
+        run_id: it was logged with.
+        model_sha256: of the file.
+        data_digest: of the data.
+        lineage: of the data.
+        figures: on images it has not learned from.
+        verdict: of the gate, as plain values; None for a champion.
+        stages: in order.
+        folder: of the run.
+    """
+
+    model: str
+    status: str
+    reason: str
+    version: int
+    run_id: str
+    model_sha256: str
+    data_digest: str
+    lineage: str
+    figures: Figures
+    verdict: dict[str, Any] | None
+    stages: list[StageDone]
+    folder: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; `from_dict` reads them."""
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {
+            "stages": [asdict(row) for row in self.stages]
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave, or an earlier version kept."""
+        known = {item.name: values[item.name] for item in fields(cls)}
+        return cls(**known | {"stages": [StageDone(**row) for row in values["stages"]]})
+
+
 class Retrain:
     """One retrain of one model; a context manager that holds the model's lease.
 
@@ -63,9 +129,7 @@ class Retrain:
     def __init__(self, settings: Settings, model: str, *, promote: bool = False, force: bool = False) -> None:
         self.settings, self.promote, self.force = settings, promote, force
         self.recipe: Recipe = load_recipe(settings, model)
-        self.manifest: Manifest | None = None
-        self.folder: RunFolder | None = None
-        self.done: dict[str, Record] = {}
+        self._made: Run | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -85,55 +149,63 @@ class Retrain:
         """Return the stages of this retrain, in order."""
         return [stage for stage in STAGES if stage.name != "promote" or self.promote]
 
-    def run(self, stage: Stage) -> Record:
+    @property
+    def made(self) -> Run:
+        """The run, once the first stage has brought the data."""
+        assert self._made is not None, "ingest comes first"  # noqa: S101 - the order is STAGES'
+        return self._made
+
+    def run(self, stage: Stage) -> Done:
         """Run one stage, or take its record; the stages before it must have run."""
         started = time.monotonic()
-        record: Record = getattr(self, f"_{stage.name}")()
-        self.done[stage.name] = {"seconds": round(time.monotonic() - started, 3), **record}
-        return self.done[stage.name]
+        record: Done = getattr(self, f"_{stage.name}")()
+        if not record.seconds:
+            record = replace(record, seconds=round(time.monotonic() - started, 3))
+        self.made.done[stage.name] = record
+        return record
 
-    def run_all(self) -> dict[str, Any]:
+    def run_all(self) -> Summary:
         """Run every stage and return the summary."""
         for stage in self.stages():
             self.run(stage)
         return self.summary()
 
-    def summary(self) -> dict[str, Any]:
-        """Return what happened as plain values: status, reason, version, figures, verdict, stages."""
-        registered, gate = self.done["register"], self.done["gate"]
-        promoted = self.done.get("promote")
-        if promoted and promoted["promoted"]:
-            status, reason = "promoted", promoted["reason"]
-        elif promoted:
-            status, reason = ("unchanged" if registered["reused"] else "refused"), promoted["reason"]
+    def summary(self) -> Summary:
+        """Return what happened."""
+        run = self.made
+        registered, gate, promoted = run.record(Registered), run.record(Judged), run.done.get(Promoted.stage)
+        if isinstance(promoted, Promoted) and promoted.promoted:
+            status, reason = "promoted", promoted.reason
+        elif isinstance(promoted, Promoted):
+            status, reason = ("unchanged" if registered.reused else "refused"), promoted.reason
         else:
-            status = "unchanged" if registered["reused"] else "registered"
-            hint = f"drillcore promote {self.recipe.name}" if gate["passed"] else "the gate would refuse it"
-            reason = f"version {registered['version']} is {gate['standing']}; {hint}"
+            status = "unchanged" if registered.reused else "registered"
+            hint = f"drillcore promote {self.recipe.name}" if gate.passed else "the gate would refuse it"
+            reason = f"version {registered.version} is {gate.standing}; {hint}"
         if status == "unchanged":
-            reason = f"nothing new: data and recipe are those of version {registered['version']}; {reason}"
-        rows = [
-            {"stage": name, "seconds": row["seconds"], "reused": bool(row.get("reused")), "note": row.get("note", "")}
-            for name, row in self.done.items()
-        ]
-        summary = {
-            "model": self.recipe.name,
-            "status": status,
-            "reason": reason,
-            "version": registered["version"],
-            "run_id": registered["run_id"],
-            "model_sha256": self.done["export"]["sha256"],
-            "data_digest": self.done["ingest"]["data_digest"],
-            "lineage": self.done["ingest"]["lineage"],
-            "figures": self.done["evaluate"]["figures"],
-            "verdict": gate["verdict"],
-            "stages": rows,
-            "folder": str(self._run_folder.path),
-        }
-        self._run_folder.write(SUMMARY, {"summary": summary, "champion_seq": gate["seq"]})
+            reason = f"nothing new: data and recipe are those of version {registered.version}; {reason}"
+        ingested = run.record(Ingested)
+        summary = Summary(
+            model=self.recipe.name,
+            status=status,
+            reason=reason,
+            version=registered.version,
+            run_id=registered.run_id,
+            model_sha256=run.record(Exported).sha256,
+            data_digest=ingested.data_digest,
+            lineage=ingested.lineage,
+            figures=run.record(Evaluated).figures,
+            verdict=gate.verdict,
+            stages=[
+                StageDone(stage=name, seconds=row.seconds, reused=row.reused, note=row.note)
+                for name, row in run.done.items()
+            ],
+            folder=str(run.path),
+        )
+        run.folder.write_plain(SUMMARY, {"summary": summary.to_dict(), "champion_seq": gate.seq})
         return summary
 
-    def peek(self) -> dict[str, Any] | None:
+    def peek(self) -> Summary | None:
         """Return the last summary, as "unchanged", if a retrain would find nothing to do; None where it might.
 
         Neither Prefect nor MLflow nor DVC is imported: a tick with nothing new ends at once.
@@ -143,101 +215,92 @@ class Retrain:
         if self.force or not is_unchanged(self.settings, self.recipe.dataset.name):
             return None
         manifest = current_manifest(self.settings, self.recipe.dataset.name)
-        kept = self._folder_of(manifest).read(SUMMARY)
-        if kept is None or not self._stands(kept):
+        kept = Run(self.settings, self.recipe, manifest).folder.read_plain(SUMMARY)
+        try:
+            last = None if kept is None else Summary.from_dict(kept["summary"])
+        except (KeyError, TypeError):  # of another version of the program
             return None
-        last = kept["summary"]
-        reason = f"nothing new: data and recipe are those of version {last['version']}"
-        if last["status"] == "refused":
-            reason += f", which the gate refused ({last['reason']})"
-        stages = [{**row, "reused": True} for row in last["stages"]]
-        return {**last, "status": "unchanged", "reason": reason, "stages": stages}
+        if last is None or kept is None or not self._stands(last, kept["champion_seq"]):
+            return None
+        reason = f"nothing new: data and recipe are those of version {last.version}"
+        if last.status == "refused":
+            reason += f", which the gate refused ({last.reason})"
+        stages = [replace(row, reused=True) for row in last.stages]
+        return replace(last, status="unchanged", reason=reason, stages=stages)
 
-    def _stands(self, kept: Record) -> bool:
+    def _stands(self, last: Summary, champion_seq: int | None) -> bool:
         """Whether the last outcome still stands: its version is champion, or refused by the same champion."""
         from drillcore.state.aliases import head
         from drillcore.state.database import open_state
 
         champion = head(open_state(self.settings), self.recipe.name, "champion")
-        last = kept["summary"]
-        if champion is not None and champion.version == last["version"]:
-            return champion.sha256 in (None, last["model_sha256"])
+        if champion is not None and champion.version == last.version:
+            return champion.sha256 in (None, last.model_sha256)
         seq = champion.seq if champion is not None else 0
-        judged = last["status"] in ("refused", "registered", "unchanged") and kept["champion_seq"] == seq
-        return judged and (last["status"] == "refused" or not self.promote)
+        judged = last.status in ("refused", "registered", "unchanged") and champion_seq == seq
+        return judged and (last.status == "refused" or not self.promote)
 
-    def _folder_of(self, manifest: Manifest) -> RunFolder:
-        parts = {"recipe": self.recipe.sha256, "data": manifest.digest}
-        return RunFolder.of(self.settings, self.recipe.name, parts)
-
-    @property
-    def _data(self) -> Manifest:
-        assert self.manifest is not None, "ingest comes first"  # noqa: S101 - the order is STAGES'
-        return self.manifest
-
-    @property
-    def _run_folder(self) -> RunFolder:
-        assert self.folder is not None, "ingest comes first"  # noqa: S101 - the order is STAGES'
-        return self.folder
-
-    def _ingest(self) -> Record:
+    def _ingest(self) -> Ingested:
         from drillcore.datasets.ingest import ingest
 
-        self.manifest = ingest(self.settings, self.recipe.dataset.name)
-        self.folder = self._folder_of(self.manifest)
+        manifest = ingest(self.settings, self.recipe.dataset.name)
+        run = self._made = Run(self.settings, self.recipe, manifest)
         if self.force:
-            self.folder.forget()
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        counts = self.manifest.table["split"].value_counts().to_dict()
-        set_aside = len(self.manifest.quarantine)
+            run.folder.forget()
+        run.path.mkdir(parents=True, exist_ok=True)
+        counts = manifest.table["split"].value_counts().to_dict()
+        set_aside = len(manifest.quarantine)
         text = ", ".join(f"{counts.get(name, 0):,} {name}" for name in ("train", "val", "test"))
-        return {
-            "data_digest": self.manifest.digest,
-            "lineage": self.manifest.lineage,
-            "images": len(self.manifest.table),
-            "set_aside": set_aside,
-            "note": f"{text}; {set_aside} set aside",
-        }
-
-    def _backbone(self) -> Record:
-        from drillcore.workflow.drilling import prepare_backbone
-
-        return self._run_folder.once(
-            "backbone", lambda: prepare_backbone(self.settings, self.recipe, self._data, self._run_folder.path)
+        return Ingested(
+            data_digest=manifest.digest,
+            lineage=manifest.lineage,
+            images=len(manifest.table),
+            set_aside=set_aside,
+            note=f"{text}; {set_aside} set aside",
         )
 
-    def _features(self) -> Record:
+    def _backbone(self) -> BackboneDone:
+        from drillcore.workflow.drilling import prepare_backbone
+
+        return self.made.once(BackboneDone, prepare_backbone)
+
+    def _features(self) -> Filled:
+        from drillcore.workflow.fitting import fill_store
+
         # Asked each time: the store itself knows what it has, and a damaged shard must be noticed.
-        return steps(self.recipe).fill_store(self.settings, self.recipe, self._data, self.done["backbone"])
+        return fill_store(self.made)
 
-    def _fit(self) -> Record:
-        return self._once("fit", steps(self.recipe).fit_head)
+    def _fit(self) -> Fitted:
+        from drillcore.workflow.fitting import fit_head
 
-    def _export(self) -> Record:
-        return self._once("export", steps(self.recipe).export_model)
+        return self.made.once(Fitted, fit_head)
 
-    def _parity(self) -> Record:
-        return self._once("parity", steps(self.recipe).prove_parity)
+    def _export(self) -> Exported:
+        from drillcore.workflow.exporting import export_model
 
-    def _evaluate(self) -> Record:
-        return self._once("evaluate", steps(self.recipe).evaluate_run)
+        return self.made.once(Exported, export_model)
 
-    def _once(self, stage: str, work: Work) -> Record:
-        """Run a step of the task unless its record stands."""
-        backbone, path = self.done["backbone"], self._run_folder.path
-        return self._run_folder.once(stage, lambda: work(self.settings, self.recipe, self._data, backbone, path))
+    def _parity(self) -> Proven:
+        from drillcore.workflow.exporting import prove_parity
 
-    def _register(self) -> Record:
+        return self.made.once(Proven, prove_parity)
+
+    def _evaluate(self) -> Evaluated:
+        from drillcore.workflow.evaluating import evaluate_run
+
+        return self.made.once(Evaluated, evaluate_run)
+
+    def _register(self) -> Registered:
         from drillcore.workflow.releasing import register_run
 
-        return register_run(self.settings, self.recipe, self._data, self._run_folder, self.done)
+        return register_run(self.made)
 
-    def _gate(self) -> Record:
-        from drillcore.workflow.releasing import judge
+    def _gate(self) -> Judged:
+        from drillcore.workflow.releasing import judge_run
 
-        return judge(self.settings, self.recipe, self._data, self._run_folder, self.done)
+        return judge_run(self.made)
 
-    def _promote(self) -> Record:
+    def _promote(self) -> Promoted:
         from drillcore.workflow.releasing import promote_run
 
-        return promote_run(self.settings, self.recipe, self.done)
+        return promote_run(self.made)

@@ -90,14 +90,15 @@ def find_suspect_labels(settings: Settings, reference: str, *, folds: int = FOLD
         DataError: there is no current version of the data.
         RegistryError: MLflow cannot be reached.
     """
-    from drillcore.workflow.classifying import features
     from drillcore.workflow.reporting import find_version
+    from drillcore.workflow.trained_parts import run_of
 
     version = find_version(settings, reference)
     recipe = load_recipe(settings, version.model)
     manifest = current_manifest(settings, recipe.dataset.name)
     rows = manifest.rows()
-    table = features(settings, recipe, manifest, _backbone(settings, recipe, version), rows)
+    run = run_of(settings, version, recipe, manifest, "suspects")
+    table = run.representation.rows(run, rows)
     labels = manifest.label_indices(rows)
     groups = [group or digest for group, digest in zip(rows["group"], rows["sha256"], strict=True)]
     fold, judged = grouped_folds(groups, labels, folds=folds, seed=recipe.seeds.train)
@@ -166,12 +167,3 @@ def write_suspects(settings: Settings, found: SuspectLabels, folder: Path) -> li
     from drillcore.workflow.suspects_page import suspects_page
 
     return write_page(folder, suspects_page(settings, found), "suspects.csv", _COLUMNS, found.table())
-
-
-def _backbone(settings: Settings, recipe: Recipe, version: ModelVersion) -> Any:
-    """Return the backbone of a version: the trained one by its digest, else the recipe's own weights."""
-    from drillcore.workflow.drilling import recipe_backbone
-
-    trained = recipe.backbone.train is not None
-    weights = f"sha256:{version.metadata['weights_sha256']}" if trained else recipe.backbone.weights
-    return recipe_backbone(settings, recipe, weights, len(version.metadata["classes"]))

@@ -20,10 +20,15 @@ from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
 from drillcore.files import read_object
 from drillcore.recipes import Recipe, load_recipe
+from drillcore.representations.image_rows import ImageRows
 from drillcore.settings import Settings
-from drillcore.tasks import CLASSIFICATION
+from drillcore.tasks import CLASSIFICATION, get_task
+from drillcore.workflow.drilling import recipe_backbone
+from drillcore.workflow.run import Run
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from drillcore.backbones.base import Backbone
     from drillcore.registry import ModelVersion
 
@@ -37,19 +42,41 @@ class TrainedParts:
 
     Attributes:
         version: as registered.
-        recipe: of it, which may be older than the one in `models/`; its taps are those that are looked at.
-        manifest: of the data it learned from.
-        backbone: with its weights.
+        run: its recipe on its data, with its backbone.
         own_taps: whether these taps are the ones the head reads.
         notes: what a reader should know.
     """
 
     version: ModelVersion
-    recipe: Recipe
-    manifest: Manifest
-    backbone: Backbone
+    run: Run
     own_taps: bool = True
     notes: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of the version, which may be older than the one in `models/`; its taps are those that are looked at."""
+        return self.run.recipe
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the data it learned from."""
+        return self.run.manifest
+
+    @property
+    def backbone(self) -> Backbone:
+        """With its weights."""
+        return self.run.backbone
+
+    @property
+    def representation(self) -> ImageRows:
+        """What makes the rows; one for each image (`find_parts` refuses others)."""
+        found = self.run.representation
+        assert isinstance(found, ImageRows)  # noqa: S101 - find_parts
+        return found
+
+    def features(self, rows: pd.DataFrame) -> NDArray[Any]:
+        """Return the features of manifest rows [N, D], from the store where it has them."""
+        return np.asarray(self.representation.rows(self.run, rows).rows)
 
     @property
     def name(self) -> str:
@@ -78,9 +105,11 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
     """
     version = _version(settings, reference, command)
     name = f"{version.model} version {version.version}"
-    task = version.metadata.get("task", CLASSIFICATION)
-    if task != CLASSIFICATION:
-        raise InputError(f"{name} answers every pixel (its task is {task}); {command} is for classifiers of images")
+    task = get_task(str(version.metadata.get("task", CLASSIFICATION)))
+    if task.dense:
+        raise InputError(
+            f"{name} answers every pixel (its task is {task.name}); {command} is for classifiers of images"
+        )
     recipe = recipe_of(settings, version)
     try:
         manifest = read_manifest(settings, recipe.dataset.name, str(version.metadata.get("data_digest")))
@@ -89,19 +118,26 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
             f"the list of images that {name} learned from cannot be read here ({error}); {command} runs where the "
             f"model was retrained, or after `drillcore retrain {version.model}` here"
         ) from None
-    backbone = _backbone(settings, version, recipe, manifest, command)
+    run = run_of(settings, version, recipe, manifest, command)
+    representation = run.representation
+    if not isinstance(representation, ImageRows) or representation.per_image > 1:
+        raise InputError(
+            f"{name} has other rows than one for each image ({representation.name}); {command} needs those"
+        )
+    backbone = run.backbone
     own, notes = list(recipe.backbone.taps), list[str]()
     known = list(backbone.taps)
     chosen = list(backbone.check_taps(taps)) if taps else own
     if not taps and own == [_LOGITS] and known.index(_LOGITS) > 0:
         chosen = [known[known.index(_LOGITS) - 1]]
         notes.append(f"the head reads the network's class scores; looked at is what they are made of, {chosen[0]}")
-    section = dataclasses.replace(recipe.backbone, taps=chosen)
+    if chosen != own:
+        section = dataclasses.replace(recipe.backbone, taps=chosen)
+        run = Run(settings, dataclasses.replace(recipe, backbone=section), manifest)
+        run.backbone = backbone
     return TrainedParts(
         version=version,
-        recipe=dataclasses.replace(recipe, backbone=section),
-        manifest=manifest,
-        backbone=backbone,
+        run=run,
         own_taps=chosen == own,
         notes=tuple(notes),
     )
@@ -146,15 +182,15 @@ def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDA
     gone from the folder of its run (`drillcore gc`).
     """
     from drillcore.heads.base import load_any_head
-    from drillcore.workflow.drilling import HEAD_FOLDER
     from drillcore.workflow.records import RunFolder
+    from drillcore.workflow.run import HEAD_FOLDER
 
     if not parts.own_taps:
         return None
-    digests = {"recipe": parts.version.metadata.get("recipe_sha256"), "data": parts.manifest.digest}
-    run = RunFolder.of(settings, parts.version.model, {name: str(value) for name, value in digests.items()})
+    recipe_sha256 = str(parts.version.metadata.get("recipe_sha256"))
+    folder = RunFolder.of(settings, parts.version.model, recipe_sha256, parts.manifest.digest)
     try:
-        found = load_any_head(run.path / HEAD_FOLDER).importances()
+        found = load_any_head(folder.path / HEAD_FOLDER).importances()
     except DrillcoreError:
         return None
     return found if found is not None and found.shape == (width,) else None
@@ -177,14 +213,21 @@ def _version(settings: Settings, reference: str, command: str) -> ModelVersion:
         ) from None
 
 
-def _backbone(settings: Settings, version: ModelVersion, recipe: Recipe, manifest: Manifest, command: str) -> Backbone:
-    """Return the version's backbone: the trained one by its digest, else the recipe's own weights."""
-    from drillcore.workflow.drilling import load_backbone
+def run_of(settings: Settings, version: ModelVersion, recipe: Recipe, manifest: Manifest, command: str) -> Run:
+    """Return a recipe on data with a version's backbone: the trained one by its digest, else the recipe's own weights.
 
+    Raises:
+        InputError: the trained backbone is not on this machine; `command` needs it.
+    """
     trained, sha256 = recipe.backbone.train is not None, str(version.metadata.get("weights_sha256"))
-    record: dict[str, Any] = {"weights": f"sha256:{sha256}" if trained else recipe.backbone.weights}
+    run = Run(settings, recipe, manifest)
     try:
-        return load_backbone(settings, recipe, manifest, record)
+        run.backbone = recipe_backbone(
+            settings,
+            recipe,
+            f"sha256:{sha256}" if trained else recipe.backbone.weights,
+            len(version.metadata["classes"]),
+        )
     except UnknownNameError:
         if not trained:
             raise
@@ -196,3 +239,4 @@ def _backbone(settings: Settings, version: ModelVersion, recipe: Recipe, manifes
             f"the ONNX file in a form that can be taken apart: bring {folder} from the machine that retrained it, or "
             f"run `drillcore retrain {version.model}` here"
         ) from None
+    return run

@@ -1,0 +1,148 @@
+"""What a representation is: images in, rows out, and the answers to the rows put together again, image by image.
+
+Its stages are given a run (`workflow.run.Run`): settings, recipe, list of images, folder, and the loaded backbone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.digests import sha256_bytes
+from drillcore.heads.row_source import RowSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.workflow.run import Run
+
+FloatArray = npt.NDArray[Any]
+FIT_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows of images, one image's after the other, and what is learnt from each.
+
+    Attributes:
+        rows: [N, D], a source of rows.
+        targets: class indices int64 or uint8 [N], or values float32 [N, D'].
+        weights: how much each row stands for, float32 [N]; None: all for the same.
+        images: number of the image each row is of, int64 [N].
+        extracted: images, or views of them, that passed the backbone for this.
+    """
+
+    rows: RowSource
+    targets: npt.NDArray[Any]
+    weights: npt.NDArray[np.float32] | None = None
+    images: npt.NDArray[np.int64]
+    extracted: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a representation has learnt without labels, a projection for instance.
+
+    Attributes:
+        arrays: by name.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    def to_bytes(self) -> bytes:
+        """Return a safetensors file; equal arrays give equal bytes."""
+        from safetensors.numpy import save
+
+        data: bytes = save({name: np.ascontiguousarray(array) for name, array in sorted(self.arrays.items())})
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> State:
+        """Read what `to_bytes` gave. Raises ValueError."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return cls(load(data))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the bytes: it stands in the store's key."""
+        return sha256_bytes(self.to_bytes())
+
+
+class Representation(ABC):
+    """Images -> rows.
+
+    Which tasks it has, where its parameters are read and who writes its ONNX nodes stands in its row of the catalogue.
+
+    Args:
+        plan: the parameters, as the row's `plan` reads them from a recipe.
+
+    Attributes:
+        name: of the row.
+        unit: what passes the backbone, for people.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str] = "images"
+
+    def __init__(self, plan: Any) -> None:
+        self.plan = plan
+
+    def check(self, run: Run) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuse what does not fit the data, before anything is computed. Raises InputError."""
+
+    def fit(self, run: Run) -> State | None:
+        """Learn a state from the training images, without their labels; None: it has none."""
+        return None
+
+    def fit_splits(self, run: Run) -> tuple[str, ...]:
+        """Return the splits the head learns from."""
+        return FIT_SPLITS
+
+    def kept_rows(self, run: Run) -> pd.DataFrame:
+        """Return the rows of the manifest that the store is filled with: those learnt from, those measured on."""
+        splits = sorted({*self.fit_splits(run), run.recipe.evaluate.split})
+        table: pd.DataFrame = run.manifest.table
+        return table[table["split"].isin(splits)]
+
+    def unkept(self) -> str:
+        """Return why nothing is kept in the store, in words; "": rows are."""
+        return ""
+
+    @abstractmethod
+    def rows(self, run: Run, table: pd.DataFrame) -> Rows:
+        """Return the rows of images, from the store where it has them.
+
+        Args:
+            run: with its backbone, and the state where there is one.
+            table: rows of the manifest.
+
+        Raises:
+            BadImageError: an image that cannot be decoded any more.
+            StoreError: the store cannot be written.
+        """
+
+    def gather(self, answers: FloatArray, images: npt.NDArray[np.int64]) -> FloatArray:
+        """Return one answer for each image of the answers to its rows.
+
+        Args:
+            answers: of the head, [N, K].
+            images: number of the image each row is of, ascending, [N].
+        """
+        return answers
+
+    def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, FloatArray]]:
+        """Return what the rows of an image are read from, for people: (name, float32 [C, h, w]); none as a rule."""
+        return []

@@ -1,0 +1,83 @@
+"""The representations there are, by the name a recipe gives them, and what packages add to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drillcore.errors import UnknownNameError
+from drillcore.plugins import REPRESENTATIONS as GROUP
+from drillcore.plugins import attribute, load_plugin, names
+from drillcore.representations.base import Representation
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepresentationRow:
+    """A representation of the catalogue, or the one a package offers under `drillcore.representations`.
+
+    Its parts are named as "module:attribute".
+
+    Attributes:
+        representation: its class, a `representations.base.Representation`.
+        plan: function of a recipe to its checked parameters, or a pydantic model of them (`schemas.Params`).
+        tasks: whose answers are made of its rows.
+        one_size: whether images are brought to the backbone's input size; if not, they are taken as they are.
+        writer: class that writes its part of the file and proves it (`export.writing.ModelWriter`).
+        check: function of a recipe to its mistakes (`schemas.Mistake`); "": the plan is a model, which tells them.
+        headless: whether it answers by itself, and its recipes have `head: {name: none}`.
+        fitting: function of a run that fits the head on its rows; "": the one all have.
+    """
+
+    representation: str
+    plan: str
+    tasks: tuple[str, ...]
+    one_size: bool = True
+    writer: str
+    check: str = ""
+    headless: bool = False
+    fitting: str = ""
+
+
+REPRESENTATIONS: dict[str, RepresentationRow] = {
+    "activations": RepresentationRow(
+        representation="drillcore.representations.image_rows:Activations",
+        plan="drillcore.recipes.rows:RowPlan",
+        tasks=(CLASSIFICATION,),
+        writer="drillcore.export.writing:RowsWriter",
+    ),
+    "core_samples": RepresentationRow(
+        representation="drillcore.representations.core_rows:CoreRows",
+        plan="drillcore.recipes.cores:core_plan",
+        tasks=(DENSE_LABELS, DENSE_REGRESSION),
+        one_size=False,
+        writer="drillcore.export.core_writing:CoreWriter",
+        check="drillcore.recipes.parts:core_mistakes",
+        fitting="drillcore.workflow.core_fitting:fit_head",
+    ),
+}
+
+
+def representation_names() -> list[str]:
+    """Return all names, those of packages last."""
+    return names(GROUP, REPRESENTATIONS)
+
+
+def representation_row(name: str) -> RepresentationRow:
+    """Return the row of a representation.
+
+    Raises:
+        UnknownNameError: no such representation; names the known ones.
+        InputError: a package offers one that cannot be loaded.
+    """
+    if name in REPRESENTATIONS:
+        return REPRESENTATIONS[name]
+    found: RepresentationRow | None = load_plugin(GROUP, name, RepresentationRow)
+    if found is None:
+        raise UnknownNameError("representation", name, representation_names())
+    return found
+
+
+def representation_class(name: str) -> type[Representation]:
+    """Return the class of a representation; raises as `representation_row`."""
+    found: type[Representation] = attribute(representation_row(name).representation)
+    return found
