@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,32 @@ def test_a_model_named_after_nothing_says_of_which_data_set_it_is(
     assert not (settings.models / "boats.yaml").exists()
     assert drillcore("new", "boats", "--dataset", "shells").code == 0
     assert load_recipe(settings, "boats").dataset.name == "shells"
+
+
+def test_the_schema_of_recipes_is_printed(drillcore: Callable[..., Any], settings: Settings) -> None:
+    ended = drillcore("new", "--schema")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["title"] == "drillcore recipe"
+    assert list(settings.models.iterdir()) == []
+    assert drillcore("new").code == 2
+
+
+def test_check_tells_all_mistakes_of_all_recipes(drillcore: Callable[..., Any], settings: Settings) -> None:
+    good = "schema: 1\nname: {}\ntask: classification\ndataset: {{name: shells}}\n"
+    good += "backbone: {{name: cnn1, taps: [layer3]}}\nhead: {{name: forest}}\n"
+    for name in ("one", "two", "three"):
+        (settings.models / f"{name}.yaml").write_text(good.format(name))
+    ended = drillcore("check")
+    assert (ended.code, ended.out.splitlines()) == (0, [f"{name}: can be trained" for name in ("one", "three", "two")])
+    (settings.models / "one.yaml").write_text(good.format("one").replace("forest", "forrest"))
+    wrong = good.format("three").replace("classification", "dense_labels").replace("forest", "kernel_svm")
+    (settings.models / "three.yaml").write_text(wrong)
+    for command in (("check",), ("check", "two", "one", "three")):
+        ended = drillcore(*command)
+        assert ended.code == 2
+        assert "one.yaml:6:8: head.name is 'forrest': unknown head 'forrest' (did you mean forest?)" in ended.err
+        assert "three.yaml:6:8: head.name is 'kernel_svm', which has not the task dense_labels" in ended.err
+    ended = drillcore("retrain", "three")
+    assert ended.code == 2
+    assert ended.err.splitlines()[0].startswith("drillcore: three.yaml: 2 mistakes, in ")
+    assert len(ended.err.splitlines()) == 3
