@@ -21,15 +21,16 @@ def caller(scope: Mapping[str, Any], headers: Mapping[str, str], *, keys: bool) 
 
 
 class RequestsInWork:
-    """Requests whose bodies have come and whose answers have not gone; one client has half of the places at most.
+    """Requests whose bodies have come and whose answers have not gone.
 
     Args:
         limit: of all.
+        per_client: of one client; 0: half of all.
         changed: told their number after each change.
     """
 
-    def __init__(self, limit: int, changed: Callable[[int], None] = lambda count: None) -> None:
-        self._limit, self._per_client, self._changed = limit, max(1, limit // 2), changed
+    def __init__(self, limit: int, per_client: int = 0, changed: Callable[[int], None] = lambda count: None) -> None:
+        self._limit, self._per_client, self._changed = limit, per_client or max(1, limit // 2), changed
         self._clients: Counter[str] = Counter()
         self._count = 0
 

@@ -1,10 +1,8 @@
-"""What the OpenAPI page shows: bodies, answers and headers, with examples."""
+"""What the OpenAPI page says of requests and answers, with examples; `bodies.py` has their schemas."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from drillcore.tasks import TASKS
 
 # Replaced by names of models that are served, and the address that was asked, where the document is made.
 HOST = "localhost:8080"
@@ -12,17 +10,6 @@ MODEL, DENSE_MODEL, ANY_MODEL = "NAME-OF-A-CLASSIFIER", "NAME-OF-A-DENSE-MODEL",
 MAX_NUMBERS = 64  # of a tensor that is shown
 _SHA = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 _MS = {"decode": 0.8, "queue": 1.2, "infer": 6.4}
-
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {"type": "string", "description": "One line for a person."},
-        "reason": {"type": "string", "description": "A stable short word, where there is one."},
-        "request_id": {"type": "string"},
-    },
-    "example": {"error": "truncated: the image ends too early", "reason": "truncated", "request_id": "6f1c0e"},
-}
 
 
 def _refusals(**texts: str) -> dict[int | str, dict[str, Any]]:
@@ -82,69 +69,6 @@ PREDICT_BODY: dict[str, Any] = {
     },
 }
 
-_NUMBER = {"type": "number"}
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_FACTS = {
-    "model": {"type": "string"},
-    "version": {"type": "integer", "minimum": 1},
-    "model_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    "task": {"type": "string", "enum": list(TASKS)},
-}
-_ONE = {
-    "label": {"type": "string"},
-    "probability": _PROBABILITY,
-    "top5": {
-        "type": "array",
-        "maxItems": 5,
-        "items": {
-            "type": "object",
-            "required": ["label", "probability"],
-            "properties": {"label": {"type": "string"}, "probability": _PROBABILITY},
-        },
-    },
-    "size": {"type": "array", "items": {"type": "integer"}, "description": "Height and width, dense models."},
-    "shares": {
-        "type": "array",
-        "description": "Share of the pixels of each class, dense labels.",
-        "items": {
-            "type": "object",
-            "required": ["label", "share", "colour"],
-            "properties": {
-                "label": {"type": "string"},
-                "share": _PROBABILITY,
-                "colour": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},
-            },
-        },
-    },
-    "values": {
-        "type": "array",
-        "description": "Bounds of each predicted plane, dense regression.",
-        "items": {"type": "object", "properties": {"min": _NUMBER, "max": _NUMBER, "mean": _NUMBER}},
-    },
-    "unit": {"type": ["string", "null"], "description": "Of the values, dense regression."},
-    "mask": {"type": "string", "description": "The PNG of labels as a data URL, where asked for."},
-    "ms": {
-        "type": "object",
-        "description": "Milliseconds of decoding, waiting for the batch, and of the batch itself.",
-        "required": ["decode", "queue", "infer"],
-        "properties": {"decode": _NUMBER, "queue": _NUMBER, "infer": _NUMBER},
-    },
-    "batch": {"type": "integer", "description": "Images of the batch it went in."},
-}
-_FILE = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}, "error": {"type": "string"}, "reason": {"type": "string"}, **_ONE},
-}
-ANSWER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["model", "version", "model_sha256", "task"],
-    "properties": {
-        **_FACTS,
-        **_ONE,
-        "images": {"type": "array", "items": _FILE, "description": "One entry a file, where a form was sent."},
-    },
-}
 _ANSWER_FACTS = {"model": MODEL, "version": 3, "model_sha256": _SHA, "task": "classification"}
 _CLASSIFIED = {
     "label": "copepod_calanoid",
@@ -198,10 +122,6 @@ PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
     **NOT_ACCEPTABLE,
 }
 
-_TENSOR_PARAMETERS = {
-    "type": "object",
-    "properties": {"binary_data_size": {"type": "integer", "minimum": 0}, "binary_data": {"type": "boolean"}},
-}
 INFER_TEXT = """
 Inference as the Open Inference Protocol (KServe V2) has it, tensors as JSON numbers or as binary data after the JSON
 (`Inference-Header-Content-Length`). Images of several sizes stand top-left on one canvas, with their sizes in `sizes`.
@@ -227,66 +147,6 @@ INFER_BODY: dict[str, Any] = {
         "application/octet-stream": _BINARY,
     },
 }
-INFER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": ["string", "null"], "maxLength": 200},
-        "parameters": {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}},
-        "inputs": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 2,
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string", "enum": ["images", "sizes"]},
-                    "shape": {
-                        "type": "array",
-                        "minItems": 2,
-                        "maxItems": 4,
-                        "items": {"type": "integer", "minimum": 1},
-                    },
-                    "datatype": {"type": "string", "enum": ["UINT8", "INT32"]},
-                    "parameters": _TENSOR_PARAMETERS,
-                    "data": {"type": "array", "items": {}},
-                },
-            },
-        },
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name"],
-                "properties": {"name": {"type": "string"}, "parameters": _TENSOR_PARAMETERS},
-            },
-        },
-    },
-}
-INFERENCE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["model_name", "model_version", "outputs"],
-    "properties": {
-        "model_name": {"type": "string"},
-        "model_version": {"type": "string"},
-        "id": {"type": "string"},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "datatype": {"type": "string"},
-                    "parameters": _TENSOR_PARAMETERS,
-                    "data": {"type": "array", "items": {"type": "number"}},
-                },
-            },
-        },
-    },
-}
 INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The outputs that were asked for, else all that a plain prediction has.",
@@ -304,11 +164,4 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
         },
     },
     **REFUSALS,
-}
-
-SCHEMAS = {
-    "Error": ERROR_SCHEMA,
-    "Answer": ANSWER_SCHEMA,
-    "InferenceRequest": INFER_SCHEMA,
-    "InferenceResponse": INFERENCE_SCHEMA,
 }

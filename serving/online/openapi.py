@@ -9,6 +9,7 @@ from typing import Any
 
 from drillcore.tasks import TASKS
 from serving.online import examples
+from serving.online.bodies import schemas
 from serving.online.guard import OPEN_PATHS
 from serving.online.models import LoadedModel
 from serving.online.service import Service
@@ -53,7 +54,7 @@ class Described:
     def _complete(self) -> dict[str, Any]:
         document = self._plain()
         parts = document.setdefault("components", {})
-        parts.setdefault("schemas", {}).update(examples.SCHEMAS)
+        parts["schemas"] = schemas()
         if self._service.keys:
             parts["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -63,7 +64,6 @@ class Described:
             for path in OPEN_PATHS:
                 for operation in document["paths"].get(path, {}).values():
                     operation["security"] = []
-        _own_refusals(document)
         return document
 
 
@@ -91,16 +91,6 @@ def _filled(value: Any, names: Mapping[str, list[str]], *, shown: bool) -> Any:
 
 def _about_nobody(example: Any, names: Mapping[str, list[str]]) -> bool:
     return isinstance(example, dict) and names.get(example.get("model", "")) == []
-
-
-def _own_refusals(document: dict[str, Any]) -> None:
-    """Parameters that do not fit are answered as all refusals are, not in FastAPI's own form."""
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            if "422" in operation.get("responses", {}):
-                operation["responses"]["422"] = examples.REFUSALS[422]
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
 
 
 def _name_models(document: dict[str, Any], names: list[str], first: str) -> None:

@@ -73,6 +73,7 @@ class ServeOptions:
         max_pixels: of an image; larger ones are refused before they are decoded.
         max_pixels_at_work: of large images at a time, from decoding to the answer; others wait for their turn.
         max_requests: requests in work at a time; more are answered 503.
+        max_requests_per_client: of these, of one client; 0: half of them.
         max_memory: bytes of bodies and pixels held at a time; more are answered 503.
         max_connections: open at a time; fewer where the limit of open files does not allow them.
         max_connections_per_address: of these, of one address (of IPv6: of one /64); 0: half of them.
@@ -102,6 +103,7 @@ class ServeOptions:
     max_pixels: int = 64_000_000
     max_pixels_at_work: int = 128_000_000
     max_requests: int = 512
+    max_requests_per_client: int = 0
     max_memory: int = 1024 * MIB
     max_connections: int = 1024
     max_connections_per_address: int = 0
@@ -130,8 +132,9 @@ class ServeOptions:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
         if self.lanes < 0 or self.threads < 0:
             raise InputError("lanes and threads must be 0 (by the cores there are) or more")
-        if self.max_connections_per_address < 0:
-            raise InputError("max_connections_per_address must be 0 (half of the connections) or more")
+        for name in ("max_requests_per_client", "max_connections_per_address"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be 0 (half of all) or more, not {getattr(self, name)}")
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}")

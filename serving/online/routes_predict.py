@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from drillcore.errors import BadImageError
-from serving.online import examples
+from serving.online import bodies, examples
 from serving.online.accepting import choose
 from serving.online.answers import JPEG, JSON, PNG, shown, timings
 from serving.online.batcher import Answer, Image
@@ -87,7 +86,7 @@ async def _single(
         image, answer, spent = await service.unless_gone(request, _answer(asked, Part("", "", data)))
         if wanted != JSON:
             return await _picture(asked, image, answer, spent, wanted, opacity)
-        return JSONResponse({**_facts(loaded), **await _said(asked, answer, spent, mask=mask)})
+        return _answered(loaded, await _said(asked, answer, spent, mask=mask))
 
 
 async def _several(
@@ -121,7 +120,7 @@ async def _several(
                 said = problem.body() if problem else {}
         return {"name": part.filename[-200:], **said}
 
-    return JSONResponse({**_facts(loaded), "images": await service.unless_gone(request, _all(map(one, files)))})
+    return _answered(loaded, {"images": await service.unless_gone(request, _all(map(one, files)))})
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
@@ -170,10 +169,7 @@ async def _picture(asked: _Asked, image: Image, answer: Answer, spent: float, wa
     return Response(data, media_type=wanted, headers={"server-timing": times, "vary": "accept"})
 
 
-def _facts(loaded: LoadedModel) -> dict[str, Any]:
-    return {
-        "model": loaded.name,
-        "version": loaded.version,
-        "model_sha256": loaded.pointer.sha256,
-        "task": loaded.task,
-    }
+def _answered(loaded: LoadedModel, said: dict[str, Any]) -> Response:
+    facts = {"model": loaded.name, "version": loaded.version, "model_sha256": loaded.pointer.sha256}
+    answer = bodies.Answer.model_validate({**facts, "task": loaded.task, **said})
+    return Response(answer.model_dump_json(exclude_unset=True), media_type=JSON)

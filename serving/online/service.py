@@ -51,7 +51,7 @@ class Service:
         self.metrics = Metrics()
         self.keys = ApiKeys(options.api_keys)
         self.shelf = ModelShelf(settings, options, self.metrics)
-        self.work = RequestsInWork(options.max_requests, self.metrics.in_work.set)
+        self.work = RequestsInWork(options.max_requests, options.max_requests_per_client, self.metrics.in_work.set)
         self.memory = MemoryBudget(options.max_memory, self.metrics.held.set)
         self.ready = False
         self.turns = Turns(options.max_pixels_at_work, self._pixels_at_work)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, from_json
 
+from serving.online import bodies
 from serving.online.problems import RefusedError
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -22,11 +26,7 @@ DATATYPES = {
     "float64": "FP64",
     "bool": "BOOL",
 }
-_INPUTS: dict[str, tuple[str, np.dtype[Any], int]] = {
-    "images": ("UINT8", np.dtype(np.uint8), 4),
-    "sizes": ("INT32", np.dtype("<i4"), 2),
-}
-_MAX_ID = 200
+_INPUTS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.uint8), "sizes": np.dtype("<i4")}
 
 Array = NDArray[Any]
 
@@ -70,32 +70,25 @@ def read_request(body: bytes, header_length: str | None, max_json: int) -> Infer
             raise _bad(f"{LENGTH_HEADER} is {length}; the body has {len(body)} bytes")
     if length > max_json:
         raise RefusedError(413, f"{length} bytes of JSON; at most {max_json} are read: send tensors as binary data")
-    value = _object(_parse(body[:length]), "the request")
+    asked = _parsed(body[:length])
     rest = memoryview(body)[length:]
     tensors: dict[str, Array] = {}
-    for item in _list(value, "inputs"):
-        name, array, rest = _tensor(_object(item, "an input"), rest)
-        if name in tensors:
-            raise _bad(f"input {name} stands there twice")
-        tensors[name] = array
+    for item in asked.inputs:
+        if item.name in tensors:
+            raise _bad(f"input {item.name} stands there twice")
+        tensors[item.name], rest = _tensor(item, rest)
     if len(rest):
         raise _bad(f"{len(rest)} bytes of binary data belong to no input")
     if "images" not in tensors:
         raise _bad("the input images is missing")
-    identity = "" if value.get("id") is None else value["id"]
-    if not isinstance(identity, str) or len(identity) > _MAX_ID:
-        raise _bad(f"id must be a text of at most {_MAX_ID} characters")
-    binary = _flag(value, "binary_data_output", default=False)
+    binary = asked.parameters is not None and asked.parameters.binary_data_output
     outputs: dict[str, bool] = {}
-    for item in _list(value, "outputs") if value.get("outputs") is not None else ():
-        wanted = _object(item, "an output")
-        output = wanted.get("name")
-        if not isinstance(output, str):
-            raise _bad("an output needs a name")
-        if "classification" in _parameters(wanted):
+    for output in asked.outputs or ():
+        said = output.parameters
+        if said is not None and "classification" in (said.model_extra or ()):
             raise _bad("the classification extension is not offered; the output label is the best class")
-        outputs[output] = _flag(wanted, "binary_data", default=binary)
-    return InferenceRequest(identity, tensors["images"], tensors.get("sizes"), outputs, binary)
+        outputs[output.name] = binary if said is None or said.binary_data is None else said.binary_data
+    return InferenceRequest(asked.id or "", tensors["images"], tensors.get("sizes"), outputs, binary)
 
 
 def write_response(
@@ -126,39 +119,57 @@ def write_response(
     return b"".join([head, *tail]), len(head) if tail else None
 
 
-def _parse(text: bytes) -> Any:
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not JSON")
-
+def _parsed(text: bytes) -> bodies.InferenceRequest:
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError):
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
         raise _bad("the request is not JSON") from None
+    try:
+        return bodies.InferenceRequest.model_validate(value)
+    except ValidationError as error:
+        raise _bad(_misfit(error.errors(include_url=False)[0])) from None
 
 
-def _tensor(item: dict[str, Any], rest: memoryview) -> tuple[str, Array, memoryview]:
-    name, shape = item.get("name"), item.get("shape")
-    if not isinstance(name, str) or name not in _INPUTS:
-        raise _bad(f"unknown input {str(name)[:80]!r}; known: {', '.join(_INPUTS)}")
-    datatype, dtype, axes = _INPUTS[name]
-    if item.get("datatype") != datatype:
-        raise _bad(f"input {name} has the datatype {str(item.get('datatype'))[:40]!r}; {datatype} is expected")
-    if not isinstance(shape, list) or len(shape) != axes or not all(type(n) is int and 0 < n < 2**31 for n in shape):
-        raise _bad(f"input {name}: a shape of {axes} numbers of 1 and more is expected")
-    count = 1
-    for side in shape:
-        count *= side
-    size = _parameters(item).get("binary_data_size")
+def _misfit(error: ErrorDetails) -> str:
+    match error["loc"]:
+        case ():
+            return "the request must be a JSON object"
+        case ("inputs" | "outputs" as name,):
+            return f"{name}: a list is expected"
+        case ("inputs", _):
+            tag = error.get("ctx", {}).get("tag")
+            found = "an input must be a JSON object with a name" if tag is None else f"unknown input {tag[:80]!r}"
+            return f"{found}; known: {', '.join(_INPUTS)}"
+        case ("outputs", _):
+            return "an output must be a JSON object"
+        case ("outputs", _, "name"):
+            return "an output needs a name"
+        case ("inputs", _, str(name), "datatype"):
+            given = None if error["type"] == "missing" else error["input"]
+            return f"input {name} has the datatype {str(given)[:40]!r}; {DATATYPES[_INPUTS[name].name]} is expected"
+        case ("inputs", _, str(name), "shape", *_):
+            return f"input {name}: a shape of {4 if name == 'images' else 2} numbers of 1 and more is expected"
+        case ("id",):
+            return f"id must be a text of at most {bodies.MAX_ID} characters"
+        case (*_, "parameters"):
+            return "parameters must be a JSON object"
+        case (*_, "binary_data_size"):
+            return "binary_data_size must be a number of bytes"
+    return f"{error['loc'][-1]} must be true or false"
+
+
+def _tensor(item: bodies.AnyInput, rest: memoryview) -> tuple[Array, memoryview]:
+    name, dtype, count = item.name, _INPUTS[item.name], math.prod(item.shape)
+    size = item.parameters and item.parameters.binary_data_size
     if size is None:
-        return name, _from_numbers(name, item.get("data"), dtype, count).reshape(shape), rest
-    if "data" in item:
+        return _from_numbers(name, item.data, dtype, count).reshape(item.shape), rest
+    if "data" in item.model_fields_set:
         raise _bad(f"input {name} has both data and binary_data_size")
-    if type(size) is not int or size != count * dtype.itemsize:
-        raise _bad(f"input {name}: binary_data_size is {str(size)[:40]}; {count * dtype.itemsize} bytes make its shape")
+    if size != count * dtype.itemsize:
+        raise _bad(f"input {name}: binary_data_size is {size}; {count * dtype.itemsize} bytes make its shape")
     if size > len(rest):
         raise _bad(f"input {name}: {size} bytes of binary data are expected, {len(rest)} are there")
-    array = np.frombuffer(rest[:size], dtype).reshape(shape)
-    return name, array, rest[size:]
+    return np.frombuffer(rest[:size], dtype).reshape(item.shape), rest[size:]
 
 
 def _from_numbers(name: str, data: Any, dtype: np.dtype[Any], count: int) -> Array:
@@ -180,31 +191,6 @@ def _from_numbers(name: str, data: Any, dtype: np.dtype[Any], count: int) -> Arr
     if min(data) < bounds.min or max(data) > bounds.max:
         raise _bad(f"input {name}: numbers from {bounds.min} to {bounds.max} are expected")
     return np.fromiter(data, dtype, count)
-
-
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _bad(f"{what} must be a JSON object")
-    return value
-
-
-def _list(value: dict[str, Any], name: str) -> Sequence[Any]:
-    found = value.get(name)
-    if not isinstance(found, list) or len(found) > 64:
-        raise _bad(f"{name}: a list is expected")
-    return found
-
-
-def _parameters(value: dict[str, Any]) -> dict[str, Any]:
-    found = value.get("parameters")
-    return {} if found is None else _object(found, "parameters")
-
-
-def _flag(value: dict[str, Any], name: str, *, default: bool) -> bool:
-    found = _parameters(value).get(name, default)
-    if not isinstance(found, bool):
-        raise _bad(f"{name} must be true or false")
-    return found
 
 
 def _bad(message: str) -> RefusedError:

@@ -45,6 +45,12 @@ def _per_model(option: str, values: tuple[str, ...], kind: type[int] | type[floa
     "--max-pixels-at-work", default=128_000_000, show_default=True, type=click.IntRange(1), help="Of large images."
 )
 @click.option("--max-requests", default=512, show_default=True, type=click.IntRange(1), help="In work, else 503.")
+@click.option(
+    "--max-requests-per-client",
+    default=0,
+    type=click.IntRange(0),
+    help="0: half of them; behind a proxy, without keys, all are one client.",
+)
 @click.option("--max-memory-mib", default=1024, show_default=True, type=click.IntRange(1), help="Of bodies and pixels.")
 @click.option(
     "--max-connections", default=1024, show_default=True, type=click.IntRange(1), help="Open; fewer by ulimit -n."
@@ -136,6 +142,7 @@ def _options(device: str, max_pixels: int, given: dict[str, Any]) -> Any:
         max_pixels=min(given["max_pixels"], max_pixels),
         max_pixels_at_work=given["max_pixels_at_work"],
         max_requests=given["max_requests"],
+        max_requests_per_client=given["max_requests_per_client"],
         max_memory=given["max_memory_mib"] * MIB,
         max_connections=given["max_connections"],
         max_connections_per_address=given["max_connections_per_address"],

@@ -13,15 +13,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from online_case import Running, bomb, png, serve_dense, serve_tiny, until
+from online_case import Running, SlowModel, bomb, png, serve_dense, serve_tiny, until
 
+from drillcore.errors import InputError
 from drillcore.settings import Settings
 from serving.online import service as service_module
 from serving.online.batcher import Batcher
 from serving.online.clients import RequestsInWork, caller
 from serving.online.fair_queue import FairQueue
 from serving.online.limits import MemoryBudget
-from serving.online.options import BatchLimits
+from serving.online.options import BatchLimits, ServeOptions
 from serving.online.problems import RefusedError
 from serving.online.turns import LARGE_PIXELS, Turns
 
@@ -242,6 +243,34 @@ def test_one_client_has_half_of_the_places_and_those_with_little_find_memory() -
         with pytest.raises(RefusedError):
             other.take(10 * 2**20)
         small.take(2**20)
+
+
+def test_a_client_that_stands_for_many_may_have_all_places() -> None:
+    options = ServeOptions(max_requests=4, max_requests_per_client=4)
+    work = RequestsInWork(options.max_requests, options.max_requests_per_client)
+    for _ in range(4):
+        work.begin("a proxy")
+    with pytest.raises(RefusedError, match="4 requests are in work"):
+        work.check("a proxy")
+    with pytest.raises(InputError, match="max_requests_per_client must be 0"):
+        ServeOptions(max_requests_per_client=-1)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_the_server_is_told_how_many(
+    settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    serve_tiny(settings)
+    server = start(max_requests=2, max_requests_per_client=most)
+    slow = SlowModel(server, monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(server.predict, png()) for _ in range(2)]
+        if most == 1:
+            until(lambda: any(future.done() for future in asked))
+        else:
+            until(lambda: server.server.service.work._count == 2)
+        slow.gate.set()
+        assert sorted(future.result().status_code for future in asked) == [200, 200 if most == 2 else 503]
 
 
 def test_whom_a_request_is_counted_for() -> None:
