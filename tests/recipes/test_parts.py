@@ -13,7 +13,7 @@ from drillcore.errors import RecipeError
 from drillcore.heads.base import Classifier, Regressor
 from drillcore.heads.catalogue import HEADS, head_class, head_params
 from drillcore.recipes import Recipe, read_recipe
-from drillcore.recipes.building import check_words
+from drillcore.recipes.building import check_parts, check_words
 from drillcore.recipes.editing import editor_schema
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, TASKS
 
@@ -153,3 +153,15 @@ def test_the_editors_schema_knows_the_parameters_of_each_head() -> None:
     assert known["forest"]["properties"]["params"]["properties"]["n_estimators"]["minimum"] == 1
     assert "epochs" in schema["$defs"]["BackboneSection"]["properties"]["train"]["anyOf"][0]["properties"]
     assert "$ref" not in json.dumps(schema["allOf"])
+
+
+def test_a_softmax_takes_logits(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    text = "schema: 1\nname: one\ntask: classification\ndataset: {name: shells}\nhead: {name: softmax}\n"
+    path.write_text(text + "backbone: {name: cnn1, taps: [layer4]}\n")
+    with pytest.raises(
+        RecipeError, match=r"one\.yaml:6:24: backbone\.taps are \d+ numbers of two classes; the head soft"
+    ):
+        check_parts(read_recipe(path))
+    path.write_text(text + "backbone: {name: squeezenet1_0_grey, taps: [logits], resize: 48}\n")
+    check_parts(read_recipe(path))

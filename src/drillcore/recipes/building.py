@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import InputError, RecipeError
+from drillcore.heads.catalogue import LOGITS, head_row
 from drillcore.plugins import attribute
 from drillcore.recipes.parts import part_mistakes
 from drillcore.recipes.reading import refusal
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
     from drillcore.backbones.training_plan import TrainingPlan
     from drillcore.heads.base import Head
+
+_UNITS = 2  # classes of the backbone that taps are looked up in
 
 
 def check_words(recipe: Recipe) -> None:
@@ -47,6 +50,9 @@ def check_parts(recipe: Recipe) -> None:
     _at(recipe, field, lambda: untrained.append(_untrained(recipe)))
     (backbone,) = untrained
     _at(recipe, "backbone.taps", lambda: backbone.check_taps(recipe.backbone.taps))
+    if head_row(recipe.head.name).accepts == LOGITS and (width := backbone.flat_width(recipe.backbone.taps)) != _UNITS:
+        what = f"are {width} numbers of two classes; the head {recipe.head.name} takes logits, one for each class"
+        _fail(recipe, "backbone.taps", what)
     if recipe.backbone.train is not None:
         _at(recipe, "backbone.train", lambda: _check_plan(recipe, backbone))
     if representation_row(recipe.representation.name).one_size:
@@ -101,7 +107,7 @@ def _untrained(recipe: Recipe) -> Backbone:
     build = get_entry(recipe.backbone.name).build
     if not representation_row(recipe.representation.name).one_size:
         return build(None, 0, "any")
-    return build(2, 0, input_size(recipe))
+    return build(_UNITS, 0, input_size(recipe))
 
 
 def _check_plan(recipe: Recipe, backbone: Backbone) -> None:
