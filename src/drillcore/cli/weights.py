@@ -23,7 +23,7 @@ def weights() -> None:
 
 @weights.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--as", "name", required=True, help="NETWORK.NAME, for instance squeezenet1_0.IMAGENET1K_V1.")
+@click.option("--as", "name", required=True, help="NETWORK.NAME, or hub:OWNER/NAME@REVISION.")
 @json_option
 def add(file: Path, name: str, as_json: bool) -> None:
     """Bring FILE, .safetensors or .pth, as the weights NAME; it has to fit the network.
@@ -33,6 +33,7 @@ def add(file: Path, name: str, as_json: bool) -> None:
     \b
     Example:
       drillcore weights add ~/Downloads/vgg16-397923af.pth --as vgg16.IMAGENET1K_V1
+      drillcore weights add model.safetensors --as hub:timm/resnet18.a1_in1k@REVISION
     """
     settings = begin(as_json=as_json)
     from drillcore.backbones.catalogue import add_named_weights
@@ -54,10 +55,12 @@ def list_(as_json: bool) -> None:
       drillcore weights list
     """
     settings = begin(as_json=as_json)
+    from drillcore.backbones.bought_weights import list_bought
     from drillcore.backbones.named_weights import list_weights
 
     users = _recipes(settings)
-    rows = [_row(stored, users.pop(stored.name, [])) for _, stored in list_weights(settings)]
+    here = [*(stored for _, stored in list_weights(settings)), *list_bought(settings)]
+    rows = [_row(stored, users.pop(stored.name, [])) for stored in here]
     rows += [
         {"name": name, "sha256": None, "bytes": None, "source": None, "note": "", "recipes": recipes}
         for name, recipes in sorted(users.items())
@@ -89,6 +92,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
 
 def _recipes(settings: Settings) -> dict[str, list[str]]:
     """Return by weights the recipes that name them; a recipe that cannot be read names none."""
+    from drillcore.backbones.bought_weights import parse_bought
     from drillcore.backbones.catalogue import get_entry
     from drillcore.backbones.named_weights import find_weights
     from drillcore.errors import InputError
@@ -98,6 +102,9 @@ def _recipes(settings: Settings) -> dict[str, list[str]]:
     for model in known_models(settings):
         try:
             backbone = load_recipe(settings, model).backbone
+            if bought := parse_bought(backbone.weights, backbone.name):
+                users.setdefault(bought.text, []).append(model)
+                continue
             entry = get_entry(backbone.name)
             if entry.torchvision and ":" not in backbone.weights and "#" not in backbone.weights:
                 found = find_weights(backbone.weights, entry.torchvision)

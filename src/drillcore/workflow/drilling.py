@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from drillcore.datasets.manifest import Manifest
+from drillcore.errors import InputError
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import input_size, representation_plan, training_plan
 from drillcore.recipes.parts import value_range
@@ -23,9 +24,10 @@ def prepare_backbone(run: Run) -> tuple[BackboneDone, list[str]]:
     """Take the recipe's backbone as it comes, reuse the one trained before, or train it."""
     section = run.recipe.backbone
     if section.train is None:
-        run.backbone = run.backbone_of(section.weights)
+        weights = weights_of_version(run.settings, section.name, section.weights)
+        run.backbone = run.backbone_of(weights)
         text = f"{section.name} as it comes, {section.weights}"
-        return BackboneDone(weights=section.weights, weights_sha256=run.backbone.weights_sha256, note=text), []
+        return BackboneDone(weights=weights, weights_sha256=run.backbone.weights_sha256, note=text), []
     kept, why = _kept_backbone(run)
     if kept is None:
         kept = _train(run)
@@ -57,11 +59,37 @@ def recipe_backbone(settings: Settings, recipe: Recipe, weights: str, classes: i
     """
     from drillcore.backbones.catalogue import build_backbone
 
+    weights = weights_of_version(settings, recipe.backbone.name, weights)
     if not representation_row(recipe.representation.name).one_size:  # images are not resized
         return build_backbone(recipe.backbone.name, weights, settings, any_size=True).reading(value_range(recipe))
     size = input_size(recipe)
     made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
     return made.reading(value_range(recipe)).averaged(getattr(representation_plan(recipe), "views", 1))
+
+
+def weights_of_version(settings: Settings, name: str, weights: str) -> str:
+    """Return `sha256:DIGEST` for MODEL@VERSION, a backbone that was trained for a registered model; others as they are.
+
+    Raises:
+        UnknownNameError: there is no such model or version.
+        InputError: that version has another backbone, or one that was not trained.
+    """
+    from drillcore.backbones.artifacts import artifacts_folder
+    from drillcore.backbones.catalogue import VERSION
+
+    match = VERSION.fullmatch(weights)
+    if match is None:
+        return weights
+    from drillcore.registry import get_version
+
+    version = get_version(settings, match[1], int(match[2]))
+    sha256 = str(version.metadata.get("weights_sha256"))
+    if not (artifacts_folder(settings, name) / sha256).is_dir():
+        raise InputError(
+            f"weights {weights}: no {name} that was trained for it is here; name a version retrained here whose recipe "
+            f"trains {name}"
+        )
+    return f"sha256:{sha256}"
 
 
 def _purpose(run: Run) -> dict[str, Any]:
