@@ -21,8 +21,9 @@ LOCK = ROOT / "requirements.lock"
 HEAD = "# Made from requirements.lock by deploy/derive_requirements.py; do not edit.\n"
 _CUDA = re.compile(r"nvidia-|cuda-")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# What the process that fetches needs beyond the base: the registry's client, and S3 where artifacts lie there.
-_FETCH = ("mlflow", "boto3")
+# What the process that fetches needs beyond the base: the registry's client, S3 where artifacts lie there, and the
+# driver of PostgreSQL where the alias history does.
+_FETCH = ("mlflow", "boto3", "psycopg")
 
 
 def derive(pyproject: str, lock: str) -> dict[str, str]:

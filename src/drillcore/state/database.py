@@ -33,7 +33,8 @@ class StateDatabase:
         except (exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
             raise StateError(
                 f"the state database {_shown(url)} cannot be opened: {_first_line(error)}; "
-                "set DRILLCORE_STATE_URL to sqlite:///FILE or postgresql+psycopg://... (with its driver installed)"
+                "set DRILLCORE_STATE_URL to sqlite:///FILE or postgresql+psycopg://... "
+                "(pip install 'drillcore[postgres]')"
             ) from None
         self.url = _shown(url)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
