@@ -31,7 +31,7 @@ def two_versions(tracked: Settings, tiny_models: ModuleType, tmp_path: Path) -> 
 def run_case(settings: Settings, folder: Path, points: int, seed: int, kind: str = "promote") -> None:
     folder.mkdir()
     command = [sys.executable, str(CASE), str(settings.root), str(folder), str(points), str(seed), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(told) == points + 3
@@ -51,16 +51,19 @@ def run_case(settings: Settings, folder: Path, points: int, seed: int, kind: str
     assert by_name["finish_move"]["champion"] == 2  # after both, not yet noted
 
 
+@pytest.mark.timeout(600)
 def test_killed_between_the_writes(two_versions: Settings, tmp_path: Path) -> None:
     run_case(two_versions, tmp_path / "points", 1, seed=1)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_at_twenty_points(two_versions: Settings, tmp_path: Path) -> None:
     run_case(two_versions, tmp_path / "points", 20, seed=20)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_rollback_through_three_champions_killed_at_ten_points(
     two_versions: Settings, tiny_models: ModuleType, tmp_path: Path
 ) -> None:
