@@ -34,7 +34,7 @@ def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
     """Yield a client of the tracking and registry server; failures inside become a RegistryError of one line.
 
     Raises:
-        RegistryError: the server or its database cannot be reached or refuses.
+        RegistryError: the server, its database or the store of its artifacts cannot be reached or refuses.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -57,6 +57,19 @@ def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
             raise _failed(uri, error) from error
         except (MlflowException, RequestException, SQLAlchemyError) as error:
             raise _failed(uri, error) from error
+        except Exception as error:
+            if not _is_of_s3(error):
+                raise
+            raise RegistryError(
+                f"the artifacts at {shown_uri(settings.artifact_root) or 's3://'} failed: {_first_line(error)}; is the "
+                "store up, does its bucket exist, and are its credentials and DRILLCORE_ARTIFACT_ROOT right?"
+            ) from error
+
+
+def _is_of_s3(error: Exception) -> bool:
+    """Whether it is an error of S3's client, which MLflow lets through, or the client is absent."""
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    return absent in ("boto3", "botocore") or type(error).__module__.partition(".")[0] in ("boto3", "botocore")
 
 
 def _failed(uri: str, error: Exception) -> RegistryError:
