@@ -127,3 +127,13 @@ def test_unknown_model_names_the_known(settings: Settings) -> None:
     (settings.models / "tiny.yaml").write_text(GOOD)
     with pytest.raises(UnknownNameError, match=r"did you mean tiny.*known: tiny"):
         load_recipe(settings, "tinny")
+
+
+def test_of_very_many_mistakes_the_first_are_told_and_the_rest_counted(tmp_path: Path) -> None:
+    text = GOOD + "".join(f"odd{number}: 1\n" for number in range(500))
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(write(tmp_path, text))
+    first, *told, last = str(refused.value).splitlines()
+    assert first.startswith("tiny.yaml: 500 mistakes, in odd0, odd1, ")
+    assert len(told) == 20
+    assert last == "tiny.yaml: 480 more"

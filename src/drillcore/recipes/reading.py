@@ -18,6 +18,7 @@ from drillcore.recipes.schema import Recipe, place_of, recipe_schema
 from drillcore.schemas import Mistake, dotted_name, mistakes, not_a_field
 from drillcore.settings import Settings
 
+_TOLD = 20  # mistakes that are told one by one
 MAX_BYTES = 256 * 1024
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 800  # characters of what is said of one field
@@ -67,8 +68,11 @@ def refusal(file: str, lines: dict[str, tuple[int, int]], wrong: Iterable[Mistak
     told = [_told(file, lines, mistake) for mistake in found]
     if len(told) == 1:
         return RecipeError(told[0])
-    names = ", ".join(dict.fromkeys(_cut(dotted_name(mistake.place)) or "fields that lack" for mistake in found))
-    return RecipeError("\n".join([f"{file}: {len(told)} mistakes, in {names}", *told]))
+    names = list(dict.fromkeys(_cut(dotted_name(mistake.place)) or "fields that lack" for mistake in found[:_TOLD]))
+    more = len(told) - _TOLD
+    rest = [f"{file}: {more} more"] if more > 0 else []
+    head = f"{file}: {len(told)} mistakes, in {', '.join(names)}{', ...' if rest else ''}"
+    return RecipeError("\n".join([head, *told[:_TOLD], *rest]))
 
 
 def _line(lines: dict[str, tuple[int, int]], mistake: Mistake) -> tuple[int, ...]:
