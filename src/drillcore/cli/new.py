@@ -104,8 +104,8 @@ def new(
     \b
     Example:
       drillcore data import --layout classes shells ~/shells
-      drillcore new shells-forest
-      drillcore retrain shells-forest --promote
+      drillcore new shells-lite
+      drillcore retrain shells-lite --promote
     An editor with a YAML language server completes and checks recipes that begin with
     `# yaml-language-server: $schema=recipe.schema.json`:
       drillcore new --schema > models/recipe.schema.json

@@ -81,9 +81,9 @@ def cli(quiet: bool) -> None:
       drillcore run
     or with your own folder of classes:
       drillcore data import --layout classes shells ~/shells
-      drillcore new shells-forest --dataset shells
-      drillcore retrain shells-forest --promote
-      drillcore score shells-forest ~/new-images scored/
+      drillcore new shells-lite --dataset shells
+      drillcore retrain shells-lite --promote
+      drillcore score shells-lite ~/new-images scored/
     """
     if quiet:
         from drillcore.progress import set_quiet
