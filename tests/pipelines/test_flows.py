@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -23,6 +24,8 @@ from drillcore.errors import DataError, IntegrityError, LeaseHeldError, StateErr
 from drillcore.runtime.served import put_blob, write_pointer
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
+from drillcore.workflow.records import Done
+from drillcore.workflow.retraining import Summary
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -73,8 +76,8 @@ class FakeRetrain:
         self.ran: list[str] = []
         self.held = False
 
-    def peek(self) -> dict[str, Any] | None:
-        return {**self._summary, "status": "unchanged", "reason": "nothing new"} if self.unchanged else None
+    def peek(self) -> Summary | None:
+        return replace(self.summary(), status="unchanged", reason="nothing new") if self.unchanged else None
 
     def __enter__(self) -> Self:
         self._lease = hold_lease(self.settings, "retrain:shells")
@@ -89,18 +92,14 @@ class FakeRetrain:
 
         return list(STAGES)
 
-    def run(self, stage: Any) -> dict[str, Any]:
+    def run(self, stage: Any) -> Done:
         self.ran.append(stage.name)
         if waiting := self.trouble.get(stage.name):
             raise waiting.pop()
-        return {"seconds": 0.1, "note": "well"}
+        return Done(seconds=0.1, note="well")
 
-    def summary(self) -> dict[str, Any]:
-        return self._summary
-
-    @property
-    def _summary(self) -> dict[str, Any]:
-        return {**SUMMARY, "folder": str(self.folder)}
+    def summary(self) -> Summary:
+        return Summary.from_dict({**SUMMARY, "folder": str(self.folder)})
 
 
 MakeRetrain = Callable[..., FakeRetrain]

@@ -18,6 +18,7 @@ from drillcore.recipes.schema import Recipe, place_of, recipe_schema
 from drillcore.schemas import Mistake, dotted_name, mistakes, not_a_field
 from drillcore.settings import Settings
 
+_UNREAD = "cannot be read"
 _TOLD = 20  # mistakes that are told one by one
 MAX_BYTES = 256 * 1024
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -65,6 +66,8 @@ def read_recipe(path: Path) -> Recipe:
 def refusal(file: str, lines: dict[str, tuple[int, int]], wrong: Iterable[Mistake]) -> RecipeError:
     """Return the error that tells all mistakes of a recipe, each with its place in the file."""
     found = sorted(wrong, key=lambda mistake: _line(lines, mistake))
+    unread = {mistake.place for mistake in found if mistake.text.startswith(_UNREAD)}
+    found = [one for one in found if one.place not in unread or one.text.startswith(_UNREAD)]
     told = [_told(file, lines, mistake) for mistake in found]
     if len(told) == 1:
         return RecipeError(told[0])
@@ -165,7 +168,7 @@ class _Reader:
         try:
             value = _Loader("").construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
-            self.wrong.append(Mistake(place, f"cannot be read: {getattr(error, 'problem', None) or error}"))
+            self.wrong.append(Mistake(place, f"{_UNREAD}: {getattr(error, 'problem', None) or error}"))
             return None
         if isinstance(value, float) and not math.isfinite(value):
             self.wrong.append(Mistake(place, "is not a finite number"))
