@@ -320,4 +320,5 @@ def _is_memory(error: Exception) -> bool:
 
 
 def _log(error: Exception) -> None:
-    _LOGGER.warning("onnxruntime: %s: %s", type(error).__name__, " ".join(str(error).split())[:1000])
+    # No warning: where nobody has set up logging, Python would print one.
+    _LOGGER.info("onnxruntime: %s: %s", type(error).__name__, " ".join(str(error).split())[:1000])
