@@ -125,7 +125,7 @@ def test_what_there_is_not() -> None:
     with pytest.raises(InputError, match="one size only"):
         build_timm("vit_tiny_patch16_224", any_size=True)
     with pytest.raises(InputError, match=r"\[10, 10\]"):
-        build_timm("swin_tiny_patch4_window7_224", resize=(10, 10))
+        build_timm("vit_tiny_patch16_224", resize=(10, 10))
 
 
 def test_a_packages_weights_are_converted_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

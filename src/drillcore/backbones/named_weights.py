@@ -241,7 +241,8 @@ def fetch_file(url: str, target: Path) -> str:
     """
     digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": "drillcore"})  # noqa: S310 - torchvision's addresses
-    with urllib.request.urlopen(request, timeout=_SECONDS) as answer, target.open("wb") as stream:  # noqa: S310
+    opener = urllib.request.build_opener()  # urlopen's own keeps the proxies of the process' first call
+    with opener.open(request, timeout=_SECONDS) as answer, target.open("wb") as stream:
         length = int(answer.headers.get("Content-Length") or 0)
         with progress(f"downloading {target.name}", length or None, "bytes") as advance:
             while block := answer.read(_BLOCK):
