@@ -15,6 +15,7 @@ from drillcore.progress import progress, set_quiet
 @pytest.fixture
 def notebook(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    set_quiet(False)  # whatever a command in this process has said before
     yield
     set_quiet(False)
 

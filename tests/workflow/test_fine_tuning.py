@@ -151,7 +151,7 @@ def test_the_trained_network_is_used_again_for_another_temperature(
         ("average: 0.9", "average: 1.5", "average"),
         ("sizes: [[0.5, 32], [0.5, 40]]", "sizes: [32, 40]", "share, side"),
         ("squeezenet1_0_grey\n  weights: seed:3\n  resize: 40\n  taps: [logits]",
-         "cnn1\n  weights: seed:3\n  taps: [layer4]", "letterboxes"),
+         "cnn1\n  weights: seed:3\n  taps: [layer4]", "the head softmax takes logits"),
     ],
 )  # fmt: skip
 def test_wrong_recipes_are_refused_at_once(tmp_path: Path, old: str, new: str, expected: str) -> None:

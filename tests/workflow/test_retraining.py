@@ -15,7 +15,7 @@ from shells import RECIPE, write_shells
 from drillcore import registry
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.landing import import_dataset
-from drillcore.errors import DataError, GateError, LeaseHeldError, RecipeError
+from drillcore.errors import DataError, GateError, LeaseHeldError, RecipeError, StateError
 from drillcore.runtime.served import resolve
 from drillcore.settings import Settings
 from drillcore.workflow.evaluating import evaluate_source
@@ -155,12 +155,11 @@ def test_a_wrong_part_is_said_before_any_work(settings: Settings, old: str, new:
     assert expected in str(caught.value)
 
 
-def test_a_lost_state_database_is_filled_from_the_registry(retrained: Retrained) -> None:
+def test_a_lost_history_is_told_and_the_champion_still_fetched(retrained: Retrained) -> None:
     settings, _ = retrained
     for path in settings.state.glob("state.db*"):
         path.unlink()
-    pointer = settings.served / "shells-forest.json"
-    pointer.unlink()
+    (settings.served / "shells-forest.json").unlink()
     assert registry.fetch(settings, "shells-forest").version == 1
-    moves = model_history(settings, "shells-forest")
-    assert {(move["alias"], move["who"]) for move in moves} == {("champion", "reconcile"), ("challenger", "reconcile")}
+    with pytest.raises(StateError, match="the history of shells-forest is lost"):
+        model_history(settings, "shells-forest")

@@ -69,9 +69,9 @@ def probe_folder(
     seen.update(_look_all(settings, look, fresh, f"checking {folder.name}"))
     if fresh:
         rows = [
-            {"path": name, "size": stats[name][0], "mtime_ns": stats[name][1], **facts}
+            {"path": name, "size": stats[name][0], "mtime_ns": _settled(stats[name][1], started), **facts}
             for name, facts in seen.items()
-            if stats[name][1] < started - _COARSE_NS and facts["sha256"]
+            if facts["sha256"]
         ]
         write_table(memory, to_frame(rows, _SEEN), _SEEN, about)
     return seen
@@ -85,6 +85,11 @@ def values_seen(settings: Settings, dataset: str) -> dict[str, tuple[int, str]]:
         return {}
     rows = zip(*(table.column(name).to_pylist() for name in ("path", "levels", "looks_like")), strict=True)
     return {path: (levels, looks) for path, levels, looks in rows if levels}
+
+
+def _settled(changed: int, started: int) -> int:
+    """Return a file's time of change, or one that no file has: what it holds is remembered, and looked at again."""
+    return changed if changed < started - _COARSE_NS else -1
 
 
 def _memory(settings: Settings, dataset: str) -> Path:
