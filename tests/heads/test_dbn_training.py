@@ -171,6 +171,7 @@ save_head(folder / "head", head)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kill_9(tmp_path: Path) -> None:
     X, y = table(rows=3000)
     np.save(tmp_path / "rows.npy", X)

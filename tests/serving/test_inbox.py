@@ -256,6 +256,7 @@ def test_a_batch_that_was_begun_is_finished_by_the_next_champion(box: Box, monke
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kills_lose_nothing_and_double_nothing(box: Box) -> None:
     write_images(box.files, 400)
     program = (

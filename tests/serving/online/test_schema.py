@@ -20,7 +20,7 @@ KEY = "a-key-for-schemathesis"
     ("phases", "examples", "seed"),
     [
         ("examples,fuzzing", 5, 1),
-        pytest.param("examples,coverage,fuzzing,stateful", 150, 2, marks=pytest.mark.slow),
+        pytest.param("examples,coverage,fuzzing,stateful", 150, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
 @pytest.mark.parametrize("keys", [(), (KEY,)], ids=["open", "with a key"])
