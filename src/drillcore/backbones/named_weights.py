@@ -138,8 +138,22 @@ def provide_weights(settings: Settings, name: WeightsName, network: nn.Module) -
 
 def stored_weights(settings: Settings, name: WeightsName) -> StoredWeights | None:
     """Return what is known of named weights in the folder; None: they are not there. Raises IntegrityError."""
-    record = _record(settings, name)
-    if not record.is_file() or not _file(settings, name).is_file():
+    again = f"bring the file again: drillcore weights add FILE --as {name.short}"
+    return read_record(_record(settings, name), _file(settings, name), again)
+
+
+def read_record(record: Path, file: Path, again: str) -> StoredWeights | None:
+    """Return what a record says of a file of weights; None: one of the two is not there.
+
+    Args:
+        record: the JSON beside the file.
+        file: of the weights; it is not read.
+        again: what to do where the record is damaged, for the error.
+
+    Raises:
+        IntegrityError: the record is damaged.
+    """
+    if not record.is_file() or not file.is_file():
         return None
     try:
         values = read_object(record)
@@ -147,9 +161,12 @@ def stored_weights(settings: Settings, name: WeightsName) -> StoredWeights | Non
             raise ValueError("schema or digest")
         return StoredWeights(**values)
     except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{record.name} is damaged ({error}); bring the file again: drillcore weights add FILE --as {name.short}"
-        ) from None
+        raise IntegrityError(f"{record.name} is damaged ({error}); {again}") from None
+
+
+def write_record(record: Path, stored: StoredWeights) -> None:
+    """Write what `read_record` reads. Raises OSError."""
+    write_json(record, {"schema": _SCHEMA} | asdict(stored))
 
 
 def list_weights(settings: Settings) -> list[tuple[WeightsName, StoredWeights]]:
@@ -200,7 +217,7 @@ def _keep(settings: Settings, name: WeightsName, file: Path, network: nn.Module,
     # Without its record a file is not there: a kill between the two leaves nothing half right.
     _record(settings, name).unlink(missing_ok=True)
     write_bytes(_file(settings, name), data)
-    write_json(_record(settings, name), {"schema": _SCHEMA} | asdict(stored))
+    write_record(_record(settings, name), stored)
     return stored
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from drillcore.errors import UnknownNameError
 from drillcore.heads.base import Head
 from drillcore.plugins import HEADS as GROUP
-from drillcore.plugins import attribute, load_plugin, names
+from drillcore.plugins import attribute, names, row_of
 from drillcore.schemas import Params, checked
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
 
@@ -113,12 +112,7 @@ def head_row(name: str) -> HeadRow:
         UnknownNameError: no such head; names the known ones.
         InputError: a package offers one that cannot be loaded.
     """
-    if name in HEADS:
-        return HEADS[name]
-    found: HeadRow | None = load_plugin(GROUP, name, HeadRow)
-    if found is None:
-        raise UnknownNameError("head", name, head_names())
-    return found
+    return row_of(GROUP, "head", name, HEADS)
 
 
 def head_class(name: str) -> type[Head]:

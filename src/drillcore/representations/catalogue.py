@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drillcore.errors import UnknownNameError
 from drillcore.plugins import REPRESENTATIONS as GROUP
-from drillcore.plugins import attribute, load_plugin, names
+from drillcore.plugins import attribute, names, row_of
 from drillcore.representations.base import Representation
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
 
@@ -69,12 +68,7 @@ def representation_row(name: str) -> RepresentationRow:
         UnknownNameError: no such representation; names the known ones.
         InputError: a package offers one that cannot be loaded.
     """
-    if name in REPRESENTATIONS:
-        return REPRESENTATIONS[name]
-    found: RepresentationRow | None = load_plugin(GROUP, name, RepresentationRow)
-    if found is None:
-        raise UnknownNameError("representation", name, representation_names())
-    return found
+    return row_of(GROUP, "representation", name, REPRESENTATIONS)
 
 
 def representation_class(name: str) -> type[Representation]:
