@@ -164,7 +164,7 @@ def test_backbone_nodes_answer_as_torch(build, taps: list[str]) -> None:
     ("change", "message"),
     [
         ({"classes": ["a", "b"]}, "knows 3 classes"),
-        ({"task": "dense"}, "a classifier is expected"),
+        ({"task": "dense_labels"}, "a classifier is expected"),
         ({"weights_sha256": "f" * 64}, "weights digest"),
         ({"input": {"channels": 1, "resize": [9, 9], "preprocessing": {}}}, "input_contract"),
     ],
