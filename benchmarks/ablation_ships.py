@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from benchmarks.ablation_plan import RANDOM, Variation
 from benchmarks.ablation_tables import CoreTable, Ints, LabelledImages, core_network, varied_head
 from benchmarks.ship_baselines import fold_of, load_scenes
-from drillcore.datasets.baeri import BaeriLayout
-from drillcore.evaluation.ships import ShipScores
+from drillcore.datasets.layouts.baeri import BaeriLayout
+from drillcore.evaluation.figures.ships import ShipScores
 from drillcore.recipes import Recipe
 from drillcore.recipes.cores import core_plan
-from drillcore.representations.sampling import draw
+from drillcore.representations.core_samples.sampling import draw
+from drillcore.retrain.core_fitting import sample_weights
 from drillcore.settings import Settings
-from drillcore.workflow.core_fitting import sample_weights
 
 MODEL = "baeri"
 REAL = Path("shared/data/sar_ships.zip")  # beside the checkout
@@ -146,7 +146,7 @@ class Ships:
         }
 
     def _score_whole(self, table: CoreTable, head: Any, numbers: Sequence[int] | Ints, scores: ShipScores) -> None:
-        from drillcore.export.dense import LOGITS, logits_model
+        from drillcore.export.dense.assembly import LOGITS, logits_model
         from drillcore.export.graph import IMAGES
         from drillcore.export.sessions import cpu_session
 

@@ -26,16 +26,16 @@ from benchmarks.ablation_tables import (
 from benchmarks.dbn import ablation
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.base import TRAIN
-from drillcore.datasets.camvid import CamvidLayout
+from drillcore.datasets.layouts.camvid import CamvidLayout
 from drillcore.datasets.synthetic import write_sample
 from drillcore.datasets.targets import read_labels
 from drillcore.digests import sha256_file
-from drillcore.evaluation.dense_metrics import FIGURES, ImageConfusions, dense_figures
+from drillcore.evaluation.figures.dense_metrics import FIGURES, ImageConfusions, dense_figures
 from drillcore.heads.row_source import RowSource
 from drillcore.recipes import Recipe
 from drillcore.recipes.cores import core_plan
-from drillcore.representations.sampling import UNIFORM, SamplingSpec, thin
-from drillcore.runtime.decode import decode_file
+from drillcore.representations.core_samples.sampling import UNIFORM, SamplingSpec, thin
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 MODEL = "camvid"

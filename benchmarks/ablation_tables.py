@@ -19,10 +19,10 @@ from drillcore.backbones.catalogue import build_backbone
 from drillcore.heads.catalogue import build_head
 from drillcore.heads.row_source import RowSource, SomeRows
 from drillcore.recipes import Recipe
-from drillcore.representations.core import CoreNetwork
-from drillcore.representations.core_samples import CoreSamples, extract
-from drillcore.representations.drilling import Targets
-from drillcore.representations.sampling import Drawn, SamplingSpec
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.representations.core_samples.drilling import Targets
+from drillcore.representations.core_samples.samples import CoreSamples, extract
+from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec
 from drillcore.settings import Settings
 
 Ints = NDArray[np.int64]

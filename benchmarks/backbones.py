@@ -19,14 +19,14 @@ from onnx import TensorProto, helper
 
 from benchmarks.report import RESULTS, table, write_report
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.timm_networks import build_timm
+from drillcore.backbones.networks.timm_networks import build_timm
 from drillcore.devices import exact_computing
 from drillcore.errors import DrillcoreError
 from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import write_preprocessing
 from drillcore.progress import progress
-from drillcore.runtime.safety import check_model_bytes
+from drillcore.runtime.model.safety import check_model_bytes
 
 if TYPE_CHECKING:
     from drillcore.settings import Settings

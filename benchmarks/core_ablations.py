@@ -41,7 +41,7 @@ from benchmarks.ablation_report import write_ablations
 from benchmarks.ablation_ships import Ships
 from benchmarks.ablation_streets import Streets
 from benchmarks.paper_pieces import NotHereError, Piece, Records
-from drillcore.backbones.named_weights import find_weights, stored_weights
+from drillcore.backbones.weights.named import find_weights, stored_weights
 from drillcore.digests import Json, sha256_json
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.recipes import Recipe, load_recipe

@@ -1,7 +1,7 @@
 """`drillcore bench dbn`: an RBM beside scikit-learn's, fine-tuning beside a bare torch MLP, what pretraining buys.
 
 Digits come with scikit-learn, so that the benchmark needs no data set. `ablation` takes any rows with labels and
-groups; on core samples of a real data set the workflow calls it.
+groups; on core samples of a real data set a retrain calls it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _machine_pair(train: Rows, test: Rows, rounds: int) -> dict[str, Any]:
 def _learn(train: Rows) -> Any:
     import torch
 
-    from drillcore.heads.contrastive_divergence import ContrastiveDivergence, learn_rows
-    from drillcore.heads.rbm import Rbm
+    from drillcore.heads.dbn.contrastive_divergence import ContrastiveDivergence, learn_rows
+    from drillcore.heads.dbn.rbm import Rbm
 
     rows, drawn = torch.from_numpy(train), torch.Generator().manual_seed(SEED)
     rbm = Rbm.start(rows.mean(dim=0), UNITS, visible="bernoulli", generator=drawn, deviation=OURS["deviation"])
@@ -117,7 +117,7 @@ def _learn(train: Rows) -> Any:
 def _of_sklearn(fitted: Any) -> Any:
     import torch
 
-    from drillcore.heads.rbm import Rbm
+    from drillcore.heads.dbn.rbm import Rbm
 
     weight, visible, hidden = (
         torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))
@@ -168,7 +168,7 @@ def fine_tuning(settings: Settings, rows: int, rounds: int) -> dict[str, Any]:
 
 
 def _fit(X: Rows, y: Labels, epochs: int, precision: str, threads: int) -> None:
-    from drillcore.heads.dbn import DbnHead
+    from drillcore.heads.dbn.dbn import DbnHead
 
     head = DbnHead(hidden=WIDTHS[1:-1], epochs=epochs, batch=BATCH, precision=precision, device="cpu", threads=threads)
     head.fit(X, y)
@@ -284,7 +284,7 @@ def _trained(
     seed: int,
     threads: int,
 ) -> dict[str, Any]:
-    from drillcore.heads.dbn import DbnHead
+    from drillcore.heads.dbn.dbn import DbnHead
 
     count = int(labels.max()) + 1
     drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[: max(count, round(share * len(rows)))])

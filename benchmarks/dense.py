@@ -28,16 +28,16 @@ from onnx import TensorProto, helper
 from benchmarks.dense_street import CLASSES, SEED, Street, load_streets, squeezenet, train_head
 from benchmarks.report import facts, table, write_report
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.datasets.camvid import VOID
-from drillcore.evaluation.dense_metrics import dense_figures
+from drillcore.datasets.layouts.camvid import VOID
+from drillcore.evaluation.figures.dense_metrics import dense_figures
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.core_nodes import write_core
-from drillcore.export.dense import dense_input_contract, export_dense
-from drillcore.export.dense_modes import MODES
-from drillcore.representations.core import CoreNetwork
-from drillcore.representations.core_spec import CoreSpec
-from drillcore.runtime.metadata import ModelMetadata
-from drillcore.runtime.session import Model, open_model
+from drillcore.export.dense.assembly import dense_input_contract, export_dense
+from drillcore.export.dense.core_nodes import write_core
+from drillcore.export.dense.modes import MODES
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.representations.core_samples.core_spec import CoreSpec
+from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.session import Model, open_model
 from drillcore.settings import Settings
 
 TAPS = ("conv1", "fire3", "fire5", "fire8", "fire9")
@@ -48,7 +48,7 @@ _MEMORY_PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from drillcore.runtime.session import open_model
+from drillcore.runtime.model.session import open_model
 def peak():
     line = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")][0]
     return int(line.split()[1]) * 1024

@@ -12,15 +12,15 @@ import torch
 
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.backbones.weights import load_weights_file
+from drillcore.backbones.weights.tensors import load_weights_file
 from drillcore.datasets.archives import extract_zip
-from drillcore.datasets.camvid import VOID, CamvidLayout
+from drillcore.datasets.layouts.camvid import VOID, CamvidLayout
 from drillcore.datasets.synthetic import write_sample
 from drillcore.datasets.targets import read_labels
 from drillcore.digests import sha256_bytes
-from drillcore.heads.dbn import DbnHead
-from drillcore.representations.core import CoreNetwork
-from drillcore.runtime.decode import decode_file
+from drillcore.heads.dbn.dbn import DbnHead
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 REAL = Path("shared/data/camvid_train_val.zip")  # beside the checkout

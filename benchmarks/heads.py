@@ -20,8 +20,8 @@ import numpy.typing as npt
 from benchmarks.heads_svm import measure, smallest_speedup
 from benchmarks.heads_table import PooledTable, pooled_table
 from benchmarks.report import facts, table, write_report
-from drillcore.heads.extra_trees import ExtraTreesHead
-from drillcore.heads.forest import ForestHead
+from drillcore.heads.forest.extra_trees import ExtraTreesHead
+from drillcore.heads.forest.forest import ForestHead
 from drillcore.settings import Settings
 
 TREES = 400  # paper 004, section II.C

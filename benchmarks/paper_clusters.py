@@ -17,8 +17,7 @@ import numpy.typing as npt
 from benchmarks.paper_data import SPLITS, PaperImages
 from benchmarks.paper_figures import draw_class_scores
 from drillcore.backbones.base import Backbone
-from drillcore.evaluation.class_pictures import draw_tree
-from drillcore.evaluation.class_tree import (
+from drillcore.evaluation.figures.class_tree import (
     ClassTree,
     agglomerate,
     class_centroids,
@@ -28,7 +27,8 @@ from drillcore.evaluation.class_tree import (
     neighbour_overlap,
     tree_agreement,
 )
-from drillcore.evaluation.newick import to_newick
+from drillcore.evaluation.figures.newick import to_newick
+from drillcore.evaluation.pictures.class_pictures import draw_tree
 from drillcore.files import write_text
 
 LINKAGE = "average"

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from drillcore.api.images import load_folder
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.training import Labelled
+from drillcore.backbones.training.epochs import Labelled
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.datasets.synthetic import write_sample
 from drillcore.files import read_object, write_json
-from drillcore.representations.activations import extract
+from drillcore.representations.activations.extraction import extract
 from drillcore.representations.feeding import prepare_all
-from drillcore.runtime.decode import decode_file
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 SPLITS = ("train", "val", "test")

@@ -21,8 +21,8 @@ from benchmarks.paper_scale import Scale
 from benchmarks.paper_sweeps import RBF, SCHEMES, SECOND_STAGES, Heads, choose_cost, measure_layer, with_mean_taps
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.backbones.named_weights import find_weights, stored_weights
-from drillcore.backbones.plankton_cnn import ALL_LAYERS, NO_DROPOUT, PlanktonCnn
+from drillcore.backbones.networks.plankton_cnn import ALL_LAYERS, NO_DROPOUT, PlanktonCnn
+from drillcore.backbones.weights.named import find_weights, stored_weights
 
 GROUPS = ("networks", "sweep", "epochs", "clusters", "deconvolution", "dropout", "bag", "pretrained")
 PRETRAINED, PRETRAINED_WEIGHTS = "squeezenet1_0", "squeezenet1_0.IMAGENET1K_V1"

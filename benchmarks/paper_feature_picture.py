@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.evaluation.feature_pictures import projection_picture
+from drillcore.evaluation.pictures.feature_pictures import projection_picture
 from drillcore.files import write_bytes
 
 if TYPE_CHECKING:

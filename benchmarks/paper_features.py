@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from benchmarks.paper_data import FIT, PaperImages, Rows
 from benchmarks.paper_sweeps import Heads, fit_forest
+from drillcore.analysis.explanation import Response, StrongFeature
+from drillcore.analysis.projecting import TOP_IMAGES, responses
 from drillcore.backbones.base import Backbone
-from drillcore.evaluation.feature_scores import FeatureScores, strongest_features
-from drillcore.workflow.explanation import Response, StrongFeature
-from drillcore.workflow.projecting import TOP_IMAGES, responses
+from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
 
 PAPER_GROUPS = (
     (

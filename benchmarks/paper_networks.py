@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from benchmarks.paper_data import PaperImages
 from drillcore.backbones.base import Backbone, weights_bytes
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
-from drillcore.backbones.training import Labelled, train
-from drillcore.backbones.training_plan import TrainingPlan
-from drillcore.backbones.weights import load_state
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.training.epochs import Labelled, train
+from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.weights.tensors import load_state
 from drillcore.digests import Json, sha256_bytes
 from drillcore.files import write_bytes
 

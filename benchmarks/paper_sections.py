@@ -10,8 +10,8 @@ from benchmarks.paper_features import IMAGES, PAPER_GROUPS, common_features
 from benchmarks.paper_figures import SHOWN
 from benchmarks.paper_found import NAME, NETWORKS, NOT_RUN, PAPER, Found
 from benchmarks.report import table
-from drillcore.backbones.plankton_cnn import ARCHITECTURES
-from drillcore.workflow.projecting import TOP_IMAGES
+from drillcore.analysis.projecting import TOP_IMAGES
+from drillcore.backbones.networks.plankton_cnn import ARCHITECTURES
 
 
 def claims_section(found: Found) -> str:

@@ -21,9 +21,9 @@ from benchmarks.report import facts, table, write_report
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.synthetic import write_sample
+from drillcore.retrain.records import Filled
+from drillcore.retrain.retraining import Retrain
 from drillcore.settings import Settings
-from drillcore.workflow.records import Filled
-from drillcore.workflow.retraining import Retrain
 
 MODEL = "plankton-forest"
 SEED = 5

@@ -24,15 +24,15 @@ from benchmarks.report import facts, table, write_report
 from benchmarks.score_models import SEED, FittedForest, forest_model, served_model
 from benchmarks.score_scale import long_run, scale_text, two_workers
 from benchmarks.store import draw_images
-from drillcore.runtime.batching import pad_batch
-from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.grouping import group_padded
-from drillcore.runtime.scoring import DEFAULT_BATCH, MAX_PADDING
-from drillcore.runtime.served import ServedModel
-from drillcore.runtime.session import open_model
-from drillcore.runtime.windows import WINDOW_ROWS
+from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.batch.grouping import group_padded
+from drillcore.runtime.batch.scoring import DEFAULT_BATCH, MAX_PADDING
+from drillcore.runtime.batch.windows import WINDOW_ROWS
+from drillcore.runtime.images.decode_pool import DecodePool
+from drillcore.runtime.model.served import ServedModel
+from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from serving.batch import score
+from drillcore_serving.batch.score import score
 
 # name: backbone, tap, resize, trees, drawn rows the forest is fitted on
 MODELS: dict[str, tuple[str, str, list[int] | None, int, int]] = {
@@ -45,9 +45,9 @@ _MEMORY_PROGRAM = """
 import contextlib, sys, threading, time
 from pathlib import Path
 import psutil
-from drillcore.runtime.served import resolve
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from serving.batch import score
+from drillcore_serving.batch.score import score
 settings, peak, done = Settings.load(Path(sys.argv[1])), 0, False
 def watch():
     global peak

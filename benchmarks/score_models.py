@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.export.assemble import IR_VERSION, ML_OPSET, OPSET, export_classifier, input_contract
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.forest import ML_DOMAIN, write_forest
-from drillcore.heads.forest import ForestHead
-from drillcore.heads.trees import concatenate, tree_arrays
-from drillcore.runtime.metadata import ModelMetadata
-from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
+from drillcore.export.heads.forest_nodes import ML_DOMAIN, write_forest
+from drillcore.heads.forest.forest import ForestHead
+from drillcore.heads.forest.trees import concatenate, tree_arrays
+from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
 
 SEED = 0

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import table
-from drillcore.runtime.served import ServedModel
-from drillcore.runtime.session import open_model
+from drillcore.runtime.model.served import ServedModel
+from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.engines.cluster import Cluster
-from serving.engines.dask_engine import local_workers
+from drillcore_serving.batch.score import score
+from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.engines.dask_engine import local_workers
 
 _SHARD_ROWS = 50  # many shards, so that the last ones do not leave a worker idle for long
 _IDLE_SECONDS = 2.0
@@ -36,10 +36,10 @@ _LONG_PROGRAM = """
 import contextlib, json, sys, threading, time
 from pathlib import Path
 import psutil
-from drillcore.runtime.receipt import verify
-from drillcore.runtime.served import resolve
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from serving.batch import score
+from drillcore_serving.batch.score import score
 settings, peaks, done = Settings.load(Path(sys.argv[1])), {}, False
 output, parts = Path(sys.argv[3]), int(sys.argv[4])
 def watch():

@@ -28,8 +28,8 @@ import psutil
 
 from benchmarks.report import facts, table, write_report
 from benchmarks.score_models import SEED, served_model
-from drillcore.runtime.decode import decode_bytes
-from drillcore.runtime.served import ServedModel
+from drillcore.runtime.images.decode import decode_bytes
+from drillcore.runtime.model.served import ServedModel
 from drillcore.settings import Settings
 
 SIDE = 224

@@ -13,7 +13,7 @@ import litserve
 import numpy as np
 import onnxruntime
 
-from drillcore.runtime.decode import decode_bytes
+from drillcore.runtime.images.decode import decode_bytes
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]

@@ -23,16 +23,16 @@ from benchmarks.report import facts, table, write_report
 from benchmarks.ship_cores import MODEL, CoreSampleDetector
 from benchmarks.small_segnet import Plan, train_segnet
 from drillcore.datasets.archives import extract_zip
-from drillcore.datasets.baeri import BaeriLayout
+from drillcore.datasets.layouts.baeri import BaeriLayout
 from drillcore.datasets.synthetic import write_sample
 from drillcore.datasets.targets import read_labels
-from drillcore.evaluation.precision_recall import ProbabilityHistogram, best_threshold
-from drillcore.evaluation.ship_baselines import choose_cfar, choose_threshold, count_contrasts, count_levels
-from drillcore.evaluation.ships import ShipScores
-from drillcore.evaluation.suspects import grouped_folds
+from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, best_threshold
+from drillcore.evaluation.figures.ship_baselines import choose_cfar, choose_threshold, count_contrasts, count_levels
+from drillcore.evaluation.figures.ships import ShipScores
+from drillcore.evaluation.figures.suspicion import grouped_folds
 from drillcore.files import read_object, write_json
 from drillcore.recipes import load_recipe
-from drillcore.runtime.decode import decode_file, probe_file
+from drillcore.runtime.images.decode import decode_file, probe_file
 from drillcore.settings import Settings
 
 REAL = Path("shared/data/sar_ships.zip")  # beside the checkout

@@ -20,15 +20,15 @@ from drillcore.heads.row_source import SomeRows
 from drillcore.recipes import load_recipe
 from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
-from drillcore.representations.answers import Answers, shifted
+from drillcore.representations.core_samples.pixel_answers import Answers, shifted
+from drillcore.retrain.core_fitting import sample_weights
+from drillcore.retrain.held_out import TrainingImages, fit_bias
 from drillcore.settings import Settings
-from drillcore.workflow.core_fitting import sample_weights
-from drillcore.workflow.held_out import TrainingImages, fit_bias
 
 if TYPE_CHECKING:
     from benchmarks.ship_baselines import Scene
-    from drillcore.representations.core import CoreNetwork
-    from drillcore.representations.core_samples import CoreSamples
+    from drillcore.representations.core_samples.core import CoreNetwork
+    from drillcore.representations.core_samples.samples import CoreSamples
 
 MODEL = "baeri"
 
@@ -47,12 +47,12 @@ class CoreSampleDetector:
 
     def fit(self, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Learn, write the ONNX file and open it; return what was learned."""
-        from drillcore.export.dense import dense_input_contract, export_dense
-        from drillcore.representations.core import CoreNetwork
-        from drillcore.representations.core_samples import extract
-        from drillcore.representations.drilling import Targets
-        from drillcore.runtime.metadata import ModelMetadata
-        from drillcore.runtime.session import open_model
+        from drillcore.export.dense.assembly import dense_input_contract, export_dense
+        from drillcore.representations.core_samples.core import CoreNetwork
+        from drillcore.representations.core_samples.drilling import Targets
+        from drillcore.representations.core_samples.samples import extract
+        from drillcore.runtime.model.metadata import ModelMetadata
+        from drillcore.runtime.model.session import open_model
 
         plan, backbone, weights = core_plan(self.recipe), *self._backbone()
         core = CoreNetwork(backbone, self.recipe.backbone.taps, plan.spec, channels=1)

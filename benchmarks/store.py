@@ -23,8 +23,8 @@ from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.backbones.devices import exact_computing, resolve_device
 from drillcore.digests import sha256_bytes
-from drillcore.representations.activations import BATCH, extract, feature_spec
-from drillcore.runtime.decode import decode_file
+from drillcore.representations.activations.extraction import BATCH, extract, feature_spec
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore
 
@@ -38,7 +38,7 @@ _MEMORY_PROGRAM = """
 import sys
 import numpy as np
 from benchmarks.store import backbone_of
-from drillcore.representations.activations import extract
+from drillcore.representations.activations.extraction import extract
 from drillcore.settings import Settings
 from pathlib import Path
 count, root = int(sys.argv[1]), Path(sys.argv[2])

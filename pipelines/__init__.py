@@ -1,4 +1,4 @@
-"""Prefect flows, thin: they order what `drillcore.workflow` and `serving` do, retry what may pass, show what came out.
+"""Prefect flows, thin: they order what `drillcore.retrain` and `drillcore_serving` do, retry what may pass, show it.
 
-Importing a flow does nothing: what it needs of its surroundings is settled when it runs (`pipelines.running`).
+Importing a flow does nothing: what it needs of its surroundings is settled when it runs (`running`).
 """

@@ -21,7 +21,7 @@ import psutil
 
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from pipelines.tethered import tethered
+from drillcore_pipelines.tethered import tethered
 
 API_URL = "http://127.0.0.1:4200/api"
 POOLS = ("cpu", "gpu")
@@ -108,7 +108,7 @@ def run_command(deployment: str) -> list[str]:
 def worker_command(pool: str, limit: int) -> list[str]:
     """Return the command of a worker of one pool that runs `limit` flows at a time.
 
-    Its name holds this machine's: a process number means nothing elsewhere (`pipelines.setup.end_dead_runs`).
+    Its name holds this machine's: a process number means nothing elsewhere (`drillcore_pipelines.setup.end_dead_runs`).
     """
     name = f"{pool}@{socket.gethostname()}:{os.getpid()}"
     kind = ("--pool", pool, "--type", "process", "--limit", str(limit), "--name", name)

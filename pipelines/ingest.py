@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import DataError, LeaseHeldError
 from drillcore.settings import Settings
-from pipelines.reporting import show_ingest
-from pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
+from drillcore_pipelines.reporting import show_ingest
+from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
 
 
 @task(

@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import LeaseHeldError
 from drillcore.settings import Settings
-from pipelines.reporting import show_promote
-from pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
+from drillcore_pipelines.reporting import show_promote
+from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
 
 @task(
@@ -25,7 +25,7 @@ from pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, s
 )
 def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, Any]:
     """Return `promoted`, `version`, `previous`, `reason`, `verdict`."""
-    from drillcore.workflow.releasing import promote_reference
+    from drillcore.retrain.releasing import promote_reference
 
     result = promote_reference(settings, reference, why=why)
     say(f"judge-and-move: version {result['version']}: {result['reason']}")
@@ -49,7 +49,7 @@ def promote(model: str, why: str = "promote flow") -> Summary:
         ConflictError: somebody else moved the champion meanwhile.
     """
     from drillcore import registry
-    from drillcore.runtime.reference import parse_reference
+    from drillcore.runtime.model.reference import parse_reference
     from drillcore.state.leases import hold_lease
 
     settings = prepared()

@@ -10,10 +10,20 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import LeaseHeldError
+from drillcore.retrain.retraining import STAGES, Retrain, Stage
 from drillcore.settings import Settings
-from drillcore.workflow.retraining import STAGES, Retrain, Stage
-from pipelines.reporting import show_retrain
-from pipelines.running import RETRY_SECONDS, Summary, data_lease, end, gpu_slot, may_pass, prepared, say, skipped
+from drillcore_pipelines.reporting import show_retrain
+from drillcore_pipelines.running import (
+    RETRY_SECONDS,
+    Summary,
+    data_lease,
+    end,
+    gpu_slot,
+    may_pass,
+    prepared,
+    say,
+    skipped,
+)
 
 _HOURS = 3600
 

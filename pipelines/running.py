@@ -116,7 +116,7 @@ def gpu_slot(settings: Settings) -> Iterator[None]:
 
 def takes_gpu(settings: Settings) -> bool:
     """Say whether this run computes on a GPU: asked for, or there and not declined. Raises DeviceError."""
-    from drillcore.runtime.session import cuda_devices
+    from drillcore.runtime.model.session import cuda_devices
 
     if settings.device == "cpu":
         return False

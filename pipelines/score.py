@@ -13,8 +13,8 @@ from drillcore.digests import sha256_bytes
 from drillcore.errors import LeaseHeldError
 from drillcore.remote import AnyPath, place
 from drillcore.settings import Settings
-from pipelines.reporting import show_score
-from pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
+from drillcore_pipelines.reporting import show_score
+from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
 INBOX = "inbox"  # in the state folder, one folder per model
 _DIGITS = 12  # of a digest in an output's name
@@ -54,9 +54,9 @@ def score_images(
     settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
 ) -> dict[str, Any]:
     """Return the counts and where the results are."""
-    from drillcore.runtime.served import resolve
-    from serving.batch import score as run
-    from serving.engines.cluster import Cluster
+    from drillcore.runtime.model.served import resolve
+    from drillcore_serving.batch.score import score as run
+    from drillcore_serving.engines.cluster import Cluster
 
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
@@ -87,7 +87,7 @@ def score_images(
 )
 def verify(output: AnyPath) -> None:
     """Raise ReceiptError where a row or part is changed, missing or doubled."""
-    from drillcore.runtime.receipt import verify as look
+    from drillcore.runtime.batch.receipt import verify as look
 
     look(output)
     say(f"verify: {output.name} is as its receipt says")
@@ -107,9 +107,9 @@ def score_inbox(
     settings: Settings, reference: str, inbox: AnyPath, output: Path, engine: str = "local", scheduler: str = ""
 ) -> dict[str, Any]:
     """Return the counts of this tick, what waits, and where the results are; each batch is verified."""
-    from drillcore.runtime.served import resolve
-    from serving.engines.cluster import Cluster
-    from serving.inbox import Inbox
+    from drillcore.runtime.model.served import resolve
+    from drillcore_serving.batch.inbox import Inbox
+    from drillcore_serving.engines.cluster import Cluster
 
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
@@ -158,9 +158,9 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
         InputError: there is nothing to score in a source that was named.
         DrillcoreError: the model cannot be fetched, or the output not be written.
     """
-    from drillcore.runtime.reference import parse_reference
+    from drillcore.runtime.model.reference import parse_reference
     from drillcore.state.leases import hold_lease
-    from serving.inputs import is_table
+    from drillcore_serving.batch.inputs import is_table
 
     settings = prepared()
     name = parse_reference(model).name
@@ -207,6 +207,6 @@ def _growing(settings: Settings, name: str, source: str) -> Path:
 
 def _output(settings: Settings, name: str, version: int, folder: AnyPath) -> AnyPath:
     """Return where the results of a list go."""
-    from serving.inputs import list_inputs
+    from drillcore_serving.batch.inputs import list_inputs
 
     return settings.state / "scored" / f"{name}-{version}-{list_inputs(folder).digest()[:_DIGITS]}"

@@ -20,8 +20,8 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Crashed
 
 from drillcore.errors import StateError
-from pipelines.hosting import POOLS
-from pipelines.running import GPU
+from drillcore_pipelines.hosting import POOLS
+from drillcore_pipelines.running import GPU
 
 _SILENT_RUNS = "drillcore: a run that has gone silent has crashed"
 _SILENCE = timedelta(seconds=100)  # three heartbeats of 30 s, and a little

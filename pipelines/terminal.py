@@ -14,7 +14,7 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from drillcore.settings import Settings
-from pipelines.tethered import tethered
+from drillcore_pipelines.tethered import tethered
 
 _DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _NAMES = (_DATABASE, "PREFECT_API_DATABASE_CONNECTION_URL")

@@ -1,4 +1,4 @@
-"""A program that ends with the process that started it: `python -m pipelines.tethered PARENT MODULE ARGUMENT...`.
+"""A program that ends with its parent: `python -m drillcore_pipelines.tethered PARENT MODULE ARGUMENT...`.
 
 A process killed with -9 tells nobody. What it started would go on for good: a server of 230 MB, a worker without a
 terminal.
@@ -18,7 +18,7 @@ _LOOK_SECONDS, _GRACE_SECONDS = 0.5, 5.0
 
 def tethered(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module as a program and ends when this process does."""
-    return [sys.executable, "-m", "pipelines.tethered", str(os.getpid()), module, *arguments]
+    return [sys.executable, "-m", "drillcore_pipelines.tethered", str(os.getpid()), module, *arguments]
 
 
 def _follow(parent: int) -> None:

@@ -26,13 +26,13 @@ from drillcore.export.writing import ModelWriter, Proof, RowsWriter
 from drillcore.heads.base import Classifier, FitRun
 from drillcore.heads.catalogue import GRAM, HeadRow
 from drillcore.heads.dual import DualClassifier
+from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import Representation, Rows, State
 from drillcore.representations.catalogue import RepresentationRow
-from drillcore.representations.image_rows import ImageRows
-from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.retrain.measuring import Evidence, Measuring, Truths
+from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
 from drillcore.schemas import Params
 from drillcore.tasks import Output, Task
-from drillcore.workflow.measuring import Evidence, Measuring, Truths
 
 KEPT, COPIES = 64, 25  # 64 * 64 * 25 = 102,400 numbers
 
@@ -246,7 +246,7 @@ class OutlinesWriter(ModelWriter):
         return data
 
     def prove(self) -> Proof:
-        from drillcore.runtime.session import open_model
+        from drillcore.runtime.model.session import open_model
 
         model, table = open_model(self.run.model_file), self.run.parity_rows()
         for path, image in zip(table["path"], self.run.images(table, 1), strict=True):
@@ -266,8 +266,8 @@ class OutlineEvidence(Evidence):
     """Each image's best overlap with one of its truths; images without one give no number."""
 
     def __init__(self, model: Any, truths: Truths, channels: int = 1) -> None:
-        from drillcore.runtime.decode import decode_file
-        from drillcore.runtime.finishing import finished
+        from drillcore.runtime.images.decode import decode_file
+        from drillcore.runtime.model.finishing import finished
 
         self.bad, self.overlaps = [], list[float]()
         for number, path in enumerate(truths.paths):
@@ -324,8 +324,8 @@ OUTLINES = Task(
     gate_metrics=("segmentation_iou",),
     measuring="straining:OutlineMeasuring",
     finish="straining:outlined",
-    writer="serving.task_writers:VALUE_WRITER",
-    shown="serving.online.answers:ValueShown",
+    writer="drillcore_serving.batch.task_writers:VALUE_WRITER",
+    shown="drillcore_serving.online.answers:ValueShown",
 )
 PROJECTED = RepresentationRow(
     representation="straining:Projected",

@@ -127,8 +127,8 @@ def test_scoring_a_folder_sets_bad_files_aside(model: drillcore.TrainedModel, tm
 def test_scoring_has_the_columns_of_the_batch_scorer(model: drillcore.TrainedModel, tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     from drillcore.digests import sha256_file
-    from drillcore.runtime.served import ServedModel
-    from serving.batch import score
+    from drillcore.runtime.model.served import ServedModel
+    from drillcore_serving.batch.score import score
 
     folder = draw_folder(tmp_path / "new", 2)
     served = ServedModel(model.name, 3, sha256_file(model.onnx), model.onnx)
@@ -155,7 +155,7 @@ def test_evaluating_other_images(model: drillcore.TrainedModel, limits: Settings
 def test_the_same_again_trains_nothing(
     model: drillcore.TrainedModel, source: Path, limits: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drillcore.workflow import drilling, fitting
+    from drillcore.retrain import drilling, fitting
 
     def fail(*_: object) -> None:
         raise AssertionError("trained again")

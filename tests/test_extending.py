@@ -20,13 +20,13 @@ from drillcore.datasets.landing import import_dataset
 from drillcore.errors import RecipeError, UnknownNameError
 from drillcore.recipes import load_recipe
 from drillcore.recipes.building import check_parts
-from drillcore.runtime.served import resolve
-from drillcore.runtime.session import open_model
+from drillcore.retrain.releasing import promote_reference
+from drillcore.retrain.retraining import Retrain
+from drillcore.runtime.model.served import resolve
+from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore.workflow.releasing import promote_reference
-from drillcore.workflow.retraining import Retrain
-from serving.batch import score
-from serving.online.batches import check_answers
+from drillcore_serving.batch.score import score
+from drillcore_serving.online.batches import check_answers
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "extend.md"
 
@@ -110,7 +110,7 @@ def test_from_images_to_a_champion_that_scores_and_serves(checkout: Settings, tm
     model = open_model(served.path, sha256=served.sha256)
     check_answers(model)
     program = "import sys; sys.modules['tidepool'] = None\n"
-    program += "from pathlib import Path\nfrom drillcore.runtime.session import open_model\n"
+    program += "from pathlib import Path\nfrom drillcore.runtime.model.session import open_model\n"
     program += f"import numpy as np\nmodel = open_model(Path({str(served.path)!r}))\n"
     program += "print(model.classify([np.zeros((30, 30, 1), np.uint8)]).label)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PACKAGES = ("drillcore", "pipelines", "serving")
+PACKAGES = ("drillcore", "drillcore_pipelines", "drillcore_serving")
 HEAVY = (
     "torch",
     "pandas",
@@ -102,7 +102,12 @@ def look(place: Path, modules: list[str]) -> dict[str, Any]:
 
 def test_modules_are_found() -> None:
     names = all_modules()
-    for expected in ("drillcore.cli.root", "drillcore.api.training", "pipelines.retrain", "serving.batch"):
+    for expected in (
+        "drillcore.cli.root",
+        "drillcore.api.training",
+        "drillcore_pipelines.retrain",
+        "drillcore_serving.batch.score",
+    ):
         assert expected in names
 
 

@@ -7,7 +7,7 @@ The blocks run one after the other in a copy of the checkout, as a reader would 
     what keeps running           its --help (servers, workers, --watch): other tests start and stop those
     .venv                        a link to the environment the tests run in
     models of every pixel,       their --help: trained with the pretrained weights they take the better part of an hour;
-    a network fine-tuned whole   tests/workflow/ takes small ones from import to champion
+    a network fine-tuned whole   tests/retrain/ takes small ones from import to champion
     ~/shells, ~/new-...          small drawn images in a temporary HOME
     ../shared/data/*.zip         a small zip in the competition's layout, beside the copy
     ../shared/weights/*          random weights of that network

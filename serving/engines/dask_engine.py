@@ -22,11 +22,11 @@ from drillcore.errors import DeviceError, DrillcoreError, InputError
 from drillcore.progress import progress
 from drillcore.remote import is_url
 from drillcore.settings import Settings
-from serving.committed import commit
-from serving.engines.cluster import Cluster
-from serving.engines.worker import Errand, Refusal, score_shard, seen_size, versions
-from serving.journal import Entry, Journal
-from serving.shards import ScoredShard, ShardScorer
+from drillcore_serving.batch.committed import commit
+from drillcore_serving.batch.journal import Entry, Journal
+from drillcore_serving.batch.shards import ScoredShard, ShardScorer
+from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.engines.worker import Errand, Refusal, score_shard, seen_size, versions
 
 GPU = "GPU"  # name of the resource, as in `dask worker --resources GPU=1`
 _IN_FLIGHT = 2  # shards per thread of the workers: one in the making, one waiting

@@ -6,13 +6,13 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from drillcore.progress import progress
-from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.scoring import IN_PROCESS
+from drillcore.runtime.batch.scoring import IN_PROCESS
+from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.settings import Settings
-from serving.committed import commit
-from serving.journal import Entry, Journal
-from serving.parts import Shard
-from serving.shards import ShardScorer
+from drillcore_serving.batch.committed import commit
+from drillcore_serving.batch.journal import Entry, Journal
+from drillcore_serving.batch.parts import Shard
+from drillcore_serving.batch.shards import ShardScorer
 
 
 def execute(

@@ -21,12 +21,12 @@ from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
 from drillcore.files import write_bytes
 from drillcore.remote import AnyPath
-from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.served import ServedModel
-from drillcore.runtime.session import Model, open_model
-from serving.dense_files import DenseOptions
-from serving.journal import Plan
-from serving.shards import ScoredShard, ShardScorer, session_threads
+from drillcore.runtime.images.decode_pool import DecodePool
+from drillcore.runtime.model.served import ServedModel
+from drillcore.runtime.model.session import Model, open_model
+from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.journal import Plan
+from drillcore_serving.batch.shards import ScoredShard, ShardScorer, session_threads
 
 _KINDS: tuple[type[DrillcoreError], ...] = (InputError, DeviceError, IntegrityError, DrillcoreError)
 _PACKAGES = ("drillcore", "onnxruntime", "numpy", "pillow", "pyarrow")
@@ -85,7 +85,7 @@ class ModelNeededError(DrillcoreError):
 
 @dataclass(frozen=True, slots=True)
 class SentRows:
-    """The rows of one shard as they were sent; a `serving.shards.Source`."""
+    """The rows of one shard as they were sent; a `drillcore_serving.batch.shards.Source`."""
 
     start: int
     recorded: list[str]

@@ -13,13 +13,13 @@ from PIL import Image
 
 from drillcore.errors import InputError
 from drillcore.plugins import attribute
-from drillcore.runtime.float_tiff import encode_float_tiff
-from drillcore.runtime.masks import class_colours, class_pixels, encode_colours, encode_mask
-from drillcore.runtime.metadata import RGB_UNIT, ModelMetadata
+from drillcore.runtime.images.float_tiff import encode_float_tiff
+from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask
+from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
 from drillcore.tasks import TASKS
-from serving.dense_files import value_statistics
-from serving.online.batcher import Answer, Row
-from serving.overlays import encode_overlay
+from drillcore_serving.batch.dense_files import value_statistics
+from drillcore_serving.batch.overlays import encode_overlay
+from drillcore_serving.online.batcher import Answer, Row
 
 TOP = 5
 JSON, PNG, JPEG, TIFF = "application/json", "image/png", "image/jpeg", "image/tiff"

@@ -15,15 +15,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from drillcore.errors import DrillcoreError
-from serving.online import examples, metrics
-from serving.online.cards import describe_all, release
-from serving.online.docs_page import docs_page
-from serving.online.guard import Guard, refusal
-from serving.online.openapi import Described
-from serving.online.problems import RefusedError, problem_of
-from serving.online.routes_predict import predict_routes
-from serving.online.routes_v2 import v2_routes
-from serving.online.service import ClientGoneError, Service
+from drillcore_serving.online import examples, metrics
+from drillcore_serving.online.cards import describe_all, release
+from drillcore_serving.online.docs_page import docs_page
+from drillcore_serving.online.door.guard import Guard, refusal
+from drillcore_serving.online.openapi import Described
+from drillcore_serving.online.problems import RefusedError, problem_of
+from drillcore_serving.online.routes_predict import predict_routes
+from drillcore_serving.online.routes_v2 import v2_routes
+from drillcore_serving.online.service import ClientGoneError, Service
 
 PAGE = Path(__file__).with_name("page")
 _ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 422, 500, 503)}

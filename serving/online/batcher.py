@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.runtime.batching import plan_batches
-from drillcore.runtime.scoring import MAX_PADDING
-from serving.online.fair_queue import FairQueue
-from serving.online.options import BatchLimits
-from serving.online.problems import RefusedError, busy, too_late
+from drillcore.runtime.batch.batching import plan_batches
+from drillcore.runtime.batch.scoring import MAX_PADDING
+from drillcore_serving.online.door.fair_queue import FairQueue
+from drillcore_serving.online.options import BatchLimits
+from drillcore_serving.online.problems import RefusedError, busy, too_late
 
 CANVAS_PIXELS = 2**24  # of a whole batch; a larger image goes alone
 _WINDOW = 4  # batches' worth of waiting images among which those of like size are looked for

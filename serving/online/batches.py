@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import InputError, UnsafeModelError
-from drillcore.runtime.batching import pad_batch
-from drillcore.runtime.dense import Scene, fits_whole, run_dense
-from drillcore.runtime.finishing import finished
-from drillcore.runtime.session import Model
+from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.dense.answering import Scene, fits_whole, run_dense
+from drillcore.runtime.model.finishing import finished
+from drillcore.runtime.model.session import Model
 from drillcore.tasks import TASKS
-from serving.online.batcher import Image, Row, Wanted
+from drillcore_serving.online.batcher import Image, Row, Wanted
 
 _WARM_SIDE = 64  # pixels, where a model takes any size
 

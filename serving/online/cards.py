@@ -6,14 +6,14 @@ import asyncio
 import importlib.metadata
 from typing import Any
 
-from drillcore.runtime.image_files import FORMATS
-from drillcore.runtime.masks import class_colours
-from drillcore.runtime.reference import parse_reference
+from drillcore.runtime.images.image_files import FORMATS
+from drillcore.runtime.images.masks import class_colours
+from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore.tasks import TASKS
-from serving.online.answers import shown
-from serving.online.models import LoadedModel
-from serving.online.service import Service
+from drillcore_serving.online.answers import shown
+from drillcore_serving.online.models import LoadedModel
+from drillcore_serving.online.service import Service
 
 _MAX_CARD = 200_000  # bytes
 

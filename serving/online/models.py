@@ -18,17 +18,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from drillcore.errors import DeviceError, DrillcoreError, UnknownNameError
-from drillcore.runtime.reference import ModelReference, parse_reference
-from drillcore.runtime.served import Pointer, blob_path, pointer_path, read_pointer
-from drillcore.runtime.session import Model, cuda_devices, open_model
+from drillcore.runtime.model.reference import ModelReference, parse_reference
+from drillcore.runtime.model.served import Pointer, blob_path, pointer_path, read_pointer
+from drillcore.runtime.model.session import Model, cuda_devices, open_model
 from drillcore.settings import Settings
 from drillcore.tasks import TASKS
-from serving.online.batcher import Answer, Batcher, BatchEvents, Image
-from serving.online.batches import check_answers, fits_batch, run_batch, run_scenes, takes_padding, wanted_outputs
-from serving.online.logs import log
-from serving.online.metrics import Metrics
-from serving.online.options import BatchLimits, ServeOptions
-from serving.online.turns import LARGE_PIXELS
+from drillcore_serving.online.batcher import Answer, Batcher, BatchEvents, Image
+from drillcore_serving.online.batches import (
+    check_answers,
+    fits_batch,
+    run_batch,
+    run_scenes,
+    takes_padding,
+    wanted_outputs,
+)
+from drillcore_serving.online.door.turns import LARGE_PIXELS
+from drillcore_serving.online.logs import log
+from drillcore_serving.online.metrics import Metrics
+from drillcore_serving.online.options import BatchLimits, ServeOptions
 
 _SCENES = 16  # images larger than a tile that wait at most: each holds its pixels
 _T = TypeVar("_T")

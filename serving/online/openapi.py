@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from drillcore.tasks import TASKS
-from serving.online import examples
-from serving.online.bodies import schemas
-from serving.online.guard import OPEN_PATHS
-from serving.online.models import LoadedModel
-from serving.online.service import Service
+from drillcore_serving.online import examples
+from drillcore_serving.online.bodies import schemas
+from drillcore_serving.online.door.guard import OPEN_PATHS
+from drillcore_serving.online.models import LoadedModel
+from drillcore_serving.online.service import Service
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 

@@ -10,15 +10,15 @@ from fastapi.responses import JSONResponse
 
 from drillcore.errors import InputError
 from drillcore.tasks import CLASSES, TASKS, Output
-from serving.online import examples
-from serving.online.batcher import Image
-from serving.online.batches import takes_padding
-from serving.online.cards import release
-from serving.online.limits import Share, read_body
-from serving.online.models import LoadedModel
-from serving.online.problems import RefusedError
-from serving.online.service import Service, check_size
-from serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
+from drillcore_serving.online import examples
+from drillcore_serving.online.batcher import Image
+from drillcore_serving.online.batches import takes_padding
+from drillcore_serving.online.cards import release
+from drillcore_serving.online.door.limits import Share, read_body
+from drillcore_serving.online.models import LoadedModel
+from drillcore_serving.online.problems import RefusedError
+from drillcore_serving.online.service import Service, check_size
+from drillcore_serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
 
 _ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)}
 _OCTETS = "application/octet-stream"

@@ -17,14 +17,14 @@ from starlette.types import ASGIApp
 
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from serving.online.app import build_app
-from serving.online.connections import Connections, Phase, room_for
-from serving.online.guard import whole_refusal
-from serving.online.http_protocol import guarded_protocol
-from serving.online.logs import Seldom, log
-from serving.online.models import LoadedModel
-from serving.online.options import ServeOptions
-from serving.online.service import Service
+from drillcore_serving.online.app import build_app
+from drillcore_serving.online.door.connections import Connections, Phase, room_for
+from drillcore_serving.online.door.guard import whole_refusal
+from drillcore_serving.online.door.http_protocol import guarded_protocol
+from drillcore_serving.online.logs import Seldom, log
+from drillcore_serving.online.models import LoadedModel
+from drillcore_serving.online.options import ServeOptions
+from drillcore_serving.online.service import Service
 
 _BACKLOG = 2048
 

@@ -14,22 +14,22 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from drillcore.errors import BadImageError, UnsafeModelError
-from drillcore.runtime.containers import plugin_of, sniff, stored_size
-from drillcore.runtime.decode import decode_bytes
-from drillcore.runtime.dense import refusal
-from drillcore.runtime.image_limits import excess
-from drillcore.runtime.scoring import TOO_SMALL
+from drillcore.runtime.batch.scoring import TOO_SMALL
+from drillcore.runtime.dense.answering import refusal
+from drillcore.runtime.images.containers import plugin_of, sniff, stored_size
+from drillcore.runtime.images.decode import decode_bytes
+from drillcore.runtime.images.image_limits import excess
 from drillcore.settings import Settings
 from drillcore.tasks import TASKS
-from serving.online.auth import ApiKeys
-from serving.online.batcher import Answer, Image
-from serving.online.clients import RequestsInWork
-from serving.online.limits import MemoryBudget, Share, until_gone
-from serving.online.metrics import Metrics
-from serving.online.models import LoadedModel, ModelShelf
-from serving.online.options import ServeOptions
-from serving.online.problems import RefusedError, too_late
-from serving.online.turns import LARGE_PIXELS, Place, Turns
+from drillcore_serving.online.batcher import Answer, Image
+from drillcore_serving.online.door.auth import ApiKeys
+from drillcore_serving.online.door.clients import RequestsInWork
+from drillcore_serving.online.door.limits import MemoryBudget, Share, until_gone
+from drillcore_serving.online.door.turns import LARGE_PIXELS, Place, Turns
+from drillcore_serving.online.metrics import Metrics
+from drillcore_serving.online.models import LoadedModel, ModelShelf
+from drillcore_serving.online.options import ServeOptions
+from drillcore_serving.online.problems import RefusedError, too_late
 
 DEADLINE_HEADER = "x-deadline-ms"
 _T = TypeVar("_T")

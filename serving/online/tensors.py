@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from serving.online import bodies
-from serving.online.problems import RefusedError
+from drillcore_serving.online import bodies
+from drillcore_serving.online.problems import RefusedError
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 DATATYPES = {

@@ -71,7 +71,7 @@ class BadImageError(DataError):
     """One image that is set aside.
 
     Attributes:
-        reason: a stable short word, one of `drillcore.runtime.image_files.REASONS`.
+        reason: a stable short word, one of `drillcore.runtime.images.image_files.REASONS`.
         detail: one line for a person.
     """
 

@@ -73,11 +73,11 @@ class Task:
         unit: of the values, for the metadata; None: they have none.
         metrics: figures of it, the ones shown first first.
         gate_metrics: those the gate can compare image by image with a paired bootstrap; the first is the default.
-        measuring: class that measures answers and asks the gate (`workflow.measuring.Measuring`).
+        measuring: class that measures answers and asks the gate (`retrain.measuring.Measuring`).
         finish: function (outputs of one image, image, metadata) to the finished outputs, of what comes after the file;
             "": nothing does.
-        writer: how a batch writes answers (`serving.task_writers.TaskWriter`).
-        shown: how a server answers (`serving.online.answers.Shown`).
+        writer: how a batch writes answers (`drillcore_serving.batch.task_writers.TaskWriter`).
+        shown: how a server answers (`drillcore_serving.online.answers.Shown`).
     """
 
     name: str
@@ -115,9 +115,9 @@ TASKS: dict[str, Task] = {
             named=True,
             metrics=("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error"),
             gate_metrics=("accuracy", "macro_f1", "log_loss"),
-            measuring="drillcore.workflow.classifying:ClassMeasuring",
-            writer="serving.task_writers:CLASS_WRITER",
-            shown="serving.online.answers:ClassShown",
+            measuring="drillcore.retrain.classifying:ClassMeasuring",
+            writer="drillcore_serving.batch.task_writers:CLASS_WRITER",
+            shown="drillcore_serving.online.answers:ClassShown",
         ),
         Task(
             name=DENSE_LABELS,
@@ -141,9 +141,9 @@ TASKS: dict[str, Task] = {
                 "mean_squared_error",
             ),
             gate_metrics=("mean_iou", "class_average", "global_average", "ship_iou", "ship_f1"),
-            measuring="drillcore.workflow.labelling:LabelMeasuring",
-            writer="serving.task_writers:LABEL_WRITER",
-            shown="serving.online.answers:LabelShown",
+            measuring="drillcore.retrain.labelling:LabelMeasuring",
+            writer="drillcore_serving.batch.task_writers:LABEL_WRITER",
+            shown="drillcore_serving.online.answers:LabelShown",
         ),
         Task(
             name=DENSE_REGRESSION,
@@ -155,9 +155,9 @@ TASKS: dict[str, Task] = {
             unit="rgb 0..1",
             metrics=("mean_squared_error", "psnr"),
             gate_metrics=("mean_squared_error",),
-            measuring="drillcore.workflow.regressing:ValueMeasuring",
-            writer="serving.task_writers:VALUE_WRITER",
-            shown="serving.online.answers:ValueShown",
+            measuring="drillcore.retrain.regressing:ValueMeasuring",
+            writer="drillcore_serving.batch.task_writers:VALUE_WRITER",
+            shown="drillcore_serving.online.answers:ValueShown",
         ),
     )
 }

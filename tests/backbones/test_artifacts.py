@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from drillcore.backbones.artifacts import checkpoint_path, latest_artifact, read_artifact, save_artifact
 from drillcore.backbones.base import Backbone, weights_bytes
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.weights.artifacts import checkpoint_path, latest_artifact, read_artifact, save_artifact
 from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.settings import Settings

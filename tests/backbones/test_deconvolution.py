@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from drillcore.backbones.base import TappedModule, weights_bytes
 from drillcore.backbones.deconvolution import project
-from drillcore.backbones.plankton_cnn import Maxout, PlanktonCnn
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.torchvision_networks import build_torchvision
-from drillcore.backbones.vgg import build_vgg16
+from drillcore.backbones.networks.plankton_cnn import Maxout, PlanktonCnn
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.torchvision_networks import build_torchvision
+from drillcore.backbones.networks.vgg import build_vgg16
 from drillcore.errors import InputError
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from drillcore.backbones.augmentation import warp
 from drillcore.backbones.base import Backbone, weights_digest
-from drillcore.backbones.grey_squeezenet import build_grey_squeezenet
-from drillcore.backbones.native_images import NativeImages
-from drillcore.backbones.plankton_cnn import PlanktonCnn
+from drillcore.backbones.networks.grey_squeezenet import build_grey_squeezenet
+from drillcore.backbones.networks.plankton_cnn import PlanktonCnn
 from drillcore.backbones.preprocessing import preprocessing_of
-from drillcore.backbones.training import Labelled, train
-from drillcore.backbones.training_plan import TrainingPlan
+from drillcore.backbones.training.augmentation import warp
+from drillcore.backbones.training.epochs import Labelled, train
+from drillcore.backbones.training.native_images import NativeImages
+from drillcore.backbones.training.plan import TrainingPlan
 from drillcore.errors import InputError, UnknownNameError
 
 FIELDS: dict[str, Any] = {

@@ -10,9 +10,9 @@ from torch import fx, nn
 
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.geometry import WHOLE_IMAGE, Geometry, trace_geometry
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.torchvision_networks import build_torchvision
-from drillcore.backbones.vgg import build_vgg16
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.torchvision_networks import build_torchvision
+from drillcore.backbones.networks.vgg import build_vgg16
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from drillcore.backbones.catalogue import build_backbone, get_entry
-from drillcore.backbones.grey_squeezenet import build_grey_squeezenet
-from drillcore.backbones.named_weights import add_weights, find_weights
+from drillcore.backbones.networks.grey_squeezenet import build_grey_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.torchvision_networks import IMAGENET_MEAN, IMAGENET_STD
 from drillcore.backbones.preprocessing import from_mean_std, prepare, preprocessing_of
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.torchvision_networks import IMAGENET_MEAN, IMAGENET_STD
-from drillcore.backbones.weights import load_state
+from drillcore.backbones.weights.named import add_weights, find_weights
+from drillcore.backbones.weights.tensors import load_state
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError
 from drillcore.settings import Settings

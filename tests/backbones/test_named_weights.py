@@ -17,12 +17,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from drillcore.backbones import named_weights
 from drillcore.backbones.base import weights_digest
 from drillcore.backbones.catalogue import add_named_weights, build_backbone, check_weights
-from drillcore.backbones.named_weights import fetch_file, find_weights, list_weights, stored_weights, weights_folder
-from drillcore.backbones.pth_conversion import convert_pth
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.weights import named as named_weights
+from drillcore.backbones.weights.named import fetch_file, find_weights, list_weights, stored_weights, weights_folder
+from drillcore.backbones.weights.pth_conversion import convert_pth
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.settings import Settings
 
@@ -244,7 +244,7 @@ def test_names(settings: Settings) -> None:
 
 def test_preprocessing_comes_with_the_weights(settings: Settings, tmp_path: Path) -> None:
     """VGG-16's FEATURES were trained on grey levels less a mean, not divided; its classifier holds no numbers."""
-    from drillcore.backbones.vgg import build_vgg16
+    from drillcore.backbones.networks.vgg import build_vgg16
 
     tensors = dict(build_vgg16(seed=2).module.state_dict())
     path = tmp_path / "vgg.safetensors"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from drillcore.backbones.plankton_cnn import (
+from drillcore.backbones.networks.plankton_cnn import (
     ALL_LAYERS,
     FIRST_LAYER,
     NO_DROPOUT,

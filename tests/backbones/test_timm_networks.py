@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.bought_weights import PACKAGES, list_bought
 from drillcore.backbones.catalogue import add_named_weights, build_backbone, check_weights
 from drillcore.backbones.geometry import WHOLE_IMAGE
-from drillcore.backbones.named_weights import weights_folder
-from drillcore.backbones.timm_networks import build_timm
+from drillcore.backbones.networks.timm_networks import build_timm
+from drillcore.backbones.weights.bought import PACKAGES, list_bought
+from drillcore.backbones.weights.named import weights_folder
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.settings import Settings
 
@@ -133,7 +133,7 @@ def test_a_packages_weights_are_converted_once(settings: Settings, monkeypatch: 
     (stored,) = list_bought(settings)
     assert stored.name == PACKAGE
     assert stored.source_sha256.startswith("57934424")
-    monkeypatch.setattr("drillcore.backbones.bought_weights.convert_pth", None)
+    monkeypatch.setattr("drillcore.backbones.weights.bought.convert_pth", None)
     again = build_backbone(LITE0, PACKAGE, settings, any_size=True)
     state = first.module.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in again.module.state_dict().items())

@@ -13,9 +13,14 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.backbones.catalogue import build_backbone, get_entry
 from drillcore.backbones.geometry import WHOLE_IMAGE
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.torchvision_networks import TracedNetwork, build_torchvision, mean_std, torchvision_names
-from drillcore.backbones.vgg import CORE_TAPS, build_vgg16
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.torchvision_networks import (
+    TracedNetwork,
+    build_torchvision,
+    mean_std,
+    torchvision_names,
+)
+from drillcore.backbones.networks.vgg import CORE_TAPS, build_vgg16
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 

@@ -17,8 +17,8 @@ from benchmarks.ablation_streets import Streets, fold_of_sequences, thinned_rows
 from benchmarks.ablation_tables import CoreTable, LabelledImages, core_network, on_grid, plane_columns
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.recipes import load_recipe
-from drillcore.representations.drilling import samples_of
-from drillcore.representations.sampling import SamplingSpec, draw
+from drillcore.representations.core_samples.drilling import samples_of
+from drillcore.representations.core_samples.sampling import SamplingSpec, draw
 from drillcore.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -26,8 +26,8 @@ from benchmarks.paper_sweeps import (
     thinned,
     with_mean_taps,
 )
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.training_plan import TrainingPlan
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.training.plan import TrainingPlan
 from drillcore.cli.bench import bench as bench_command
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drillcore.runtime.decode import decode_mask
+from drillcore.runtime.images.decode import decode_mask
 from drillcore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))

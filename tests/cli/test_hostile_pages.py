@@ -12,8 +12,8 @@ from harmless import check_harmless
 from shells import RECIPE, draw_shell
 
 from drillcore.datasets.landing import import_dataset
+from drillcore.retrain.retraining import Retrain
 from drillcore.settings import Settings
-from drillcore.workflow.retraining import Retrain
 
 HOSTILE = "<img src=x onerror=document.title=1>&'"
 LONG = "unbroken" * 14

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import InputError
-from drillcore.runtime.served import put_blob, write_pointer
+from drillcore.runtime.model.served import put_blob, write_pointer
 from drillcore.settings import Settings
 from drillcore.state import open_state
 from drillcore.tracking.connection import artifact_location, mlflow_client

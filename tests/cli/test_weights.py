@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.settings import Settings
 
 Run = Callable[..., object]

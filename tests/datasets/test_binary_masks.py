@@ -88,7 +88,7 @@ def test_a_class_that_is_given_white_is_learnt_however_white_is_stored(
     ],
 )
 def test_three_grey_levels_are_read_as_the_file_gives_them(tmp_path: Path, classes: str, expected: list[int]) -> None:
-    from drillcore.datasets.masks import MasksLayout
+    from drillcore.datasets.layouts.mask_folders import MasksLayout
 
     layout = MasksLayout()
     layout.items(write(tmp_path / "set", KINDS["grey 1"], classes))
@@ -96,7 +96,7 @@ def test_three_grey_levels_are_read_as_the_file_gives_them(tmp_path: Path, class
 
 
 def test_indices_stay_indices_where_not_every_class_has_a_level(tmp_path: Path) -> None:
-    from drillcore.datasets.masks import MasksLayout
+    from drillcore.datasets.layouts.mask_folders import MasksLayout
 
     layout = MasksLayout()
     layout.items(write(tmp_path / "set", KINDS["grey 1"], "sea\nship 0 0 0\nwake 1 1 1\n"))
@@ -140,7 +140,7 @@ def test_white_paint_that_no_class_has_says_what_to_write(settings: Settings, tm
     ],
 )
 def test_a_file_of_classes_that_means_two_things_is_refused(tmp_path: Path, classes: str, message: str) -> None:
-    from drillcore.datasets.masks import MasksLayout
+    from drillcore.datasets.layouts.mask_folders import MasksLayout
 
     with pytest.raises(LayoutError, match=message):
         MasksLayout().items(write(tmp_path / "set", KINDS["grey 1"], classes))

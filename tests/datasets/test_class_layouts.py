@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from drillcore.datasets.catalogue import DATASETS, get_layout
-from drillcore.datasets.plankton import PUBLISHED_CLASSES
+from drillcore.datasets.layouts.plankton import PUBLISHED_CLASSES
 from drillcore.errors import LayoutError, UnknownNameError
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drillcore.datasets.camvid import VOID, CamvidLayout
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.description import Description, write_description
+from drillcore.datasets.layouts.camvid import VOID, CamvidLayout
 from drillcore.datasets.manifest import Manifest, build_manifest
 from drillcore.datasets.targets import read_labels
 from drillcore.quality import validate
 from drillcore.quality.frames import Facts
-from drillcore.runtime.decode import decode_file
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 Pixels = np.ndarray

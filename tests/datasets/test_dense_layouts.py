@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drillcore.datasets.camvid import VOID, VOID_COLOUR, CamvidLayout
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.description import Description, write_description
+from drillcore.datasets.layouts.camvid import VOID, VOID_COLOUR, CamvidLayout
 from drillcore.datasets.manifest import build_manifest
 from drillcore.errors import BadImageError, DataError, LayoutError
 from drillcore.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from drillcore.datasets.landing import import_dataset
+from drillcore.datasets.layouts.mask_folders import MasksLayout
 from drillcore.datasets.manifest import build_manifest
-from drillcore.datasets.masks import MasksLayout
 from drillcore.errors import LayoutError
 from drillcore.settings import Settings
 

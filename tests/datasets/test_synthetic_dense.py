@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drillcore.datasets.camvid import VOID
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.description import Description, write_description
+from drillcore.datasets.layouts.camvid import VOID
 from drillcore.datasets.manifest import build_manifest
 from drillcore.datasets.synthetic import folder_digest, write_sample
 from drillcore.datasets.synthetic.baeri import closing, opening, scene

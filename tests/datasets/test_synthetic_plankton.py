@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from drillcore.datasets.catalogue import get_layout
-from drillcore.datasets.plankton import PUBLISHED_CLASSES
+from drillcore.datasets.layouts.plankton import PUBLISHED_CLASSES
 from drillcore.datasets.synthetic import folder_digest, write_sample
 from drillcore.errors import UnknownNameError
 

@@ -194,7 +194,7 @@ def test_the_wheel_would_hold_the_page() -> None:
     import tomllib
 
     wheel = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert "serving" in wheel["packages"]
+    assert "src/drillcore_serving" in wheel["packages"]
     assert not {"exclude", "only-include", "include"} & set(wheel)
     ignored = subprocess.run(
         ["git", "check-ignore", *map(str, (SERVING / "online" / "page").iterdir())],

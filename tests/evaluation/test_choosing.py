@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.choosing import best_examples, worst_mistakes
+from drillcore.evaluation.figures.choosing import best_examples, worst_mistakes
 
 LABELS = [0, 0, 1, 1, 2]
 ROWS = [

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import InputError
-from drillcore.evaluation.class_pictures import common_features, draw_feature_bars, draw_tree, draw_two_trees, facing
-from drillcore.evaluation.class_tree import (
+from drillcore.evaluation.figures.class_tree import (
     LINKAGES,
     agglomerate,
     class_centroids,
@@ -23,7 +22,14 @@ from drillcore.evaluation.class_tree import (
     tree_agreement,
     tree_groups,
 )
-from drillcore.evaluation.newick import to_newick
+from drillcore.evaluation.figures.newick import to_newick
+from drillcore.evaluation.pictures.class_pictures import (
+    common_features,
+    draw_feature_bars,
+    draw_tree,
+    draw_two_trees,
+    facing,
+)
 
 # On a line: 0 and 1 join at 1, 10 and 12 at 2; the pairs, on average, at (10 + 12 + 9 + 11) / 4 = 10.5.
 LINE = np.array([[0.0], [10.0], [1.0], [12.0]])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation import dense_metrics
-from drillcore.evaluation.dense_metrics import (
+from drillcore.evaluation.figures import dense_metrics
+from drillcore.evaluation.figures.dense_metrics import (
     ImageConfusions,
     align_counts,
     confusion_axes,

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import InputError
-from drillcore.evaluation.dense_charts import dense_confusion_png, iou_bars_png
-from drillcore.evaluation.dense_metrics import dense_figures
-from drillcore.evaluation.dense_pictures import (
+from drillcore.evaluation.figures.dense_metrics import dense_figures
+from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram
+from drillcore.evaluation.pictures.dense_charts import dense_confusion_png, iou_bars_png
+from drillcore.evaluation.pictures.dense_pictures import (
     VOID_COLOUR,
     LabelRow,
     ValueRow,
@@ -20,9 +21,8 @@ from drillcore.evaluation.dense_pictures import (
     pick_rows,
     value_panel_png,
 )
-from drillcore.evaluation.plane_maps import plane_maps_png, strongest
-from drillcore.evaluation.precision_recall import ProbabilityHistogram
-from drillcore.evaluation.ship_pictures import ShipRow, precision_recall_png, ship_panel_png
+from drillcore.evaluation.pictures.plane_maps import plane_maps_png, strongest
+from drillcore.evaluation.pictures.ship_pictures import ShipRow, precision_recall_png, ship_panel_png
 
 NAMES = ["sky", "road", "$car$"]
 COLOURS = [(10, 200, 30), (200, 20, 220), (250, 240, 10)]

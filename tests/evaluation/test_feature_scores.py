@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.feature_scores import FeatureScores, strongest_features
+from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
 
 ROWS = np.array([[0, 5, 1], [2, 5, 3], [10, 5, 2], [10, 5, 2]], np.float16)
 LABELS = np.array([0, 0, 2, 2])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import InputError
-from drillcore.evaluation.gallery import Tile, _cut, gallery_png
+from drillcore.evaluation.pictures.gallery import Tile, _cut, gallery_png
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.lookalikes import lookalikes
+from drillcore.evaluation.figures.lookalikes import lookalikes
 
 
 def thumbs(count: int) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_pairs_across_blocks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     images[49] = images[0]
     images[11] = images[10]
     whole = lookalikes(images, np.ones(50), [str(n) for n in range(50)], 0.99)
-    monkeypatch.setattr("drillcore.evaluation.lookalikes._BLOCK", 7)
+    monkeypatch.setattr("drillcore.evaluation.figures.lookalikes._BLOCK", 7)
     assert {(p.first, p.second) for p in whole} == {(0, 49), (10, 11)}
     assert lookalikes(images, np.ones(50), [str(n) for n in range(50)], 0.99) == whole
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation import metrics
+from drillcore.evaluation.figures import metrics
 
 HAND = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.5, 0.5, 0.0], [0.1, 0.1, 0.8]])
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import InputError
-from drillcore.evaluation import plots
-from drillcore.evaluation.metrics import classification_metrics
+from drillcore.evaluation.figures.metrics import classification_metrics
+from drillcore.evaluation.pictures import plots
 
 
 def answers(n_classes: int, images: int = 300) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.precision_recall import (
+from drillcore.evaluation.figures.precision_recall import (
     BINS,
     ProbabilityHistogram,
     average_precision,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.regression_metrics import ImageErrors, mean_answer_error, regression_figures
+from drillcore.evaluation.figures.regression_metrics import ImageErrors, mean_answer_error, regression_figures
 
 OUTPUTS = ["red", "green"]
 

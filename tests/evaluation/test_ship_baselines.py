@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.ship_baselines import (
+from drillcore.evaluation.figures.ship_baselines import (
     CfarDetector,
     choose_cfar,
     choose_threshold,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation import ships
-from drillcore.evaluation.ships import ShipObjects, ShipScores, all_sea, count_objects, ship_iou
+from drillcore.evaluation.figures import ships
+from drillcore.evaluation.figures.ships import ShipObjects, ShipScores, all_sea, count_objects, ship_iou
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation import significance
-from drillcore.evaluation.significance import compare_classifiers, compare_totals, paired_bootstrap
+from drillcore.evaluation.figures import significance
+from drillcore.evaluation.figures.significance import compare_classifiers, compare_totals, paired_bootstrap
 
 
 def one_hot(answers: np.ndarray, n_classes: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.suspects import class_thresholds, find_suspects, grouped_folds, wrong_labels
+from drillcore.evaluation.figures.suspicion import class_thresholds, find_suspects, grouped_folds, wrong_labels
 
 LABELS = [0, 0, 1, 1, 1]
 ROWS = [

@@ -7,8 +7,8 @@ import numpy as np
 from drillcore.backbones.base import Backbone
 from drillcore.export.assemble import export_classifier, input_contract
 from drillcore.export.parity import Reference
-from drillcore.heads.forest import ForestHead
-from drillcore.runtime.metadata import ModelMetadata
+from drillcore.heads.forest.forest import ForestHead
+from drillcore.runtime.model.metadata import ModelMetadata
 
 CLASSES = ["copepod", "detritus", "diatom"]
 

@@ -19,7 +19,7 @@ def trained() -> Reference:
     """A fitted forest on the third layer of CNN1."""
     from classifier_case import fitted
 
-    from drillcore.backbones.plankton_cnn import build_plankton_cnn
+    from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 
     return fitted(build_plankton_cnn("cnn1", 3, seed=1), ["layer3"])
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from drillcore.export.dense import dense_input_contract, tile_geometry
-from drillcore.representations.core import CoreNetwork
-from drillcore.runtime.metadata import ModelMetadata
-from drillcore.runtime.session import Model, open_model
+from drillcore.export.dense.assembly import dense_input_contract, tile_geometry
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.session import Model, open_model
 
 ODD = ((1, 1), (1, 37), (53, 1), (7, 5), (48, 61))
 

@@ -15,9 +15,9 @@ import torch
 from classifier_case import CLASSES, export, metadata_for, pictures
 from onnx import helper
 
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.backbones.preprocessing import prepare, preprocessing_of
-from drillcore.backbones.squeezenet import build_squeezenet
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.export.assemble import build_classifier, head_writer
@@ -25,9 +25,9 @@ from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import write_preprocessing
 from drillcore.export.parity import Reference, odd_images
-from drillcore.runtime.batching import pad_batch
-from drillcore.runtime.safety import check_model_bytes
-from drillcore.runtime.session import open_model
+from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.model.safety import check_model_bytes
+from drillcore.runtime.model.session import open_model
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_another_process_gives_the_same_bytes(exported: bytes, tmp_path: Path) -
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1); "
         "from classifier_case import export, fitted; from drillcore.digests import sha256_bytes; "
-        "from drillcore.backbones.plankton_cnn import build_plankton_cnn as build; "
+        "from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn as build; "
         "print(sha256_bytes(export(fitted(build('cnn1', 3, seed=1), ['layer3']))))"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]

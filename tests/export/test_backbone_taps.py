@@ -12,9 +12,9 @@ import torch
 from onnx import TensorProto, helper
 
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.torchvision_networks import build_torchvision
-from drillcore.backbones.vgg import CORE_TAPS, build_vgg16
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.torchvision_networks import build_torchvision
+from drillcore.backbones.networks.vgg import CORE_TAPS, build_vgg16
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.export.backbone import write_taps
 from drillcore.export.builder import GraphBuilder

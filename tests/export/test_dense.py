@@ -10,14 +10,14 @@ import pytest
 from random_cores import ODD, head_of, image_of, metadata_of, opened
 
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.vgg import CORE_TAPS, build_vgg16
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.vgg import CORE_TAPS, build_vgg16
 from drillcore.errors import InputError, ParityError, UnknownNameError
-from drillcore.export.dense import export_dense, fit_threshold
-from drillcore.export.dense_modes import MODES
-from drillcore.export.dense_parity import DenseReference, check_dense_parity
-from drillcore.representations.core import CoreNetwork, CoreSpec
-from drillcore.runtime.dense import Scene
+from drillcore.export.dense.assembly import export_dense, fit_threshold
+from drillcore.export.dense.dense_parity import DenseReference, check_dense_parity
+from drillcore.export.dense.modes import MODES
+from drillcore.representations.core_samples.core import CoreNetwork, CoreSpec
+from drillcore.runtime.dense.answering import Scene
 
 TAPS = ["conv1", "fire3", "fire5", "fire8", "fire9"]
 CORES: dict[str, dict[str, Any]] = {

@@ -11,14 +11,14 @@ import pytest
 from random_cores import ODD, head_of, image_of, metadata_of, opened
 
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.errors import InputError, ParityError
-from drillcore.export.dense import export_dense, tile_geometry
-from drillcore.export.dense_modes import MODES
-from drillcore.export.dense_parity import DenseReference, check_dense_parity
-from drillcore.representations.answers import Answers
-from drillcore.representations.core import CoreNetwork
-from drillcore.runtime.dense import Scene
+from drillcore.export.dense.assembly import export_dense, tile_geometry
+from drillcore.export.dense.dense_parity import DenseReference, check_dense_parity
+from drillcore.export.dense.modes import MODES
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.representations.core_samples.pixel_answers import Answers
+from drillcore.runtime.dense.answering import Scene
 
 FIVE = Answers(window=5, limit=3.0, bias=(0.0, -0.4, 0.3, 0.0, 0.1))
 

@@ -17,21 +17,21 @@ from onnx import TensorProto, helper
 from random_cores import ODD, head_of, image_of, metadata_of, opened
 
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.errors import InputError, ParityError
 from drillcore.export.assemble import IR_VERSION, OPSET
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.core_nodes import write_core
-from drillcore.export.dense import dense_input_contract, export_dense, tile_geometry
-from drillcore.export.dense_context import first_stage_model, write_context
-from drillcore.export.dense_modes import MODES
-from drillcore.export.dense_parity import DenseReference, check_dense_parity
+from drillcore.export.dense.assembly import dense_input_contract, export_dense, tile_geometry
+from drillcore.export.dense.context_nodes import first_stage_model, write_context
+from drillcore.export.dense.core_nodes import write_core
+from drillcore.export.dense.dense_parity import DenseReference, check_dense_parity
+from drillcore.export.dense.modes import MODES
 from drillcore.export.sessions import cpu_session
-from drillcore.representations.answers import Answers
-from drillcore.representations.auto_context import AutoContext, read_plane
-from drillcore.representations.context_spec import ContextSpec
-from drillcore.representations.core import CoreNetwork, CoreSpec
-from drillcore.runtime.dense import Scene
+from drillcore.representations.core_samples.auto_context import AutoContext, read_plane
+from drillcore.representations.core_samples.context_spec import ContextSpec
+from drillcore.representations.core_samples.core import CoreNetwork, CoreSpec
+from drillcore.representations.core_samples.pixel_answers import Answers
+from drillcore.runtime.dense.answering import Scene
 
 SPEC = ContextSpec(cells=(1, 5, 11), offsets=(16, 40))
 WINDOW = Answers(window=3, limit=6.0, bias=(0.0, 0.2, 0.0, -0.2, 0.0))

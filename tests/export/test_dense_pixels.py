@@ -9,15 +9,15 @@ import pytest
 import torch
 from random_cores import ODD, image_of, metadata_of, opened
 
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.errors import InputError, ParityError
-from drillcore.export.dense import export_dense
-from drillcore.export.dense_parity import DenseReference, check_dense_parity
+from drillcore.export.dense.assembly import export_dense
+from drillcore.export.dense.dense_parity import DenseReference, check_dense_parity
 from drillcore.heads.base import Classifier
 from drillcore.heads.catalogue import HEADS, build_head
-from drillcore.representations.answers import Answers
-from drillcore.representations.core import CoreNetwork, CoreSpec
-from drillcore.runtime.dense import segment
+from drillcore.representations.core_samples.core import CoreNetwork, CoreSpec
+from drillcore.representations.core_samples.pixel_answers import Answers
+from drillcore.runtime.dense.answering import segment
 from drillcore.tasks import DENSE_LABELS
 
 HEADS_OF_ROWS = [name for name, row in HEADS.items() if DENSE_LABELS in row.tasks and not row.layered]

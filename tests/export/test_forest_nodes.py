@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.forest import write_forest
-from drillcore.heads.extra_trees import ExtraTreesHead
-from drillcore.heads.forest import ForestHead
+from drillcore.export.heads.forest_nodes import write_forest
+from drillcore.heads.forest.extra_trees import ExtraTreesHead
+from drillcore.heads.forest.forest import ForestHead
 
 
 def session_of(head: ForestHead) -> ort.InferenceSession:

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
 
-from drillcore.backbones.plankton_cnn import ALL_LAYERS, build_plankton_cnn
+from drillcore.backbones.networks.plankton_cnn import ALL_LAYERS, build_plankton_cnn
 from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from classifier_case import export, fitted, pictures
 
-from drillcore.backbones.grey_squeezenet import build_grey_squeezenet
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.grey_squeezenet import build_grey_squeezenet
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.errors import ParityError
 from drillcore.export.assemble import rows_model
 from drillcore.export.builder import GraphBuilder

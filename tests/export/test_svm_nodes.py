@@ -9,9 +9,9 @@ from onnx import TensorProto, helper
 from drillcore.export.assemble import head_writer
 from drillcore.export.builder import GraphBuilder
 from drillcore.heads.catalogue import build_head
-from drillcore.heads.kernel_svm import KernelSvmHead
-from drillcore.heads.svm_estimator import SvmEstimator
-from drillcore.runtime import safety
+from drillcore.heads.svm.estimator import SvmEstimator
+from drillcore.heads.svm.kernel_svm import KernelSvmHead
+from drillcore.runtime.model import safety
 
 HEADS = [
     (name, {"scheme": scheme}) for name in ("linear_svm", "kernel_svm") for scheme in ("one_vs_rest", "one_vs_one")

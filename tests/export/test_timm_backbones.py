@@ -10,11 +10,11 @@ import torch
 from onnx import TensorProto, helper
 
 from benchmarks.backbones import export_rows, largest_difference
-from drillcore.backbones.timm_networks import build_timm
+from drillcore.backbones.networks.timm_networks import build_timm
 from drillcore.errors import InputError
 from drillcore.export.backbone import write_taps
 from drillcore.export.builder import GraphBuilder
-from drillcore.runtime.safety import check_model_bytes
+from drillcore.runtime.model.safety import check_model_bytes
 
 
 @pytest.fixture(autouse=True)

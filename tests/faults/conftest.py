@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from retrain.conftest import retrained, retrained_template  # noqa: F401 - fixtures
 from shells import RECIPE, write_shells
-from workflow.conftest import retrained, retrained_template  # noqa: F401 - fixtures
 
 from drillcore.datasets.landing import import_dataset
 from drillcore.settings import Settings

@@ -370,8 +370,8 @@ def mutated_model(number: int, seeds: list[onnx.ModelProto]) -> bytes:
 def try_images(numbers: range) -> Counter[str]:
     """Decode each file twice; anything but an array or a `BadImageError` is raised."""
     from drillcore.errors import BadImageError
-    from drillcore.runtime.decode import decode_bytes
-    from drillcore.runtime.image_files import REASONS
+    from drillcore.runtime.images.decode import decode_bytes
+    from drillcore.runtime.images.image_files import REASONS
 
     outcome: Counter[str] = Counter()
     seeds = image_seeds()
@@ -394,7 +394,7 @@ def try_images(numbers: range) -> Counter[str]:
 def try_models(numbers: range) -> Counter[str]:
     """Open each model and classify with it; anything but an answer or a typed refusal is raised."""
     from drillcore.errors import InputError, UnsafeModelError
-    from drillcore.runtime.session import open_model
+    from drillcore.runtime.model.session import open_model
 
     place = Path(__file__).parents[1] / "runtime" / "tiny_models.py"
     spec = importlib.util.spec_from_file_location("tiny_models", place)

@@ -158,10 +158,10 @@ def _store(settings: Settings) -> Iterator[Case]:
 def _training(settings: Settings) -> Iterator[Case]:
     import torch
 
-    from drillcore.backbones.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+    from drillcore.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
     from drillcore.heads.base import ARRAYS_FILE, META_FILE, load_head, save_head
-    from drillcore.heads.forest import ForestHead
-    from drillcore.workflow.records import Fitted, RunFolder
+    from drillcore.heads.forest.forest import ForestHead
+    from drillcore.retrain.records import Fitted, RunFolder
 
     torch.set_num_threads(1)
     checkpoint = settings.state / "checkpoint.safetensors"
@@ -181,7 +181,7 @@ def _training(settings: Settings) -> Iterator[Case]:
 
 
 def _served(settings: Settings) -> Iterator[Case]:
-    from drillcore.runtime.served import put_blob, resolve, write_pointer
+    from drillcore.runtime.model.served import put_blob, resolve, write_pointer
 
     sha256 = put_blob(settings, _tiny(settings))
     write_pointer(settings, "tiny", 1, sha256)
@@ -203,11 +203,11 @@ def _tiny(settings: Settings) -> Path:
 
 
 def _scored(settings: Settings) -> Iterator[Case]:
-    from drillcore.runtime.receipt import RECEIPT, ROWS, SET_ASIDE, verify
-    from drillcore.runtime.served import resolve
-    from serving.batch import score
-    from serving.inputs import list_inputs
-    from serving.journal import JOURNAL, Journal
+    from drillcore.runtime.batch.receipt import RECEIPT, ROWS, SET_ASIDE, verify
+    from drillcore.runtime.model.served import resolve
+    from drillcore_serving.batch.inputs import list_inputs
+    from drillcore_serving.batch.journal import JOURNAL, Journal
+    from drillcore_serving.batch.score import score
 
     source, output = settings.root / "in", settings.root / "out"
     source.mkdir()

@@ -37,11 +37,11 @@ from dvc.repo import Repo  # noqa: F401
 from sqlalchemy.engine.default import DefaultDialect
 
 from drillcore import registry
-from drillcore.runtime.served import resolve
+from drillcore.retrain.retraining import Retrain
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore
 from drillcore.store.index import read_index
-from drillcore.workflow.retraining import Retrain
 
 MODEL = "shells-forest"
 ENVIRONMENT = {"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"}

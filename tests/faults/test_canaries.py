@@ -97,8 +97,8 @@ def refused(kind: type[DrillcoreError], work: Callable[[], object]) -> None:
 
 @every_form
 def test_weights(form: Form, marker: Path, tmp_path: Path) -> None:
-    from drillcore.backbones.plankton_cnn import PlanktonCnn
-    from drillcore.backbones.weights import load_state
+    from drillcore.backbones.networks.plankton_cnn import PlanktonCnn
+    from drillcore.backbones.weights.tensors import load_state
 
     data, module = form(marker), PlanktonCnn("cnn1", 3, seed=0)
     for name in ("weights.safetensors", "weights.pth"):
@@ -109,8 +109,8 @@ def test_weights(form: Form, marker: Path, tmp_path: Path) -> None:
 
 @every_form
 def test_checkpoints_and_kept_backbones(form: Form, marker: Path, settings: Settings) -> None:
-    from drillcore.backbones.artifacts import artifacts_folder, checkpoint_path, latest_artifact, read_artifact
-    from drillcore.backbones.checkpoint import read_checkpoint
+    from drillcore.backbones.training.checkpoint import read_checkpoint
+    from drillcore.backbones.weights.artifacts import artifacts_folder, checkpoint_path, latest_artifact, read_artifact
 
     checkpoint = checkpoint_path(settings, "cnn1", {})
     checkpoint.parent.mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_checkpoints_and_kept_backbones(form: Form, marker: Path, settings: Sett
 @every_form
 def test_heads_and_growing_trees(form: Form, marker: Path, tmp_path: Path) -> None:
     from drillcore.heads.base import ARRAYS_FILE, META_FILE, FitRun, load_head
-    from drillcore.heads.forest import ForestHead
+    from drillcore.heads.forest.forest import ForestHead
 
     data = form(marker)
     described = {"schema": 1, "head": "forest", "arrays_sha256": sha256_bytes(data), "meta": {}}
@@ -193,8 +193,8 @@ def test_an_index_that_points_out_of_the_store(tmp_path: Path, settings: Setting
 @every_form
 def test_probabilities_thumbnails_and_records(form: Form, marker: Path, tmp_path: Path) -> None:
     from drillcore.quality.near_duplicates import _recall
-    from drillcore.workflow.records import Fitted, RunFolder
-    from drillcore.workflow.releasing import _evidence
+    from drillcore.retrain.records import Fitted, RunFolder
+    from drillcore.retrain.releasing import _evidence
 
     file = tmp_path / "probabilities.npy"
     file.write_bytes(form(marker))
@@ -209,8 +209,8 @@ def test_probabilities_thumbnails_and_records(form: Form, marker: Path, tmp_path
 def test_model_files_and_pointers(
     form: Form, marker: Path, settings: Settings, tiny_models: ModuleType, tmp_path: Path
 ) -> None:
-    from drillcore.runtime.served import blob_path, put_blob, read_pointer, resolve, write_pointer
-    from drillcore.runtime.session import open_model
+    from drillcore.runtime.model.served import blob_path, put_blob, read_pointer, resolve, write_pointer
+    from drillcore.runtime.model.session import open_model
 
     file = tmp_path / "model.onnx"
     file.write_bytes(form(marker))
@@ -267,7 +267,7 @@ def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, setting
 
 @every_form
 def test_inputs_of_scoring(form: Form, marker: Path, tmp_path: Path) -> None:
-    from serving.inputs import list_inputs
+    from drillcore_serving.batch.inputs import list_inputs
 
     for name in ("list.parquet", "list.txt"):
         (tmp_path / name).write_bytes(form(marker))
@@ -285,10 +285,10 @@ def test_outputs_of_scoring(
     from PIL import Image
 
     from drillcore.errors import ReceiptError
-    from drillcore.runtime.receipt import RECEIPT, SET_ASIDE, read_receipt, verify
-    from drillcore.runtime.served import put_blob, resolve, write_pointer
-    from serving.batch import score
-    from serving.journal import JOURNAL, Journal
+    from drillcore.runtime.batch.receipt import RECEIPT, SET_ASIDE, read_receipt, verify
+    from drillcore.runtime.model.served import put_blob, resolve, write_pointer
+    from drillcore_serving.batch.journal import JOURNAL, Journal
+    from drillcore_serving.batch.score import score
 
     write_pointer(settings, "tiny", 1, put_blob(settings, tiny_models.write_tiny_model(tmp_path / "tiny.onnx")))
     model, source, output = resolve(settings, "tiny"), tmp_path / "in", tmp_path / "out"

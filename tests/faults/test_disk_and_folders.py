@@ -25,12 +25,12 @@ from shells import write_shells
 from drillcore.cli.failures import _explain
 from drillcore.datasets.landing import import_dataset
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, StateError, StoreError
-from drillcore.runtime.receipt import RECEIPT, verify
-from drillcore.runtime.served import put_blob, resolve, write_pointer
+from drillcore.retrain.retraining import Retrain
+from drillcore.runtime.batch.receipt import RECEIPT, verify
+from drillcore.runtime.model.served import put_blob, resolve, write_pointer
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
-from drillcore.workflow.retraining import Retrain
-from serving.batch import score
+from drillcore_serving.batch.score import score
 
 Retrained = tuple[Settings, dict[str, Any]]
 
@@ -102,9 +102,9 @@ def test_a_file_size_limit_while_scoring(settings: Settings, scoring: tuple[Any,
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "from drillcore.errors import DrillcoreError\n"
-        "from drillcore.runtime.served import resolve\n"
+        "from drillcore.runtime.model.served import resolve\n"
         "from drillcore.settings import Settings\n"
-        "from serving.batch import score\n"
+        "from drillcore_serving.batch.score import score\n"
         "import onnxruntime, pyarrow.parquet\n"
         "root, source, output = map(Path, sys.argv[1:])\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

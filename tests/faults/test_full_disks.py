@@ -20,7 +20,7 @@ from drillcore.cli.failures import _explain, guarded
 from drillcore.cli.logs import start_logging
 from drillcore.errors import StateError
 from drillcore.files import DISK_ERRORS, atomic_path, create_bytes, write_json
-from drillcore.runtime.served import put_blob
+from drillcore.runtime.model.served import put_blob
 from drillcore.settings import Settings
 from drillcore.state import open_state
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from drillcore.runtime.kept_files import listed
-from drillcore.runtime.receipt import verify
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.dense.kept_files import listed
 from drillcore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))

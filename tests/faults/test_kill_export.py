@@ -32,7 +32,7 @@ def _main(exporting: str, folder: Path) -> None:
     import classifier_case
     import torch
 
-    from drillcore.backbones.plankton_cnn import build_plankton_cnn
+    from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
     from drillcore.digests import sha256_file
     from drillcore.files import sweep_partials, write_bytes
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from drillcore.representations.activations import BATCH
+from drillcore.representations.activations.extraction import BATCH
 
 IMAGES = 4_800
 PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.digests import sha256_bytes
-from drillcore.representations.activations import extract
+from drillcore.representations.activations.extraction import extract
 from drillcore.settings import Settings
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 settings = Settings.load(root)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from drillcore.runtime.receipt import verify
+from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))

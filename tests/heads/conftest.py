@@ -9,7 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from drillcore.heads import dbn_stages, row_source
+from drillcore.heads import row_source
+from drillcore.heads.dbn import stages as dbn_stages
 
 
 @pytest.fixture

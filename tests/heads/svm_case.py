@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from drillcore.heads.kernel_svm import KernelSvmHead
-from drillcore.heads.linear_svm import LinearSvmHead
+from drillcore.heads.svm.kernel_svm import KernelSvmHead
+from drillcore.heads.svm.linear_svm import LinearSvmHead
 
 SCHEMES = ("one_vs_rest", "one_vs_one")
 

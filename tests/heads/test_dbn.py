@@ -16,7 +16,7 @@ from drillcore.errors import InputError
 from drillcore.heads.base import load_head, load_regressor, save_head
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.class_weights import class_weights
-from drillcore.heads.dbn import DbnHead, DbnRegressor
+from drillcore.heads.dbn.dbn import DbnHead, DbnRegressor
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_sample_weight_of_zero_is_a_row_that_is_not_there() -> None:
 
 
 def test_dropout_keeps_the_expectation_and_l1_makes_zeros_and_l2_shrinks() -> None:
-    from drillcore.heads.perceptron import forward, forward_with_dropout
+    from drillcore.heads.dbn.perceptron import forward, forward_with_dropout
 
     drawn = torch.Generator().manual_seed(0)
     layers = [(torch.randn(6, 400, generator=drawn), torch.zeros(400)), (torch.ones(400, 1), torch.zeros(1))]

@@ -10,7 +10,7 @@ import pytest
 from dbn_case import SMALL, table
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.dbn import DbnHead, DbnRegressor
+from drillcore.heads.dbn.dbn import DbnHead, DbnRegressor
 
 
 def forged(head: DbnHead, **changes: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from drillcore.errors import DrillcoreError, InputError
 from drillcore.heads import row_source
 from drillcore.heads.base import FitRun, load_head
-from drillcore.heads.dbn import DbnHead, DbnRegressor
+from drillcore.heads.dbn.dbn import DbnHead, DbnRegressor
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -156,9 +156,10 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from drillcore.heads import dbn_stages, row_source
+from drillcore.heads import row_source
+from drillcore.heads.dbn import stages as dbn_stages
 from drillcore.heads.base import FitRun, save_head
-from drillcore.heads.dbn import DbnHead
+from drillcore.heads.dbn.dbn import DbnHead
 dbn_stages.CHECKPOINT_SECONDS, row_source.BLOCK_VALUES = 0.0, 20 * 256
 folder = Path(sys.argv[1])
 rows = np.load(folder / "rows.npy", mmap_mode="r")

@@ -10,11 +10,11 @@ from sklearn.svm import SVC
 from svm_case import SCHEMES, forged, standard, table
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads import svm_dual
 from drillcore.heads.base import load_head, save_head
 from drillcore.heads.catalogue import build_head
-from drillcore.heads.kernel_svm import KernelSvmHead
-from drillcore.heads.svm_gram import gram_matrix, kernel_block
+from drillcore.heads.svm import dual_solvers as svm_dual
+from drillcore.heads.svm.gram import gram_matrix, kernel_block
+from drillcore.heads.svm.kernel_svm import KernelSvmHead
 
 
 @pytest.mark.parametrize("c", [0.1, 1.0, 100.0])
@@ -102,7 +102,7 @@ def test_weights_of_classes_are_libsvms() -> None:
 
 
 def test_gram_matrix_is_symmetric_and_near_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drillcore.heads.svm_gram._BLOCK", 64)  # 300 rows: five blocks, the last one shorter
+    monkeypatch.setattr("drillcore.heads.svm.gram._BLOCK", 64)  # 300 rows: five blocks, the last one shorter
     rows = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
     gram = gram_matrix(rows, 1 / 40)
     exact = np.exp(-((rows[:, None].astype(np.float64) - rows[None]) ** 2).sum(axis=2) / 40)

@@ -14,10 +14,12 @@ from sklearn.svm import SVC, LinearSVC
 from svm_case import SCHEMES, forged, standard, table
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads import svm_dual, svm_newton, svm_preconditioner
 from drillcore.heads.base import load_head, save_head
 from drillcore.heads.catalogue import build_head
-from drillcore.heads.linear_svm import LinearSvmHead
+from drillcore.heads.svm import dual_solvers as svm_dual
+from drillcore.heads.svm import newton as svm_newton
+from drillcore.heads.svm import preconditioner as svm_preconditioner
+from drillcore.heads.svm.linear_svm import LinearSvmHead
 
 
 def objective(w: np.ndarray, b: float, X: np.ndarray, signs: np.ndarray, costs: np.ndarray) -> float:

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 
 from drillcore.errors import InputError
-from drillcore.heads.contrastive_divergence import ContrastiveDivergence, equal_batches, learn_rows
-from drillcore.heads.rbm import Rbm, bernoulli_, noisy_relu_
+from drillcore.heads.dbn.contrastive_divergence import ContrastiveDivergence, equal_batches, learn_rows
+from drillcore.heads.dbn.rbm import Rbm, bernoulli_, noisy_relu_
 
 
 def generator(seed: int = 0) -> torch.Generator:

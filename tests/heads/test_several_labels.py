@@ -13,9 +13,9 @@ from sklearn.svm import LinearSVC
 
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.linear_svm import write_linear_svm
+from drillcore.export.heads.linear_svm_nodes import write_linear_svm
 from drillcore.heads.base import load_head, save_head
-from drillcore.heads.linear_svm import LinearSvmHead
+from drillcore.heads.svm.linear_svm import LinearSvmHead
 
 
 def table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:

@@ -21,11 +21,11 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import DataError, IntegrityError, LeaseHeldError, StateError
-from drillcore.runtime.served import put_blob, write_pointer
+from drillcore.retrain.records import Done
+from drillcore.retrain.retraining import Summary
+from drillcore.runtime.model.served import put_blob, write_pointer
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
-from drillcore.workflow.records import Done
-from drillcore.workflow.retraining import Summary
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -52,7 +52,7 @@ SUMMARY = {
 def here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Flows that run find this checkout."""
     for module in ("retrain", "ingest", "promote", "score"):
-        monkeypatch.setattr(f"pipelines.{module}.prepared", lambda: settings)
+        monkeypatch.setattr(f"drillcore_pipelines.{module}.prepared", lambda: settings)
     return settings
 
 
@@ -88,7 +88,7 @@ class FakeRetrain:
         self._lease.__exit__(*details)
 
     def stages(self) -> list[Any]:
-        from drillcore.workflow.retraining import STAGES
+        from drillcore.retrain.retraining import STAGES
 
         return list(STAGES)
 
@@ -113,15 +113,15 @@ def fake(here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mak
 
     def make(*, unchanged: bool = False, **trouble: list[Exception]) -> FakeRetrain:
         work = FakeRetrain(here, tmp_path / "run", trouble, unchanged)
-        monkeypatch.setattr("pipelines.retrain.Retrain", lambda *_, **__: work)
-        monkeypatch.setattr("pipelines.running.RETRY_SECONDS", (0, 0, 0))
+        monkeypatch.setattr("drillcore_pipelines.retrain.Retrain", lambda *_, **__: work)
+        monkeypatch.setattr("drillcore_pipelines.running.RETRY_SECONDS", (0, 0, 0))
         return work
 
     return make
 
 
 def test_a_retrain_runs_its_stages_and_shows_them(fake: MakeRetrain, artifacts: Callable[[], dict[str, Any]]) -> None:
-    from pipelines.retrain import retrain
+    from drillcore_pipelines.retrain import retrain
 
     work = fake()
     state = retrain("shells", return_state=True)
@@ -138,7 +138,7 @@ def test_a_retrain_runs_its_stages_and_shows_them(fake: MakeRetrain, artifacts: 
 
 
 def test_a_tick_with_nothing_new_runs_no_stage(fake: MakeRetrain) -> None:
-    from pipelines.retrain import retrain
+    from drillcore_pipelines.retrain import retrain
 
     work = fake(unchanged=True)
     with hold_lease(work.settings, "retrain:shells"):  # not even the lease is asked for
@@ -149,7 +149,7 @@ def test_a_tick_with_nothing_new_runs_no_stage(fake: MakeRetrain) -> None:
 def test_what_may_pass_is_tried_again_and_what_a_person_must_mend_is_not(
     fake: MakeRetrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import retrain as module
+    from drillcore_pipelines import retrain as module
 
     for name in ("ingest", "register"):
         monkeypatch.setattr(module.TASKS[name], "retry_delay_seconds", 0)
@@ -163,13 +163,15 @@ def test_what_may_pass_is_tried_again_and_what_a_person_must_mend_is_not(
 
 
 def test_a_tick_skips_where_the_model_is_being_retrained(fake: MakeRetrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.retrain import retrain
+    from drillcore_pipelines.retrain import retrain
 
     work = fake()
     with hold_lease(work.settings, "retrain:shells", holder="another machine"):
         with pytest.raises(LeaseHeldError, match="another machine"):  # a person waits: the command fails
             retrain("shells")
-        monkeypatch.setattr("pipelines.running.runtime", SimpleNamespace(deployment=SimpleNamespace(id=uuid.uuid4())))
+        monkeypatch.setattr(
+            "drillcore_pipelines.running.runtime", SimpleNamespace(deployment=SimpleNamespace(id=uuid.uuid4()))
+        )
         state = retrain("shells", return_state=True)
     assert state.is_completed()
     assert state.name == "Skipped"
@@ -182,7 +184,7 @@ def test_one_run_per_gpu_where_a_server_counts(here: Settings, monkeypatch: pyte
     from prefect import flow
     from prefect.client.orchestration import get_client
 
-    from pipelines.running import gpu_slot
+    from drillcore_pipelines.running import gpu_slot
 
     @flow(name="gpu", persist_result=False)
     def held() -> int:
@@ -190,14 +192,14 @@ def test_one_run_per_gpu_where_a_server_counts(here: Settings, monkeypatch: pyte
             return int(client.read_global_concurrency_limit_by_name(limit).active_slots)
 
     limit = f"gpu-{uuid.uuid4().hex}"
-    monkeypatch.setattr("pipelines.running.GPU", limit)
-    monkeypatch.setattr("pipelines.running.takes_gpu", lambda _: True)
+    monkeypatch.setattr("drillcore_pipelines.running.GPU", limit)
+    monkeypatch.setattr("drillcore_pipelines.running.takes_gpu", lambda _: True)
     with pytest.raises(StateError, match="drillcore flows setup"):
         held()
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(limit, 1)
         assert held() == 1
-        monkeypatch.setattr("pipelines.running.takes_gpu", lambda _: False)
+        monkeypatch.setattr("drillcore_pipelines.running.takes_gpu", lambda _: False)
         assert held() == 0
 
 
@@ -206,7 +208,7 @@ def test_a_cached_report_whose_pages_are_gone_is_made_again(
 ) -> None:
     from prefect import flow
 
-    from pipelines.ingest import checked
+    from drillcore_pipelines.ingest import checked
 
     asked: list[str] = []
     docs = tmp_path / "index.html"
@@ -238,7 +240,7 @@ def test_a_cached_report_whose_pages_are_gone_is_made_again(
 def test_scoring_what_waits(
     here: Settings, tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch, artifacts: Callable[[], dict[str, Any]]
 ) -> None:
-    from pipelines.score import score
+    from drillcore_pipelines.score import score
 
     pointer = write_pointer(here, "tiny", 3, put_blob(here, tiny_model_file))
     monkeypatch.setattr("drillcore.registry.fetch", lambda *_: pointer)
@@ -265,7 +267,7 @@ def test_scoring_what_waits(
 
 
 def test_a_promotion_asks_the_gate_once(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.promote import promote
+    from drillcore_pipelines.promote import promote
 
     asked = []
 
@@ -273,7 +275,7 @@ def test_a_promotion_asks_the_gate_once(here: Settings, monkeypatch: pytest.Monk
         asked.append((reference, why))
         return {"promoted": False, "model": "tiny", "version": 2, "previous": 1, "reason": "refused: worse"}
 
-    monkeypatch.setattr("drillcore.workflow.releasing.promote_reference", judge)
+    monkeypatch.setattr("drillcore.retrain.releasing.promote_reference", judge)
     monkeypatch.setattr("drillcore.registry.aliases", lambda *_: {"challenger": 2, "champion": 1})
     state = promote("tiny", return_state=True)
     assert (state.name, state.message, state.is_completed()) == ("Refused", "refused: worse", True)
@@ -286,7 +288,7 @@ def test_a_promotion_asks_the_gate_once(here: Settings, monkeypatch: pytest.Monk
 def test_what_a_server_needs_is_made_once() -> None:
     from prefect.client.orchestration import get_client
 
-    from pipelines.setup import set_up
+    from drillcore_pipelines.setup import set_up
 
     set_up(1, print)
     again = set_up(2, print)
@@ -301,7 +303,7 @@ def test_only_runs_whose_process_is_gone_from_this_machine_are_ended() -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Running
 
-    from pipelines.setup import end_dead_runs
+    from drillcore_pipelines.setup import end_dead_runs
 
     @flow(name="left", persist_result=False)
     def left() -> None: ...

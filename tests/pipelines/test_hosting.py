@@ -16,7 +16,14 @@ import yaml
 
 from drillcore.errors import DeviceError, InputError
 from drillcore.settings import Settings
-from pipelines.hosting import POOLS, is_loopback, prefect_environment, refuse_open_server, run_together, warning_of
+from drillcore_pipelines.hosting import (
+    POOLS,
+    is_loopback,
+    prefect_environment,
+    refuse_open_server,
+    run_together,
+    warning_of,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -78,7 +85,7 @@ def test_where_one_program_ends_the_others_end_too(tmp_path: Path) -> None:
 
 def test_sigterm_ends_all(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from pipelines.hosting import run_together;"
+        "import os, sys; from pathlib import Path; from drillcore_pipelines.hosting import run_together;"
         "one = [sys.executable, '-c', 'import os, time; os.write(1, bytes([55, 10])); time.sleep(60)'];"
         "sys.exit(run_together([one, one], os.environ, Path('.')))"
     )
@@ -103,7 +110,8 @@ def test_one_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) ->
         "subprocess.Popen([sys.executable, '-c', child]); time.sleep(99)"
     )
     program = (
-        "import os, sys; from pathlib import Path; from pipelines import hosting; hosting._GRACE_SECONDS = 0.5;"
+        "import os, sys; from pathlib import Path; from drillcore_pipelines import hosting;"
+        "hosting._GRACE_SECONDS = 0.5;"
         f"sys.exit(hosting.run_together([[sys.executable, '-c', {deaf!r}]], os.environ, Path('.')))"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE) as process:
@@ -118,7 +126,7 @@ def test_one_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) ->
 def test_a_tethered_program_ends_with_the_process_that_started_it(tmp_path: Path, number: int) -> None:
     (tmp_path / "serving_for_ever.py").write_text("import time; print(7, flush=True); time.sleep(600)")
     program = (
-        "import subprocess, time; from pipelines.tethered import tethered;"
+        "import subprocess, time; from drillcore_pipelines.tethered import tethered;"
         "subprocess.Popen(tethered('serving_for_ever'), start_new_session=True); time.sleep(600)"
     )
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -130,7 +138,7 @@ def test_a_tethered_program_ends_with_the_process_that_started_it(tmp_path: Path
 
 
 def test_terminals_do_not_share_a_database(tmp_path: Path) -> None:
-    from pipelines.terminal import _free_database
+    from drillcore_pipelines.terminal import _free_database
 
     first, lock = _free_database(tmp_path)
     second, other = _free_database(tmp_path)
@@ -156,16 +164,16 @@ def test_the_command_refuses_an_open_server_in_one_line(settings: Settings) -> N
 def test_the_device_is_what_is_there(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, device: str, there: int, taken: bool
 ) -> None:
-    from pipelines.running import takes_gpu
+    from drillcore_pipelines.running import takes_gpu
 
-    monkeypatch.setattr("drillcore.runtime.session.cuda_devices", lambda: there)
+    monkeypatch.setattr("drillcore.runtime.model.session.cuda_devices", lambda: there)
     assert takes_gpu(dataclasses.replace(settings, device=device)) is taken
 
 
 def test_cuda_where_there_is_none_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.running import takes_gpu
+    from drillcore_pipelines.running import takes_gpu
 
-    monkeypatch.setattr("drillcore.runtime.session.cuda_devices", lambda: 0)
+    monkeypatch.setattr("drillcore.runtime.model.session.cuda_devices", lambda: 0)
     with pytest.raises(DeviceError, match="no CUDA device"):
         takes_gpu(dataclasses.replace(settings, device="cuda"))
 
@@ -186,7 +194,7 @@ def test_the_deployments_name_flows_and_pools_that_there_are() -> None:
 
 
 def test_no_task_of_a_flow_can_keep_a_pickle() -> None:
-    from pipelines import ingest, promote, retrain, score
+    from drillcore_pipelines import ingest, promote, retrain, score
 
     tasks = [*retrain.TASKS.values(), ingest.bring, ingest.check, promote.judge_and_move]
     tasks += [score.fetch, score.score_images, score.verify]

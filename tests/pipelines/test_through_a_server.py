@@ -20,14 +20,14 @@ import psutil
 import pytest
 from shells import RECIPE, write_shells
 
-from drillcore.workflow.retraining import STAGES
+from drillcore.retrain.retraining import STAGES
 
 MODEL, DEPLOYMENT = "shells-forest", "retrain/shells-forest"
 PREFECT_YAML = """\
 name: test
 deployments:
   - name: shells-forest
-    entrypoint: pipelines.retrain.retrain
+    entrypoint: drillcore_pipelines.retrain.retrain
     parameters: {model: shells-forest, promote: true}
     schedules:
       - {cron: "0 3 1 1 *", timezone: UTC, active: true}

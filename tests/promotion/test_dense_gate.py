@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation.dense_metrics import ImageConfusions
-from drillcore.evaluation.regression_metrics import ImageErrors
+from drillcore.evaluation.figures.dense_metrics import ImageConfusions
+from drillcore.evaluation.figures.regression_metrics import ImageErrors
 from drillcore.promotion.candidates import GateLimits, LabelCandidate, ValueCandidate
 from drillcore.promotion.dense_gate import gate_labels, gate_values
 from drillcore.promotion.verdict import Rule, Verdict

@@ -10,7 +10,7 @@ from drillcore.errors import RecipeError
 from drillcore.recipes import Recipe, read_recipe
 from drillcore.recipes.building import check_parts
 from drillcore.recipes.cores import core_plan
-from drillcore.representations.answers import Answers
+from drillcore.representations.core_samples.pixel_answers import Answers
 
 PIXELS = """\
 schema: 1

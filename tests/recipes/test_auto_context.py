@@ -10,7 +10,7 @@ from drillcore.errors import RecipeError
 from drillcore.recipes import Recipe, read_recipe
 from drillcore.recipes.building import check_parts
 from drillcore.recipes.cores import core_plan
-from drillcore.representations.context_spec import ContextSpec
+from drillcore.representations.core_samples.context_spec import ContextSpec
 
 PIXELS = """\
 schema: 1

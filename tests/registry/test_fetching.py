@@ -12,7 +12,7 @@ import pytest
 from drillcore import registry
 from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownNameError
 from drillcore.registry import fetching
-from drillcore.runtime.served import pointer_path, read_pointer, resolve
+from drillcore.runtime.model.served import pointer_path, read_pointer, resolve
 from drillcore.settings import Settings
 from drillcore.tracking.connection import mlflow_client
 

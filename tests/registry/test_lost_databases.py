@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from drillcore import registry
 from drillcore.errors import DrillcoreError, IntegrityError
-from drillcore.runtime.served import read_pointer
+from drillcore.runtime.model.served import read_pointer
 from drillcore.settings import Settings
 from drillcore.state import moves, open_state
 from drillcore.state.schema import alias_history

@@ -14,10 +14,10 @@ import torch
 
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError, UnknownNameError
-from drillcore.representations.activations import extract, feature_spec
+from drillcore.representations.activations.extraction import extract, feature_spec
 from drillcore.representations.feeding import prepare_all
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore, StoreWriter

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.representations.answers import Answers
+from drillcore.representations.core_samples.pixel_answers import Answers
 
 
 def by_hand(values: npt.NDArray[np.float32], window: int, limit: float | None, bias: tuple[float, ...]) -> Any:

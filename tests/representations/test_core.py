@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from drillcore.backbones.base import Backbone, weights_digest
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.torchvision_networks import build_torchvision
-from drillcore.backbones.vgg import build_vgg16
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.torchvision_networks import build_torchvision
+from drillcore.backbones.networks.vgg import build_vgg16
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.representations.core import CoreNetwork, blur, rescale
-from drillcore.representations.core_spec import CoreSpec
+from drillcore.representations.core_samples.core import CoreNetwork, blur, rescale
+from drillcore.representations.core_samples.core_spec import CoreSpec
 
 TAPS = ("conv1", "fire4", "fire8", "fire9")
 ALL = CoreSpec(scales=(1.0, 0.5, 2.0), position=5, context=(1, 3), blur=(48,))

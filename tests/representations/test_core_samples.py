@@ -10,16 +10,16 @@ import numpy.typing as npt
 import pytest
 
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.squeezenet import build_squeezenet
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, DataError, InputError
-from drillcore.representations.core import CoreNetwork
-from drillcore.representations.core_samples import CoreSamples, extract, sample_spec
-from drillcore.representations.core_spec import CoreSpec
-from drillcore.representations.drilling import Targets, samples_of
-from drillcore.representations.sampling import SamplingSpec
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.representations.core_samples.core_spec import CoreSpec
+from drillcore.representations.core_samples.drilling import Targets, samples_of
+from drillcore.representations.core_samples.samples import CoreSamples, extract, sample_spec
+from drillcore.representations.core_samples.sampling import SamplingSpec
+from drillcore.representations.core_samples.views import ViewSpec, view_of
 from drillcore.representations.store_rows import StoreRows
-from drillcore.representations.views import ViewSpec, view_of
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore
 

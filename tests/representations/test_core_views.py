@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.representations.views import View, ViewSpec, tile_starts, tiles224, view_of
+from drillcore.representations.core_samples.views import View, ViewSpec, tile_starts, tiles224, view_of
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from drillcore.errors import InputError
-from drillcore.representations.planes import Grid, linear_weights, pooling_weights
+from drillcore.representations.core_samples.planes import Grid, linear_weights, pooling_weights
 
 
 @pytest.mark.parametrize(

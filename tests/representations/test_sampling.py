@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.representations.sampling import Drawn, SamplingSpec, dilate, draw, hard_pixels, quotas, thin
+from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, dilate, draw, hard_pixels, quotas, thin
 
 SIZE = (60, 80)
 

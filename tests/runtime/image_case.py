@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import BadImageError
-from drillcore.runtime.decode import decode_bytes
-from drillcore.runtime.image_files import REASONS
+from drillcore.runtime.images.decode import decode_bytes
+from drillcore.runtime.images.image_files import REASONS
 
 LIMIT = 10_000_000
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from drillcore.errors import UnsafeModelError
-from drillcore.runtime.safety import check_model
-from drillcore.runtime.session import open_model
+from drillcore.runtime.model.safety import check_model
+from drillcore.runtime.model.session import open_model
 
 Model = Any
 

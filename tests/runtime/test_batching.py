@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drillcore.runtime.batching import pad_batch, plan_batches
+from drillcore.runtime.batch.batching import pad_batch, plan_batches
 
 
 def test_images_stand_top_left_on_zeros() -> None:

@@ -13,14 +13,14 @@ import pytest
 from image_case import LIMIT, colour, encoded, grey, reason_of
 from PIL import Image
 
-from drillcore.runtime.decode import (
+from drillcore.runtime.images.decode import (
     decode_bytes,
     decode_file,
     decode_mask,
     probe_file,
     quantise_decibels,
 )
-from drillcore.runtime.image_files import FORMATS
+from drillcore.runtime.images.image_files import FORMATS
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("TIFF", {}), ("BMP", {}), ("WEBP", {"lossless": True})])

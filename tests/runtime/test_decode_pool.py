@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from drillcore.digests import sha256_file
-from drillcore.runtime import decode_pool
-from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.decode_worker import read_image
+from drillcore.runtime.images import decode_pool
+from drillcore.runtime.images.decode_pool import DecodePool
+from drillcore.runtime.images.decode_worker import read_image
 
 LIMIT = 10_000_000
 
@@ -116,7 +116,7 @@ def test_leaving_early_ends_the_processes(tmp_path: Path) -> None:
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     paths = images(tmp_path, 20)
     code = (
-        "import sys, time\nfrom drillcore.runtime.decode_pool import DecodePool\n"
+        "import sys, time\nfrom drillcore.runtime.images.decode_pool import DecodePool\n"
         "with DecodePool(1, max_pixels=10**7, workers=2) as pool:\n"
         "    list(pool.stream(sys.argv[1:]))\n    print('ready', flush=True)\n    time.sleep(60)\n"
     )

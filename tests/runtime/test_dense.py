@@ -12,12 +12,12 @@ from PIL import Image
 from tiny_dense import CLASSES, expected_label, expected_sums, write_tiny_dense
 
 from drillcore.errors import InputError, UnsafeModelError
-from drillcore.runtime import dense
-from drillcore.runtime.blending import Blending
-from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.dense_windows import DenseJob
-from drillcore.runtime.scoring import score_windows
-from drillcore.runtime.session import Model, open_model
+from drillcore.runtime.batch.scoring import score_windows
+from drillcore.runtime.dense import answering as dense
+from drillcore.runtime.dense.blending import Blending
+from drillcore.runtime.dense.scenes import DenseJob
+from drillcore.runtime.images.decode_pool import DecodePool
+from drillcore.runtime.model.session import Model, open_model
 
 Open = Callable[..., Model]
 SIZES = [(1, 1), (1, 200), (200, 1), (31, 33), (32, 32), (33, 97), (65, 64), (90, 131)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drillcore.runtime.grouping import group_equal, group_padded
+from drillcore.runtime.batch.grouping import group_equal, group_padded
 
 
 @pytest.mark.parametrize("seed", range(5))

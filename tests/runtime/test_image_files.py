@@ -14,11 +14,11 @@ from image_case import LIMIT, colour, encoded, grey, reason_of
 from PIL import Image
 
 from drillcore.errors import BadImageError
-from drillcore.runtime.decode import (
+from drillcore.runtime.images.decode import (
     decode_bytes,
     decode_file,
 )
-from drillcore.runtime.image_files import FORMATS, IMAGE_SUFFIXES
+from drillcore.runtime.images.image_files import FORMATS, IMAGE_SUFFIXES
 
 
 def test_empty_and_foreign_files() -> None:

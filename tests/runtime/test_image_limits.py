@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from drillcore.errors import ImageTooLargeError, InputError, NoMemoryError, UnsafeModelError
-from drillcore.runtime.image_limits import ImageLimits, excess, limits_of
-from drillcore.runtime.metadata import ModelMetadata
-from drillcore.runtime.session import Model, open_model
+from drillcore.runtime.images.image_limits import ImageLimits, excess, limits_of
+from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.session import Model, open_model
 
 # What onnxruntime has been seen to say.
 MEMORY = (

@@ -11,10 +11,10 @@ from PIL import Image
 from tiny_dense import COLOURS, dense_metadata
 
 from drillcore.errors import InputError, UnsafeModelError
-from drillcore.runtime.decode import decode_mask
-from drillcore.runtime.float_tiff import encode_float_tiff
-from drillcore.runtime.masks import class_colours, class_pixels, encode_colours, encode_mask, most_pixels
-from drillcore.runtime.metadata import ModelMetadata
+from drillcore.runtime.images.decode import decode_mask
+from drillcore.runtime.images.float_tiff import encode_float_tiff
+from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask, most_pixels
+from drillcore.runtime.model.metadata import ModelMetadata
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (33, 47)])

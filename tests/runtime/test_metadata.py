@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from drillcore.errors import UnsafeModelError
-from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
 
 
 def test_round_trip_is_exact_and_sorted(tiny_models: ModuleType) -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from drillcore.errors import InputError
-from drillcore.runtime.pruning import pruned
+from drillcore.runtime.model.pruning import pruned
 
 
 def model_bytes() -> bytes:

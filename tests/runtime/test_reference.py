@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.runtime.reference import ModelReference, parse_reference
+from drillcore.runtime.model.reference import ModelReference, parse_reference
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from safety_case import Model, refused
 
 from drillcore.errors import UnsafeModelError
-from drillcore.runtime import safety
-from drillcore.runtime.safety import check_model, check_model_bytes
-from drillcore.runtime.session import open_model
+from drillcore.runtime.model import safety
+from drillcore.runtime.model.safety import check_model, check_model_bytes
+from drillcore.runtime.model.session import open_model
 
 
 def outside(tensor: Any, location: str) -> Any:
@@ -175,7 +175,7 @@ def test_too_many_nodes_are_refused(model: Model, tmp_path: Path, monkeypatch: p
 
 
 def test_too_large_files_are_not_read(tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drillcore.runtime.session.MAX_MODEL_BYTES", 100)
+    monkeypatch.setattr("drillcore.runtime.model.session.MAX_MODEL_BYTES", 100)
     with pytest.raises(UnsafeModelError, match="at most 100"):
         open_model(tiny_model_file)
     monkeypatch.setattr(safety, "MAX_MODEL_BYTES", 100)

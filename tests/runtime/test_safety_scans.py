@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from drillcore.errors import UnsafeModelError
-from drillcore.runtime.safety import check_model
+from drillcore.runtime.model.safety import check_model
 
 
 def scan_model(nodes: list[Any] | None = None, outer: list[Any] | None = None, **changes: Any) -> Any:

@@ -112,7 +112,7 @@ def test_tensors_out_of_proportion_are_refused(model: Model, tmp_path: Path, gro
 
 
 def test_a_number_is_no_list_of_one() -> None:
-    from drillcore.runtime.safety_values import Value
+    from drillcore.runtime.model.safety_values import Value
 
     assert list(Value.of(3, TensorProto.INT64).tensor("index").dims) == []  # Gather by it drops an axis
     assert list(Value.of([3], TensorProto.INT64).tensor("index").dims) == [1]

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from safety_case import Model, refused
 
 from drillcore.errors import UnsafeModelError
-from drillcore.runtime import safety_trees
-from drillcore.runtime.safety import check_model
-from drillcore.runtime.session import open_model
+from drillcore.runtime.model import safety_trees
+from drillcore.runtime.model.safety import check_model
+from drillcore.runtime.model.session import open_model
 
 
 def forest(depth: int = 3, **changes: Any) -> Model:

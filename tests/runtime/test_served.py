@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
-from drillcore.runtime.served import blob_path, pointer_path, put_blob, read_pointer, resolve, write_pointer
+from drillcore.runtime.model.served import blob_path, pointer_path, put_blob, read_pointer, resolve, write_pointer
 from drillcore.settings import Settings
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, InputError, IntegrityError, UnsafeModelError
-from drillcore.runtime import session as session_module
-from drillcore.runtime.batching import pad_batch
-from drillcore.runtime.session import cuda_devices, open_model
+from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.model import session as session_module
+from drillcore.runtime.model.session import cuda_devices, open_model
 
 
 def pictures(count: int = 7, channels: int = 1) -> list[np.ndarray]:
@@ -163,7 +163,7 @@ def test_threads_share_a_model(tiny_model_file: Path) -> None:
 def test_opening_prints_nothing_and_imports_no_trainer(tiny_model_file: Path) -> None:
     code = (
         "import sys, pathlib, numpy as np\n"
-        "from drillcore.runtime.session import open_model\n"
+        "from drillcore.runtime.model.session import open_model\n"
         "assert 'onnxruntime' not in sys.modules\n"
         f"model = open_model(pathlib.Path({str(tiny_model_file)!r}), device='auto')\n"
         "model.classify([np.zeros((4, 4, 1), np.uint8)])\n"

@@ -12,7 +12,7 @@ from image_case import LIMIT
 from tiff_case import gdal_bands, gdal_tiff, tags_of, with_tags
 
 from drillcore.errors import BadImageError
-from drillcore.runtime.decode import decode_bytes, quantise_decibels
+from drillcore.runtime.images.decode import decode_bytes, quantise_decibels
 
 HEIGHT, WIDTH = 37, 53  # neither a multiple of a tile nor of eight
 BLOCKS: tuple[dict[str, Any], ...] = (

@@ -14,7 +14,7 @@ from image_case import LIMIT, reason_of
 from PIL import Image
 from tiff_case import gdal_tiff, with_tags
 
-from drillcore.runtime.decode import decode_bytes, decode_mask_bytes
+from drillcore.runtime.images.decode import decode_bytes, decode_mask_bytes
 
 BANDS = np.random.default_rng(3).integers(0, 256, (3, 600, 520), np.uint8)
 
@@ -65,7 +65,7 @@ def test_a_cloud_optimised_file_is_read_as_the_plain_one(codec: str) -> None:
 
 
 def test_our_own_cloud_optimised_masks_are_masks() -> None:
-    geotiff = pytest.importorskip("serving.geotiff")
+    geotiff = pytest.importorskip("drillcore_serving.batch.geotiff")
     label = np.random.default_rng(1).integers(0, 3, (1200, 1100), np.uint8)
     data = geotiff.encode_label(label, [(0, 0, 0), (255, 0, 0), (0, 0, 255)], None)
     np.testing.assert_array_equal(decode_mask_bytes(data, max_pixels=LIMIT, name="x.tif"), label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drillcore.runtime.tiles import tile_spans
+from drillcore.runtime.dense.tiles import tile_spans
 
 CASES = [
     # side, tile, halo, align, least

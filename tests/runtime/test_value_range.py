@@ -12,9 +12,9 @@ from PIL import Image
 from tiff_case import gdal_tiff
 
 from drillcore.errors import BadImageError, InputError
-from drillcore.runtime.decode import decode_bytes, probe_file
-from drillcore.runtime.decode_pool import DecodePool
-from drillcore.runtime.value_range import count_levels, looks_like, quantise, read_range
+from drillcore.runtime.images.decode import decode_bytes, probe_file
+from drillcore.runtime.images.decode_pool import DecodePool
+from drillcore.runtime.images.value_range import count_levels, looks_like, quantise, read_range
 
 SHAPE = (20, 30)
 

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 from tiny_models import put_together, tiny_metadata, write_model
 
-from drillcore.runtime.metadata import ModelMetadata
+from drillcore.runtime.model.metadata import ModelMetadata
 
 HALO, ALIGN = 9, 4
 CLASSES = ["sea", "shore", "ship"]

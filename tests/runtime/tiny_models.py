@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
 
 CLASSES = ["bright", "dark", "middle"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
+from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))

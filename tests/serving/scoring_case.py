@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import serving.committed
-from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
+import drillcore_serving.batch.committed
+from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
 
 
@@ -24,7 +24,7 @@ class StopHereError(Exception):
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     """Let a scoring run write so many parts, then fail."""
-    real, count = serving.committed.write_part, [0]
+    real, count = drillcore_serving.batch.committed.write_part, [0]
 
     def write(target: Path, data: bytes) -> None:
         if count[0] == parts:
@@ -32,7 +32,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
         count[0] += 1
         real(target, data)
 
-    monkeypatch.setattr(serving.committed, "write_part", write)
+    monkeypatch.setattr(drillcore_serving.batch.committed, "write_part", write)
 
 
 def load_tiny_models() -> ModuleType:

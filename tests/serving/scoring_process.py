@@ -12,16 +12,16 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
-from drillcore.runtime.served import resolve
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from pathlib import Path
-from serving.batch import score
-from serving.dense_files import DenseOptions
+from drillcore_serving.batch.score import score
+from drillcore_serving.batch.dense_files import DenseOptions
 root, model, source, output, rows, scheduler = sys.argv[1:7]
 settings = Settings.load(Path(root))
 more = {"options": DenseOptions(overlay=True)} if model == "tiny-dense" else {}
 if scheduler:
-    from serving.engines.cluster import Cluster
+    from drillcore_serving.engines.cluster import Cluster
     more |= {"engine": "dask", "cluster": Cluster(scheduler)}
 print("ready", flush=True)
 more |= {"device": "cpu", "shard_rows": int(rows)}

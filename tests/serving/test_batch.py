@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from scoring_case import StopHereError, load_tiny_models, rows_of, serve_tiny, stop_after, tree, write_images
 
-import serving.committed
+import drillcore_serving.batch.committed
 from drillcore.digests import sha256_file
 from drillcore.errors import DrillcoreError, InputError, ReceiptError
-from drillcore.runtime.receipt import read_receipt, verify
+from drillcore.runtime.batch.receipt import read_receipt, verify
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.journal import exclusive
+from drillcore_serving.batch.journal import exclusive
+from drillcore_serving.batch.score import score
 
 
 def aside_of(output: Path) -> list[dict]:
@@ -211,7 +211,7 @@ def test_a_full_disk_is_one_line_and_the_finished_parts_stay(
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 24)
     score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=8)
-    real, count = serving.committed.write_part, [0]
+    real, count = drillcore_serving.batch.committed.write_part, [0]
 
     def write(target: Path, data: bytes) -> None:
         count[0] += 1
@@ -220,7 +220,7 @@ def test_a_full_disk_is_one_line_and_the_finished_parts_stay(
         real(target, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(serving.committed, "write_part", write)
+        patch.setattr(drillcore_serving.batch.committed, "write_part", write)
         with pytest.raises(DrillcoreError, match=r"No space left on device; .* parts that were finished stay"):
             score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=8)
     assert sha256_file(tmp_path / "out" / "part-00000.parquet") == read_receipt(tmp_path / "whole").parts[0].sha256

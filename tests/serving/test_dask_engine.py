@@ -9,14 +9,14 @@ from dense_case import serve_dense, write_scenes
 from distributed import LocalCluster
 from scoring_case import serve_tiny, tree, write_images
 
-import serving.engines.dask_engine
-import serving.engines.worker
+import drillcore_serving.engines.dask_engine
+import drillcore_serving.engines.worker
 from drillcore.errors import DeviceError, DrillcoreError, InputError
-from drillcore.runtime.receipt import verify
+from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
-from serving.engines.cluster import Cluster
+from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.score import score
+from drillcore_serving.engines.cluster import Cluster
 
 
 def local_cluster(**changes: object) -> LocalCluster:
@@ -34,8 +34,8 @@ def here() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving.engines.worker, "_SESSIONS", {})
-    monkeypatch.setattr(serving.engines.worker, "_CHECKED", set())
+    monkeypatch.setattr(drillcore_serving.engines.worker, "_SESSIONS", {})
+    monkeypatch.setattr(drillcore_serving.engines.worker, "_CHECKED", set())
 
 
 def test_both_engines_give_the_same_output(
@@ -73,13 +73,13 @@ def test_each_worker_opens_the_model_once(
 ) -> None:
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 40)
-    real, opened = serving.engines.worker.open_model, []
+    real, opened = drillcore_serving.engines.worker.open_model, []
 
     def counted(*args: object, **kwargs: object) -> object:
         opened.append(kwargs["sha256"])
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(serving.engines.worker, "open_model", counted)
+    monkeypatch.setattr(drillcore_serving.engines.worker, "open_model", counted)
     score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=4, engine="dask", cluster=here)
     assert opened == [model.sha256]  # both workers are this process
 
@@ -91,8 +91,10 @@ def test_a_worker_that_does_not_see_the_model_is_sent_it(
     write_images(tmp_path / "in", 40)
     score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=4)
     real = Path.is_file
-    monkeypatch.setattr(serving.engines.worker.Path, "is_file", lambda path: path != model.path and real(path))
-    monkeypatch.setattr("serving.batch.open_model", serving.engines.worker.open_model)
+    monkeypatch.setattr(
+        drillcore_serving.engines.worker.Path, "is_file", lambda path: path != model.path and real(path)
+    )
+    monkeypatch.setattr("drillcore_serving.batch.score.open_model", drillcore_serving.engines.worker.open_model)
     score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=4, engine="dask", cluster=here)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
@@ -102,7 +104,7 @@ def test_a_worker_without_the_inputs_is_an_error_and_no_batch_of_missing_images(
 ) -> None:
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 10)
-    monkeypatch.setattr(serving.engines.worker, "seen_size", lambda path: None)
+    monkeypatch.setattr(drillcore_serving.engines.worker, "seen_size", lambda path: None)
     with pytest.raises(InputError, match=r"00000\.png is not what it is where the run was started: use a folder that"):
         score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here)
     monkeypatch.undo()
@@ -114,7 +116,7 @@ def test_a_worker_with_other_versions_is_refused(
 ) -> None:
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 3)
-    monkeypatch.setattr(serving.engines.dask_engine, "versions", lambda: (("numpy", "0.1"),))
+    monkeypatch.setattr(drillcore_serving.engines.dask_engine, "versions", lambda: (("numpy", "0.1"),))
     with pytest.raises(InputError, match=r"numpy .* is installed, 0\.1 where the run was started"):
         score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here)
 
@@ -141,7 +143,7 @@ def test_a_shard_that_fails_names_itself(
     def fail(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError("of ours")
 
-    monkeypatch.setattr(serving.engines.worker.ShardScorer, "ready", fail)
+    monkeypatch.setattr(drillcore_serving.engines.worker.ShardScorer, "ready", fail)
     with pytest.raises(DrillcoreError, match="shard 0 failed on a worker: ZeroDivisionError: of ours"):
         score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=here)
 
@@ -149,7 +151,7 @@ def test_a_shard_that_fails_names_itself(
 def test_a_cluster_of_its_own_listens_on_loopback_only(settings: Settings, tmp_path: Path) -> None:
     """And its processes end with it."""
     before = set(psutil.Process().children(recursive=True))
-    with serving.engines.dask_engine._connected(settings, Cluster()) as client:
+    with drillcore_serving.engines.dask_engine._connected(settings, Cluster()) as client:
         client.wait_for_workers(1, timeout=60)
         started = [psutil.Process(), *set(psutil.Process().children(recursive=True)) - before]
         sockets = [one for process in started for one in process.net_connections("inet") if one.status == "LISTEN"]
@@ -162,7 +164,7 @@ def test_a_cluster_of_its_own_listens_on_loopback_only(settings: Settings, tmp_p
 def test_nobody_at_the_address(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 3)
-    monkeypatch.setattr(serving.engines.dask_engine, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(drillcore_serving.engines.dask_engine, "_CONNECT_SECONDS", 1)
     with pytest.raises(InputError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         score(settings, model, tmp_path / "in", tmp_path / "out", engine="dask", cluster=Cluster("127.0.0.1:9"))
 

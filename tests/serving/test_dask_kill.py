@@ -18,10 +18,10 @@ from distributed import Client
 from scoring_case import serve_tiny, tree, write_images
 from scoring_process import finish_scoring, read_journal, start_scoring
 
-from drillcore.runtime.receipt import verify
+from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
+from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.score import score
 
 IMAGES, ROWS = 900, 12
 SHARDS = -(-IMAGES // ROWS)

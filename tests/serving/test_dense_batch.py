@@ -16,15 +16,15 @@ from scoring_case import rows_of, serve_tiny, tree, write_images
 
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, NoMemoryError
-from drillcore.runtime import dense
-from drillcore.runtime.blending import Blending
-from drillcore.runtime.decode import decode_mask
-from drillcore.runtime.receipt import verify
-from drillcore.runtime.session import open_model
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.dense import answering as dense
+from drillcore.runtime.dense.blending import Blending
+from drillcore.runtime.images.decode import decode_mask
+from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
-from serving.overlays import overlay
+from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.overlays import overlay
+from drillcore_serving.batch.score import score
 
 
 def aside_of(output: Path) -> list[tuple[int, str, str]]:
@@ -104,7 +104,7 @@ def test_the_first_answer_to_an_image_stands(
         calls[0] += 1
         return answers
 
-    monkeypatch.setattr("drillcore.runtime.dense_windows.run_dense", wavering)
+    monkeypatch.setattr("drillcore.runtime.dense.scenes.run_dense", wavering)
     score(settings, model, tmp_path / "list.txt", tmp_path / "out", shard_rows=1)
     assert calls[0] == 2
     first, second = rows_of(tmp_path / "out")
@@ -165,7 +165,7 @@ def test_what_the_network_refuses_is_set_aside_and_what_there_is_no_memory_for(
             raise InputError("model tiny-dense cannot answer images [1,20,1,1]: kernel larger than input")
         return real(network, canvas, outputs)
 
-    monkeypatch.setattr("drillcore.runtime.dense_windows.run_dense", refusing)
+    monkeypatch.setattr("drillcore.runtime.dense.scenes.run_dense", refusing)
     result = score(settings, model, tmp_path / "in", tmp_path / "out")
     assert (result.scored, result.set_aside) == (5, 1)
     assert aside_of(tmp_path / "out")[0][:2] == (4, "refused")
@@ -175,7 +175,7 @@ def test_what_the_network_refuses_is_set_aside_and_what_there_is_no_memory_for(
             raise NoMemoryError("model tiny-dense cannot answer images: there is not memory enough")
         return real(network, canvas, outputs)
 
-    monkeypatch.setattr("drillcore.runtime.dense_windows.run_dense", starving)
+    monkeypatch.setattr("drillcore.runtime.dense.scenes.run_dense", starving)
     result = score(settings, model, tmp_path / "in", tmp_path / "other")
     assert (result.scored, result.set_aside) == (5, 1)
     assert aside_of(tmp_path / "other")[0][:2] == (4, "too_large")

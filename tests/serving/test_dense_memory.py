@@ -14,8 +14,8 @@ import pytest
 from dense_case import serve_dense, tiny_dense
 from PIL import Image
 
-from drillcore.runtime.decode import decode_mask, quantise_decibels
-from drillcore.runtime.receipt import verify
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.images.decode import decode_mask, quantise_decibels
 from drillcore.settings import Settings
 
 SIDE = 8192
@@ -25,11 +25,11 @@ PROGRAM = """
 import contextlib, json, sys, threading
 from pathlib import Path
 import psutil
-from drillcore.runtime.blending import Blending
-from drillcore.runtime.served import resolve
+from drillcore.runtime.dense.blending import Blending
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
+from drillcore_serving.batch.score import score
+from drillcore_serving.batch.dense_files import DenseOptions
 root, source, output, how = sys.argv[1:]
 settings = Settings.load(Path(root))
 options = {"overlay": DenseOptions(overlay=True), "geotiff": DenseOptions(format="geotiff"),

@@ -14,11 +14,11 @@ from scoring_case import StopHereError, rows_of, stop_after, tree
 
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, ReceiptError
-from drillcore.runtime.decode import decode_mask
-from drillcore.runtime.receipt import read_receipt, verify, write_receipt
+from drillcore.runtime.batch.receipt import read_receipt, verify, write_receipt
+from drillcore.runtime.images.decode import decode_mask
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
+from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.score import score
 
 
 @pytest.mark.parametrize("parts", [0, 2])

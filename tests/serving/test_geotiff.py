@@ -12,12 +12,12 @@ import pytest
 from dense_case import serve_dense, tiny_dense
 
 from drillcore.errors import BadImageError
-from drillcore.runtime.decode import quantise_decibels
-from drillcore.runtime.receipt import verify
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.images.decode import quantise_decibels
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.dense_files import DenseOptions
-from serving.geotiff import decode_label, encode_label, encode_value, read_georeference
+from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.geotiff import decode_label, encode_label, encode_value, read_georeference
+from drillcore_serving.batch.score import score
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.control import GroundControlPoint  # noqa: E402
@@ -138,6 +138,6 @@ def test_damaged_headers_are_one_line(tmp_path: Path) -> None:
 def test_rasterio_is_imported_only_when_asked_for() -> None:
     import subprocess
 
-    code = "import sys, serving.batch, serving.predict_dense; print('rasterio' in sys.modules)"
+    code = "import sys; from drillcore_serving.batch import predict_dense, score; print('rasterio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

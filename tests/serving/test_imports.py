@@ -11,10 +11,10 @@ from drillcore.settings import Settings
 PROGRAM = """
 import sys
 from pathlib import Path
-from drillcore.runtime.receipt import verify
-from drillcore.runtime.served import resolve
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from serving.batch import score
+from drillcore_serving.batch.score import score
 settings = Settings.load(Path(sys.argv[1]))
 score(settings, resolve(settings, "tiny"), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu")
 verify(Path(sys.argv[3]))

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 from scoring_case import StopHereError, rows_of, serve_tiny, stop_after, write_images
 
-import serving.batch
-import serving.inbox
-import serving.ledger
+import drillcore_serving.batch.inbox
+import drillcore_serving.batch.ledger
+import drillcore_serving.batch.score
 from drillcore.errors import InputError, ReceiptError, StateError
 from drillcore.remote import RemotePath, place
-from drillcore.runtime.receipt_chain import CHAIN, close_batch, grown, verify_chain
-from drillcore.runtime.served import ServedModel
+from drillcore.runtime.batch.receipt_chain import CHAIN, close_batch, grown, verify_chain
+from drillcore.runtime.model.served import ServedModel
 from drillcore.settings import Settings
-from serving.inbox import Inbox, Tick
+from drillcore_serving.batch.inbox import Inbox, Tick
 
 
 class Box:
@@ -80,13 +80,13 @@ def test_one_more_file_is_all_the_work(box: Box, monkeypatch: pytest.MonkeyPatch
     box.tick()
     before = {path: path.read_bytes() for path in box.output.rglob("*") if path.is_file() and ".db" not in path.name}
     read = []
-    real = serving.inbox.Inbox._look
+    real = drillcore_serving.batch.inbox.Inbox._look
 
     def look(self: Inbox, files: list[tuple[str, str, float]]) -> object:
         read.extend(path for path, _, _ in files)
         return real(self, files)
 
-    monkeypatch.setattr(serving.inbox.Inbox, "_look", look)
+    monkeypatch.setattr(drillcore_serving.batch.inbox.Inbox, "_look", look)
     box.put("more.png", 99)
     assert counts(box.tick()) == (1, 0, 0, 0)
     assert read == ["more.png"]
@@ -152,14 +152,14 @@ def test_names_of_what_is_not_finished(box: Box, name: str) -> None:
 def test_a_file_that_is_written_to_meanwhile_waits(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.put("a.png", 1)
     box.put("b.png", 2)
-    real = serving.inbox.Inbox._look
+    real = drillcore_serving.batch.inbox.Inbox._look
 
     def look(self: Inbox, files: list[tuple[str, str, float]]) -> object:
         found = list(real(self, files))
         box.put("b.png", 3)  # while it is read
         return found
 
-    monkeypatch.setattr(serving.inbox.Inbox, "_look", look)
+    monkeypatch.setattr(drillcore_serving.batch.inbox.Inbox, "_look", look)
     done = box.tick()
     assert (done.scored, done.waiting) == (1, {"b.png": "it is being written"})
     monkeypatch.undo()
@@ -170,13 +170,13 @@ def test_a_file_that_is_written_to_meanwhile_waits(box: Box, monkeypatch: pytest
 def test_one_that_changes_between_look_and_score_is_met_again(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.put("a.png", 1)
     box.put("b.png", 2)
-    real = serving.inbox.score
+    real = drillcore_serving.batch.inbox.score
 
     def late(*arguments: object, **options: object) -> object:
         box.put("b.png", 3)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(serving.inbox, "score", late)
+    monkeypatch.setattr(drillcore_serving.batch.inbox, "score", late)
     assert counts(box.tick()) == (2, 0, 0, 0)
     monkeypatch.undo()
     assert counts(box.tick()) == (0, 0, 1, 0)  # what was scored of it is what it is now
@@ -188,13 +188,13 @@ def test_one_that_changes_between_look_and_score_is_met_again(box: Box, monkeypa
 def test_a_file_that_goes_is_counted_and_one_that_comes_back_scored(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.put("a.png", 1)
     data = box.put("b.png", 2).read_bytes()
-    real = serving.inbox.score
+    real = drillcore_serving.batch.inbox.score
 
     def late(*arguments: object, **options: object) -> object:
         (box.files / "b.png").unlink()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(serving.inbox, "score", late)
+    monkeypatch.setattr(drillcore_serving.batch.inbox, "score", late)
     assert counts(box.tick()) == (1, 1, 0, 0)
     monkeypatch.undo()
     assert counts(box.tick()) == (0, 0, 0, 0)
@@ -217,22 +217,22 @@ def test_a_tick_that_stops_at_any_step_is_gone_on_with(box: Box, monkeypatch: py
         raise StopHereError
 
     def shards(*arguments: object, **options: object) -> object:
-        return serving.batch.score(*arguments, shard_rows=4, **options)
+        return drillcore_serving.batch.score.score(*arguments, shard_rows=4, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(serving.inbox, "score", shards)
+        patch.setattr(drillcore_serving.batch.inbox, "score", shards)
         if step == "begun":
-            patch.setattr(serving.inbox, "score", stop)
+            patch.setattr(drillcore_serving.batch.inbox, "score", stop)
         elif step == "part":
             stop_after(patch, 1)
         elif step == "scored":
-            patch.setattr(serving.inbox, "close_batch", stop)
+            patch.setattr(drillcore_serving.batch.inbox, "close_batch", stop)
         else:
-            patch.setattr(serving.ledger.Ledger, "close", stop)
+            patch.setattr(drillcore_serving.batch.ledger.Ledger, "close", stop)
         with pytest.raises(StopHereError):
             box.tick()
     box.put("new.png", 200, (50, 50))  # comes before the tick that goes on
-    monkeypatch.setattr(serving.inbox, "score", shards)
+    monkeypatch.setattr(drillcore_serving.batch.inbox, "score", shards)
     done = box.tick()
     assert (done.scored, done.set_aside) == (12, 1)
     assert len(done.batches) == 2
@@ -245,7 +245,11 @@ def test_a_batch_that_was_begun_is_finished_by_the_next_champion(box: Box, monke
     write_images(box.files, 8)
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
-        patch.setattr(serving.inbox, "score", lambda *a, **k: serving.batch.score(*a, shard_rows=4, **k))
+        patch.setattr(
+            drillcore_serving.batch.inbox,
+            "score",
+            lambda *a, **k: drillcore_serving.batch.score.score(*a, shard_rows=4, **k),
+        )
         with pytest.raises(StopHereError):
             box.tick()
     box.model = serve_tiny(box.settings, version=2, bias=1.0)
@@ -261,11 +265,11 @@ def test_kills_lose_nothing_and_double_nothing(box: Box) -> None:
     write_images(box.files, 400)
     program = (
         "import sys; sys.path.insert(0, sys.argv[5]); from pathlib import Path; from dataclasses import replace\n"
-        "from drillcore.settings import Settings; from drillcore.runtime.served import resolve\n"
-        "import serving.inbox, serving.batch\n"
-        "serving.inbox.score = lambda *a, **k: serving.batch.score(*a, shard_rows=16, **k)\n"
+        "from drillcore.settings import Settings; from drillcore.runtime.model.served import resolve\n"
+        "from drillcore_serving.batch import inbox, score\n"
+        "inbox.score = lambda *a, **k: score.score(*a, shard_rows=16, **k)\n"
         "s = replace(Settings.load(Path(sys.argv[1])), state=Path(sys.argv[2]), threads=1, workers=1)\n"
-        "b = serving.inbox.Inbox(s, resolve(s, 'tiny'), Path(sys.argv[3]), Path(sys.argv[4]), settle=0.0)\n"
+        "b = inbox.Inbox(s, resolve(s, 'tiny'), Path(sys.argv[3]), Path(sys.argv[4]), settle=0.0)\n"
         "print('ready', flush=True); b.tick()\n"
     )
     places = [box.settings.root, box.settings.state, box.files, box.output, Path(__file__).resolve().parent]
@@ -288,7 +292,7 @@ def test_kills_lose_nothing_and_double_nothing(box: Box) -> None:
 
 def test_two_ticks_at_a_time_are_one(box: Box) -> None:
     box.put("a.png", 1)
-    from serving.journal import exclusive
+    from drillcore_serving.batch.journal import exclusive
 
     box.output.mkdir()
     with exclusive(box.output), pytest.raises(InputError, match="another run"):

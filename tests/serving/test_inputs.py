@@ -11,8 +11,8 @@ from scoring_case import serve_tiny, write_images
 from drillcore.cli.session import ImageType
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from serving.batch import score
-from serving.inputs import list_inputs
+from drillcore_serving.batch.inputs import list_inputs
+from drillcore_serving.batch.score import score
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -12,10 +12,10 @@ from PIL import Image
 from scoring_case import rows_of, serve_tiny, write_images
 
 from drillcore.errors import NoMemoryError
-from drillcore.runtime.receipt import verify
-from drillcore.runtime.session import Model
+from drillcore.runtime.batch.receipt import verify
+from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
-from serving.batch import score
+from drillcore_serving.batch.score import score
 
 INPUT = {"channels": 1, "resize": [64, 64], "preprocessing": {}}
 

@@ -8,10 +8,10 @@ from PIL import Image
 from scoring_case import load_tiny_models, serve_tiny, write_images
 
 from drillcore.errors import BadImageError, InputError
-from drillcore.runtime.scoring import predict_many
-from drillcore.runtime.session import Model, open_model
+from drillcore.runtime.batch.scoring import predict_many
+from drillcore.runtime.model.session import Model, open_model
 from drillcore.settings import Settings
-from serving.predict import predict_one
+from drillcore_serving.batch.predict import predict_one
 
 LIMIT = 10_000_000
 

@@ -12,9 +12,9 @@ from scoring_case import serve_tiny, write_images
 
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
-from drillcore.runtime.receipt import Part, read_receipt, verify, write_receipt
+from drillcore.runtime.batch.receipt import Part, read_receipt, verify, write_receipt
 from drillcore.settings import Settings
-from serving.batch import score
+from drillcore_serving.batch.score import score
 
 PART = "part-00001.parquet"
 

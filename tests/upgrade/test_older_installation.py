@@ -18,11 +18,11 @@ from relocation import relocate
 
 from drillcore import registry
 from drillcore.datasets.ingest import current_manifest
-from drillcore.runtime.served import resolve
+from drillcore.retrain.releasing import model_history, rollback_model
+from drillcore.retrain.retraining import Retrain
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore.workflow.releasing import model_history, rollback_model
-from drillcore.workflow.retraining import Retrain
-from serving.batch import score
+from drillcore_serving.batch.score import score
 
 MADE_IN = "/tmp/frozen/proj"
 MODEL = "shapes-forest"

@@ -17,8 +17,8 @@ from drillcore.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from drillcore.runtime.scoring import Predictions
-    from drillcore.runtime.session import Model
+    from drillcore.runtime.batch.scoring import Predictions
+    from drillcore.runtime.model.session import Model
 
 NO_VERSION = 0  # in the column `version`: no registry gave the file one
 TOP = 5
@@ -56,7 +56,7 @@ def score(
     """
     import pandas as pd
 
-    from drillcore.workflow.opening import answers, open_for_batches
+    from drillcore.retrain.opening import answers, open_for_batches
 
     limits = settings or Settings.load()
     limits = replace(limits, device=device) if device else limits
@@ -104,8 +104,8 @@ def _list(inputs: str | Path | Iterable[str | Path]) -> tuple[list[str], list[Pa
         return [str(inputs)], [source]
     if not source.is_dir():
         raise InputError(f"no such file or folder: {source}; {_EXPECTED}")
-    from drillcore.runtime.image_files import IMAGE_SUFFIXES
-    from drillcore.runtime.walking import walk_images
+    from drillcore.runtime.images.image_files import IMAGE_SUFFIXES
+    from drillcore.runtime.images.walking import walk_images
 
     found = list(walk_images(source))
     if not found:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.recipes import Recipe
-    from drillcore.workflow.records import Evaluated
-    from drillcore.workflow.run import Run
+    from drillcore.retrain.records import Evaluated
+    from drillcore.retrain.run import Run
 
 REFRESH = 0.2  # the share of new images from which on a backbone is trained anew
 
@@ -139,15 +139,15 @@ class TrainedModel:
     @property
     def curve(self) -> list[dict[str, Any]]:
         """The backbone's learning curve, one row per epoch; empty where it came as it is."""
-        from drillcore.workflow.records import BackboneDone
+        from drillcore.retrain.records import BackboneDone
 
         return list(self._run.record(BackboneDone).curve)
 
     @property
     def onnx(self) -> Path:
         """The model's ONNX file, exported and proven when first asked for. Raises ParityError."""
-        from drillcore.workflow.exporting import export_model, prove_parity
-        from drillcore.workflow.records import Exported, Proven
+        from drillcore.retrain.exporting import export_model, prove_parity
+        from drillcore.retrain.records import Exported, Proven
 
         self._run.once(Exported, export_model)
         self._run.once(Proven, prove_parity)
@@ -214,22 +214,22 @@ class TrainedModel:
 
     @cached_property
     def _run(self) -> Run:
-        from drillcore.workflow.run import Run
+        from drillcore.retrain.run import Run
 
         return Run(self.settings, self.recipe, self.images.manifest)
 
     def _fit(self) -> None:
-        from drillcore.workflow.drilling import prepare_backbone
-        from drillcore.workflow.fitting import fill_store, fit_head
-        from drillcore.workflow.records import BackboneDone, Fitted
+        from drillcore.retrain.drilling import prepare_backbone
+        from drillcore.retrain.fitting import fill_store, fit_head
+        from drillcore.retrain.records import BackboneDone, Fitted
 
         self._run.once(BackboneDone, prepare_backbone)
         fill_store(self._run)
         self._run.once(Fitted, fit_head)
 
     def _evaluated(self) -> Evaluated:
-        from drillcore.workflow.evaluating import evaluate_run
-        from drillcore.workflow.records import Evaluated
+        from drillcore.retrain.evaluating import evaluate_run
+        from drillcore.retrain.records import Evaluated
 
         _ = self.onnx
         return self._run.once(Evaluated, evaluate_run)
@@ -287,8 +287,8 @@ def _check(model: TrainedModel) -> None:
 
 def _measure(model: TrainedModel, images: Images) -> dict[str, Any]:
     """Return the figures of a model on all usable rows of other images; classes it does not know count as misses."""
-    from drillcore.evaluation.metrics import align_columns, classification_metrics
-    from drillcore.workflow.opening import answers, open_for_batches
+    from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
+    from drillcore.retrain.opening import answers, open_for_batches
 
     started = time.monotonic()
     rows = images.manifest.rows()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from drillcore.backbones.preprocessing import Preprocessing, input_planes, prepare
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.runtime.value_range import Range, read_range
+from drillcore.runtime.images.value_range import Range, read_range
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from drillcore.backbones.artifacts import load_artifact
 from drillcore.backbones.base import Backbone, weights_digest
-from drillcore.backbones.bought_weights import PACKAGES, BoughtName, add_bought, parse_bought, provide_bought
-from drillcore.backbones.grey_squeezenet import NAME as GREY_SQUEEZENET
-from drillcore.backbones.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
-from drillcore.backbones.named_weights import StoredWeights, WeightsName, add_weights, find_weights, provide_weights
-from drillcore.backbones.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.grey_squeezenet import NAME as GREY_SQUEEZENET
+from drillcore.backbones.networks.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
+from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
+from drillcore.backbones.networks.squeezenet import build_squeezenet
+from drillcore.backbones.networks.timm_networks import PREFIX, build_timm, check_timm, fit_timm, hub_weights, timm_names
+from drillcore.backbones.networks.torchvision_networks import DEFAULT_SIZE, build_torchvision, torchvision_names
+from drillcore.backbones.networks.vgg import build_vgg16
 from drillcore.backbones.preprocessing import from_mean_std
-from drillcore.backbones.squeezenet import build_squeezenet
-from drillcore.backbones.timm_networks import PREFIX, build_timm, check_timm, fit_timm, hub_weights, timm_names
-from drillcore.backbones.torchvision_networks import DEFAULT_SIZE, build_torchvision, torchvision_names
-from drillcore.backbones.vgg import build_vgg16
-from drillcore.backbones.weights import Fit, fitting_tensors, load_weights_file, parse_tensors
+from drillcore.backbones.weights.artifacts import load_artifact
+from drillcore.backbones.weights.bought import PACKAGES, BoughtName, add_bought, parse_bought, provide_bought
+from drillcore.backbones.weights.named import StoredWeights, WeightsName, add_weights, find_weights, provide_weights
+from drillcore.backbones.weights.tensors import Fit, fitting_tensors, load_weights_file, parse_tensors
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.plugins import BACKBONES as GROUP
 from drillcore.plugins import load_plugin, names

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
-from drillcore.evaluation.class_tree import DEFAULT_LINKAGE, LINKAGES
+from drillcore.evaluation.figures.class_tree import DEFAULT_LINKAGE, LINKAGES
 
 if TYPE_CHECKING:
-    from drillcore.workflow.class_clusters import ClassClusters
+    from drillcore.analysis.class_clusters import ClassClusters
 
 _SHOWN = 12  # classes on the terminal
 
@@ -71,8 +71,8 @@ def cluster(
       drillcore cluster plankton-forest@3 --features 0,3,5-9 --json
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.clustering import cluster_classes
-    from drillcore.workflow.clustering_files import default_folder, group_facts, write_clusters
+    from drillcore.analysis.clustering import cluster_classes
+    from drillcore.analysis.clustering_files import default_folder, group_facts, write_clusters
 
     found = cluster_classes(
         settings,

@@ -10,7 +10,7 @@ import click
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 
 if TYPE_CHECKING:
-    from drillcore.workflow.comparing import VersionComparison
+    from drillcore.analysis.comparing import VersionComparison
 
 _SHOWN = 8  # classes at each end, and changed images, on the terminal
 
@@ -35,7 +35,8 @@ def compare(first: str, second: str, output: Path | None, as_json: bool) -> None
       drillcore compare plankton-forest@1 plankton-forest@2 --output changes/
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.comparing import compare_versions, write_comparison
+    from drillcore.analysis.comparing import compare_versions
+    from drillcore.pages.comparison import write_comparison
 
     found = compare_versions(settings, first, second)
     made = write_comparison(settings, found, output) if output else []
@@ -48,7 +49,7 @@ def compare(first: str, second: str, output: Path | None, as_json: bool) -> None
 
 
 def _print(found: VersionComparison) -> None:
-    from drillcore.workflow.compare_page import verdict
+    from drillcore.pages.comparison import verdict
 
     changes = found.changes
     a, b = (f"{one.model} version {one.version}" for one in (found.a, found.b))

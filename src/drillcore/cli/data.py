@@ -217,7 +217,8 @@ def suspects(model: str, output: Path | None, as_json: bool) -> None:
       drillcore data suspects plankton-forest --output suspects/
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.suspects import find_suspect_labels, write_suspects
+    from drillcore.analysis.suspects import find_suspect_labels
+    from drillcore.pages.suspected import write_suspects
 
     found = find_suspect_labels(settings, model)
     made = write_suspects(settings, found, output or settings.state / "suspects" / found.manifest.dataset)

@@ -20,7 +20,7 @@ def doctor(as_json: bool) -> None:
       drillcore doctor
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.checkup import FAILURE, examine
+    from drillcore.upkeep.doctor import FAILURE, examine
 
     findings = examine(settings)
     if as_json:

@@ -28,7 +28,7 @@ def evaluate(model: str, source: Path, split: str | None, target: Path | None) -
     settings = begin(as_json=to_terminal)
     from drillcore.errors import InputError
     from drillcore.files import write_json
-    from drillcore.workflow.evaluating import evaluate_source
+    from drillcore.retrain.evaluating import evaluate_source
 
     if target and not to_terminal and not target.resolve().parent.is_dir():
         raise InputError(f"no such folder for --json: {target.parent}")

@@ -10,7 +10,7 @@ import click
 from drillcore.cli.session import ImageType, bar, begin, json_option, print_json, print_table, shown
 
 if TYPE_CHECKING:
-    from drillcore.workflow.explanation import Explanation
+    from drillcore.analysis.explanation import Explanation
 
 
 @click.command()
@@ -49,9 +49,9 @@ def explain(
       drillcore explain plankton-forest image.jpg --class detritus_blob --tap layer2 --json
     """
     settings = begin(as_json=as_json)
+    from drillcore.analysis.explaining import explain_image
+    from drillcore.analysis.explanation_picture import default_picture, write_picture
     from drillcore.errors import InputError
-    from drillcore.workflow.explaining import explain_image
-    from drillcore.workflow.explaining_picture import default_picture, write_picture
 
     if output is not None and output.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"a picture ends in .png or .svg, {output.name} came")
@@ -66,7 +66,7 @@ def explain(
 
 
 def _print(found: Explanation) -> None:
-    from drillcore.workflow.explaining_picture import told_classes
+    from drillcore.analysis.explanation_picture import told_classes
 
     click.echo(f"{found.image}: {found.label}   ({found.parts.name})")
     rows = [(label, f"{share:6.1%}", bar(share)) for label, share in found.probabilities]

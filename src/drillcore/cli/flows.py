@@ -26,7 +26,7 @@ def flows() -> None:
 def _environment() -> dict[str, str]:
     """Return the environment of Prefect's programs; warns of a server that is open to others."""
     settings = begin()
-    from pipelines.hosting import prefect_environment, warning_of
+    from drillcore_pipelines.hosting import prefect_environment, warning_of
 
     env = prefect_environment(settings, os.environ)
     if warning := warning_of(env):
@@ -51,7 +51,7 @@ def server(host: str, port: int) -> None:
       drillcore flows server
     """
     env = _environment()
-    from pipelines.hosting import refuse_open_server, replace_process, server_command
+    from drillcore_pipelines.hosting import refuse_open_server, replace_process, server_command
 
     refuse_open_server(host, env)
     replace_process(server_command(host, port), env, Path(env["DRILLCORE_ROOT"]))
@@ -70,7 +70,7 @@ def setup(gpus: int) -> None:
     """
     env = _environment()
     os.environ.update(env)  # before Prefect is imported: it reads them once
-    from pipelines.setup import set_up
+    from drillcore_pipelines.setup import set_up
 
     for line in set_up(gpus, _tell):
         click.echo(line)
@@ -86,8 +86,8 @@ def deploy() -> None:
     """
     env = _environment()
     os.environ.update(env)
-    from pipelines.hosting import deploy_command, replace_process
-    from pipelines.setup import reach_server
+    from drillcore_pipelines.hosting import deploy_command, replace_process
+    from drillcore_pipelines.setup import reach_server
 
     reach_server(_tell)
     replace_process(deploy_command(), env, Path(env["DRILLCORE_ROOT"]))
@@ -103,7 +103,7 @@ def run(deployment: str) -> None:
       drillcore flows run retrain/plankton-forest
     """
     env = _environment()
-    from pipelines.hosting import replace_process, run_command
+    from drillcore_pipelines.hosting import replace_process, run_command
 
     replace_process(run_command(deployment), env, Path(env["DRILLCORE_ROOT"]))
 
@@ -121,8 +121,8 @@ def worker(pools: tuple[str, ...], limit: int) -> None:
     """
     env = _environment()
     os.environ.update(env)
-    from pipelines.hosting import POOLS, run_together, worker_command
-    from pipelines.setup import end_dead_runs
+    from drillcore_pipelines.hosting import POOLS, run_together, worker_command
+    from drillcore_pipelines.setup import end_dead_runs
 
     for name in end_dead_runs(_tell):
         click.echo(f"run {name} was killed with its worker: marked as crashed, the next one goes on")

@@ -20,7 +20,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
       drillcore gc --dry-run
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.collecting import collect, collectables, damaged
+    from drillcore.upkeep.gc import collect, collectables, damaged
 
     unread = [shown(settings, path) for path in damaged(settings)]
     found = collectables(settings) if dry_run else collect(settings)

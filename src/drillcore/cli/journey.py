@@ -14,7 +14,7 @@ from drillcore.errors import InputError
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    from drillcore.workflow.retraining import Summary
+    from drillcore.retrain.retraining import Summary
 
 MODEL, DATASET = "plankton-forest", "plankton"
 PRETRAINED = "plankton-lite"  # on features of a network trained elsewhere
@@ -36,19 +36,19 @@ def run(as_json: bool) -> None:
 
     sample_datasets(settings)
     _say(as_json, f"retraining {MODEL}: versions, checks, features, forest, ONNX, gate (a minute or two at first)")
-    from drillcore.workflow.retraining import Retrain, Summary
+    from drillcore.retrain.retraining import Retrain, Summary
 
     summary = Retrain(settings, MODEL, promote=True).peek()
     if summary is None:
-        from pipelines.retrain import retrain
-        from pipelines.terminal import own_server
+        from drillcore_pipelines.retrain import retrain
+        from drillcore_pipelines.terminal import own_server
 
         with own_server(settings):
             summary = Summary.from_dict(retrain(MODEL, promote=True))
     served = bring(settings, MODEL)
     pretrained = _pretrained(settings, as_json)
     _say(as_json, "scoring the sample's images")
-    from serving.batch import score
+    from drillcore_serving.batch.score import score
 
     output = settings.state / "scored" / f"{MODEL}-{served.version}-{summary.data_digest[:12]}"
     result = score(settings, served, settings.data / DATASET, output, device=settings.device)
@@ -68,9 +68,9 @@ def _pretrained(settings: Settings, as_json: bool) -> dict[str, object]:
     if not (settings.models / f"{PRETRAINED}.yaml").is_file():
         return {}
     _say(as_json, f"retraining {PRETRAINED}: features of EfficientNet-Lite0, pretrained on ImageNet, and a linear SVM")
-    from drillcore.workflow.retraining import Retrain, Summary
-    from pipelines.retrain import retrain
-    from pipelines.terminal import own_server
+    from drillcore.retrain.retraining import Retrain, Summary
+    from drillcore_pipelines.retrain import retrain
+    from drillcore_pipelines.terminal import own_server
 
     try:
         summary = Retrain(settings, PRETRAINED, promote=True).peek()

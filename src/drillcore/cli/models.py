@@ -20,7 +20,7 @@ def models(model: str | None, as_json: bool) -> None:
       drillcore models plankton-forest
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.listing import FIGURES, list_models
+    from drillcore.upkeep.listing import FIGURES, list_models
 
     rows = list_models(settings, model)
     if as_json:
@@ -45,7 +45,7 @@ def promote(model: str, why: str, force: bool, as_json: bool) -> None:
       drillcore promote plankton-forest@3 --why "checked by hand" --force
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.releasing import promote_reference
+    from drillcore.retrain.releasing import promote_reference
 
     result = promote_reference(settings, model, why=why, force=force)
     if as_json:
@@ -70,7 +70,7 @@ def rollback(model: str, why: str, as_json: bool) -> None:
       drillcore rollback plankton-forest --why "mistakes on the new camera"
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.releasing import rollback_model
+    from drillcore.retrain.releasing import rollback_model
 
     result = rollback_model(settings, model, why=why)
     if as_json:
@@ -90,7 +90,7 @@ def history(model: str, as_json: bool) -> None:
       drillcore history plankton-forest
     """
     settings = begin(as_json=as_json)
-    from drillcore.workflow.releasing import model_history
+    from drillcore.retrain.releasing import model_history
 
     moves = model_history(settings, model)
     if as_json:
@@ -102,7 +102,7 @@ def history(model: str, as_json: bool) -> None:
 
 
 def _figures(figures: dict[str, object]) -> str:
-    from drillcore.workflow.listing import FIGURES
+    from drillcore.upkeep.listing import FIGURES
 
     told = ((name, figures.get(name)) for name in FIGURES)
     return ", ".join(f"{name} {value:.4f}" for name, value in told if isinstance(value, float))

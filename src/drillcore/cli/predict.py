@@ -12,9 +12,9 @@ from drillcore.cli.session import ImageType, bar, begin, json_option, print_json
 from drillcore.errors import InputError
 
 if TYPE_CHECKING:
-    from drillcore.runtime.served import ServedModel
-    from serving.predict import Prediction
-    from serving.predict_dense import DensePrediction
+    from drillcore.runtime.model.served import ServedModel
+    from drillcore_serving.batch.predict import Prediction
+    from drillcore_serving.batch.predict_dense import DensePrediction
 
 
 @click.command()
@@ -40,11 +40,11 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
       drillcore predict camvid frame.png --overlay seen.jpg
     """
     settings = begin(as_json=as_json)
-    from drillcore.runtime.blending import Blending
-    from drillcore.runtime.scoring import scorable
-    from drillcore.runtime.session import open_model
-    from serving.predict import predict_one
-    from serving.predict_dense import check_targets, predict_dense, write_mask, write_overlay
+    from drillcore.runtime.batch.scoring import scorable
+    from drillcore.runtime.dense.blending import Blending
+    from drillcore.runtime.model.session import open_model
+    from drillcore_serving.batch.predict import predict_one
+    from drillcore_serving.batch.predict_dense import check_targets, predict_dense, write_mask, write_overlay
 
     served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)

@@ -28,8 +28,8 @@ def verify(output: AnyPath, as_json: bool) -> None:
       drillcore receipt verify scored/
     """
     begin(as_json=as_json)
-    from drillcore.runtime.receipt import verify as check
-    from drillcore.runtime.receipt_chain import CHAIN, verify_chain
+    from drillcore.runtime.batch.receipt import verify as check
+    from drillcore.runtime.batch.receipt_chain import CHAIN, verify_chain
 
     if isinstance(output, Path) and (output / CHAIN).is_file():
         grown = verify_chain(output)

@@ -27,10 +27,10 @@ def report(model: str, output: Path | None, open_: bool, as_json: bool) -> None:
       drillcore report plankton-forest@challenger --open
     """
     settings = begin(as_json=as_json)
+    from drillcore.analysis.reporting import gather_report
     from drillcore.errors import InputError
     from drillcore.files import write_text
-    from drillcore.workflow.report_page import report_page
-    from drillcore.workflow.reporting import gather_report
+    from drillcore.pages.report import report_page
 
     if output and not output.resolve().parent.is_dir():
         raise InputError(f"no such folder for --output: {output.parent}")

@@ -9,7 +9,7 @@ import click
 from drillcore.cli.session import begin, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from drillcore.workflow.retraining import Summary
+    from drillcore.retrain.retraining import Summary
 
 
 @click.command()
@@ -34,13 +34,13 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
 
     recipe = load_recipe(settings, model)
     check_words(recipe)  # what is wrong is said before anything heavy is imported
-    from drillcore.workflow.retraining import Retrain, Summary
+    from drillcore.retrain.retraining import Retrain, Summary
 
     summary = Retrain(settings, model, promote=promote, force=force).peek()
     if summary is None:
         check_parts(recipe)  # and the rest before a flow is begun
-        from pipelines.retrain import retrain as flow
-        from pipelines.terminal import own_server
+        from drillcore_pipelines.retrain import retrain as flow
+        from drillcore_pipelines.terminal import own_server
 
         with own_server(settings):
             told = flow(model, promote=promote, force=force)

@@ -74,10 +74,10 @@ def score(
       drillcore receipt verify scored/
     """
     settings = begin(as_json=as_json)
-    from drillcore.runtime.blending import Blending
-    from serving.batch import score as run
-    from serving.dense_files import DenseOptions
-    from serving.engines.cluster import Cluster
+    from drillcore.runtime.dense.blending import Blending
+    from drillcore_serving.batch.dense_files import DenseOptions
+    from drillcore_serving.batch.score import score as run
+    from drillcore_serving.engines.cluster import Cluster
 
     cluster = Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler)
     if engine == "local" and cluster != Cluster():

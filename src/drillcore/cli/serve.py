@@ -96,8 +96,8 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
     settings = begin()
     from drillcore.cli.following import following
     from drillcore.cli.serving_models import bring
-    from serving.online.logs import start_logs
-    from serving.online.run import serve as run
+    from drillcore_serving.online.logs import start_logs
+    from drillcore_serving.online.run import serve as run
 
     options = _options(settings.device, settings.max_pixels, given)
     start_logs(settings.log_level)
@@ -113,8 +113,8 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
 
 
 def _options(device: str, max_pixels: int, given: dict[str, Any]) -> Any:
-    from serving.online.auth import read_keys
-    from serving.online.options import MIB, BatchLimits, ServeOptions
+    from drillcore_serving.online.door.auth import read_keys
+    from drillcore_serving.online.options import MIB, BatchLimits, ServeOptions
 
     batches = _per_model("--max-batch", given["max_batch"], int)
     delays = _per_model("--max-delay-ms", given["max_delay_ms"], float)

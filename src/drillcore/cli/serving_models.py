@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 from drillcore.errors import RegistryError
-from drillcore.runtime.reference import parse_reference
-from drillcore.runtime.served import ServedModel, pointer_path, resolve
+from drillcore.runtime.model.reference import parse_reference
+from drillcore.runtime.model.served import ServedModel, pointer_path, resolve
 from drillcore.settings import Settings
 
 

@@ -55,8 +55,8 @@ def list_(as_json: bool) -> None:
       drillcore weights list
     """
     settings = begin(as_json=as_json)
-    from drillcore.backbones.bought_weights import list_bought
-    from drillcore.backbones.named_weights import list_weights
+    from drillcore.backbones.weights.bought import list_bought
+    from drillcore.backbones.weights.named import list_weights
 
     users = _recipes(settings)
     here = [*(stored for _, stored in list_weights(settings)), *list_bought(settings)]
@@ -92,9 +92,9 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
 
 def _recipes(settings: Settings) -> dict[str, list[str]]:
     """Return by weights the recipes that name them; a recipe that cannot be read names none."""
-    from drillcore.backbones.bought_weights import parse_bought
     from drillcore.backbones.catalogue import get_entry
-    from drillcore.backbones.named_weights import find_weights
+    from drillcore.backbones.weights.bought import parse_bought
+    from drillcore.backbones.weights.named import find_weights
     from drillcore.errors import InputError
     from drillcore.recipes.reading import known_models, load_recipe
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from drillcore.errors import InputError
 from drillcore.progress import progress
-from drillcore.runtime.walking import is_hidden
+from drillcore.runtime.images.walking import is_hidden
 
 MAX_ENTRIES = 2_000_000
 # Images hardly compress: a zip that grows a hundredfold is no collection of photographs. Small ones may.

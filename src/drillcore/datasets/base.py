@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import BadImageError, LayoutError
-from drillcore.runtime.walking import list_folder
+from drillcore.runtime.images.walking import list_folder
 
 Task = Literal["classification", "dense"]
 
@@ -88,7 +88,7 @@ class DatasetLayout(ABC):
         """Return the label map of a decoded annotation.
 
         Args:
-            mask: as `drillcore.runtime.decode.decode_mask` gives it: integers [H, W], or uint8 [H, W, 3] for colours.
+            mask: as `runtime.images.decode.decode_mask` gives it: integers [H, W], or uint8 [H, W, 3] for colours.
 
         Returns:
             uint8 [H, W], indices into `classes`; a value beyond them is void and is neither trained on nor judged.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from drillcore.datasets.baeri import BaeriLayout
 from drillcore.datasets.base import DatasetLayout
-from drillcore.datasets.camvid import CamvidLayout
-from drillcore.datasets.classes import ClassesLayout
-from drillcore.datasets.masks import MasksLayout
-from drillcore.datasets.plankton import PlanktonLayout
+from drillcore.datasets.layouts.baeri import BaeriLayout
+from drillcore.datasets.layouts.camvid import CamvidLayout
+from drillcore.datasets.layouts.classes import ClassesLayout
+from drillcore.datasets.layouts.mask_folders import MasksLayout
+from drillcore.datasets.layouts.plankton import PlanktonLayout
 from drillcore.errors import UnknownNameError
 from drillcore.plugins import LAYOUTS, load_plugin, names
 

@@ -20,7 +20,7 @@ from drillcore.datasets.manifest_table import IMAGE_FACTS, read_arrow, to_frame,
 from drillcore.digests import canonical_json, sha256_file
 from drillcore.errors import BadImageError, DataError
 from drillcore.progress import progress
-from drillcore.runtime.decode import decode_mask, probe_file
+from drillcore.runtime.images.decode import decode_mask, probe_file
 from drillcore.settings import Settings
 
 # The columns of _SEEN but the first three; `labels` are those an annotation has, `reason` is "" for a good file.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drillcore.datasets.base import DatasetLayout
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.manifest import Manifest
-from drillcore.runtime.decode import decode_mask
+from drillcore.runtime.images.decode import decode_mask
 from drillcore.settings import Settings
 
 Labels = NDArray[np.uint8]

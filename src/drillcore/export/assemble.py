@@ -14,12 +14,12 @@ from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.forest import ML_DOMAIN
 from drillcore.export.graph import IMAGES, SIZES, write_preprocessing
+from drillcore.export.heads.forest_nodes import ML_DOMAIN
 from drillcore.heads.base import Classifier
 from drillcore.heads.catalogue import head_row
 from drillcore.plugins import attribute
-from drillcore.runtime.metadata import METADATA_KEY, ModelMetadata
+from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
 from drillcore.tasks import get_task
 
 OPSET, ML_OPSET, IR_VERSION = 20, 3, 10

@@ -16,7 +16,7 @@ from typing import Any
 
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
-from drillcore.runtime.metadata import ModelMetadata
+from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.tasks import TASKS
 
 # Names of onnx.TensorProto's element types in Triton's DataType; other types have no counterpart we need.
@@ -115,7 +115,7 @@ def describe(
         InputError: Triton cannot run such a model.
         UnsafeModelError: no model of drillcore.
     """
-    from drillcore.runtime.safety import check_model_bytes
+    from drillcore.runtime.model.safety import check_model_bytes
 
     model = check_model_bytes(data)
     metadata = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props})

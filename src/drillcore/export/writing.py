@@ -10,11 +10,11 @@ from drillcore.export.assemble import build_classifier, checked_bytes, input_con
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.parity import BATCHES, ODD_SIZES, Reference, check_parity
 from drillcore.progress import progress
-from drillcore.representations.image_rows import ImageRows
-from drillcore.runtime.metadata import ModelMetadata
+from drillcore.representations.activations.image_rows import ImageRows
+from drillcore.runtime.model.metadata import ModelMetadata
 
 if TYPE_CHECKING:
-    from drillcore.workflow.run import Run
+    from drillcore.retrain.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

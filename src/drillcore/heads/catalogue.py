@@ -48,29 +48,29 @@ class HeadRow:
 _PIXELS = (CLASSIFICATION, DENSE_LABELS)
 HEADS: Mapping[str, HeadRow] = {
     "linear_svm": HeadRow(
-        head="drillcore.heads.linear_svm:LinearSvmHead",
-        params="drillcore.heads.svm_params:LinearSvmParams",
-        writer="drillcore.export.linear_svm:write_linear_svm",
+        head="drillcore.heads.svm.linear_svm:LinearSvmHead",
+        params="drillcore.heads.svm.params:LinearSvmParams",
+        writer="drillcore.export.heads.linear_svm_nodes:write_linear_svm",
         tasks=_PIXELS,
     ),
     # An answer costs as many kernel values as there are training rows: too much for each pixel.
     "kernel_svm": HeadRow(
-        head="drillcore.heads.kernel_svm:KernelSvmHead",
-        params="drillcore.heads.svm_params:KernelSvmParams",
-        writer="drillcore.export.kernel_svm:write_kernel_svm",
+        head="drillcore.heads.svm.kernel_svm:KernelSvmHead",
+        params="drillcore.heads.svm.params:KernelSvmParams",
+        writer="drillcore.export.heads.kernel_svm_nodes:write_kernel_svm",
         tasks=(CLASSIFICATION,),
     ),
     "forest": HeadRow(
-        head="drillcore.heads.forest:ForestHead",
-        params="drillcore.heads.forest_params:ForestParams",
-        writer="drillcore.export.forest:write_forest",
+        head="drillcore.heads.forest.forest:ForestHead",
+        params="drillcore.heads.forest.params:ForestParams",
+        writer="drillcore.export.heads.forest_nodes:write_forest",
         tasks=_PIXELS,
         weighs=False,
     ),
     "extra_trees": HeadRow(
-        head="drillcore.heads.extra_trees:ExtraTreesHead",
-        params="drillcore.heads.forest_params:ExtraTreesParams",
-        writer="drillcore.export.forest:write_forest",
+        head="drillcore.heads.forest.extra_trees:ExtraTreesHead",
+        params="drillcore.heads.forest.params:ExtraTreesParams",
+        writer="drillcore.export.heads.forest_nodes:write_forest",
         tasks=_PIXELS,
         weighs=False,
     ),
@@ -78,22 +78,22 @@ HEADS: Mapping[str, HeadRow] = {
     "softmax": HeadRow(
         head="drillcore.heads.softmax:SoftmaxHead",
         params="drillcore.heads.softmax_params:SoftmaxParams",
-        writer="drillcore.export.softmax:write_softmax",
+        writer="drillcore.export.heads.softmax_nodes:write_softmax",
         tasks=(CLASSIFICATION,),
         accepts=LOGITS,
         fit_splits=("val",),
     ),
     "dbn": HeadRow(
-        head="drillcore.heads.dbn:DbnHead",
-        params="drillcore.heads.dbn_plan:DbnParams",
-        writer="drillcore.export.dbn:write_dbn",
+        head="drillcore.heads.dbn.dbn:DbnHead",
+        params="drillcore.heads.dbn.plan:DbnParams",
+        writer="drillcore.export.heads.dbn_nodes:write_dbn",
         tasks=_PIXELS,
         layered=True,
     ),
     "dbn_regressor": HeadRow(
-        head="drillcore.heads.dbn:DbnRegressor",
-        params="drillcore.heads.dbn_plan:DbnRegressorParams",
-        writer="drillcore.export.dbn:write_dbn_values",
+        head="drillcore.heads.dbn.dbn:DbnRegressor",
+        params="drillcore.heads.dbn.plan:DbnRegressorParams",
+        writer="drillcore.export.heads.dbn_nodes:write_dbn_values",
         tasks=(DENSE_REGRESSION,),
         layered=True,
     ),
@@ -133,7 +133,7 @@ def build_head(name: str, params: Mapping[str, Any] | None = None, **more: Any) 
     Args:
         name: of a head.
         params: the recipe's parameters.
-        more: what the workflow offers (n_classes, seed, n_jobs, threads, device); a head is given those it has a
+        more: what a retrain offers (n_classes, seed, n_jobs, threads, device); a head is given those it has a
             parameter for, and the recipe's own values win.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation.dense_metrics import (
+from drillcore.evaluation.figures.dense_metrics import (
     POOLED,
     align_counts,
     confusion_axes,
@@ -19,9 +19,9 @@ from drillcore.evaluation.dense_metrics import (
     images_of_class,
     pooled_figure,
 )
-from drillcore.evaluation.metrics import Floats, Ints
-from drillcore.evaluation.regression_metrics import checked_sums, mean_answer_error, mean_squared_error
-from drillcore.evaluation.significance import Comparison, compare_totals
+from drillcore.evaluation.figures.metrics import Floats, Ints
+from drillcore.evaluation.figures.regression_metrics import checked_sums, mean_answer_error, mean_squared_error
+from drillcore.evaluation.figures.significance import Comparison, compare_totals
 from drillcore.promotion.candidates import GateLimits, LabelCandidate, ValueCandidate
 from drillcore.promotion.rules import Judge, class_drop_rule, decide, shown
 from drillcore.promotion.verdict import Rule, Verdict

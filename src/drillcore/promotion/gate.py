@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from drillcore.errors import InputError
-from drillcore.evaluation.metrics import (
+from drillcore.evaluation.figures.metrics import (
     Floats,
     Ints,
     align_columns,
@@ -20,7 +20,7 @@ from drillcore.evaluation.metrics import (
     confusion_matrix,
     predictions,
 )
-from drillcore.evaluation.significance import Comparison, compare_classifiers
+from drillcore.evaluation.figures.significance import Comparison, compare_classifiers
 from drillcore.promotion.candidates import SAMPLE, Candidate, GateLimits
 from drillcore.promotion.rules import Judge, class_drop_rule, decide
 from drillcore.promotion.verdict import Rule, Verdict

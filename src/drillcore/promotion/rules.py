@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from drillcore.evaluation.significance import Comparison
+from drillcore.evaluation.figures.significance import Comparison
 from drillcore.promotion.candidates import SAMPLE, Contender, GateLimits
 from drillcore.promotion.verdict import CHECKED, Rule, Verdict
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from drillcore.runtime.value_range import FEW_LEVELS
+from drillcore.runtime.images.value_range import FEW_LEVELS
 
 JUDGED = ("train", "val", "test")
 

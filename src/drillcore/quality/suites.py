@@ -8,7 +8,7 @@ from typing import Any
 
 from drillcore.quality.frames import Facts
 from drillcore.quality.limits import Limits
-from drillcore.runtime.value_range import FEW_LEVELS
+from drillcore.runtime.images.value_range import FEW_LEVELS
 
 REQUIRED = ("path", "sha256", "bytes", "width", "height", "channels", "mode", "dtype", "split")
 

@@ -16,7 +16,7 @@ from drillcore.schemas import Params, checked
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
-    from drillcore.backbones.training_plan import TrainingPlan
+    from drillcore.backbones.training.plan import TrainingPlan
     from drillcore.heads.base import Head
 
 _UNITS = 2  # classes of the backbone that taps are looked up in
@@ -71,7 +71,7 @@ def representation_plan(recipe: Recipe) -> Any:
 
 def training_plan(recipe: Recipe) -> TrainingPlan:
     """Return the backbone's training plan, with the recipe's augmentation. Raises InputError."""
-    from drillcore.backbones.training_plan import TrainingPlan
+    from drillcore.backbones.training.plan import TrainingPlan
 
     given = dict(recipe.backbone.train or {})
     if "augment" in given:

@@ -10,11 +10,11 @@ from drillcore.recipes.schema import Recipe
 from drillcore.tasks import get_task
 
 if TYPE_CHECKING:
-    from drillcore.representations.answers import Answers
-    from drillcore.representations.context_spec import ContextSpec
-    from drillcore.representations.core_spec import CoreSpec
-    from drillcore.representations.sampling import SamplingSpec
-    from drillcore.representations.views import ViewSpec
+    from drillcore.representations.core_samples.context_spec import ContextSpec
+    from drillcore.representations.core_samples.core_spec import CoreSpec
+    from drillcore.representations.core_samples.pixel_answers import Answers
+    from drillcore.representations.core_samples.sampling import SamplingSpec
+    from drillcore.representations.core_samples.views import ViewSpec
 
 STORAGES = ("store", "subset")
 HELD_OUT = "held_out"
@@ -99,10 +99,10 @@ def core_plan(recipe: Recipe) -> CorePlan:
     Raises:
         InputError: an unknown name, or a value that cannot be meant.
     """
-    from drillcore.representations.core_spec import CoreSpec
+    from drillcore.representations.core_samples.core_spec import CoreSpec
+    from drillcore.representations.core_samples.sampling import SamplingSpec
+    from drillcore.representations.core_samples.views import ViewSpec
     from drillcore.representations.parameters import check_names
-    from drillcore.representations.sampling import SamplingSpec
-    from drillcore.representations.views import ViewSpec
 
     params = dict(recipe.representation.params)
     own = {name: params.pop(name) for name in _OWN if name in params}
@@ -138,7 +138,7 @@ def answer_plan(recipe: Recipe) -> tuple[Answers, HeldOut | None]:
     Raises:
         InputError: an unknown name, or a value that cannot be meant.
     """
-    from drillcore.representations.answers import Answers
+    from drillcore.representations.core_samples.pixel_answers import Answers
 
     own = dict(_mapping(recipe.representation.params, "answers"))
     fitted = own.get("bias") == HELD_OUT
@@ -163,7 +163,7 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
     Raises:
         InputError: an unknown name, a value that cannot be meant, or a task that has no stages.
     """
-    from drillcore.representations.context_spec import ContextSpec
+    from drillcore.representations.core_samples.context_spec import ContextSpec
     from drillcore.representations.parameters import check_names
 
     if "auto_context" not in recipe.representation.params:

@@ -11,7 +11,7 @@ from drillcore.recipes.schema import recipe_schema
 
 def editor_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a recipe; heads that cannot be loaded have no parameters."""
-    from drillcore.backbones.training_plan import TrainingParams
+    from drillcore.backbones.training.plan import TrainingParams
 
     schema = recipe_schema()
     sections: dict[str, Any] = schema["$defs"]

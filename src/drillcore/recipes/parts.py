@@ -12,7 +12,7 @@ from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, 
 from drillcore.plugins import attribute
 from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_plan
 from drillcore.representations.catalogue import RepresentationRow, representation_names, representation_row
-from drillcore.runtime.value_range import VALUE_RANGE, Range, read_range
+from drillcore.runtime.images.value_range import VALUE_RANGE, Range, read_range
 from drillcore.schemas import Mistake, mistakes
 from drillcore.tasks import get_task
 
@@ -77,7 +77,7 @@ def params_mistakes(values: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _training(train: dict[str, Any], augment: Any) -> Iterator[Mistake]:
-    from drillcore.backbones.training_plan import TrainingParams
+    from drillcore.backbones.training.plan import TrainingParams
 
     place = ("backbone", "train")
     if "augment" in train:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.runtime.reference import DEFAULT_ALIAS
-from drillcore.runtime.served import read_pointer
+from drillcore.runtime.model.reference import DEFAULT_ALIAS
+from drillcore.runtime.model.served import read_pointer
 from drillcore.settings import Settings
 from drillcore.state import AliasMove, StateDatabase, heads, moves, note_digests, open_state
 

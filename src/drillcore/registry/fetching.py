@@ -13,8 +13,8 @@ from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownN
 from drillcore.files import atomic_path
 from drillcore.registry.alias_moves import CHAMPION, aliases, mlflow_aliases, reconcile
 from drillcore.registry.model_versions import MODEL_FILE, get_version, model_names
-from drillcore.runtime.reference import ModelReference, parse_reference
-from drillcore.runtime.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
+from drillcore.runtime.model.reference import ModelReference, parse_reference
+from drillcore.runtime.model.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
 from drillcore.settings import Settings
 from drillcore.state import moves, open_state
 from drillcore.tracking.connection import artifact_location, mlflow_client

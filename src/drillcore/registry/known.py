@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from drillcore.errors import StateError, UnknownNameError
-from drillcore.runtime.reference import ModelReference
-from drillcore.runtime.served import known_models
+from drillcore.runtime.model.reference import ModelReference
+from drillcore.runtime.model.served import known_models
 from drillcore.settings import Settings
 from drillcore.state import AliasMove, heads, moves, open_state
 

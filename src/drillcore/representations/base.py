@@ -1,6 +1,6 @@
 """What a representation is: images in, rows out, and the answers to the rows put together again, image by image.
 
-Its stages are given a run (`workflow.run.Run`): settings, recipe, list of images, folder, and the loaded backbone.
+Its stages are given a run (`retrain.run.Run`): settings, recipe, list of images, folder, and the loaded backbone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from drillcore.heads.row_source import RowSource
 if TYPE_CHECKING:
     import pandas as pd
 
-    from drillcore.workflow.run import Run
+    from drillcore.retrain.run import Run
 
 FloatArray = npt.NDArray[Any]
 FIT_SPLITS = ("train", "val")

@@ -39,19 +39,19 @@ class RepresentationRow:
 
 REPRESENTATIONS: dict[str, RepresentationRow] = {
     "activations": RepresentationRow(
-        representation="drillcore.representations.image_rows:Activations",
+        representation="drillcore.representations.activations.image_rows:Activations",
         plan="drillcore.recipes.rows:RowPlan",
         tasks=(CLASSIFICATION,),
         writer="drillcore.export.writing:RowsWriter",
     ),
     "core_samples": RepresentationRow(
-        representation="drillcore.representations.core_rows:CoreRows",
+        representation="drillcore.representations.core_samples.core_rows:CoreRows",
         plan="drillcore.recipes.cores:core_plan",
         tasks=(DENSE_LABELS, DENSE_REGRESSION),
         one_size=False,
-        writer="drillcore.export.core_writing:CoreWriter",
+        writer="drillcore.export.dense.core_writing:CoreWriter",
         check="drillcore.recipes.parts:core_mistakes",
-        fitting="drillcore.workflow.core_fitting:fit_head",
+        fitting="drillcore.retrain.core_fitting:fit_head",
     ),
 }
 

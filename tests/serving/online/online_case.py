@@ -22,11 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from scoring_case import load_tiny_models, serve_tiny
 
-from drillcore.runtime.metadata import METADATA_KEY
-from drillcore.runtime.served import ServedModel, put_blob, resolve, write_pointer
+from drillcore.runtime.model.metadata import METADATA_KEY
+from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
-from serving.online.options import ServeOptions
-from serving.online.run import OnlineServer, listening
+from drillcore_serving.online.options import ServeOptions
+from drillcore_serving.online.run import OnlineServer, listening
 
 __all__ = ["Running", "dense_model", "png", "serve_dense", "serve_tiny", "until"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.online.batcher import Batcher, BatchEvents, Image, Row, Wanted
-from serving.online.options import BatchLimits
-from serving.online.problems import RefusedError
+from drillcore_serving.online.batcher import Batcher, BatchEvents, Image, Row, Wanted
+from drillcore_serving.online.options import BatchLimits
+from drillcore_serving.online.problems import RefusedError
 
 OUTPUTS = ("level",)
 

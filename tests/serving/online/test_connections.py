@@ -21,8 +21,8 @@ import pytest
 from online_case import Running, SlowModel, encoded, environment, png, serve_dense, serve_tiny, until
 
 from drillcore.settings import Settings
-from serving.online.connections import Connections, Phase, address_group
-from serving.online.logs import LOGGER, Seldom
+from drillcore_serving.online.door.connections import Connections, Phase, address_group
+from drillcore_serving.online.logs import LOGGER, Seldom
 
 Start = Callable[..., Running]
 GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -15,7 +15,7 @@ import pytest
 from online_case import Running, png, serve_tiny
 from PIL import Image
 
-from drillcore.runtime.served import write_pointer
+from drillcore.runtime.model.served import write_pointer
 from drillcore.settings import Settings
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "serving.md"

@@ -17,14 +17,14 @@ from online_case import Running, SlowModel, bomb, png, serve_dense, serve_tiny, 
 
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from serving.online import service as service_module
-from serving.online.batcher import Batcher
-from serving.online.clients import RequestsInWork, caller
-from serving.online.fair_queue import FairQueue
-from serving.online.limits import MemoryBudget
-from serving.online.options import BatchLimits, ServeOptions
-from serving.online.problems import RefusedError
-from serving.online.turns import LARGE_PIXELS, Turns
+from drillcore_serving.online import service as service_module
+from drillcore_serving.online.batcher import Batcher
+from drillcore_serving.online.door.clients import RequestsInWork, caller
+from drillcore_serving.online.door.fair_queue import FairQueue
+from drillcore_serving.online.door.limits import MemoryBudget
+from drillcore_serving.online.door.turns import LARGE_PIXELS, Turns
+from drillcore_serving.online.options import BatchLimits, ServeOptions
+from drillcore_serving.online.problems import RefusedError
 
 Start = Callable[..., Running]
 LARGE = png(0, (1100, 1000))

@@ -13,10 +13,10 @@ from online_case import Running, png, serve_tiny, until
 
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from serving.online import auth
-from serving.online.auth import ApiKeys, read_keys
-from serving.online.logs import LOGGER, JsonLines
-from serving.online.options import BatchLimits, ServeOptions
+from drillcore_serving.online.door import auth
+from drillcore_serving.online.door.auth import ApiKeys, read_keys
+from drillcore_serving.online.logs import LOGGER, JsonLines
+from drillcore_serving.online.options import BatchLimits, ServeOptions
 
 Start = Callable[..., Running]
 KEYS = ("first-key-0123456789", "second-key-0123456789")

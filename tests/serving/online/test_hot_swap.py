@@ -11,7 +11,7 @@ import pytest
 from online_case import Running, png, serve_tiny, until
 
 from drillcore.files import write_json, write_text
-from drillcore.runtime.served import blob_path, pointer_path, write_pointer
+from drillcore.runtime.model.served import blob_path, pointer_path, write_pointer
 from drillcore.settings import Settings
 
 Start = Callable[..., Running]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.online.problems import RefusedError
-from serving.online.tensors import read_request
+from drillcore_serving.online.problems import RefusedError
+from drillcore_serving.online.tensors import read_request
 
 COUNT = 50_000
 LIMIT = 2**23

@@ -13,9 +13,9 @@ import pytest
 from online_case import Running, SlowModel, png, serve_tiny, until
 
 from drillcore.settings import Settings
-from serving.online.limits import MemoryBudget, split_multipart
-from serving.online.options import BatchLimits
-from serving.online.problems import RefusedError
+from drillcore_serving.online.door.limits import MemoryBudget, split_multipart
+from drillcore_serving.online.options import BatchLimits
+from drillcore_serving.online.problems import RefusedError
 
 Start = Callable[..., Running]
 

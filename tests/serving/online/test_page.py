@@ -22,7 +22,7 @@ import pytest
 from online_case import png, serve_tiny
 from PIL import Image
 
-from drillcore.runtime.served import put_blob, write_pointer
+from drillcore.runtime.model.served import put_blob, write_pointer
 from drillcore.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from online_case import Running
 
-from serving.online.app import PAGE
+from drillcore_serving.online.app import PAGE
 
 FILES = sorted(path for path in PAGE.iterdir() if path.is_file())
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "javascript", ".svg": "image/svg+xml"}

@@ -12,7 +12,7 @@ from online_case import DENSE_COLOURS, Running, encoded, png, serve_dense, serve
 from PIL import Image
 from scoring_case import load_tiny_models
 
-from drillcore.runtime.session import open_model
+from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
 
 Start = Callable[..., Running]

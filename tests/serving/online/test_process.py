@@ -18,7 +18,7 @@ import httpx
 import pytest
 from online_case import environment, png, serve_tiny
 
-from drillcore.runtime.served import write_pointer
+from drillcore.runtime.model.served import write_pointer
 from drillcore.settings import Settings
 
 HEAVY = (
@@ -41,8 +41,8 @@ PROGRAM = """
 import json, os, signal, sys, threading, urllib.request
 from pathlib import Path
 from drillcore.settings import Settings
-from serving.online.options import ServeOptions
-from serving.online.run import serve
+from drillcore_serving.online.options import ServeOptions
+from drillcore_serving.online.run import serve
 
 image = Path(sys.argv[2]).read_bytes()
 answers = {}
@@ -166,7 +166,7 @@ def test_what_cannot_be_served_is_one_line(settings: Settings, tmp_path: Path) -
 
 
 def test_cuda_that_is_not_there_is_an_error_unless_the_cpu_is_allowed(settings: Settings) -> None:
-    from drillcore.runtime.session import cuda_devices
+    from drillcore.runtime.model.session import cuda_devices
 
     if cuda_devices():
         pytest.skip("there is a CUDA device")

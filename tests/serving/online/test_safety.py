@@ -13,7 +13,7 @@ from online_case import Running, bomb, png, serve_tiny
 from scoring_case import load_tiny_models
 
 from drillcore.errors import DrillcoreError, InputError, IntegrityError, UnsafeModelError
-from drillcore.runtime.served import blob_path, put_blob, write_pointer
+from drillcore.runtime.model.served import blob_path, put_blob, write_pointer
 from drillcore.settings import Settings
 
 Start = Callable[..., Running]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.datasets.camvid import VOID, CamvidLayout
+from drillcore.datasets.layouts.camvid import VOID, CamvidLayout
 from drillcore.datasets.synthetic.chance import Chance
 
 HEIGHT, WIDTH = 180, 240

@@ -1,0 +1,1 @@
+"""Batches: folders, lists and inboxes, each input once."""

@@ -1,0 +1,189 @@
+"""The Parquet files of an output: scored rows part by part, and the rows that were set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.digests import sha256_bytes
+from drillcore.files import write_bytes
+from drillcore.remote import AnyPath, parquet_source
+from drillcore.runtime.batch.receipt import PARTS, SET_ASIDE
+from drillcore.runtime.batch.windows import SetAside, Window
+from drillcore.runtime.model.served import ServedModel
+from drillcore.runtime.model.session import Model
+
+TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard whose inputs all have an answer or a reason.
+
+    Attributes:
+        number: its place in the plan.
+        start: position of its first input.
+        paths: as recorded, one per input.
+        windows: its inputs and their answers.
+    """
+
+    number: int
+    start: int
+    paths: list[str]
+    windows: list[Window]
+
+    def files(self) -> list[str]:
+        """Return the files of dense answers below the output, each once."""
+        return sorted({name for window in self.windows for kept in window.results for name in kept.files})
+
+    def identity(self, model: ServedModel) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the columns that every task has: the first ones (input_index, path, sha256) and the last ones."""
+        import pyarrow as pa
+
+        rows = [int(row) + window.start for window in self.windows for row in window.scored]
+        digests = [window.images[row].sha256 for window in self.windows for row in window.scored]
+        first = {
+            "input_index": pa.array(rows, pa.int64()),
+            "path": pa.array([self.paths[row - self.start] for row in rows], pa.string()),
+            "sha256": pa.array(digests, pa.string()),
+        }
+        last = {
+            "model": pa.array([model.model] * len(rows), pa.string()),
+            "version": pa.array(np.full(len(rows), model.version), pa.int64()),
+        }
+        return first, last
+
+
+def label_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+    """Return the table of a classifier's shard."""
+    rows: list[int] = []
+    digests: list[str] = []
+    for window in shard.windows:
+        rows += (window.scored + window.start).tolist()
+        digests += [window.images[row].sha256 for row in window.scored]
+    answers = [window.answers for window in shard.windows if window.answers]
+    classes = session.metadata.classes
+    labels = [answer["label"] for answer in answers] or [np.empty(0, np.int64)]
+    probabilities = [answer["probabilities"] for answer in answers] or [np.empty((0, len(classes)), np.float32)]
+    return label_table(
+        np.array(rows, np.int64),
+        [shard.paths[row - shard.start] for row in rows],
+        digests,
+        np.concatenate(labels),
+        np.concatenate(probabilities),
+        classes,
+        model.model,
+        model.version,
+    )
+
+
+def label_table(
+    rows: NDArray[np.int64],
+    paths: Sequence[str],
+    digests: Sequence[str],
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    classes: Sequence[str],
+    model: str,
+    version: int,
+) -> Any:
+    """Return the scored rows of a shard as a `pyarrow.Table`.
+
+    Args:
+        rows: int64 [M], positions in the input list.
+        paths: as recorded, M of them.
+        digests: of the files, M of them.
+        labels: int64 [M], index into `classes`.
+        probabilities: float32 [M,K].
+        classes: K names.
+        model: the model's name.
+        version: its version.
+    """
+    import pyarrow as pa
+
+    count = len(rows)
+    names = np.array(classes, dtype=object)
+    # Stable: among equal probabilities the lowest index comes first, as in the model's ArgMax.
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    width = best.shape[1]
+    top = pa.StructArray.from_arrays(
+        [
+            pa.array(names[best.ravel()], pa.string()),
+            pa.array(np.take_along_axis(probabilities, best, axis=1).ravel(), pa.float32()),
+        ],
+        names=["label", "probability"],
+    )
+    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
+    return pa.table(
+        {
+            "input_index": pa.array(rows, pa.int64()),
+            "path": pa.array(paths, pa.string()),
+            "sha256": pa.array(digests, pa.string()),
+            "label": pa.array(names[labels], pa.string()),
+            "probability": pa.array(probabilities[np.arange(count), labels], pa.float32()),
+            "top5": pa.ListArray.from_arrays(offsets, top),
+            "model": pa.array([model] * count, pa.string()),
+            "version": pa.array(np.full(count, version), pa.int64()),
+        }
+    )
+
+
+def table_bytes(table: Any) -> bytes:
+    """Return a table as a Parquet file; equal tables give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A digest is different in each row: a dictionary of them only costs.
+    nested = ("top5.list.element.label", "classes.list.element.label", "channels.list.element.channel")
+    repeated = [name for name in ("label", "model", "version", *nested) if name.split(".")[0] in table.column_names]
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=repeated)
+    return bytes(sink.getvalue())
+
+
+def write_part(target: AnyPath, data: bytes) -> None:
+    """Write the bytes of a part atomically. Raises OSError."""
+    write_bytes(target, data)
+
+
+def write_set_aside(output: AnyPath, rows: Iterable[SetAside]) -> str:
+    """Write `set_aside.parquet` and return its SHA-256. Raises OSError."""
+    import pyarrow as pa
+
+    held = list(rows)
+    columns: dict[str, Any] = {"input_index": pa.array([row.index for row in held], pa.int64())}
+    for name in ("path", "sha256", "reason", "detail"):
+        columns[name] = pa.array([getattr(row, name) or None for row in held], pa.string())
+    data = table_bytes(pa.table(columns))
+    write_bytes(output / SET_ASIDE, data)
+    return sha256_bytes(data)
+
+
+def read_set_aside(output: AnyPath) -> list[SetAside]:
+    """Read `set_aside.parquet` back. Raises OSError and pyarrow's errors."""
+    import pyarrow.parquet as pq
+
+    columns = pq.ParquetFile(parquet_source(output / SET_ASIDE)).read().to_pydict()
+    names = ("path", "sha256", "reason", "detail")
+    texts = zip(*([value or "" for value in columns[name]] for name in names), strict=True)
+    return [SetAside(index, *text) for index, text in zip(columns["input_index"], texts, strict=True)]
+
+
+def read_digests(output: AnyPath) -> dict[str, str]:
+    """Return the digest of each input of a finished output by its recorded path; empty where it could not be read.
+
+    Raises:
+        OSError: a part cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    found: dict[str, str] = {}
+    paths: list[AnyPath] = [*output.glob(PARTS), output / SET_ASIDE]
+    for path in paths:
+        columns = pq.ParquetFile(parquet_source(path)).read(columns=["path", "sha256"]).to_pydict()
+        found.update(zip(columns["path"], (value or "" for value in columns["sha256"]), strict=True))
+    return found

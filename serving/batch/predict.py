@@ -1,0 +1,66 @@
+"""One image, for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from drillcore.errors import BadImageError, InputError
+from drillcore.runtime.images.decode_worker import MISSING, DecodedImage, read_image
+from drillcore.runtime.images.image_files import MAX_SIDE
+from drillcore.runtime.model.session import Model
+from drillcore_serving.batch.parts import TOP
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A classifier's answer to one image.
+
+    Attributes:
+        label: the most probable class.
+        probability: its probability.
+        top5: (class, probability) of the five most probable classes, best first.
+        sha256: of the image's file.
+        note: one line where its values look like something they are not read as, else empty.
+    """
+
+    label: str
+    probability: float
+    top5: list[tuple[str, float]]
+    sha256: str
+    note: str = ""
+
+
+def predict_one(model: Model, image: Path, *, max_pixels: int, max_side: int = MAX_SIDE) -> Prediction:
+    """Classify one image file.
+
+    Args:
+        model: an open classifier.
+        image: the file.
+        max_pixels: an image of more pixels is refused before it is decoded.
+        max_side: one of more rows or columns likewise.
+
+    Raises:
+        InputError: there is no such file, or the model is no classifier.
+        BadImageError: the file is no image that can be scored; says why.
+    """
+    found, pixels = read_one(model, image, max_pixels, max_side)
+    answer = model.classify([pixels])
+    row, names = answer.probabilities[0], model.metadata.classes
+    best = np.argsort(-row, kind="stable")[:TOP]
+    label = int(answer.label[0])
+    top = [(names[index], float(row[index])) for index in best]
+    return Prediction(names[label], float(row[label]), top, found.sha256, found.note)
+
+
+def read_one(model: Model, image: Path, max_pixels: int, max_side: int) -> tuple[DecodedImage, npt.NDArray[np.uint8]]:
+    """Return an image's file, read, and its pixels uint8 [H,W,C]. Raises as `predict_one`."""
+    found = read_image(str(image), model.metadata.channels, max_pixels, max_side, model.metadata.value_range)
+    if found.reason == MISSING:
+        raise InputError(f"no such image: {image}")
+    if found.image is None:
+        raise BadImageError(found.reason, f"{found.detail} ({image})")
+    return found, found.image

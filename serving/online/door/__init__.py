@@ -1,0 +1,1 @@
+"""Who comes in, how much of them, and in which turn."""

@@ -1,0 +1,1 @@
+"""Looking into a registered version; a retrain never needs it."""

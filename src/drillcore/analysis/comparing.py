@@ -1,0 +1,175 @@
+"""Two registered versions side by side, both asked about the current evaluation images of their data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drillcore.analysis.reporting import find_version
+from drillcore.datasets.ingest import current_manifest
+from drillcore.datasets.manifest import Manifest
+from drillcore.errors import InputError
+from drillcore.evaluation.figures.changes import AnswerChange, Changes, find_changes
+from drillcore.evaluation.figures.metrics import align_columns
+from drillcore.recipes import load_recipe
+from drillcore.retrain.evaluating import evidence_of
+from drillcore.retrain.opening import open_for_batches, version_file
+from drillcore.retrain.run import Run
+from drillcore.settings import Settings
+from drillcore.tasks import get_task
+
+if TYPE_CHECKING:
+    from drillcore.registry import ModelVersion
+
+COLUMNS = ("path", "outcome", "true", "a", "a_probability", "b", "b_probability")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionComparison:
+    """Two versions and what changes from A to B.
+
+    Attributes:
+        a: the first version.
+        b: the second.
+        manifest: of the data both were asked about.
+        split: of it.
+        paths: of the images, in the order of the rows of `changes`.
+        classes: all that either knows or an image has, sorted.
+        changes: figures, classes, answers, bootstrap.
+        notes: what makes the comparison less than fair, in words.
+    """
+
+    a: ModelVersion
+    b: ModelVersion
+    manifest: Manifest
+    split: str
+    paths: list[str]
+    classes: list[str]
+    changes: Changes
+    notes: list[str]
+
+    def changed_rows(self) -> list[dict[str, Any]]:
+        """Return one row per image whose answer changed."""
+        return [self._row(one) for one in self.changes.answers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        changes = self.changes
+        return {
+            "a": _about(self.a),
+            "b": _about(self.b),
+            "dataset": self.manifest.dataset,
+            "data_digest": self.manifest.digest,
+            "split": self.split,
+            "images": len(self.paths),
+            "figures": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in changes.figures.items()},
+            "per_class": {
+                one.name: {
+                    "support": one.images,
+                    "a": {"f1": one.f1[0], "recall": one.recall[0]},
+                    "b": {"f1": one.f1[1], "recall": one.recall[1]},
+                    "f1_difference": one.difference,
+                }
+                for one in changes.classes
+            },
+            "bootstrap": {test.metric: _test(test.as_dict()) for test in changes.tests},
+            "changed": self.changed_rows(),
+            "notes": self.notes,
+        }
+
+    def _row(self, one: AnswerChange) -> dict[str, Any]:
+        return {
+            "path": self.paths[one.row],
+            "outcome": one.outcome,
+            "true": self.classes[one.truth],
+            "a": self.classes[one.answers[0]],
+            "a_probability": one.probabilities[0],
+            "b": self.classes[one.answers[1]],
+            "b_probability": one.probabilities[1],
+        }
+
+
+def compare_versions(settings: Settings, first: str, second: str) -> VersionComparison:
+    """Ask two versions about the same images.
+
+    Args:
+        settings: where things are.
+        first: MODEL[@ALIAS|@VERSION].
+        second: the same; another model is allowed if its data set is the same.
+
+    Raises:
+        UnknownNameError: no such model, alias or version.
+        InputError: models of different data sets.
+        DataError: there is no current version of the data, or an image cannot be read.
+        RegistryError: MLflow cannot be reached.
+    """
+    versions = [find_version(settings, reference) for reference in (first, second)]
+    recipes = [load_recipe(settings, version.model) for version in versions]
+    for recipe in recipes:
+        if get_task(recipe.task).dense:
+            raise InputError(f"{recipe.name} has the task {recipe.task}; compare shows classifiers side by side")
+    names = [recipe.dataset.name for recipe in recipes]
+    if names[0] != names[1]:
+        raise InputError(
+            f"{first} learns from data set {names[0]}, {second} from {names[1]}: nothing to compare them on"
+        )
+    manifest, split = current_manifest(settings, names[0]), recipes[0].evaluate.split
+    rows = manifest.rows(split)
+    classes = sorted({*manifest.classes, *(name for one in versions for name in one.metadata["classes"])})
+    position = {name: index for index, name in enumerate(classes)}
+    before, after = (_answers(Run(settings, recipes[0], manifest), version, classes) for version in versions)
+    changes = find_changes(
+        np.array([position[label] for label in rows["label"]], dtype=np.int64),
+        before,
+        after,
+        classes,
+        confidence=recipes[0].gate.confidence,
+        seed=recipes[0].seeds.bootstrap,
+    )
+    return VersionComparison(
+        a=versions[0],
+        b=versions[1],
+        manifest=manifest,
+        split=split,
+        paths=list(rows["path"]),
+        classes=classes,
+        changes=changes,
+        notes=_notes(versions, manifest, split, [recipe.evaluate.split for recipe in recipes]),
+    )
+
+
+def _answers(run: Run, version: ModelVersion, classes: list[str]) -> Any:
+    file = version_file(run.settings, version.model, version.version)
+    model = open_for_batches(run.settings, file, version.sha256)
+    return align_columns(evidence_of(run, model), model.metadata.classes, classes)
+
+
+def _notes(versions: list[ModelVersion], manifest: Manifest, split: str, splits: list[str]) -> list[str]:
+    notes = []
+    for version, own in zip(versions, splits, strict=True):
+        name = f"{version.model} version {version.version}"
+        if version.lineage != manifest.lineage:
+            notes.append(f"{name} learned from lineage {version.lineage}, these images are of {manifest.lineage}")
+        if own != split:
+            notes.append(f"{name} is evaluated on {own}: it may have learned from images of {split}")
+        if missing := sorted(set(manifest.classes) - set(version.metadata["classes"])):
+            notes.append(f"{name} does not know {len(missing)} of the classes: {', '.join(missing[:5])}")
+    return notes
+
+
+def _about(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "model": version.model,
+        "version": version.version,
+        "model_sha256": version.sha256,
+        "lineage": version.lineage,
+        "data_digest": version.metadata.get("data_digest"),
+    }
+
+
+def _test(values: dict[str, Any]) -> dict[str, Any]:
+    """Name the two of a bootstrap as the command does."""
+    renamed = {"challenger": "b", "champion": "a"}
+    return {renamed.get(name, name): value for name, value in values.items()}

@@ -1,0 +1,158 @@
+"""What an image's strongest features respond to: DeConvNet (Zeiler and Fergus 2014; paper 004, section II.C, figure 8).
+
+The strength of a feature in an image is how far its activation stands above those of the training images of all other
+classes, in their standard deviations, times its weight: the importance to the forest over the mean importance where the
+head is one, 1 elsewhere. Only features that are active are looked at: there is nothing to project of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.analysis.explanation import ExplainedFeature, Explanation
+from drillcore.analysis.projecting import activations, places, responses, top_responses
+from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
+from drillcore.errors import BadImageError, InputError, UnknownNameError
+from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
+from drillcore.evaluation.figures.metrics import Floats
+from drillcore.progress import progress
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES = 5
+TOP_CLASSES = 5
+MOST_NEW = 2000  # training images that may have to pass the backbone; beyond, a part of them is looked at
+
+
+def explain_image(
+    settings: Settings,
+    reference: str,
+    image: Path,
+    *,
+    features: int = FEATURES,
+    explained: str | None = None,
+    taps: Sequence[str] = (),
+) -> Explanation:
+    """Explain a classifier's answer to one image.
+
+    Args:
+        settings: where things are.
+        reference: MODEL[@ALIAS|@VERSION].
+        image: the file.
+        features: at most.
+        explained: the class whose features are looked at; None: the answer.
+        taps: of the backbone, whose activations are the features; none: as `find_parts` chooses.
+
+    Raises:
+        UnknownNameError: no such model, alias, version, tap or class.
+        InputError: no such image, no classifier, parts that are not here, or a network DeConvNet has no rule for.
+        BadImageError: the file is no image that can be read.
+        DataError: the list of the training images is gone.
+    """
+    parts = find_parts(settings, reference, command="explain", taps=taps)
+    classes = list(parts.manifest.classes)
+    if explained is not None and explained not in classes:
+        raise UnknownNameError("class", explained, classes)
+    sha256, pixels = _read(settings, parts, image)
+    probabilities = _answer(settings, parts, pixels)
+    order = np.argsort(-probabilities, kind="stable")
+    label = classes[int(order[0])]
+    number = classes.index(explained or label)
+    rows, table, note = _training_rows(settings, parts, number)
+    labels = parts.manifest.label_indices(rows)
+    scores = FeatureScores.of(table, labels, len(classes))
+    row, x, active = activations(parts, pixels)
+    importances = head_importances(settings, parts, len(row))
+    weights = np.ones(len(row)) if importances is None else importances * len(row)
+    standing = scores.standing(row, number)
+    chosen = strongest_features(standing * weights, active, features)
+    notes = [*parts.notes, *([note] if note else [])]
+    if not chosen:
+        notes.append("no active feature stands above the other classes: there is nothing to show")
+    where = places(parts, x)
+    found = []
+    with progress("projecting", len(chosen), unit="features") as advance:
+        for feature in chosen:
+            tap, unit, words = where(feature)
+            own = responses(parts.backbone, x[None], tap, [unit], [str(image)], [""])[0]
+            found.append(
+                ExplainedFeature(
+                    number=feature,
+                    tap=tap,
+                    unit=words,
+                    activation=float(row[feature]),
+                    standing=float(standing[feature]),
+                    weight=float(weights[feature]),
+                    class_mean=float(scores.means[number, feature]) if scores.counts[number] else None,
+                    response=own,
+                    top=top_responses(settings, parts, rows, table[:, feature], tap, unit),
+                )
+            )
+            advance(1)
+    return Explanation(
+        parts=parts,
+        image=image,
+        sha256=sha256,
+        pixels=pixels,
+        label=label,
+        probabilities=[(classes[place], float(probabilities[place])) for place in order[:TOP_CLASSES].tolist()],
+        explained=classes[number],
+        features=found,
+        weighted_by="nothing" if importances is None else f"importance to the {parts.recipe.head.name}, mean 1",
+        compared=len(rows),
+        notes=notes,
+    )
+
+
+def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, NDArray[np.uint8]]:
+    from drillcore.runtime.images.decode_worker import MISSING, read_image
+
+    found = read_image(str(image), parts.backbone.channels, **settings.decoding(parts.backbone.value_range))
+    if found.reason == MISSING:
+        raise InputError(f"no such image: {image}")
+    if found.image is None:
+        raise BadImageError(found.reason, f"{found.detail} ({image})")
+    return found.sha256, found.image
+
+
+def _answer(settings: Settings, parts: TrainedParts, pixels: NDArray[np.uint8]) -> Floats:
+    """Return the ONNX file's probabilities float64 [K] in the order of the manifest's classes."""
+    from drillcore.evaluation.figures.metrics import align_columns
+    from drillcore.retrain.opening import open_for_batches, version_file
+
+    version = parts.version
+    model = open_for_batches(settings, version_file(settings, version.model, version.version), version.sha256)
+    found = np.asarray(model.classify([pixels]).probabilities, np.float64)
+    return np.asarray(align_columns(found, model.metadata.classes, list(parts.manifest.classes))[0], np.float64)
+
+
+def _training_rows(
+    settings: Settings, parts: TrainedParts, number: int
+) -> tuple[pd.DataFrame, NDArray[np.floating[Any]], str]:
+    """Return training images and their features; a part of them where too many would have to pass the backbone.
+
+    Of a part there are all images of the class (a half at most), and the others evenly in the order of their digests.
+    """
+    from drillcore.store import FeatureStore
+
+    rows, note = parts.manifest.rows("train"), ""
+    spec = parts.representation.spec(parts.run)
+    new = int(FeatureStore.of(settings, spec).missing(spec.keys(list(rows["sha256"]))).sum())
+    if new > MOST_NEW:
+        ordered = rows.sort_values("sha256", kind="stable")
+        own = ordered[ordered["label"] == parts.manifest.classes[number]].head(MOST_NEW // 2)
+        rest = ordered[ordered["label"] != parts.manifest.classes[number]]
+        step = -(-len(rest) // (MOST_NEW - len(own)))
+        import pandas as pd
+
+        note = f"{new:,} of {len(rows):,} training images have no features of these taps yet; "
+        rows = pd.concat([own, rest.iloc[::step]]).sort_values("path", kind="stable").reset_index(drop=True)
+        note += f"{len(rows):,} are looked at (`drillcore cluster` with the same --tap computes all)"
+    return rows, parts.features(rows), note

@@ -1,0 +1,186 @@
+"""What a report on a registered version says, gathered from the registry and from its run's artifacts."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drillcore.errors import DataError
+from drillcore.runtime.model.reference import parse_reference
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from drillcore.registry import ModelVersion
+    from drillcore.tracking import RunFacts
+
+_MAX_PICTURE = 25_000_000  # bytes of a picture: a page must stay one that a browser opens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything a report is made of; what an older run did not keep is empty.
+
+    Attributes:
+        version: as registered.
+        run: what its run logged.
+        aliases: that point at it now.
+        figures: of the evaluation, `per_class` among them.
+        measured: `images`, `ms`, `mb` of the evaluation.
+        rival: the same figures of the version it is compared with, None where there is none.
+        rival_text: which one that is, and on which images it was measured.
+        verdict: the gate's, None where it was never asked.
+        parity: of the export.
+        data: facts of the data set.
+        recipe: its fields.
+        card: Markdown.
+        pictures: name without suffix -> PNG.
+        history: moves of aliases that touch this version, oldest first.
+    """
+
+    version: ModelVersion
+    run: RunFacts
+    aliases: tuple[str, ...]
+    figures: dict[str, Any]
+    measured: dict[str, Any]
+    rival: dict[str, Any] | None
+    rival_text: str
+    verdict: dict[str, Any] | None
+    parity: dict[str, Any]
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    card: str
+    pictures: dict[str, bytes] = field(repr=False)
+    history: tuple[Any, ...]
+
+
+def gather_report(settings: Settings, reference: str) -> Report:
+    """Gather a report on MODEL[@ALIAS|@VERSION]; without either the champion, or the newest version where none is.
+
+    Raises:
+        UnknownNameError: no such model, alias or version.
+        RegistryError: MLflow cannot be reached, or the run's artifacts are gone.
+        DataError: an artifact is malformed.
+    """
+    from drillcore import registry, tracking
+
+    version = find_version(settings, reference)
+    registry.reconcile(settings, version.model, pending_only=True)
+    moves = registry.history(settings, version.model)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = tracking.bring_artifacts(settings, version.run_id, Path(temporary))
+        run = tracking.run_facts(settings, version.run_id)
+        figures = read_json(folder / "evaluation.json")
+        verdict = _verdict(moves, version.version) or read_json(folder / "gate.json") or None
+        card = folder / "card.md" if (folder / "card.md").is_file() else settings.models / f"{version.model}.md"
+        rival, text = _rival(settings, version, moves, verdict)
+        return Report(
+            version=version,
+            run=run,
+            aliases=tuple(
+                sorted(k for k, v in registry.aliases(settings, version.model).items() if v == version.version)
+            ),
+            figures=figures,
+            measured=_measured(read_json(folder / "evaluation-facts.json"), run, figures),
+            rival=rival,
+            rival_text=text,
+            verdict=verdict,
+            parity=read_json(folder / "parity.json"),
+            data=read_json(folder / "data" / "about.json"),
+            recipe=read_json(folder / "recipe.json"),
+            card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+            pictures=_pictures(folder / "pictures"),
+            history=tuple(move for move in moves if version.version in (move.version, move.previous)),
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty where there is no file. Raises DataError: it is something else."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the run's {path.name} is not JSON ({error}); restore it from a backup") from None
+    if not isinstance(value, dict):
+        raise DataError(f"the run's {path.name} holds no JSON object; restore it from a backup")
+    return value
+
+
+def find_version(settings: Settings, reference: str) -> ModelVersion:
+    """Return the version of a reference; without alias or version the champion, or the newest where none is."""
+    from drillcore import registry
+
+    wanted = parse_reference(reference)
+    registry.refuse_unknown(settings, wanted)
+    has_champion = registry.CHAMPION in registry.aliases(settings, wanted.name)
+    if wanted.is_default and not has_champion and (found := registry.versions(settings, wanted.name)):
+        return found[0]
+    return registry.get_version(settings, wanted.name, registry.resolve_version(settings, wanted))
+
+
+def _verdict(moves: list[Any], version: int) -> dict[str, Any] | None:
+    """Return the gate's verdict with which a version became champion last."""
+    told = [move.verdict for move in moves if move.version == version and move.verdict]
+    return told[-1] if told else None
+
+
+def _rival(
+    settings: Settings, version: ModelVersion, moves: list[Any], verdict: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the figures to compare with, the best source first, and what they are of."""
+    if verdict and verdict.get("champion"):
+        figures = verdict["champion"]
+        costs = _costs(settings, version.model, figures["version"])
+        text = f"version {figures['version']}, the champion then, measured on the same images"
+        return {**costs, **{name: value for name, value in figures.items() if value is not None}}, text
+    champions = [move.version for move in moves if move.alias == "champion"]
+    others = [number for number in champions if number != version.version]
+    if not others:
+        return None, ""
+    from drillcore import registry, tracking
+
+    row = next((one for one in registry.versions(settings, version.model) if one.version == others[-1]), None)
+    if row is None:
+        return None, ""
+    with tempfile.TemporaryDirectory() as temporary:
+        figures = read_json(tracking.bring_artifacts(settings, row.run_id, Path(temporary)) / "evaluation.json")
+    same = row.metadata.get("data_digest") == version.metadata.get("data_digest")
+    word = "champion" if champions[-1] == row.version else "champion before"
+    images = (
+        "the same images" if same else f"images of its own (lineage {row.lineage}): not the same, compare with care"
+    )
+    return figures or None, f"version {row.version}, {word}, measured on {images}"
+
+
+def _costs(settings: Settings, model: str, version: int) -> dict[str, float]:
+    """Return ms and mb of a version as its own run measured them: the gate asks for the challenger's only."""
+    from drillcore import registry, tracking
+
+    row = next((one for one in registry.versions(settings, model) if one.version == version), None)
+    metrics = tracking.run_facts(settings, row.run_id).metrics if row else {}
+    named = {"ms": "ms_per_image", "mb": "onnx_mb"}
+    return {name: metrics[metric] for name, metric in named.items() if metric in metrics}
+
+
+def _measured(kept: dict[str, Any], run: RunFacts, figures: dict[str, Any]) -> dict[str, Any]:
+    """Return images, ms and mb, from the run's metrics where an older run kept no more."""
+    rows = figures.get("per_class", {}).values()
+    # Of pixels a class's support is no number of images.
+    images = None if any("iou" in row for row in rows) else sum(row.get("support", 0) for row in rows)
+    old = {"images": images, "ms": run.metrics.get("ms_per_image"), "mb": run.metrics.get("onnx_mb")}
+    return {**{name: value for name, value in old.items() if value is not None}, **kept}
+
+
+def _pictures(folder: Path) -> dict[str, bytes]:
+    """Return the PNG files of a folder; what is none, or too large for a page, is left out."""
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for path in sorted(folder.glob("*.png")):
+        data = path.read_bytes() if path.stat().st_size <= _MAX_PICTURE else b""
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            found[path.stem] = data
+    return found

@@ -1,0 +1,1 @@
+"""Weights: from files, by name, from packages and hubs, trained here."""

@@ -1,0 +1,1 @@
+"""Figures: numbers that say what answers are worth."""

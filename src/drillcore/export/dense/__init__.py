@@ -1,0 +1,1 @@
+"""Files that answer for every pixel."""

@@ -1,0 +1,1 @@
+"""Heads as ONNX nodes."""

@@ -1,0 +1,1 @@
+"""Random forests and extra trees, grown as scikit-learn grows them."""

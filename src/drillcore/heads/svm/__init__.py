@@ -1,0 +1,1 @@
+"""Support vector machines: solvers, calibration, the two heads."""

@@ -1,0 +1,1 @@
+"""HTML only: what other rooms have found, as pages that need no network."""

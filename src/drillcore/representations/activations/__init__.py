@@ -1,0 +1,1 @@
+"""Activations of a network: one row per image."""

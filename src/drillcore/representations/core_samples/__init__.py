@@ -1,0 +1,1 @@
+"""Core samples: rows of hypercolumns at pixels (paper 000)."""

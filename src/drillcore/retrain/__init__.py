@@ -1,0 +1,1 @@
+"""From data to champion, stage by stage, as plain functions."""

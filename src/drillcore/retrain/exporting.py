@@ -1,0 +1,73 @@
+"""One ONNX file of a fitted run, and the proof that it answers as what was trained."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from drillcore.digests import sha256_bytes
+from drillcore.files import write_bytes
+from drillcore.plugins import attribute
+from drillcore.representations.catalogue import representation_row
+from drillcore.retrain.opening import MODEL_FILE
+from drillcore.retrain.records import Exported, Proven
+from drillcore.runtime.model.metadata import ModelMetadata
+
+if TYPE_CHECKING:
+    from drillcore.export.writing import ModelWriter
+    from drillcore.retrain.run import Run
+
+
+def export_model(run: Run) -> tuple[Exported, list[str]]:
+    """Write `model.onnx` to the run's folder."""
+    writer = _writer(run)
+    metadata = _metadata(run, writer.facts())
+    data = writer.write(metadata)
+    write_bytes(run.model_file, data)
+    sha256 = sha256_bytes(data)
+    about = json.loads(metadata.to_json())
+    note = f"{len(data) / 1e6:.1f} MB, sha256 {sha256[:12]}"
+    return Exported(sha256=sha256, bytes=len(data), metadata=about, note=note), [MODEL_FILE]
+
+
+def prove_parity(run: Run) -> tuple[Proven, list[str]]:
+    """Compare the run's file with its parts. Raises ParityError: names the worst image; nothing is registered."""
+    proof = _writer(run).prove()
+    return Proven(report=proof.report, note=proof.note), []
+
+
+def _writer(run: Run) -> ModelWriter:
+    # Weights are written from the CPU, and parity is proven there: a store may have been filled on another device.
+    run.backbone.to("cpu")
+    found: ModelWriter = attribute(representation_row(run.recipe.representation.name).writer)(run)
+    return found
+
+
+def _metadata(run: Run, facts: dict[str, Any]) -> ModelMetadata:
+    """Return what the file says of itself; `facts` are those of the representation's writer."""
+    from drillcore.retrain.provenance import git_facts
+    from drillcore.runtime.images.image_limits import ImageLimits
+
+    recipe, manifest, task = run.recipe, run.manifest, run.task
+    git = git_facts(run.settings.root)
+    fields: dict[str, Any] = {
+        "classes": list(manifest.classes) if task.named else [],
+        "colours": [list(colour) for colour in manifest.colours] if task.named and manifest.colours else None,
+        "min_size": [1, 1],
+        "unit": task.unit,
+        **facts,
+    }
+    if fields["input"]["resize"] is not None:
+        fields["limits"] = ImageLimits().to_dict()
+    return ModelMetadata(
+        task=task.name,
+        model=recipe.name,
+        data_digest=manifest.digest,
+        lineage=manifest.lineage,
+        git=git.revision,
+        dirty=git.dirty,
+        recipe_sha256=recipe.sha256,
+        weights_sha256=run.backbone.weights_sha256,
+        seeds={"train": recipe.seeds.train, "bootstrap": recipe.seeds.bootstrap, "split": manifest.split_seed},
+        **fields,
+    )

@@ -1,0 +1,84 @@
+"""Rows into the store, and the head on them: what all representations have in common."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drillcore.plugins import attribute
+from drillcore.recipes.building import build_head
+from drillcore.recipes.parts import NO_HEAD
+from drillcore.representations.catalogue import representation_row
+from drillcore.retrain.records import Filled, Fitted
+from drillcore.retrain.run import GROWTH_FOLDER, HEAD_FOLDER, STATE_FILE
+
+if TYPE_CHECKING:
+    from drillcore.heads.base import Head
+    from drillcore.retrain.run import Run
+
+
+def fill_store(run: Run) -> Filled:
+    """Bring the rows of images that are learnt from or measured on into the store; what is missing is computed.
+
+    Raises:
+        InputError: parameters that do not fit the data, before anything is computed.
+    """
+    representation = run.representation
+    representation.check(run)
+    if why := representation.unkept():
+        return Filled(rows=0, width=0, passed=0, note=why)
+    found = representation.rows(run, representation.kept_rows(run))
+    (count, width), passed = found.rows.shape, found.extracted
+    text = f"{count:,} x {width:,} {representation.plan.dtype}, {passed:,} {representation.unit} passed the backbone"
+    return Filled(rows=count, width=width, passed=passed, note=text, reused=not passed)
+
+
+def fit_head(run: Run) -> tuple[Fitted, list[str]]:
+    """Fit the head as the representation's row of the catalogue says, or on all its rows; goes on after a kill."""
+    if run.recipe.head.name == NO_HEAD:
+        return Fitted(note="no head: nothing is learnt from labels"), []
+    own = representation_row(run.recipe.representation.name).fitting
+    if not own:
+        return _fit_rows(run)
+    made: tuple[Fitted, list[str]] = attribute(own)(run)
+    return made
+
+
+def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
+    from drillcore.heads.base import FitRun, save_head
+    from drillcore.heads.catalogue import GRAM, head_row
+    from drillcore.heads.dual import DualClassifier
+    from drillcore.heads.row_source import combine, gram
+    from drillcore.progress import progress
+
+    found = run.representation.rows(run, run.fit_rows())
+    head, growth, name = unfitted(run), run.path / GROWTH_FOLDER, run.recipe.head.name
+    with progress(f"fitting {name}", head.work(len(found)), unit="steps") as advance:
+        how = FitRun(checkpoint=growth, advance=advance)
+        if head_row(name).accepts == GRAM:
+            assert isinstance(head, DualClassifier), f"{name} says that it takes a Gram matrix"  # noqa: S101
+            head.fit(gram(found.rows), found.targets, found.weights, run=how)
+            head.settle(combine(found.rows, head.dual()))
+        else:
+            head.fit(np.asarray(found.rows), found.targets, found.weights, run=how)
+    digest = save_head(run.path / HEAD_FOLDER, head)
+    shutil.rmtree(growth, ignore_errors=True)
+    made = [f"{HEAD_FOLDER}/{path.name}" for path in sorted((run.path / HEAD_FOLDER).iterdir())]
+    state = run.state
+    made += [STATE_FILE] if state else []
+    record = Fitted(
+        arrays_sha256=digest,
+        rows=len(found),
+        state_sha256=state.sha256 if state else None,
+        note=f"{name} on {len(found):,} rows",
+    )
+    return record, made
+
+
+def unfitted(run: Run, params: Mapping[str, Any] | None = None) -> Head:
+    """Return the recipe's head, not fitted; `params` stand in place of its own."""
+    more: Any = {"n_jobs": run.settings.cpu_threads, "device": run.settings.device, "params": params}
+    return build_head(run.recipe, n_classes=len(run.manifest.classes), **more)

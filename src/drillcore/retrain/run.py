@@ -1,0 +1,175 @@
+"""One model on one version of its data: what every stage of a retrain takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from drillcore.datasets.manifest import Manifest
+from drillcore.errors import DataError
+from drillcore.plugins import attribute
+from drillcore.recipes import Recipe
+from drillcore.recipes.parts import value_range
+from drillcore.retrain.opening import MODEL_FILE
+from drillcore.retrain.records import BackboneDone, Done, RunFolder
+from drillcore.runtime.images.value_range import Range
+from drillcore.settings import Settings
+from drillcore.tasks import Task, get_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.backbones.base import Backbone
+    from drillcore.representations.base import Representation, State
+    from drillcore.retrain.measuring import Measuring
+
+HEAD_FOLDER, GROWTH_FOLDER, STATE_FILE = "head", "head-growth", "state.safetensors"
+PARITY_SPLIT = "val"
+D = TypeVar("D", bound=Done)
+
+
+class Run:
+    """Settings, recipe, list of images and folder, with what is made of them once: backbone, representation, records.
+
+    Args:
+        settings: where things are.
+        recipe: of the model.
+        manifest: the data.
+        folder: of the records; None: the one that recipe and data name.
+
+    Attributes:
+        done: the records of the stages that have run here.
+    """
+
+    def __init__(self, settings: Settings, recipe: Recipe, manifest: Manifest, folder: RunFolder | None = None) -> None:
+        self.settings, self.recipe, self.manifest = settings, recipe, manifest
+        self.folder = folder or RunFolder.of(settings, recipe.name, recipe.sha256, manifest.digest)
+        self.done: dict[str, Done] = {}
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
+    def model_file(self) -> Path:
+        """The exported file."""
+        return self.path / MODEL_FILE
+
+    @property
+    def task(self) -> Task:
+        """What an answer is."""
+        return get_task(self.recipe.task)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images: those of the data, or what the task decides."""
+        return self.task.channels or self.manifest.channels
+
+    def once(self, kind: type[D], work: Callable[[Run], tuple[D, list[str]]]) -> D:
+        """Return the record of a stage, doing its work only where there is none."""
+        record = self.folder.once(kind, lambda: work(self))
+        self.done[kind.stage] = record
+        return record
+
+    def record(self, kind: type[D]) -> D:
+        """Return the record of a stage that has run. Raises DataError: it has not, or its files are gone."""
+        found = self.done.get(kind.stage) or self.folder.read(kind)
+        if found is None:
+            raise DataError(f"{self.path} has lost what its stage {kind.stage} left there; train the model again")
+        self.done[kind.stage] = found
+        return found  # type: ignore[return-value]
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone of the run's record, its weights verified; loaded once. Raises IntegrityError."""
+        return self.backbone_of(self.record(BackboneDone).weights)
+
+    def backbone_of(self, weights: str) -> Backbone:
+        """Return the recipe's backbone with weights of a form that `build_backbone` reads.
+
+        Raises:
+            UnknownNameError, InputError, IntegrityError: as `build_backbone`.
+        """
+        from drillcore.retrain.drilling import recipe_backbone
+
+        return recipe_backbone(self.settings, self.recipe, weights, len(self.manifest.classes))
+
+    @cached_property
+    def representation(self) -> Representation:
+        """What makes the rows, with its parameters. Raises RecipeError, InputError."""
+        from drillcore.recipes.building import representation_plan
+        from drillcore.representations.catalogue import representation_class
+
+        return representation_class(self.recipe.representation.name)(representation_plan(self.recipe))
+
+    @cached_property
+    def state(self) -> State | None:
+        """What the representation has learnt without labels; None: nothing."""
+        from drillcore.retrain.states import run_state
+
+        return run_state(self)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        """How answers of the task are measured and judged."""
+        found: Measuring = attribute(self.task.measuring)()
+        return found
+
+    @property
+    def head(self) -> Any:
+        """The fitted head, read from the folder."""
+        from drillcore.heads.base import load_head, load_regressor
+
+        return (load_head if self.task.named else load_regressor)(self.path / HEAD_FOLDER)
+
+    @property
+    def head_splits(self) -> tuple[str, ...]:
+        """Splits the head learns from."""
+        from drillcore.heads.catalogue import head_row
+
+        return head_row(self.recipe.head.name).fit_splits
+
+    def fit_rows(self) -> pd.DataFrame:
+        """Return the rows of the manifest the head learns from."""
+        return self.manifest.rows(list(self.representation.fit_splits(self)))
+
+    def evaluated_rows(self) -> pd.DataFrame:
+        """Return the rows the figures are measured on. Raises DataError: there are none."""
+        return self.manifest.rows(self.recipe.evaluate.split)
+
+    def parity_rows(self) -> pd.DataFrame:
+        """Return the rows parity is proven on; of data too small for a validation split: what was fitted on."""
+        present = (self.manifest.table["split"] == PARITY_SPLIT).any()
+        return self.manifest.rows(PARITY_SPLIT if present else "train")
+
+    def paths(self, table: pd.DataFrame) -> list[Path]:
+        """Return the files of some rows of the manifest."""
+        return [self.manifest.path_of(path) for path in table["path"]]
+
+    def images(self, table: pd.DataFrame, channels: int) -> DecodedImages:
+        """Return the images of some rows, decoded as they are asked for."""
+        return DecodedImages(self.settings, self.paths(table), channels, value_range(self.recipe))
+
+    def load(self, table: pd.DataFrame, channels: int) -> Callable[[int], Any]:
+        """Return what decodes the image of a number, as the exported model's users will."""
+        return self.images(table, channels).__getitem__
+
+
+class DecodedImages(Sequence[Any]):
+    """Images decoded when they are asked for, so that memory does not grow with their number."""
+
+    def __init__(self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None) -> None:
+        self.paths, self.channels, self.how = paths, channels, settings.decoding(bounds)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        from drillcore.runtime.images.decode import decode_file
+
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return decode_file(self.paths[index], self.channels, **self.how)

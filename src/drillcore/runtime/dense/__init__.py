@@ -1,0 +1,1 @@
+"""Answers for every pixel: whole images, tiles with halos, blended tiles."""

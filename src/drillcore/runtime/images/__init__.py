@@ -1,0 +1,1 @@
+"""Image files of strangers: found, measured, decoded, never trusted."""

@@ -1,0 +1,1 @@
+"""A model file: checked before it is opened, opened, asked."""

@@ -1,0 +1,1 @@
+"""The checkout itself: what it lacks, what may go, what it holds."""

@@ -1,0 +1,64 @@
+"""What the registry holds, as rows for a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drillcore.errors import IntegrityError, UnknownNameError
+from drillcore.recipes import known_models
+from drillcore.runtime.model.reference import parse_reference
+from drillcore.settings import Settings
+
+FIGURES = ("accuracy", "macro_f1", "log_loss", "class_average", "mean_iou", "ship_iou", "mean_squared_error")
+
+
+def list_models(settings: Settings, model: str | None = None) -> list[dict[str, Any]]:
+    """Return one row per version, newest first; without `model` the newest and the aliased version of each model.
+
+    A recipe without a version has a row with version None.
+
+    Raises:
+        UnknownNameError: neither a recipe nor a registered model.
+        RegistryError: MLflow cannot be reached.
+    """
+    from drillcore import registry
+
+    if model is not None:
+        registry.refuse_unknown(settings, parse_reference(model))
+    registered = registry.model_names(settings)
+    known = sorted({*registered, *known_models(settings)})
+    if model is not None and model not in known:
+        raise UnknownNameError("model", model, known)
+    rows: list[dict[str, Any]] = []
+    for name in [model] if model else known:
+        found = registry.versions(settings, name) if name in registered else []
+        aliases = registry.aliases(settings, name)
+        try:
+            registry.reconcile(settings, name, adopt=False)
+        except IntegrityError:
+            # The others are listed all the same.
+            named = ", ".join(f"{alias} = {version}" for alias, version in sorted(aliases.items()))
+            rows.append({"model": name, "version": None, "aliases": f"lost: {named}; see drillcore doctor"})
+            aliases = {}
+        else:
+            if not found:
+                rows.append({"model": name, "version": None, "aliases": "never trained"})
+                continue
+            aliases = aliases or registry.mlflow_aliases(settings, name)
+        shown = [row for row in found if model or row is found[0] or row.version in aliases.values()]
+        rows += [_row(version, aliases) for version in shown]
+    return rows
+
+
+def _row(version: Any, aliases: dict[str, int]) -> dict[str, Any]:
+    figures = {name: float(version.tags[name]) for name in FIGURES if name in version.tags}
+    return {
+        "model": version.model,
+        "version": version.version,
+        "aliases": ", ".join(sorted(alias for alias, number in aliases.items() if number == version.version)),
+        "lineage": version.lineage,
+        **figures,
+        "git": str(version.metadata.get("git", ""))[:10],
+        "sha256": version.sha256[:12],
+        "run_id": version.run_id,
+    }

@@ -1,0 +1,145 @@
+"""The report of a real retrain: complete, harmless, and still a page where an older run kept less."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from drillcore.analysis.reporting import gather_report, read_json
+from drillcore.cli import cli
+from drillcore.errors import DataError, UnknownNameError
+from drillcore.pages.figure_names import change
+from drillcore.pages.report import report_page
+from drillcore.settings import Settings
+
+Retrained = tuple[Settings, dict[str, Any]]
+HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=y>"
+
+
+@pytest.fixture
+def report(retrained: Retrained) -> Any:
+    settings, _ = retrained
+    (settings.models / "shells-forest.md").write_text("# Shells\n\nCounts shells. <script>x</script>\n")
+    return gather_report(settings, "shells-forest")
+
+
+def test_a_report_tells_what_the_retrain_did(retrained: Retrained, report: Any) -> None:
+    _, summary = retrained
+    assert report.version.version == 1
+    assert report.aliases == ("challenger", "champion")
+    assert report.figures["accuracy"] == summary["figures"]["accuracy"]
+    assert report.verdict["passed"]
+    assert report.rival is None
+    assert report.data["classes"] == 3
+    assert report.data["images"] == 72
+    assert report.measured["mb"] > 0
+    wanted = {"confusion", "calibration", "per-class", "class-shares", "learning-curves", "best-examples"}
+    assert wanted <= set(report.pictures)
+    if summary["figures"]["accuracy"] < 1:
+        assert "worst-mistakes" in report.pictures
+
+
+def test_the_page_is_whole_and_loads_nothing(retrained: Retrained, report: Any) -> None:
+    _, summary = retrained
+    text = report_page(report)
+    for title in ("Figures", "Gate", "Pictures", "Classes", "Data", "Origin", "History", "Card"):
+        assert f"{title}</h2>" in text
+    assert f"{summary['figures']['accuracy']:.4f}" in text
+    assert summary["model_sha256"] in text
+    assert summary["data_digest"] in text
+    assert "remote://landing" in text
+    assert text.count("data:image/png;base64,") == len(report.pictures)
+    assert not re.search(r"<(script|link|iframe)|\son\w+=|(src|href)=.(?!data:image/|#)", text)
+    assert report_page(report) == text
+
+
+def test_hostile_words_stay_words(report: Any) -> None:
+    figures = {**report.figures, "per_class": {HOSTILE: {"precision": 1, "recall": 1, "f1": 1, "support": 2}}}
+    rules = [{"name": HOSTILE, "passed": False, "text": HOSTILE, "figures": {}}]
+    metadata = {**report.version.metadata, "git": HOSTILE, "parent": HOSTILE, "seeds": {HOSTILE: 1}}
+    hostile = dataclasses.replace(
+        report,
+        card=HOSTILE,
+        figures=figures,
+        verdict={"passed": False, "rules": rules},
+        recipe={HOSTILE: HOSTILE},
+        data={**report.data, "modes": {HOSTILE: 1}, "set_aside": {HOSTILE: 2}, "dataset": HOSTILE},
+        version=dataclasses.replace(report.version, metadata=metadata, tags={"data_dvc": HOSTILE}),
+    )
+    text = report_page(hostile)
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "not met" in text
+
+
+def test_an_older_run_still_makes_a_page(report: Any) -> None:
+    bare = dataclasses.replace(
+        report, verdict=None, parity={}, data={}, recipe={}, card="", pictures={}, history=(), measured={}, figures={}
+    )
+    text = report_page(bare)
+    assert "The gate has not been asked" in text
+    assert "Pictures</h2>" not in text
+
+
+def test_a_rival_stands_beside_with_better_and_worse(report: Any) -> None:
+    rival = {**report.figures, "version": 7, "accuracy": report.figures["accuracy"] - 0.1, "log_loss": -1.0, "ms": None}
+    text = report_page(dataclasses.replace(report, rival=rival, rival_text="version 7, the champion then"))
+    assert "+0.1000 better" in text
+    assert "worse" in text
+    assert "version 7" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "other", "shown"),
+    [
+        ("accuracy", 0.9, 0.8, "+0.1000 better"),
+        ("log_loss", 0.9, 0.8, "+0.1000 worse"),
+        ("mb", 2.0, 2.001, "same"),
+        ("ms", 1.0, 3.0, "-2.00 better"),
+    ],
+)
+def test_a_change_says_which_way_is_good(name: str, value: float, other: float, shown: str) -> None:
+    assert shown in change(name, value, other)
+
+
+def test_unknown_models_and_versions_are_named(retrained: Retrained) -> None:
+    settings, _ = retrained
+    with pytest.raises(UnknownNameError, match="shells-forest"):
+        gather_report(settings, "shels-forest")
+    with pytest.raises(UnknownNameError, match="9"):
+        gather_report(settings, "shells-forest@9")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": ' * 5000])
+def test_a_damaged_artifact_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"evaluation\.json"):
+        read_json(path)
+    assert read_json(tmp_path / "none.json") == {}
+
+
+def test_the_command_writes_the_page(retrained: Retrained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings, _ = retrained
+    monkeypatch.setenv("DRILLCORE_ROOT", str(settings.root))
+    target = tmp_path / "report.html"
+    done = CliRunner().invoke(cli, ["report", "shells-forest@1", "--output", str(target), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["version"] == 1
+    assert target.read_text().startswith("<!doctype html>")
+    png = re.search(r"data:image/png;base64,([^\"]+)", target.read_text())
+    assert png is not None
+    import base64
+
+    assert np.asarray(Image.open(io.BytesIO(base64.b64decode(png[1])))).size > 1000
+    failed = CliRunner().invoke(cli, ["report", "shells-forest", "--output", str(tmp_path / "none" / "r.html")])
+    assert "no such folder" in str(failed.exception)
