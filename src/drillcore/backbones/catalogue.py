@@ -149,7 +149,7 @@ def build_backbone(
     Args:
         name: of the catalogue.
         weights: `seed:N` (random), `sha256:DIGEST` (a trained artifact), `FILE.safetensors#sha256=DIGEST`, those of a
-            package or the hub (`bought_weights`), or a name of torchvision's (`named_weights`), with its preprocessing.
+            package or the hub (`weights.bought`), or a name of torchvision's (`weights.named`), with its preprocessing.
         settings: where artifacts are; a relative FILE is under its root.
         units: number of classes, for those that have classes.
         resize: height and width of the input, for those that take any; None: the backbone's own, 224 x 224 for most.

@@ -79,7 +79,7 @@ def export_dense(
     Args:
         core: frozen.
         head: fitted on samples of the core; one of layers has `mean_, scale_, layers_, activation`.
-        mode: "exact", "refined" (labels only) or "fast"; see `dense_modes`.
+        mode: "exact", "refined" (labels only) or "fast"; see `modes`.
         metadata: written under "drillcore"; its task decides about the outputs.
         calibration: images uint8 [h, w, C] on which mode refined's threshold is fitted; none: `THRESHOLD`.
         answers: how values become answers, as the metadata say; None: as they are.
@@ -188,7 +188,7 @@ def fit_threshold(
         answers: of the file.
         context: the first stage.
     """
-    # A threshold of minus infinity leaves the interpolated values as they are (but for one block, see dense_modes).
+    # A threshold of minus infinity leaves the interpolated values as they are (but for one block, see modes).
     exact, coarse = (
         cpu_session(logits_model(core, head, mode, -np.inf, answers=answers, context=context), threads=1)
         for mode in ("exact", "refined")

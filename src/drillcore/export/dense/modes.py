@@ -4,7 +4,7 @@ Exact: the head at every pixel. Fast: the head at every fourth pixel of each axi
 Refined: the head at every second pixel, and where the two largest of the interpolated values are nearer to each other
 than a threshold, at every pixel of the small block around. Where answers are means over a window, the values compared
 are those means, and the blocks are those of all pixels in the window. Where a head is the second stage of two, the
-first one's map is a plane as all others are (`dense_context`).
+first one's map is a plane as all others are (`context_nodes`).
 """
 
 from __future__ import annotations

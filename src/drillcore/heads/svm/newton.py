@@ -4,7 +4,7 @@ For each class k the minimum of 1/2 |w|^2 + sum_i C_i max(0, 1 - y_i w'x_i)^2 ov
 liblinear's L2-loss solvers (Fan et al. 2008). The Newton point of the rows inside the margin is a ridge regression
 (Keerthi and DeCoste 2005): with few such rows it is solved directly, class by class; before that, conjugate gradients
 take all classes together through one matrix product (Lin, Weng, Keerthi 2008). Their preconditioner is shared too: the
-ridge regression on all rows, weighted by the share of them that is inside the margin (`svm_preconditioner`). Rows of
+ridge regression on all rows, weighted by the share of them that is inside the margin (`preconditioner`). Rows of
 more features than there are rows are turned into as many axes first.
 """
 
