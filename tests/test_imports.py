@@ -58,8 +58,8 @@ print(json.dumps({
 def all_modules() -> list[str]:
     """Return the names of all modules; none is imported here."""
     names = []
+    folder = CHECKOUT / "src"
     for package in PACKAGES:
-        folder = CHECKOUT / ("src" if package == "drillcore" else ".")
         for path in sorted((folder / package).rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             names.append(".".join(parts).removesuffix(".__init__"))
