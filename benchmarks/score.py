@@ -24,8 +24,7 @@ from benchmarks.report import facts, table, write_report
 from benchmarks.score_models import SEED, FittedForest, forest_model, served_model
 from benchmarks.score_scale import long_run, scale_text, two_workers
 from benchmarks.store import draw_images
-from drillcore.runtime.batch.batching import pad_batch
-from drillcore.runtime.batch.grouping import group_padded
+from drillcore.runtime.batch.planning import pad_batch, plan_batches
 from drillcore.runtime.batch.scoring import DEFAULT_BATCH, MAX_PADDING
 from drillcore.runtime.batch.windows import WINDOW_ROWS
 from drillcore.runtime.images.decode_pool import DecodePool
@@ -147,7 +146,7 @@ def _batches(images: Sequence[Any]) -> list[tuple[Any, Any]]:
     for start in range(0, len(images), WINDOW_ROWS):
         window = images[start : start + WINDOW_ROWS]
         sizes = np.array([image.shape[:2] for image in window], np.int32)
-        groups = group_padded(sizes, DEFAULT_BATCH, MAX_PADDING, _CANVAS)
+        groups = plan_batches(sizes, batch=DEFAULT_BATCH, waste=MAX_PADDING - 1, max_pixels=_CANVAS)
         batches.extend(pad_batch([window[row] for row in rows]) for rows in groups)
     return batches
 

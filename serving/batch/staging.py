@@ -12,13 +12,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from drillcore.ahead import run_ahead
 from drillcore.errors import DrillcoreError, UrlError
 from drillcore.remote import RemotePath, host_of, is_url, place
 from drillcore.runtime.batch.windows import Window
@@ -80,22 +80,16 @@ class Staging:
             self._remove(window.images)
 
     def _bring(self, paths: Iterable[str]) -> Iterator[str]:
-        coming: deque[str | Future[str]] = deque()
-        for path in paths:
-            coming.append(self._start(path) if is_url(path) else path)
-            if len(coming) > _AHEAD:
-                yield _result(coming.popleft())
-        while coming:
-            yield _result(coming.popleft())
+        return run_ahead(lambda path: self._start(path) if is_url(path) else lambda: path, paths, _AHEAD)
 
-    def _start(self, url: str) -> Future[str]:
+    def _start(self, url: str) -> Callable[[], str]:
         if self._threads is None or self._folder is None:
             self._threads = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="fetch")
             self._folder = tempfile.mkdtemp(prefix="drillcore-inputs-")
         self._count += 1
         name = url.rpartition("/")[2][-100:]  # the decoder compares the suffix with the content
         target = os.path.join(self._folder, str(self._count), name if name.strip(".") else "image")  # noqa: PTH118
-        return self._threads.submit(self._fetch, url, target)
+        return self._threads.submit(self._fetch, url, target).result
 
     def _fetch(self, url: str, target: str) -> str:
         try:
@@ -160,10 +154,6 @@ def _limit() -> Any:
                 raise _TooLargeError(size)
 
     return Limit()
-
-
-def _result(item: str | Future[str]) -> str:
-    return item if isinstance(item, str) else item.result()
 
 
 def _line(error: BaseException) -> str:

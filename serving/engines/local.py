@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
+from drillcore.ahead import run_ahead
 from drillcore.progress import progress
 from drillcore.runtime.batch.scoring import IN_PROCESS
 from drillcore.runtime.images.decode_pool import DecodePool
@@ -47,16 +47,7 @@ def execute(
         DecodePool(metadata.channels, workers=workers, **settings.decoding(metadata.value_range)) as pool,
     ):
         advance(plan.rows(entries))
-        running: deque[Future[Entry]] = deque()
-        for shard in scorer.answers(pool, pending, advance):
-            if len(running) > 1:
-                _keep(entries, running.popleft())
-            running.append(disk.submit(finish, shard))
-        while running:
-            _keep(entries, running.popleft())
+        shards = scorer.answers(pool, pending, advance)
+        for entry in run_ahead(lambda shard: disk.submit(finish, shard).result, shards, 2):
+            entries[entry.shard] = entry
     return pool.odd, pool.first_odd
-
-
-def _keep(entries: dict[int, Entry], future: Future[Entry]) -> None:
-    entry = future.result()
-    entries[entry.shard] = entry

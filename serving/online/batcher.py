@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.runtime.batch.batching import plan_batches
+from drillcore.runtime.batch.planning import plan_batches
 from drillcore.runtime.batch.scoring import MAX_PADDING
 from drillcore_serving.online.door.fair_queue import FairQueue
 from drillcore_serving.online.options import BatchLimits

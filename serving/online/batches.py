@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.errors import InputError, UnsafeModelError
-from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.batch.planning import pad_batch
 from drillcore.runtime.dense.answering import Scene, fits_whole, run_dense
 from drillcore.runtime.model.finishing import finished
 from drillcore.runtime.model.session import Model

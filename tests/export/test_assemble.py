@@ -25,7 +25,7 @@ from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import write_preprocessing
 from drillcore.export.parity import Reference, odd_images
-from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.batch.planning import pad_batch
 from drillcore.runtime.model.safety import check_model_bytes
 from drillcore.runtime.model.session import open_model
 

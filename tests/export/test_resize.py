@@ -13,7 +13,7 @@ from drillcore.backbones.preprocessing import Preprocessing, prepare, preprocess
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import write_preprocessing
 from drillcore.export.resize import cut
-from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.batch.planning import pad_batch
 
 # Height and width: points, lines, thin ones, odd ones, smaller and larger than any input.
 SIZES = ((1, 1), (1, 300), (300, 1), (2, 3), (37, 11), (64, 64), (65, 63), (97, 211), (331, 149), (3, 997))

@@ -13,7 +13,7 @@ import pytest
 
 from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, InputError, IntegrityError, UnsafeModelError
-from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.batch.planning import pad_batch
 from drillcore.runtime.model import session as session_module
 from drillcore.runtime.model.session import cuda_devices, open_model
 

@@ -23,7 +23,7 @@ from drillcore.export.assemble import ACTIVATIONS, LABEL, PROBABILITIES, ROWS, r
 from drillcore.export.graph import IMAGES, SIZES
 from drillcore.export.sessions import cpu_session
 from drillcore.heads.base import Classifier
-from drillcore.runtime.batch.batching import pad_batch
+from drillcore.runtime.batch.planning import pad_batch
 
 TOLERANCE, TIE = 1e-4, 1e-5
 ROW_TOLERANCE = 1e-4  # of a row's largest activation: float32 rounding through a deep network

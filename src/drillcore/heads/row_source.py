@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.ahead import run_ahead, threads
 from drillcore.errors import InputError
 
 FloatRows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -238,12 +238,6 @@ def read_ahead(
     source: RowSource, blocks: list[npt.NDArray[np.int64]]
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatRows]]:
     """Yield (row numbers, rows) of each block, reading the next one while this one is learnt from."""
-    if not blocks:
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="rows") as pool:
-        coming: Future[FloatRows] = pool.submit(read_rows, source, blocks[0])
-        for number, indices in enumerate(blocks):
-            rows = coming.result()
-            if number + 1 < len(blocks):
-                coming = pool.submit(read_rows, source, blocks[number + 1])
-            yield indices, rows
+    with threads(1, "rows") as pool:
+        rows = run_ahead(lambda block: pool.submit(read_rows, source, block).result, blocks, 2)
+        yield from zip(blocks, rows, strict=True)

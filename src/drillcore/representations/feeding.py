@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.ahead import run_ahead, threads
 from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.progress import progress
@@ -56,18 +55,8 @@ def prepared_batches(
 
     parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
     most = max(1, workers) * (_COMPUTED_AHEAD if then else _AHEAD)
-    waiting: deque[Future[FloatArray]] = deque()
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode", initializer=initializer) as pool:
-        try:
-            for part in parts:
-                waiting.append(pool.submit(make, part))
-                if len(waiting) >= most:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    with threads(max(1, workers), "decode", initializer) as pool:
+        yield from run_ahead(lambda part: pool.submit(make, part).result, parts, most)
 
 
 def prepare_all(backbone: Backbone, load: Load, count: int, *, workers: int, batch: int = 64) -> FloatArray:

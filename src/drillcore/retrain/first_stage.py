@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.ahead import side_by_side
 from drillcore.errors import DataError, InputError, IntegrityError
 from drillcore.files import write_json
 from drillcore.heads.row_source import RowSource, SideBySide
@@ -190,7 +191,6 @@ def _answered(
     from drillcore.export.sessions import cpu_session
     from drillcore.representations.core_samples.auto_context import context_maps, read_plane
     from drillcore.representations.core_samples.views import view_of
-    from drillcore.retrain.side_by_side import in_order
 
     session = cpu_session(first_stage_model(core, head), 1)
     number = np.flatnonzero(chosen)
@@ -211,7 +211,7 @@ def _answered(
             made.append((mine, columns.numpy()))
         return made
 
-    for made in in_order(work, len(parts), threads, "answering images held out"):
+    for made in side_by_side(work, len(parts), threads, "answering images held out"):
         yield from made
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.ahead import side_by_side
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, confusion_axes, dense_figures
 from drillcore.evaluation.figures.ships import CLASSES as SHIP_CLASSES
@@ -164,7 +165,6 @@ def answered(
 
     As many images at a time as there are threads; memory does not grow with their number.
     """
-    from drillcore.retrain.side_by_side import in_order
     from drillcore.runtime.images.decode import decode_file
 
     channels, paths = model.metadata.channels, truths.paths
@@ -180,4 +180,4 @@ def answered(
             return None
         return target, found.label, found.probabilities
 
-    yield from in_order(work, len(paths), settings.cpu_threads, "evaluating")
+    yield from side_by_side(work, len(paths), settings.cpu_threads, "evaluating")

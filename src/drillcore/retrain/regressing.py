@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.ahead import side_by_side
 from drillcore.datasets.targets import colour_values
 from drillcore.evaluation.figures.regression_metrics import ImageErrors, regression_figures
 from drillcore.promotion.candidates import ValueCandidate
@@ -111,7 +112,6 @@ def predicted(
     As many images at a time as there are threads; memory does not grow with their number.
     """
     from drillcore.errors import BadImageError
-    from drillcore.retrain.side_by_side import in_order
     from drillcore.runtime.images.decode import decode_file
 
     how = settings.decoding(model.metadata.value_range)
@@ -124,4 +124,4 @@ def predicted(
             return None
         return colour, regress(model, grey)
 
-    yield from in_order(work, len(truths.paths), settings.cpu_threads, "evaluating")
+    yield from side_by_side(work, len(truths.paths), settings.cpu_threads, "evaluating")

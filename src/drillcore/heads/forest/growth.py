@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.ahead import run_ahead
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
@@ -159,13 +159,7 @@ def _grow_trees(
         return
     grow_one = _grower(rows, plan, len(numbers), pool)
     seeds = tree_seeds(plan.seed, plan.count)
-    waiting: deque[Future[Trees]] = deque()
-    for number in numbers:
-        waiting.append(pool.submit(grow_one, int(seeds[number])))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    yield from run_ahead(lambda number: pool.submit(grow_one, int(seeds[number])).result, numbers, ahead)
 
 
 def _grower(rows: npt.NDArray[np.float32], plan: GrowthPlan, count: int, pool: Executor) -> Callable[[int], Trees]:

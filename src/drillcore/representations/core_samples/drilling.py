@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.ahead import run_ahead, threads
 from drillcore.errors import DataError
 from drillcore.progress import progress
 from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, draw, thin
@@ -81,30 +80,23 @@ def drilled(source: DrillSource, items: Sequence[DrillItem], settings: Settings)
     source.core.to(device)
     workers = settings.cpu_threads if device.type == "cpu" else settings.decode_workers
     tasks = _tasks(source, items)
-    waiting: deque[Future[list[Drilled]]] = deque()
     # The threads of one network wait for each other at every layer: one thread for each image is faster.
     with (
         exact_computing(1 if device.type == "cpu" else settings.cpu_threads),
         progress("core samples", len(items)) as advance,
-        ThreadPoolExecutor(workers, "drill", initializer=lambda: torch.set_num_threads(1)) as pool,
+        threads(workers, "drill", lambda: torch.set_num_threads(1)) as pool,
     ):
-        try:
-            while waiting or tasks:
-                while tasks and len(waiting) < _AHEAD * workers:
-                    waiting.append(pool.submit(_drill, source, tasks.popleft()))
-                for samples, places in waiting.popleft().result():
-                    yield samples, places
-                    advance(1)
-        finally:
-            for future in waiting:
-                future.cancel()
+        for made in run_ahead(lambda task: pool.submit(_drill, source, task).result, tasks, _AHEAD * workers):
+            for samples, places in made:
+                yield samples, places
+                advance(1)
 
 
-def _tasks(source: DrillSource, items: Sequence[DrillItem]) -> deque[list[DrillItem]]:
+def _tasks(source: DrillSource, items: Sequence[DrillItem]) -> list[list[DrillItem]]:
     """Return the items in their order, views of one image together, as far as their samples take little memory."""
     pixels = source.most or source.sampling.pixels
     most = max(1, _TASK_BYTES // max(1, pixels * source.core.width * np.dtype(source.dtype).itemsize))
-    tasks: deque[list[DrillItem]] = deque()
+    tasks: list[list[DrillItem]] = []
     for item in items:
         if tasks and tasks[-1][0].image == item.image and len(tasks[-1]) < most:
             tasks[-1].append(item)

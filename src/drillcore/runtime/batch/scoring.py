@@ -7,7 +7,6 @@ being decoded.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore import ahead
 from drillcore.errors import InputError, NoMemoryError
-from drillcore.runtime.batch.batching import pad_batch
-from drillcore.runtime.batch.grouping import Rows, group_padded
-from drillcore.runtime.batch.windows import WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
+from drillcore.runtime.batch.planning import pad_batch, plan_batches
+from drillcore.runtime.batch.windows import WINDOW_ROWS, Rows, SetAside, Window, cut_windows, set_aside
 from drillcore.runtime.dense.scenes import DenseJob, start_dense
 from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.images.decode_worker import DecodedImage
@@ -104,20 +103,14 @@ def score_windows(
     if (dense is None) == task.dense:
         how = "without" if dense else "with"
         raise InputError(f"models of the task {model.metadata.task!r} are scored {how} a dense job")
-    running: deque[Callable[[], Window]] = deque()
-    runners = ThreadPoolExecutor(threads, thread_name_prefix="infer")
-    try:
-        for window in cut_windows(pool.stream(paths), shard_rows):
-            if len(running) > 1:
-                yield running.popleft()()
-            if dense is None:
-                running.append(_start(model, window, task.asked, runners, batch))
-            else:
-                running.append(start_dense(model, window, dense, runners, batch))
-        while running:
-            yield running.popleft()()
-    finally:
-        runners.shutdown(wait=True, cancel_futures=True)
+
+    def start(window: Window) -> Callable[[], Window]:
+        if dense is None:
+            return _start(model, window, task.asked, runners, batch)
+        return start_dense(model, window, dense, runners, batch)
+
+    with ahead.threads(threads, "infer") as runners:
+        yield from ahead.run_ahead(start, cut_windows(pool.stream(paths), shard_rows), 2)
 
 
 def predict_many(
@@ -199,7 +192,7 @@ def _group(model: Network, window: Window, batch: int) -> list[Rows]:
     if not good:
         return []
     canvas = _CANVAS_BYTES // model.metadata.channels
-    groups = group_padded(np.array(sizes, np.int32), batch, MAX_PADDING, canvas)
+    groups = plan_batches(sizes, batch=batch, waste=MAX_PADDING - 1, max_pixels=canvas)
     return [window.scored[group] for group in groups]
 
 

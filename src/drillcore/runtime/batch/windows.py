@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from drillcore.runtime.batch.grouping import Rows
 from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.model.network import Array
 
+Rows = NDArray[np.int64]  # positions
 WINDOW_ROWS = 1024  # images that are grouped together; more save padding, fewer save memory
 WINDOW_BYTES = 64 << 20  # decoded pixels of a window
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from drillcore.errors import BadImageError, InputError, NoMemoryError
-from drillcore.runtime.batch.grouping import Rows, group_equal
-from drillcore.runtime.batch.windows import Window
+from drillcore.runtime.batch.planning import plan_batches
+from drillcore.runtime.batch.windows import Rows, Window
 from drillcore.runtime.dense.answering import Scene, fits_whole, pixels_at_once, refusal, run_dense
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.decode_worker import DecodedImage
@@ -129,7 +129,7 @@ def start_dense(
             futures += [runners.submit(work.step, row, scene, number) for number in range(len(scene.steps))]
     rows = np.array(whole, np.int64)
     pixels = min(BATCH_PIXELS, pixels_at_once(model.metadata))
-    for group in group_equal(np.array(sizes, np.int32).reshape(-1, 2), batch, pixels):
+    for group in plan_batches(sizes, batch=batch, waste=0, max_pixels=pixels):
         futures.append(runners.submit(work.batch, rows[group]))
 
     def wait() -> Window:

@@ -24,7 +24,7 @@ from drillcore.errors import (
     NoMemoryError,
     UnsafeModelError,
 )
-from drillcore.runtime.batch.batching import pad_batch, plan_batches
+from drillcore.runtime.batch.planning import pad_batch, plan_batches
 from drillcore.runtime.dense import answering as dense
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.image_limits import excess

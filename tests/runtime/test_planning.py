@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drillcore.runtime.batch.batching import pad_batch, plan_batches
+from drillcore.runtime.batch.planning import pad_batch, plan_batches
 
 
 def test_images_stand_top_left_on_zeros() -> None:
@@ -69,3 +69,9 @@ def test_equal_sizes_fill_their_batches() -> None:
     assert plan_batches([]) == []
     with pytest.raises(ValueError, match="batch"):
         plan_batches([(1, 1)], batch=0)
+
+
+def test_groups_without_padding_hold_one_size() -> None:
+    extents = [(3, 4), (4, 3), (3, 4), (3, 4)]
+    assert plan_batches(extents, batch=2, waste=0) == [[0, 2], [1], [3]]
+    assert plan_batches(extents, batch=8, waste=0, max_pixels=24) == [[0, 2], [1], [3]]
