@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError
 from drillcore.files import create_bytes, write_bytes
@@ -26,7 +27,6 @@ from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.images.float_tiff import encode_float_tiff
 from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask
 from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
-from drillcore.runtime.model.network import Array
 from drillcore.tasks import TASKS
 from drillcore_serving.batch.committed import writing
 from drillcore_serving.batch.geotiff import (

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import BadImageError, InputError
 from drillcore.runtime.images.containers import plugin_of
 
@@ -118,7 +119,7 @@ def decode_label(data: bytes) -> npt.NDArray[np.uint8]:
         raise ValueError(_line(error)) from None
 
 
-def _encode(bands: npt.NDArray[Any], place: Georeference | None, palette: dict[int, Any] | None = None) -> bytes:
+def _encode(bands: Array, place: Georeference | None, palette: dict[int, Any] | None = None) -> bytes:
     rasterio = _rasterio()
     count, height, width = bands.shape
     profile: dict[str, Any] = {**_COG, "count": count, "height": height, "width": width, "dtype": bands.dtype.name}

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.runtime.batch.planning import plan_batches
 from drillcore.runtime.batch.scoring import MAX_PADDING
 from drillcore_serving.online.door.fair_queue import FairQueue
@@ -28,7 +28,7 @@ CANVAS_PIXELS = 2**24  # of a whole batch; a larger image goes alone
 _WINDOW = 4  # batches' worth of waiting images among which those of like size are looked for
 
 Image = NDArray[np.uint8]
-Row = dict[str, NDArray[Any]]
+Row = dict[str, Array]
 Wanted = Callable[[], bool]  # whether anybody still waits for a batch
 Runner = Callable[[Sequence[Image], tuple[str, ...], Wanted], Sequence[Row]]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.runtime.batch.planning import pad_batch
 from drillcore.runtime.dense.answering import Scene, fits_whole, run_dense
@@ -89,7 +88,7 @@ def wanted_outputs(model: Model) -> tuple[str, ...]:
     return tuple(name for name in TASKS[model.metadata.task].asked if name in model.outputs)
 
 
-def _check_classes(model: Model, answer: Mapping[str, NDArray[Any]], count: int) -> None:
+def _check_classes(model: Model, answer: Mapping[str, Array], count: int) -> None:
     classes = len(model.metadata.classes)
     shapes = {"label": ((count,), "i"), "probabilities": ((count, classes), "f")}
     for name, array in answer.items():

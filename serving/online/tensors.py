@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
+from drillcore.arrays import Array
 from drillcore_serving.online import bodies
 from drillcore_serving.online.problems import RefusedError
 
@@ -26,9 +27,7 @@ DATATYPES = {
     "float64": "FP64",
     "bool": "BOOL",
 }
-_INPUTS: dict[str, np.dtype[Any]] = {"images": np.dtype(np.uint8), "sizes": np.dtype("<i4")}
-
-Array = NDArray[Any]
+_INPUTS: dict[str, np.dtype] = {"images": np.dtype(np.uint8), "sizes": np.dtype("<i4")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def _tensor(item: bodies.AnyInput, rest: memoryview) -> tuple[Array, memoryview]
     return np.frombuffer(rest[:size], dtype).reshape(item.shape), rest[size:]
 
 
-def _from_numbers(name: str, data: Any, dtype: np.dtype[Any], count: int) -> Array:
+def _from_numbers(name: str, data: Any, dtype: np.dtype, count: int) -> Array:
     """Return a flat array of JSON numbers, nested or not; every one must be a whole number that the type holds.
 
     Types and numbers are looked at before there is an array: NumPy would find a type that holds them all, and of one

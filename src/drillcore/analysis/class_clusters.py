@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from drillcore.analysis.trained_parts import TrainedParts
+from drillcore.arrays import Doubles, Ints
 from drillcore.evaluation.figures.class_tree import (
     ClassTree,
     agglomerate,
@@ -21,7 +22,6 @@ from drillcore.evaluation.figures.class_tree import (
     tree_agreement,
     tree_groups,
 )
-from drillcore.evaluation.figures.metrics import Floats, Ints
 from drillcore.evaluation.figures.newick import to_newick
 
 
@@ -36,13 +36,13 @@ class Space:
         distances: of these, float64 [K, n].
     """
 
-    centroids: Floats = field(repr=False)
+    centroids: Doubles = field(repr=False)
     tree: ClassTree = field(repr=False)
     neighbours: Ints = field(repr=False)
-    distances: Floats = field(repr=False)
+    distances: Doubles = field(repr=False)
 
     @classmethod
-    def of(cls, centroids: Floats, linkage: str, neighbours: int) -> Space:
+    def of(cls, centroids: Doubles, linkage: str, neighbours: int) -> Space:
         """Make tree and neighbours. Raises InputError: fewer than two classes, an unknown linkage."""
         return cls(centroids, agglomerate(centroids, linkage), *nearest_classes(centroids, neighbours))
 
@@ -73,7 +73,7 @@ class ClassClusters:
     counts: list[int]
     left_out: list[str]
     samples: list[list[str]]
-    scores: Floats = field(repr=False)
+    scores: Doubles = field(repr=False)
     chosen: list[int]
     chosen_by: str
     standardised: bool

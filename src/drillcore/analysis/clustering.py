@@ -13,10 +13,10 @@ import numpy as np
 
 from drillcore.analysis.class_clusters import ClassClusters, Space
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.class_tree import DEFAULT_LINKAGE, LINKAGES, class_centroids
 from drillcore.evaluation.figures.feature_scores import FeatureScores
-from drillcore.evaluation.figures.metrics import Floats, Ints
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def feature_numbers(text: str, width: int) -> list[int]:
     return sorted(found)
 
 
-def feature_weights(settings: Settings, parts: TrainedParts, scores: FeatureScores) -> tuple[Floats, str]:
+def feature_weights(settings: Settings, parts: TrainedParts, scores: FeatureScores) -> tuple[Doubles, str]:
     """Return how much each feature tells, float64 [D], and how that was measured, in words.
 
     By the fitted head where it knows (a forest's mean decrease in impurity). For any other: the share of a feature's
@@ -177,7 +177,7 @@ def _pixel_space(
 
 
 def _samples(
-    table: Any, labels: Ints, paths: list[str], centroids: Floats, chosen: list[int], scale: Floats
+    table: Any, labels: Ints, paths: list[str], centroids: Doubles, chosen: list[int], scale: Doubles
 ) -> list[list[str]]:
     """Return for each class the paths of the images nearest to its centroid."""
     found = []

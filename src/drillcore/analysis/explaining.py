@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from drillcore.analysis.explanation import ExplainedFeature, Explanation
 from drillcore.analysis.projecting import activations, places, responses, top_responses
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
+from drillcore.arrays import Doubles
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
-from drillcore.evaluation.figures.metrics import Floats
 from drillcore.progress import progress
 from drillcore.settings import Settings
 
@@ -122,7 +122,7 @@ def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, ND
     return found.sha256, found.image
 
 
-def _answer(settings: Settings, parts: TrainedParts, pixels: NDArray[np.uint8]) -> Floats:
+def _answer(settings: Settings, parts: TrainedParts, pixels: NDArray[np.uint8]) -> Doubles:
     """Return the ONNX file's probabilities float64 [K] in the order of the manifest's classes."""
     from drillcore.evaluation.figures.metrics import align_columns
     from drillcore.retrain.opening import open_for_batches, version_file
@@ -135,7 +135,7 @@ def _answer(settings: Settings, parts: TrainedParts, pixels: NDArray[np.uint8]) 
 
 def _training_rows(
     settings: Settings, parts: TrainedParts, number: int
-) -> tuple[pd.DataFrame, NDArray[np.floating[Any]], str]:
+) -> tuple[pd.DataFrame, NDArray[np.floating], str]:
     """Return training images and their features; a part of them where too many would have to pass the backbone.
 
     Of a part there are all images of the class (a half at most), and the others evenly in the order of their digests.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from drillcore.analysis.explanation import Planes, Response
 from drillcore.analysis.trained_parts import TrainedParts
+from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import BadImageError
-from drillcore.evaluation.figures.metrics import Floats, Ints
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TOP_IMAGES = 9  # of a feature, as in Zeiler and Fergus's figure 2
 
 
-def activations(parts: TrainedParts, pixels: NDArray[np.uint8]) -> tuple[Floats, Any, Floats]:
+def activations(parts: TrainedParts, pixels: NDArray[np.uint8]) -> tuple[Doubles, Any, Doubles]:
     """Return the image's row, as the head gets it; its prepared planes; its activations in the image as it lies."""
     import torch
 
@@ -59,7 +59,7 @@ def places(parts: TrainedParts, x: Any) -> Callable[[int], tuple[str, int, str]]
 
 
 def top_responses(
-    settings: Settings, parts: TrainedParts, rows: pd.DataFrame, scores: NDArray[Any], tap: str, unit: int
+    settings: Settings, parts: TrainedParts, rows: pd.DataFrame, scores: Array, tap: str, unit: int
 ) -> list[Response]:
     """Return the responses of the training images with the highest activations; unreadable ones are passed over.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
@@ -120,7 +121,7 @@ def find_suspect_labels(settings: Settings, reference: str, *, folds: int = FOLD
 def held_out(
     settings: Settings,
     recipe: Recipe,
-    features: NDArray[Any],
+    features: Array,
     labels: NDArray[np.int64],
     fold: NDArray[np.int64],
     n_classes: int,

@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
 from drillcore.files import read_object
@@ -74,7 +75,7 @@ class TrainedParts:
         assert isinstance(found, ImageRows)  # noqa: S101 - find_parts
         return found
 
-    def features(self, rows: pd.DataFrame) -> NDArray[Any]:
+    def features(self, rows: pd.DataFrame) -> Array:
         """Return the features of manifest rows [N, D], from the store where it has them."""
         return np.asarray(self.representation.rows(self.run, rows).rows)
 

@@ -16,9 +16,8 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Floats
 from drillcore.errors import InputError
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class Preprocessing(TypedDict):
@@ -47,7 +46,7 @@ def input_planes(preprocessing: Preprocessing) -> int:
     return len(preprocessing["scale"]) + (SIZE_PLANES if preprocessing.get("sizes") else 0)
 
 
-def size_features(height: int, width: int, size: Sequence[int]) -> FloatArray:
+def size_features(height: int, width: int, size: Sequence[int]) -> Floats:
     """Return float32 [2]: natural logarithms of an image's longer and shorter side, as shares of the input's longer.
 
     Not height and width: a thing that lies at any angle has the same size when it is turned by a quarter.
@@ -57,7 +56,7 @@ def size_features(height: int, width: int, size: Sequence[int]) -> FloatArray:
 
 
 @lru_cache(maxsize=4096)
-def resize_weights(size_in: int, size_out: int) -> FloatArray:
+def resize_weights(size_in: int, size_out: int) -> Floats:
     """Return the matrix that resizes one axis, float32 [size_out, size_in], rows summing to 1, read-only.
 
     Output o looks at centre (o + 0.5) * scale with a triangle of half width max(scale, 1), scale = size_in / size_out.
@@ -72,7 +71,7 @@ def resize_weights(size_in: int, size_out: int) -> FloatArray:
     centre = (np.arange(size_out) + 0.5) * scale
     distance = np.abs(np.arange(size_in) + 0.5 - centre[:, None])
     weights = np.maximum(0.0, 1.0 - distance / support)
-    result: FloatArray = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    result: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     result.setflags(write=False)
     return result
 
@@ -87,7 +86,7 @@ def letterbox_sides(height: int, width: int, size: Sequence[int]) -> tuple[int, 
 
 
 @lru_cache(maxsize=4096)
-def letterbox_weights(size_in: int, inside: int, size_out: int) -> FloatArray:
+def letterbox_weights(size_in: int, inside: int, size_out: int) -> Floats:
     """Return the matrix that resizes one axis to `inside` pixels in the middle of `size_out`, float32, read-only.
 
     Rows outside are 0; of an odd rest the larger part comes last.
@@ -99,7 +98,7 @@ def letterbox_weights(size_in: int, inside: int, size_out: int) -> FloatArray:
     return result
 
 
-def resize(image: npt.NDArray[np.uint8], size: Sequence[int], letterbox: float | None = None) -> FloatArray:
+def resize(image: npt.NDArray[np.uint8], size: Sequence[int], letterbox: float | None = None) -> Floats:
     """Bring an image to `size`.
 
     Args:
@@ -124,15 +123,15 @@ def resize(image: npt.NDArray[np.uint8], size: Sequence[int], letterbox: float |
         rows = letterbox_weights(height, inside[0], size[0])
         columns = letterbox_weights(width, inside[1], size[1]).T
         pixels -= np.float32(letterbox)  # so that 0, outside, is the background
-    by_rows: FloatArray = rows @ pixels
+    by_rows: Floats = rows @ pixels
     planes = by_rows.reshape(size[0], width, channels).transpose(2, 0, 1)
-    result: FloatArray = (by_rows @ columns)[None] if channels == 1 else np.ascontiguousarray(planes) @ columns
+    result: Floats = (by_rows @ columns)[None] if channels == 1 else np.ascontiguousarray(planes) @ columns
     if letterbox is not None:
         result += np.float32(letterbox)
     return result
 
 
-def prepare(image: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> FloatArray:
+def prepare(image: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Floats:
     """Bring one decoded image to a backbone's input.
 
     Args:

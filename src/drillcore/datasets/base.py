@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.walking import list_folder
 
@@ -84,7 +85,7 @@ class DatasetLayout(ABC):
         """Return further files the layout is read from, each with the path an import stores it under."""
         return []
 
-    def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def read_target(self, mask: Array) -> NDArray[np.uint8]:
         """Return the label map of a decoded annotation.
 
         Args:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from drillcore.arrays import Array
 from drillcore.backbones.base import Backbone
 from drillcore.errors import ParityError
 from drillcore.export.assemble import ACTIVATIONS, LABEL, PROBABILITIES, ROWS, rows_model
@@ -31,7 +32,6 @@ BATCHES = (1, 3, 64)
 # Height and width of the images made up here: a point, lines, primes, larger and smaller than any input.
 ODD_SIZES = ((1, 1), (1, 37), (31, 7), (513, 2), (2, 257), (64, 64), (97, 211), (331, 149))
 Image = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,9 @@ class Reference:
     taps: Sequence[str]
     head: Classifier
     dtype: str
-    transform: Callable[[FloatArray], FloatArray] | None = None
+    transform: Callable[[Array], Array] | None = None
     per_image: int = 1
-    gather: Callable[[FloatArray, npt.NDArray[np.int64]], FloatArray] | None = None
+    gather: Callable[[Array, npt.NDArray[np.int64]], Array] | None = None
     exact: bool = True
 
     @property
@@ -93,7 +93,7 @@ class Reference:
         width = self.backbone.flat_width(self.taps)
         return self.stored(np.zeros((1, width), np.float32)).shape[1]
 
-    def activations(self, images: Sequence[Image]) -> FloatArray:
+    def activations(self, images: Sequence[Image]) -> Array:
         """Return the rows before they are stored, float32 [N, D]."""
         import torch
 
@@ -101,12 +101,12 @@ class Reference:
         rows = self.backbone.rows(torch.from_numpy(batch).to(self.backbone.device), self.taps)
         return rows.cpu().numpy().astype(np.float32)
 
-    def stored(self, activations: FloatArray) -> FloatArray:
+    def stored(self, activations: Array) -> Array:
         """Return rows as the store gives them back, float32 [N * per_image, D]."""
         rows = activations if self.transform is None else self.transform(activations)
         return rows.astype(self.dtype).astype(np.float32).reshape(len(activations) * self.per_image, -1)
 
-    def probabilities(self, rows: FloatArray) -> FloatArray:
+    def probabilities(self, rows: Array) -> Array:
         """Return the probabilities of images by the head's of their stored rows, float64 [N, K]."""
         found = self.head.predict_proba(rows)
         numbers = np.repeat(np.arange(len(rows) // self.per_image), self.per_image)
@@ -211,7 +211,7 @@ class _Checker:
         self.max_difference = max(self.max_difference, float(difference[near].max(initial=0.0)))
         self.compared += size
 
-    def _check_rows(self, activations: FloatArray, rows: FloatArray, own: FloatArray, titles: Sequence[str]) -> None:
+    def _check_rows(self, activations: Array, rows: Array, own: Array, titles: Sequence[str]) -> None:
         scale = np.maximum(np.abs(own).max(axis=1), 1e-6)
         # Rounding is a share of a row's largest activation; what is all but zero is held to an absolute 1e-6.
         share = np.abs(activations - own).max(axis=1) / np.maximum(scale, 1e-2)
@@ -232,10 +232,10 @@ class _Checker:
     def _explain(
         self,
         doubtful: npt.NDArray[np.intp],
-        got: FloatArray,
-        label: FloatArray,
-        rows: FloatArray,
-        difference: FloatArray,
+        got: Array,
+        label: Array,
+        rows: Array,
+        difference: Array,
         titles: Sequence[str],
         size: int,
     ) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.digests import Json, sha256_bytes
 from drillcore.errors import InputError, IntegrityError
 from drillcore.files import atomic_folder, read_object, recover_folder, write_bytes, write_json
@@ -19,7 +20,7 @@ from drillcore.schemas import Params, checked
 
 ARRAYS_FILE, META_FILE = "head.safetensors", "head.json"
 _SCHEMA = 1
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class Head(ABC):
         """
 
     @abstractmethod
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the answers to rows [N, D]; raises InputError on rows that cannot be used."""
 
     @abstractmethod
@@ -80,7 +81,7 @@ class Head(ABC):
 
     @classmethod
     @abstractmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+    def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
         """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
 
     def work(self, rows: int) -> int | None:
@@ -156,7 +157,7 @@ def check_rows(X: Any, features: int | None = None) -> npt.NDArray[np.float32]:
     return rows
 
 
-def _in_memory(X: Any) -> npt.NDArray[Any]:
+def _in_memory(X: Any) -> Array:
     import psutil
 
     source = row_source(X)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from drillcore.arrays import Array
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
@@ -80,7 +81,7 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         return arrays, {"params": params, "classes": len(self.classes_)}
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+    def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
         """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
         try:
             check_params(cls, meta["params"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.evaluation.figures.dense_metrics import (
     POOLED,
@@ -19,7 +20,6 @@ from drillcore.evaluation.figures.dense_metrics import (
     images_of_class,
     pooled_figure,
 )
-from drillcore.evaluation.figures.metrics import Floats, Ints
 from drillcore.evaluation.figures.regression_metrics import checked_sums, mean_answer_error, mean_squared_error
 from drillcore.evaluation.figures.significance import Comparison, compare_totals
 from drillcore.promotion.candidates import GateLimits, LabelCandidate, ValueCandidate
@@ -208,7 +208,7 @@ class _ValueJudge(Judge[ValueCandidate]):
             seed=self._seed,
         )
 
-    def _sums(self, candidate: ValueCandidate) -> Floats:
+    def _sums(self, candidate: ValueCandidate) -> Doubles:
         if candidate.sums is None:
             raise InputError(f"{candidate.called} comes without its errors; evaluate it on the same images")
         sums = checked_sums(candidate.sums, len(candidate.outputs))

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.metrics import (
-    Floats,
-    Ints,
     align_columns,
     class_scores,
     classification_metrics,
@@ -93,7 +92,7 @@ class _ClassJudge(Judge[Candidate]):
         counts = confusion_matrix(self._labels, predictions(self._rows(candidate)), len(self._wanted))
         return dict(zip(self._wanted, class_scores(counts)["recall"].tolist(), strict=True))
 
-    def _rows(self, candidate: Candidate) -> Floats:
+    def _rows(self, candidate: Candidate) -> Doubles:
         rows = align_columns(candidate.probabilities, candidate.classes, self._wanted)
         images = len(self._labels)
         if len(rows) != images or len(candidate.images) != images:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.heads.row_source import RowSource
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from drillcore.retrain.run import Run
 
-FloatArray = npt.NDArray[Any]
 FIT_SPLITS = ("train", "val")
 
 
@@ -38,7 +38,7 @@ class Rows:
     """
 
     rows: RowSource
-    targets: npt.NDArray[Any]
+    targets: Array
     weights: npt.NDArray[np.float32] | None = None
     images: npt.NDArray[np.int64]
     extracted: int
@@ -55,7 +55,7 @@ class State:
         arrays: by name.
     """
 
-    arrays: Mapping[str, npt.NDArray[Any]]
+    arrays: Mapping[str, Array]
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file; equal arrays give equal bytes."""
@@ -134,7 +134,7 @@ class Representation(ABC):
             StoreError: the store cannot be written.
         """
 
-    def gather(self, answers: FloatArray, images: npt.NDArray[np.int64]) -> FloatArray:
+    def gather(self, answers: Array, images: npt.NDArray[np.int64]) -> Array:
         """Return one answer for each image of the answers to its rows.
 
         Args:
@@ -143,6 +143,6 @@ class Representation(ABC):
         """
         return answers
 
-    def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, FloatArray]]:
+    def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, Array]]:
         """Return what the rows of an image are read from, for people: (name, float32 [C, h, w]); none as a rule."""
         return []

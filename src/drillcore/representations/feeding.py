@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.ahead import run_ahead, threads
+from drillcore.arrays import Floats
 from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.progress import progress
 
 Load = Callable[[int], npt.NDArray[np.uint8]]
-FloatArray = npt.NDArray[np.float32]
 _AHEAD = 3  # batches per worker that may wait; bounds the memory
 _COMPUTED_AHEAD = 2  # the same of batches that passed the network: a kill loses them
 
@@ -25,9 +25,9 @@ def prepared_batches(
     *,
     batch: int,
     workers: int,
-    then: Callable[[FloatArray], FloatArray] | None = None,
+    then: Callable[[Floats], Floats] | None = None,
     initializer: Callable[[], object] | None = None,
-) -> Iterator[FloatArray]:
+) -> Iterator[Floats]:
     """Yield prepared images in the order of `rows`, float32 [batch, C, h, w]; the last batch may be smaller.
 
     Args:
@@ -47,7 +47,7 @@ def prepared_batches(
         raise InputError(f"{backbone.name} has no input size; give it one to put images of different sizes in a batch")
     shape = (backbone.planes, *size)
 
-    def make(part: Sequence[int]) -> FloatArray:
+    def make(part: Sequence[int]) -> Floats:
         out = np.empty((len(part), *shape), np.float32)
         for place, row in enumerate(part):
             out[place] = backbone.prepare(load(row))
@@ -59,7 +59,7 @@ def prepared_batches(
         yield from run_ahead(lambda part: pool.submit(make, part).result, parts, most)
 
 
-def prepare_all(backbone: Backbone, load: Load, count: int, *, workers: int, batch: int = 64) -> FloatArray:
+def prepare_all(backbone: Backbone, load: Load, count: int, *, workers: int, batch: int = 64) -> Floats:
     """Return all prepared images at once, float32 [count, C, h, w], for training; arguments as `prepared_batches`."""
     size = backbone.resize or (0, 0)
     result = np.empty((count, backbone.planes, *size), np.float32)

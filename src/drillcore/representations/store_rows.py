@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,8 @@ import numpy.typing as npt
 from drillcore.errors import InputError, StoreError
 from drillcore.store import FeatureStore
 
-Rows = npt.NDArray[np.floating[Any]]
-Chosen = npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_] | slice
+Rows = npt.NDArray[np.floating]
+Chosen = npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice
 
 
 class StoreRows:
@@ -40,7 +39,7 @@ class StoreRows:
         return int(self._starts[-1]), self.width
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype:
         """Of the store."""
         return np.dtype(self.store.spec.dtype)
 

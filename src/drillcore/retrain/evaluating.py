@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import DataError, LayoutError
 from drillcore.plugins import attribute
 from drillcore.recipes import load_recipe
@@ -84,7 +84,7 @@ def evaluate_run(run: Run) -> tuple[Evaluated, list[str]]:
     return record, [measuring.evidence_file, *pictures]
 
 
-def evidence_of(run: Run, model: Model) -> NDArray[Any]:
+def evidence_of(run: Run, model: Model) -> Array:
     """Return the numbers of a model's evidence on the run's evaluation split, in the order of its rows.
 
     Raises:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
+from drillcore.arrays import Array
 from drillcore.errors import DataError, InputError, IntegrityError
 from drillcore.files import write_json
 from drillcore.heads.row_source import RowSource, SideBySide
@@ -215,7 +216,7 @@ def _answered(
         yield from made
 
 
-def _accuracy(probabilities: NDArray[Any], truth: NDArray[Any]) -> float:
+def _accuracy(probabilities: Array, truth: Array) -> float:
     right = 0
     for first in range(0, len(truth), 1 << 16):
         part = slice(first, first + (1 << 16))

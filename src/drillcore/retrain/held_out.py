@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import DataError
 from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, best_threshold
 from drillcore.evaluation.figures.suspicion import grouped_folds
@@ -158,7 +159,7 @@ def _histogram(
     return found
 
 
-def _middle(array: NDArray[Any], side: int) -> NDArray[Any]:
+def _middle(array: Array, side: int) -> Array:
     """Return the middle of [H, W, ...], at most `side` rows and columns of it: a large scene is not answered whole."""
     top, left = (max(0, (length - side) // 2) for length in array.shape[:2])
     return array[top : top + side, left : left + side]

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numpy.typing import NDArray
-
+from drillcore.arrays import Array
 from drillcore.errors import DataError
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
@@ -80,7 +79,7 @@ class Evidence(ABC):
 
     @property
     @abstractmethod
-    def numbers(self) -> NDArray[Any]:
+    def numbers(self) -> Array:
         """A record for each image that was judged, [M, ...], for the gate's bootstrap; none where nothing is true."""
 
     @abstractmethod

@@ -16,11 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.base import SPLIT_FOLDERS, TEST, TRAIN, VAL, DatasetLayout, FoundItem, open_source
 from drillcore.datasets.layouts.paired_images import pair_folders, shown, unwrap
 from drillcore.errors import LayoutError
@@ -57,7 +58,7 @@ class BaeriLayout(DatasetLayout):
         """Return whether black stands at another index than 0: sea is what is black, or index 0 where nothing is."""
         return any(colour == (0, 0, 0) and index != 0 for index, colour in entries.items())
 
-    def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def read_target(self, mask: Array) -> NDArray[np.uint8]:
         """Return 1 where any channel of the mask is not zero, else 0."""
         return (mask != 0 if mask.ndim == 2 else (mask != 0).any(axis=2)).astype(np.uint8)
 

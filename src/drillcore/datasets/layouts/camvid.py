@@ -12,11 +12,11 @@ splits are kept, so val is a weak judge. Group: the sequence. Licence: research 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.base import SPLIT_FOLDERS, DatasetLayout, FoundItem, open_source
 from drillcore.datasets.layouts.paired_images import pair_folders, shown, unwrap
 from drillcore.errors import BadImageError, LayoutError
@@ -81,7 +81,7 @@ class CamvidLayout(DatasetLayout):
         """The classes' colours, then that of void."""
         return (*self.colours, VOID_COLOUR)
 
-    def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def read_target(self, mask: Array) -> NDArray[np.uint8]:
         """Return labels 0..10 and VOID, from indices or from the published colours. Raises BadImageError."""
         if mask.ndim == 3:
             return _from_colours(mask, (*self.colours, VOID_COLOUR))
@@ -101,7 +101,7 @@ def _sequence(stem: str) -> str | None:
     return sequence if underscore else None
 
 
-def _from_colours(mask: NDArray[Any], colours: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
+def _from_colours(mask: Array, colours: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
     codes = (mask[..., 0].astype(np.int32) << 16) | (mask[..., 1].astype(np.int32) << 8) | mask[..., 2]
     known = {(red << 16) | (green << 8) | blue: index for index, (red, green, blue) in enumerate(colours)}
     values, inverse = np.unique(codes, return_inverse=True)

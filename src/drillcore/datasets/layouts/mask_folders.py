@@ -14,11 +14,11 @@ image stands alone (no groups): frames of one film should be split by folders.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.base import SPLIT_FOLDERS, DatasetLayout, FoundItem, check_class_name, open_source
 from drillcore.datasets.layouts.paired_images import pair_folders, shown, unwrap
 from drillcore.errors import BadImageError, LayoutError
@@ -65,7 +65,7 @@ class MasksLayout(DatasetLayout):
         """The colours of the file's lines, void's included."""
         return self._colours
 
-    def read_target(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def read_target(self, mask: Array) -> NDArray[np.uint8]:
         """Return indices from indices or colours; void is 255. Raises BadImageError."""
         if mask.ndim == 3:
             return self._from_colours(mask)
@@ -88,7 +88,7 @@ class MasksLayout(DatasetLayout):
             f"{CLASSES_FILE}, for instance: ship {value} {value} {value}",
         )
 
-    def _from_colours(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def _from_colours(self, mask: Array) -> NDArray[np.uint8]:
         codes = (mask[..., 0].astype(np.int32) << 16) | (mask[..., 1].astype(np.int32) << 8) | mask[..., 2]
         values, inverse = np.unique(codes, return_inverse=True)
         for value in values.tolist():

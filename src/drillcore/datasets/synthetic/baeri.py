@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.synthetic.chance import Chance, direction
 from drillcore.datasets.synthetic.files import png_bytes, tiff_bytes
 from drillcore.datasets.synthetic.strokes import Stroke, render
@@ -95,7 +95,7 @@ def _patches(chance: Chance, height: int, width: int, cell: int) -> NDArray[np.f
     """Return a smooth field, float64 [H, W] in 0..1: random values on a grid, in between interpolated."""
     knots = chance.uniform(height // cell + 2, width // cell + 2)
 
-    def along(count: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    def along(count: int) -> tuple[Array, NDArray[np.float64]]:
         place = np.arange(count)
         return place // cell, (place % cell) / float(cell)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from drillcore.arrays import Array
 
 # Tag numbers of TIFF 6.0 and their values; the field types are 3 (16 bits) and 4 (32 bits).
 _SHORT, _LONG = 3, 4
@@ -22,7 +23,7 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def tiff_bytes(values: NDArray[Any]) -> bytes:
+def tiff_bytes(values: Array) -> bytes:
     """Return an uncompressed little-endian TIFF of one strip from values [H, W], stored as float32."""
     height, width = values.shape
     data = np.ascontiguousarray(values, dtype="<f4").tobytes()

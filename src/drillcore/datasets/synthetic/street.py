@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +131,7 @@ class _Canvas:
         self.picture = np.zeros((HEIGHT, WIDTH, 3))
         self.labels = np.full((HEIGHT, WIDTH), _LABEL["Sky"], dtype=np.uint8)
 
-    def paint(self, where: NDArray[np.bool_], kind: str, colour: NDArray[np.floating[Any]] | Colour) -> None:
+    def paint(self, where: NDArray[np.bool_], kind: str, colour: NDArray[np.floating] | Colour) -> None:
         self.labels[where] = _LABEL[kind]
         self.picture[where] = np.broadcast_to(np.asarray(colour, dtype=np.float64), self.picture.shape)[where]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.metrics import Floats, Ints
 
 # Without "centroid" and "median": with those a merge may lie below the ones it is made of, and a branch be negative.
 LINKAGES = ("average", "complete", "single", "ward", "weighted")
@@ -33,7 +33,7 @@ class ClassTree:
         order: int64 [K], the classes from one end of the drawn tree to the other.
     """
 
-    merges: Floats
+    merges: Doubles
     linkage: str
     order: Ints = field(repr=False)
 
@@ -59,7 +59,7 @@ class ClassTree:
             raise InputError(f"a name for each of {self.leaves} classes is expected, {len(names)} came")
 
 
-def class_centroids(rows: ArrayLike, labels: ArrayLike, n_classes: int) -> Floats:
+def class_centroids(rows: ArrayLike, labels: ArrayLike, n_classes: int) -> Doubles:
     """Return the mean row of each class.
 
     Args:
@@ -113,7 +113,7 @@ def agglomerate(centroids: ArrayLike, linkage: str = DEFAULT_LINKAGE) -> ClassTr
     return ClassTree(np.asarray(merges, np.float64), linkage, np.asarray(leaves_list(merges), np.int64))
 
 
-def cophenetic_distances(tree: ClassTree) -> Floats:
+def cophenetic_distances(tree: ClassTree) -> Doubles:
     """Return for every pair of classes the distance at which they meet, float64 [K (K - 1) / 2], as SciPy orders pairs.
 
     (Sokal and Rohlf 1962.)
@@ -150,7 +150,7 @@ def tree_agreement(first: ClassTree, second: ClassTree) -> float | None:
     return _correlation(cophenetic_distances(first), cophenetic_distances(second))
 
 
-def nearest_classes(centroids: ArrayLike, count: int) -> tuple[Ints, Floats]:
+def nearest_classes(centroids: ArrayLike, count: int) -> tuple[Ints, Doubles]:
     """Return each class's nearest others by the Euclidean distance of the centroids.
 
     Args:
@@ -215,7 +215,7 @@ def close_groups(tree: ClassTree, size: int = 4) -> list[list[int]]:
     return [sorted(below[node], key=place.__getitem__) for node in [found[0], *others[:1]]]
 
 
-def _points(centroids: ArrayLike) -> Floats:
+def _points(centroids: ArrayLike) -> Doubles:
     points = np.asarray(centroids, np.float64)
     if points.ndim != 2:
         raise InputError(f"centroids [K, D] are expected, shape {list(points.shape)} came")
@@ -237,7 +237,7 @@ def _below(tree: ClassTree) -> dict[int, list[int]]:
     return below
 
 
-def _correlation(first: Floats, second: Floats) -> float | None:
+def _correlation(first: Doubles, second: Doubles) -> float | None:
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])

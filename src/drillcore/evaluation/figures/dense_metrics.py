@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation.figures.metrics import Floats, Ints
 
 FIGURES = ("class_average", "global_average", "mean_iou")
 _BLOCK = 2**22  # pixels counted at a time: 32 MB of indices
@@ -52,7 +52,7 @@ class ImageConfusions:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def add(self, truth: NDArray[Any], predicted: NDArray[Any]) -> Ints:
+    def add(self, truth: Array, predicted: Array) -> Ints:
         """Count one image and return its matrix, int64 [K,K]: row = true class, column = answered class.
 
         Args:
@@ -78,7 +78,7 @@ def confusion_axes(classes: Sequence[str], answers: Sequence[str]) -> tuple[str,
     return (*classes, *(name for name in answers if name not in set(classes)))
 
 
-def count_pixels(truth: NDArray[Any], predicted: NDArray[Any], n_true: int, columns: Ints, size: int) -> Ints:
+def count_pixels(truth: Array, predicted: Array, n_true: int, columns: Ints, size: int) -> Ints:
     """Return the confusion matrix of one image, int64 [size,size]; see `ImageConfusions.add`.
 
     Args:
@@ -183,7 +183,7 @@ def images_of_class(counts: Ints) -> Ints:
     return np.asarray((counts.sum(axis=2) > 0).sum(axis=0), dtype=np.int64)
 
 
-def pooled_figure(metric: str) -> Callable[[Floats], Floats]:
+def pooled_figure(metric: str) -> Callable[[Doubles], Doubles]:
     """Return a figure as a function of summed confusion matrices, float64 [B,K,K] -> [B].
 
     Raises:
@@ -194,53 +194,53 @@ def pooled_figure(metric: str) -> Callable[[Floats], Floats]:
     return POOLED[metric]
 
 
-def _shares(part: Floats, whole: Floats) -> Floats:
+def _shares(part: Doubles, whole: Doubles) -> Doubles:
     """Return part / whole, 0 where there is no whole."""
     return np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
 
 
-def _over_present(values: Floats, total: Floats) -> Floats:
+def _over_present(values: Doubles, total: Doubles) -> Doubles:
     """Return the mean of [B,K] over the classes with a true pixel, [B]."""
     present = total.sum(axis=2) > 0
     return _shares((values * present).sum(axis=1), present.sum(axis=1).astype(np.float64))
 
 
-def _class_average(total: Floats) -> Floats:
+def _class_average(total: Doubles) -> Doubles:
     return _over_present(_shares(np.einsum("bkk->bk", total), total.sum(axis=2)), total)
 
 
-def _global_average(total: Floats) -> Floats:
+def _global_average(total: Doubles) -> Doubles:
     return _shares(np.einsum("bkk->b", total), total.sum(axis=(1, 2)))
 
 
-def class_ious(total: Floats) -> Floats:
+def class_ious(total: Doubles) -> Doubles:
     """Return intersection over union of every class, [B,K], from summed matrices [B,K,K]."""
     hits = np.einsum("bkk->bk", total)
     return _shares(hits, total.sum(axis=2) + total.sum(axis=1) - hits)
 
 
-def _mean_iou(total: Floats) -> Floats:
+def _mean_iou(total: Doubles) -> Doubles:
     return _over_present(class_ious(total), total)
 
 
-def _ship_iou(total: Floats) -> Floats:
+def _ship_iou(total: Doubles) -> Doubles:
     return class_ious(total)[:, _ship(total)]
 
 
-def _ship_f1(total: Floats) -> Floats:
+def _ship_f1(total: Doubles) -> Doubles:
     ship = _ship(total)
     hits = total[:, ship, ship]
     return _shares(2 * hits, total[:, ship].sum(axis=1) + total[:, :, ship].sum(axis=1))
 
 
-def _ship(total: Floats) -> int:
+def _ship(total: Doubles) -> int:
     if total.shape[1] != 2:
         raise InputError(f"figures of ships need two classes, background and ship; there are {total.shape[1]}")
     return 1
 
 
 # All are better where they are higher.
-POOLED: Mapping[str, Callable[[Floats], Floats]] = {
+POOLED: Mapping[str, Callable[[Doubles], Doubles]] = {
     "class_average": _class_average,
     "global_average": _global_average,
     "mean_iou": _mean_iou,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.metrics import Floats, Ints
 
 _FLOOR = 0.01  # of a feature's spread over all rows: the least by which its distance from the others is divided
 
@@ -27,8 +27,8 @@ class FeatureScores:
     """
 
     counts: Ints
-    means: Floats
-    variances: Floats
+    means: Doubles
+    variances: Doubles
 
     @classmethod
     def of(cls, rows: ArrayLike, labels: ArrayLike, n_classes: int) -> FeatureScores:
@@ -43,7 +43,7 @@ class FeatureScores:
             means[number], variances[number] = part.mean(axis=0), part.var(axis=0)
         return cls(np.bincount(truth, minlength=n_classes).astype(np.int64), means, variances)
 
-    def pooled(self, classes: ArrayLike | None = None) -> tuple[Floats, Floats]:
+    def pooled(self, classes: ArrayLike | None = None) -> tuple[Doubles, Doubles]:
         """Return mean and standard deviation of each feature, float64 [D], over all rows of some classes (all: None).
 
         Raises:
@@ -58,7 +58,7 @@ class FeatureScores:
         variance = (share * (self.variances[chosen] + (self.means[chosen] - mean) ** 2)).sum(axis=0)
         return mean, np.sqrt(variance)
 
-    def separation(self) -> Floats:
+    def separation(self) -> Doubles:
         """Return for each feature the share of its variance that lies between the classes, float64 [D], 0 to 1.
 
         0 for a feature that is the same everywhere.
@@ -69,7 +69,7 @@ class FeatureScores:
         total = self.pooled()[1] ** 2
         return np.where(total > 0, 1 - within / np.where(total > 0, total, 1.0), 0.0).clip(0, 1)
 
-    def standing(self, row: ArrayLike, number: int) -> Floats:
+    def standing(self, row: ArrayLike, number: int) -> Doubles:
         """Return how far a row's features stand above the rows of all classes but one, in standard deviations.
 
         Args:

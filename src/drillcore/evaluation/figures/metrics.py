@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 LOG_LOSS_FLOOR = 1e-7
 CALIBRATION_BINS = 15
@@ -66,7 +64,7 @@ def classification_metrics(labels: ArrayLike, probabilities: ArrayLike, classes:
     }
 
 
-def checked(labels: ArrayLike, probabilities: ArrayLike, n_classes: int) -> tuple[Ints, Floats]:
+def checked(labels: ArrayLike, probabilities: ArrayLike, n_classes: int) -> tuple[Ints, Doubles]:
     """Return labels as int64 [N] and probabilities as float64 [N,K], or raise InputError."""
     truth, rows = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
@@ -85,7 +83,7 @@ def checked(labels: ArrayLike, probabilities: ArrayLike, n_classes: int) -> tupl
     return truth.astype(np.int64), rows
 
 
-def align_columns(probabilities: ArrayLike, classes: Sequence[str], wanted: Sequence[str]) -> Floats:
+def align_columns(probabilities: ArrayLike, classes: Sequence[str], wanted: Sequence[str]) -> Doubles:
     """Return probabilities [N,K] of `classes` in the columns of `wanted` [N,W]; a class the model lacks gets 0.
 
     Raises:
@@ -102,26 +100,26 @@ def align_columns(probabilities: ArrayLike, classes: Sequence[str], wanted: Sequ
     return aligned
 
 
-def predictions(rows: Floats) -> Ints:
+def predictions(rows: Doubles) -> Ints:
     """Return the class of the highest probability, int64 [N]; the lowest index on ties."""
     return np.argmax(rows, axis=1).astype(np.int64)
 
 
-def true_ranks(truth: Ints, rows: Floats) -> Ints:
+def true_ranks(truth: Ints, rows: Doubles) -> Ints:
     """Return how many classes stand before the true one, int64 [N]; among equals the lower index stands first."""
     own = rows[np.arange(len(truth)), truth][:, None]
     before = np.arange(rows.shape[1])[None, :] < truth[:, None]
     return np.sum((rows > own) | ((rows == own) & before), axis=1).astype(np.int64)
 
 
-def log_losses(truth: Ints, rows: Floats) -> Floats:
+def log_losses(truth: Ints, rows: Doubles) -> Doubles:
     """Return -log of each image's true probability in nats, [N]; rows clipped at 1e-7 and renormalised."""
     clipped = np.clip(rows, LOG_LOSS_FLOOR, 1 - LOG_LOSS_FLOOR)
     own = clipped[np.arange(len(truth)), truth]
     return np.asarray(-np.log(own / clipped.sum(axis=1)), dtype=np.float64)
 
 
-def calibration_bins(truth: Ints, rows: Floats) -> tuple[Floats, Floats, Ints]:
+def calibration_bins(truth: Ints, rows: Doubles) -> tuple[Doubles, Doubles, Ints]:
     """Return mean top probability, accuracy and count of each of the 15 bins; 0 where a bin is empty.
 
     Bins are half-open to the left, ((m-1)/15, m/15], as in Guo et al. 2017, equation 3.
@@ -136,7 +134,7 @@ def calibration_bins(truth: Ints, rows: Floats) -> tuple[Floats, Floats, Ints]:
     return confidence, np.bincount(place, weights=hits, minlength=CALIBRATION_BINS) / divisor, counts
 
 
-def expected_calibration_error(truth: Ints, rows: Floats) -> float:
+def expected_calibration_error(truth: Ints, rows: Doubles) -> float:
     """Return the mean gap between top probability and accuracy over the bins, weighted by their images."""
     confidence, accuracy, counts = calibration_bins(truth, rows)
     return float(np.sum(counts * np.abs(confidence - accuracy)) / counts.sum())
@@ -148,7 +146,7 @@ def confusion_matrix(truth: Ints, predicted: Ints, n_classes: int) -> Ints:
     return flat.reshape(n_classes, n_classes).astype(np.int64)
 
 
-def class_scores(counts: Ints) -> dict[str, NDArray[Any]]:
+def class_scores(counts: Ints) -> dict[str, Array]:
     """Return precision, recall, f1 (float64 [K], 0 where undefined) and support (int64 [K]) of a confusion matrix."""
     hits = np.diag(counts).astype(np.float64)
     support, answered = counts.sum(axis=1), counts.sum(axis=0)

@@ -7,13 +7,11 @@ told apart unless they agree so closely; equal bins near 1 would join thousands 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.metrics import Floats, Ints
 
 _SHIFT = 12  # of float32's 23 bits of mantissa, 11 are kept
 _LOWEST = (127 - 32) << (23 - _SHIFT)  # 2^-32 as the upper bits of a float32; all below shares a bin
@@ -34,7 +32,7 @@ class ProbabilityHistogram:
         self.own: Ints = np.zeros(BINS, np.int64)
         self.other: Ints = np.zeros(BINS, np.int64)
 
-    def add(self, truth: NDArray[np.bool_], probability: NDArray[np.floating[Any]]) -> None:
+    def add(self, truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> None:
         """Count pixels.
 
         Args:
@@ -53,7 +51,7 @@ class ProbabilityHistogram:
             self.other += np.bincount(place[~own], minlength=BINS)
 
 
-def bin_of(probability: NDArray[np.floating[Any]]) -> Ints:
+def bin_of(probability: NDArray[np.floating]) -> Ints:
     """Return the bin of each probability, int64 [P], rising with it.
 
     Raises:
@@ -71,7 +69,7 @@ def bin_of(probability: NDArray[np.floating[Any]]) -> Ints:
     return np.where(upper, BINS - 1 - place, place)
 
 
-def bin_floors() -> Floats:
+def bin_floors() -> Doubles:
     """Return the lowest float32 probability of each bin, as float64 [BINS]."""
     places = np.arange(_HALF)
     tails = ((places + _LOWEST - 1) << _SHIFT).astype(np.uint32).view(np.float32).astype(np.float64)
@@ -83,7 +81,7 @@ def bin_floors() -> Floats:
     return np.concatenate([tails, [0.5], np.minimum(above.astype(np.float64), 1.0)])
 
 
-def precision_recall(histogram: ProbabilityHistogram) -> tuple[Floats, Floats, Floats]:
+def precision_recall(histogram: ProbabilityHistogram) -> tuple[Doubles, Doubles, Doubles]:
     """Return precision, recall and threshold, float64 [T], from the highest threshold to the lowest.
 
     One point per bin that holds a pixel: answered is every pixel whose probability is at least the threshold.

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from drillcore.arrays import Array, Doubles
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.metrics import Floats
 
 FIGURES = ("mean_squared_error", "psnr")
 SUMS = ("values", "squared_error", "truth", "squared_truth")  # the last axis of an image's sums
@@ -29,12 +29,12 @@ class ImageErrors:
 
     def __init__(self, outputs: Sequence[str]) -> None:
         self.outputs = tuple(outputs)
-        self._sums: list[Floats] = []
+        self._sums: list[Doubles] = []
 
     def __len__(self) -> int:
         return len(self._sums)
 
-    def add(self, truth: NDArray[Any], predicted: NDArray[Any]) -> Floats:
+    def add(self, truth: Array, predicted: Array) -> Doubles:
         """Sum up one image and return its sums, float64 [D,4], in the order of `SUMS`.
 
         Args:
@@ -60,7 +60,7 @@ class ImageErrors:
         return sums
 
     @property
-    def sums(self) -> Floats:
+    def sums(self) -> Doubles:
         """All sums in the order they came, float64 [M,D,4]."""
         return np.stack(self._sums) if self._sums else np.zeros((0, len(self.outputs), len(SUMS)))
 
@@ -89,7 +89,7 @@ def regression_figures(sums: ArrayLike, outputs: Sequence[str], *, peak: float) 
     }
 
 
-def checked_sums(sums: ArrayLike, n_outputs: int) -> Floats:
+def checked_sums(sums: ArrayLike, n_outputs: int) -> Doubles:
     """Return sums as float64 [M,D,4], or raise InputError."""
     found = np.asarray(sums, dtype=np.float64)
     if found.ndim != 3 or found.shape[1:] != (n_outputs, len(SUMS)):
@@ -99,13 +99,13 @@ def checked_sums(sums: ArrayLike, n_outputs: int) -> Floats:
     return found
 
 
-def mean_squared_error(sums: Floats) -> Floats:
+def mean_squared_error(sums: Doubles) -> Doubles:
     """Return the mean squared error over all outputs, [B], from summed images [B,D,4]; 0 without a value."""
     values, errors = sums[..., 0].sum(axis=1), sums[..., 1].sum(axis=1)
     return np.divide(errors, values, out=np.zeros_like(errors), where=values > 0)
 
 
-def mean_answer_error(sums: Floats) -> float:
+def mean_answer_error(sums: Doubles) -> float:
     """Return the mean squared error of always answering each output's mean over these images, from [D,4].
 
     No constant does better, the training images' mean included.
@@ -115,7 +115,7 @@ def mean_answer_error(sums: Floats) -> float:
     return float(np.maximum(spread, 0).sum() / max(values.sum(), 1))
 
 
-def _figures(found: Floats, peak: float) -> dict[str, Any]:
+def _figures(found: Doubles, peak: float) -> dict[str, Any]:
     error = float(mean_squared_error(found[None])[0])
     return {
         "mean_squared_error": error,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.metrics import Floats, Ints
 from drillcore.runtime.images.value_range import SAR_RANGE
 
 Grey = NDArray[np.uint8]
@@ -36,7 +36,7 @@ class ThresholdDetector:
 
     level: int
 
-    def score(self, image: Grey) -> Floats:
+    def score(self, image: Grey) -> Doubles:
         """Return a figure from 0 to 1 that rises with the grey level, float64 [H,W]."""
         return np.asarray(image, dtype=np.float64) / 255
 
@@ -65,7 +65,7 @@ class CfarDetector:
     false_alarm_rate: float
     decibels: bool = False
 
-    def score(self, image: Grey) -> Floats:
+    def score(self, image: Grey) -> Doubles:
         """Return ratio / (1 + ratio) of the judged window to the ring, float64 [H,W], from 0 to 1."""
         ratio = contrast(image, self.guard, self.background, self.judged, decibels=self.decibels)
         return ratio / (1 + ratio)
@@ -141,7 +141,7 @@ def choose_cfar(tables: Sequence[Ints], *, decibels: bool = False) -> CfarDetect
     return CfarDetector(*windows, factor=_level_floor(level), false_alarm_rate=rate, decibels=decibels)
 
 
-def contrast(image: Grey, guard: int, background: int, judged: int, *, decibels: bool = False) -> Floats:
+def contrast(image: Grey, guard: int, background: int, judged: int, *, decibels: bool = False) -> Doubles:
     """Return the mean amplitude of a small window over that of the ring around it, float64 [H,W].
 
     Args:
@@ -177,21 +177,21 @@ def _best_level(table: Ints) -> tuple[int, float]:
     return best, float(overlap[best])
 
 
-def _amplitudes(decibels: bool) -> Floats:
+def _amplitudes(decibels: bool) -> Doubles:
     """Return the amplitude of each of the 256 grey levels."""
     levels = np.arange(256, dtype=np.float64)
     low, high = SAR_RANGE
     return 10 ** ((levels * (high - low) / 255 + low) / 20) if decibels else levels
 
 
-def _integral(amplitude: Floats) -> Floats:
+def _integral(amplitude: Doubles) -> Doubles:
     """Return sums over all pixels above and to the left, [H+1,W+1]."""
     sums = np.zeros((amplitude.shape[0] + 1, amplitude.shape[1] + 1))
     np.cumsum(np.cumsum(amplitude, axis=0), axis=1, out=sums[1:, 1:])
     return sums
 
 
-def _window_sums(sums: Floats, half: int) -> tuple[Floats, Floats]:
+def _window_sums(sums: Doubles, half: int) -> tuple[Doubles, Doubles]:
     """Return sum and number of pixels in the window of each pixel, from an integral image."""
     height, width = sums.shape[0] - 1, sums.shape[1] - 1
     top, bottom = (np.clip(np.arange(height) + step, 0, height) for step in (-half, half + 1))
@@ -200,12 +200,12 @@ def _window_sums(sums: Floats, half: int) -> tuple[Floats, Floats]:
     return rows[:, right] - rows[:, left], np.outer(bottom - top, right - left).astype(np.float64)
 
 
-def _window_means(sums: Floats, half: int) -> Floats:
+def _window_means(sums: Doubles, half: int) -> Doubles:
     total, pixels = _window_sums(sums, half)
     return total / pixels
 
 
-def _ring_means(sums: Floats, guard: int, background: int, decibels: bool) -> Floats:
+def _ring_means(sums: Doubles, guard: int, background: int, decibels: bool) -> Doubles:
     outer, outer_pixels = _window_sums(sums, background)
     inner, inner_pixels = _window_sums(sums, guard)
     pixels = outer_pixels - inner_pixels
@@ -216,7 +216,7 @@ def _ring_means(sums: Floats, guard: int, background: int, decibels: bool) -> Fl
     return np.maximum(means, _amplitudes(decibels)[1])
 
 
-def _level_of(ratio: Floats) -> Ints:
+def _level_of(ratio: Doubles) -> Ints:
     low, high = _LOG_RANGE
     with np.errstate(divide="ignore"):
         place = (np.log(ratio) - low) * (_LEVELS / (high - low))

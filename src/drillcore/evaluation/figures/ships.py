@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, dense_figures, pooled_figure
-from drillcore.evaluation.figures.metrics import Floats, Ints
 from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, average_precision
 
 CLASSES = ("background", "ship")
@@ -73,9 +73,7 @@ class ShipScores:
         self._confusions = ImageConfusions(CLASSES)
         self._squared_errors: list[float] = []
 
-    def add(
-        self, truth: NDArray[Any], probability: NDArray[np.floating[Any]], predicted: NDArray[Any] | None = None
-    ) -> Ints:
+    def add(self, truth: Array, probability: NDArray[np.floating], predicted: Array | None = None) -> Ints:
         """Count one image and return its confusion matrix, int64 [2,2].
 
         Args:
@@ -189,5 +187,5 @@ def count_objects(
 
 def ship_iou(counts: Ints) -> float:
     """Return intersection over union of the ship class over all images, from [M,2,2]."""
-    total: Floats = counts.sum(axis=0)[None].astype(np.float64)
+    total: Doubles = counts.sum(axis=0)[None].astype(np.float64)
     return float(pooled_figure("ship_iou")(total)[0])

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation.figures.metrics import Floats, Ints, checked, log_losses, predictions, true_ranks
+from drillcore.evaluation.figures.metrics import checked, log_losses, predictions, true_ranks
 
 # metric -> +1 where more is better, -1 where less is
 METRICS = {"accuracy": 1, "top5_accuracy": 1, "macro_f1": 1, "log_loss": -1}
 MIN_GROUPS = 10
 _CELLS = 8_000_000  # counts held at a time: 64 MB
 
-Score = Callable[[NDArray[np.float64]], Floats]
+Score = Callable[[NDArray[np.float64]], Doubles]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ def compare_totals(
         raise InputError("sums of images must be finite")
     shape, flat_a, flat_b = a.shape[1:], a.reshape(len(a), -1), b.reshape(len(b), -1)
 
-    def difference(counts: NDArray[np.float64]) -> Floats:
+    def difference(counts: NDArray[np.float64]) -> Doubles:
         sums = [(counts @ flat).reshape(len(counts), *shape) for flat in (flat_a, flat_b)]
         return sign * (figure(sums[0]) - figure(sums[1]))
 
@@ -219,7 +220,7 @@ def _membership(groups: Sequence[str] | None, images: int) -> tuple[Ints | None,
     return places.astype(np.int64), len(names)
 
 
-def _per_image(metric: str, truth: Ints, rows: Floats) -> Floats:
+def _per_image(metric: str, truth: Ints, rows: Doubles) -> Doubles:
     if metric == "log_loss":
         return log_losses(truth, rows)
     hits = predictions(rows) == truth if metric == "accuracy" else true_ranks(truth, rows) < 5
@@ -230,7 +231,7 @@ def _macro_f1(truth: Ints, predicted: Ints, n_classes: int) -> Score:
     """Return a function from how often each image was drawn, [B,N], to macro F1, [B]."""
     hits = np.flatnonzero(truth == predicted)
 
-    def score(counts: NDArray[np.float64]) -> Floats:
+    def score(counts: NDArray[np.float64]) -> Doubles:
         support = _group_sums(counts, truth, n_classes)
         answered = _group_sums(counts, predicted, n_classes)
         right = _group_sums(counts[:, hits], truth[hits], n_classes)
@@ -241,7 +242,7 @@ def _macro_f1(truth: Ints, predicted: Ints, n_classes: int) -> Score:
     return score
 
 
-def _group_sums(counts: NDArray[np.float64], groups: Ints, n_groups: int) -> Floats:
+def _group_sums(counts: NDArray[np.float64], groups: Ints, n_groups: int) -> Doubles:
     """Sum the columns of `counts` [B,N] that share a group: float64 [B,n_groups]."""
     sums = np.zeros((len(counts), n_groups))
     if len(groups):
@@ -259,7 +260,7 @@ def _resample(
     confidence: float,
     places: Ints | None = None,
     cells: int = 0,
-) -> Floats:
+) -> Doubles:
     """Return the score of each resample of images, or of whole groups where `places` says which group an image is in.
 
     `cells` are the numbers a score holds per resample, where they are more than the images.
@@ -269,7 +270,7 @@ def _resample(
     if resamples < 100:
         raise InputError(f"{resamples} resamples are too few; 100 or more are expected")
     rng = np.random.default_rng(seed)
-    drawn: list[Floats] = []
+    drawn: list[Doubles] = []
     # One row at a time from the generator, so that the draws do not depend on the size of a chunk.
     chunk = max(1, min(resamples, _CELLS // max(images, cells)))
     units = images if places is None else int(places.max()) + 1
@@ -287,7 +288,7 @@ def _comparison(
     challenger: float,
     champion: float,
     difference: float,
-    drawn: Floats,
+    drawn: Doubles,
     identical: bool,
     confidence: float,
     margin: float,

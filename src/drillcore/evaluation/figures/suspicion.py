@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.metrics import Floats, Ints, checked, predictions
+from drillcore.evaluation.figures.metrics import checked, predictions
 
 FOLDS = 5
 
@@ -47,7 +48,7 @@ class Suspect:
         return self.probability - self.given_probability
 
 
-def class_thresholds(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
+def class_thresholds(labels: ArrayLike, probabilities: ArrayLike) -> Doubles:
     """Return the mean probability of each class on images labelled so, float64 [K]; infinite where there are none.
 
     Args:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.evaluation.pictures.plots import _figure, _png, _short
 
@@ -42,8 +43,8 @@ class LabelRow:
 
     title: str
     image: Pixels
-    truth: NDArray[Any]
-    predicted: NDArray[Any]
+    truth: Array
+    predicted: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +176,13 @@ def label_colours(n_classes: int, colours: Colours | None = None) -> NDArray[np.
     return np.array([*colours, VOID_COLOUR], dtype=np.uint8)
 
 
-def _labels(labels: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+def _labels(labels: Array, n_classes: int) -> NDArray[np.int64]:
     return np.where((labels >= 0) & (labels < n_classes), labels, n_classes).astype(np.int64)
 
 
 def _panel(
     images: Sequence[Pixels], heads: Sequence[str], title: str, *, legend_lines: int = 0, bar: bool = False
-) -> tuple[Figure, NDArray[Any]]:
+) -> tuple[Figure, Array]:
     """Return a figure with one row of axes per image, `heads` above the first."""
     if not images:
         raise InputError("there is no image to draw")
@@ -212,7 +213,7 @@ def _panel(
     return figure, grid
 
 
-def _show(axes: Axes, image: NDArray[Any]) -> None:
+def _show(axes: Axes, image: Array) -> None:
     picture = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
     step = max(1, math.ceil(max(picture.shape[:2]) / _PIXELS))
     # Greys and labels as they are: neither stretched nor blended.
@@ -224,7 +225,7 @@ def _pale(image: Pixels) -> NDArray[np.uint8]:
     return np.repeat((170 + grey / 255 * 80).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _check_sizes(image: Pixels, truth: NDArray[Any], predicted: NDArray[Any]) -> None:
+def _check_sizes(image: Pixels, truth: Array, predicted: Array) -> None:
     if not image.shape[:2] == truth.shape[:2] == predicted.shape[:2]:
         shapes = ", ".join(str(list(one.shape[:2])) for one in (image, truth, predicted))
         raise InputError(f"image, truth and answer must have the same height and width; got {shapes}")

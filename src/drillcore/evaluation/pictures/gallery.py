@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.evaluation.pictures.plots import _figure, _png
 
@@ -89,7 +90,7 @@ def _draw(axes: Axes, tile: Tile, x: float, y: float) -> None:
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
 
 
-def _reduced(image: NDArray[np.uint8]) -> NDArray[Any]:
+def _reduced(image: NDArray[np.uint8]) -> Array:
     """Return at most 224 pixels on the longer side, [H,W] or [H,W,3]."""
     from PIL import Image
 

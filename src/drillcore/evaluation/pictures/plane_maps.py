@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ _TILE, _GAP = 1.55, 0.06  # inches
 
 def plane_maps_png(
     image: Pixels,
-    planes: Sequence[tuple[str, NDArray[np.floating[Any]]]],
+    planes: Sequence[tuple[str, NDArray[np.floating]]],
     *,
     maps: int = 6,
     title: str = "",
@@ -79,12 +78,12 @@ def plane_maps_png(
     return _png(figure)
 
 
-def strongest(found: NDArray[np.floating[Any]], count: int) -> list[int]:
+def strongest(found: NDArray[np.floating], count: int) -> list[int]:
     """Return the maps [C,h,w] of the largest standard deviation, strongest first; those that vary not at all last."""
     spread = found.reshape(len(found), -1).astype(np.float64).std(axis=1)
     return [int(index) for index in np.argsort(-spread, kind="stable")[:count]]
 
 
-def _stretched(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def _stretched(values: NDArray[np.floating]) -> NDArray[np.float64]:
     low, high = np.percentile(values, [1, 99])
     return np.asarray(np.clip((values.astype(np.float64) - low) / max(float(high - low), 1e-12), 0, 1))

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.metrics import (
     CALIBRATION_BINS,
-    Floats,
-    Ints,
     calibration_bins,
     checked,
     confusion_matrix,
@@ -245,7 +244,7 @@ def _draw_confusion(counts: Ints, names: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def _annotate(axes: Axes, counts: Ints, shares: Floats) -> None:
+def _annotate(axes: Axes, counts: Ints, shares: Doubles) -> None:
     for row in range(len(counts)):
         for column in np.flatnonzero(counts[row]):
             dark = shares[row, column] > 0.4
@@ -260,7 +259,7 @@ def _annotate(axes: Axes, counts: Ints, shares: Floats) -> None:
             )
 
 
-def _calibration_curve(axes: Axes, confidence: Floats, accuracy: Floats, counts: Ints) -> None:
+def _calibration_curve(axes: Axes, confidence: Doubles, accuracy: Doubles, counts: Ints) -> None:
     width = 1 / CALIBRATION_BINS
     full = counts > 0
     left = np.arange(CALIBRATION_BINS)[full] * width

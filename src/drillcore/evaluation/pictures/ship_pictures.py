@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, average_precision, precision_recall
 from drillcore.evaluation.figures.ships import count_objects
@@ -37,9 +38,9 @@ class ShipRow:
 
     title: str
     image: Pixels
-    truth: NDArray[Any]
-    probability: NDArray[np.floating[Any]]
-    predicted: NDArray[Any] | None = None
+    truth: Array
+    probability: NDArray[np.floating]
+    predicted: Array | None = None
 
 
 def ship_panel_png(rows: Sequence[ShipRow], title: str = "") -> bytes:

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import GraphProto, TensorProto, helper
 
+from drillcore.arrays import Floats
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.dense.lattice import Lattice, write_places
-from drillcore.export.dense.tables import FloatArray, HeadLayers, PositionRows, Table
+from drillcore.export.dense.tables import HeadLayers, PositionRows, Table
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.representations.core_samples.planes import Grid
@@ -231,7 +232,7 @@ class BlockWriter:
         self,
         shares: Sequence[str],
         tables: Sequence[Table],
-        constants: FloatArray,
+        constants: Floats,
         thin: Sequence[PositionRows],
         wide: Sequence[PositionRows],
         head: HeadLayers,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError, ParityError
 from drillcore.export.dense.assembly import LOGITS, VALUE, logits_model
 from drillcore.export.dense.every_pixel import LEAST, ROWS, pixel_rows_model
@@ -39,7 +40,6 @@ _CROP = 128  # side of the part of an image whose rows are compared, where a hea
 _ROWS = 4096  # core samples at a time: 25 MB at 1,507 features
 
 Image = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class DenseReference:
     context: AutoContext | None = None
     dtype: str = "float32"
 
-    def values(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
+    def values(self, image: Image) -> Iterator[tuple[int, Floats]]:
         """Yield the number of a first pixel in row order, and the answers' values from there, float32 [P, K]."""
         if self.answers.plain:
             yield from self._last_layer(image)
@@ -102,7 +102,7 @@ class DenseReference:
         for first in range(0, len(whole), _ROWS):
             yield first, whole[first : first + _ROWS]
 
-    def _last_layer(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
+    def _last_layer(self, image: Image) -> Iterator[tuple[int, Floats]]:
         import torch
 
         if not is_layered(self.head):
@@ -121,7 +121,7 @@ class DenseReference:
                     rows = torch.cat([rows, read_plane(around, (height, width), ys, xs)], dim=1)
                 yield first, values(rows).cpu().numpy()
 
-    def _each_pixel(self, image: Image) -> Iterator[tuple[int, FloatArray]]:
+    def _each_pixel(self, image: Image) -> Iterator[tuple[int, Floats]]:
         """Yield logarithms of the head's probabilities of the rows that the file computes, once those are proven ours.
 
         A value that rounding carries over a head's threshold is answered otherwise; so the head is asked about the
@@ -146,7 +146,7 @@ class DenseReference:
         return cpu_session(pixel_rows_model(self.core, self.dtype), 1)
 
 
-def _check_rows(rows: FloatArray, own: FloatArray, dtype: str) -> None:
+def _check_rows(rows: Floats, own: Floats, dtype: str) -> None:
     """Raise ParityError where rows are not those of the trained path but for rounding."""
     step = float(np.finfo(dtype).eps)  # of the store: rounding may fall to the other side
     scale = np.maximum(np.abs(own).max(axis=1, keepdims=True), 1e-2)
@@ -246,7 +246,7 @@ class _Checker:
             own = None if exact is None else exact[number]
             self._check_image(batch[number], got, own, where)
 
-    def _check_shapes(self, found: dict[str, npt.NDArray[Any]], batch: Image, title: str) -> None:
+    def _check_shapes(self, found: dict[str, Array], batch: Image, title: str) -> None:
         outputs = outputs_of(self.reference.head)
         for name, values in found.items():
             channels = () if name == "label" else (outputs,)
@@ -254,9 +254,7 @@ class _Checker:
             if values.shape != expected:
                 raise ParityError(f"{title}: {name} is {list(values.shape)}, {list(expected)} is expected")
 
-    def _check_image(
-        self, image: Image, got: dict[str, npt.NDArray[Any]], exact: FloatArray | None, where: str
-    ) -> None:
+    def _check_image(self, image: Image, got: dict[str, Array], exact: Floats | None, where: str) -> None:
         width = image.shape[1]
         flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in got.items()}
         own = None if exact is None else exact.reshape(-1, exact.shape[-1])
@@ -280,9 +278,9 @@ class _Checker:
 
     def _check_labels(
         self,
-        probabilities: FloatArray,
-        label: npt.NDArray[Any],
-        expected: FloatArray,
+        probabilities: Floats,
+        label: Array,
+        expected: Floats,
         first: int,
         width: int,
         where: str,
@@ -303,7 +301,7 @@ class _Checker:
                 f"{len(label)} pixels near it differ"
             )
 
-    def _note(self, difference: npt.NDArray[Any], first: int, width: int, where: str) -> None:
+    def _note(self, difference: Array, first: int, width: int, where: str) -> None:
         worst = int(np.nan_to_num(difference, nan=np.inf).argmax())
         if not difference[worst] <= TOLERANCE:
             row, column = divmod(first + worst, width)
@@ -339,7 +337,7 @@ def _middle(image: Image) -> Image:
     return np.ascontiguousarray(image[top : top + _CROP, left : left + _CROP])
 
 
-def _softmax(values: FloatArray) -> FloatArray:
+def _softmax(values: Floats) -> Floats:
     powers = np.exp(values - values.max(axis=1, keepdims=True))
-    shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
     return shares

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from drillcore.arrays import Floats
 from drillcore.representations.core_samples.planes import Grid
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +37,7 @@ class PositionRows:
     """
 
     rows: str
-    weight: FloatArray | None
+    weight: Floats | None
     cells: Table | None
 
 
@@ -55,6 +51,6 @@ class HeadLayers:
         activation: between layers, "relu" or "sigmoid".
     """
 
-    bias: FloatArray
-    layers: Sequence[tuple[FloatArray, FloatArray]]
+    bias: Floats
+    layers: Sequence[tuple[Floats, Floats]]
     activation: str

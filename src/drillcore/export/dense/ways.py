@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from drillcore.arrays import Floats
 from drillcore.errors import InputError
 from drillcore.export.dense.core_nodes import GREY_LEVELS, affine_of_image
 from drillcore.export.dense.lattice import Lattice, write_hats, write_places, write_read
@@ -18,7 +18,6 @@ from drillcore.export.scope import Scope
 from drillcore.representations.core_samples.core import CoreNetwork
 from drillcore.representations.core_samples.planes import Grid, Plane
 
-FloatArray = npt.NDArray[np.float32]
 _MERGED_FROM = 4  # pixels between the cells of a table from which on coarser tables are added to it
 
 
@@ -31,7 +30,7 @@ class FirstLayer:
         head: its bias and what follows.
     """
 
-    weights: dict[str, FloatArray]
+    weights: dict[str, Floats]
     head: HeadLayers
 
 
@@ -54,7 +53,7 @@ def first_layer(core: CoreNetwork, head: Any, planes: Sequence[Plane] | None = N
     mean, scale = np.asarray(head.mean_, np.float64), np.asarray(head.scale_, np.float64)
     weight = weight / scale[:, None]
     bias = bias - mean @ weight
-    parts: dict[str, FloatArray] = {}
+    parts: dict[str, Floats] = {}
     start = 0
     for plane in planes:
         part = weight[start : start + plane.width]

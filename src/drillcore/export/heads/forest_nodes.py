@@ -12,12 +12,11 @@ the node asks `-x <= the float32 below -t`, which is `x > t` exactly, and rows c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import AttributeProto, NodeProto
 
+from drillcore.arrays import Array
 from drillcore.export.builder import GraphBuilder
 from drillcore.heads.forest.forest import ForestHead
 from drillcore.heads.forest.trees import LEAF, Trees, subtree_ends
@@ -80,7 +79,7 @@ def fill_ensemble(node: NodeProto, trees: Trees, features: int, classes: int) ->
     _put(node, "target_weights", trees.leaf_share.astype(np.float32))
 
 
-def _put(node: NodeProto, name: str, value: int | npt.NDArray[Any] | Sequence[bytes]) -> None:
+def _put(node: NodeProto, name: str, value: int | Array | Sequence[bytes]) -> None:
     # helper.make_attribute looks at the type of every value; millions of them take minutes.
     made = node.attribute.add()
     made.name = name

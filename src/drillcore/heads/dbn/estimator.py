@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from drillcore.arrays import Array
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, FitRun, Head, check_params
@@ -46,9 +47,9 @@ class DbnEstimator(BaseEstimator, Head):
     def _train(
         self,
         source: RowSource,
-        targets: tuple[npt.NDArray[Any], npt.NDArray[np.float32] | None, int],
+        targets: tuple[Array, npt.NDArray[np.float32] | None, int],
         run: FitRun,
-        validation: tuple[RowSource, npt.NDArray[Any]] | None,
+        validation: tuple[RowSource, Array] | None,
         unlabelled: Any,
     ) -> None:
         from drillcore.devices import exact_computing, resolve_device
@@ -116,7 +117,7 @@ class DbnEstimator(BaseEstimator, Head):
         return arrays, meta
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+    def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
         """Make the fitted head again; it predicts the same bits.
 
         Raises:

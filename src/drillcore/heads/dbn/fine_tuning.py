@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from drillcore.arrays import Array
 from drillcore.digests import Json
 from drillcore.heads.dbn.contrastive_divergence import equal_batches
 from drillcore.heads.dbn.perceptron import Layer, forward, forward_with_dropout
@@ -35,7 +35,7 @@ class Targets:
         outputs: of the network.
     """
 
-    values: npt.NDArray[Any]
+    values: Array
     weights: npt.NDArray[np.float32] | None
     outputs: int
 

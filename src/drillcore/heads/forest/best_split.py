@@ -14,12 +14,10 @@ Compiled by numba when first called.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from drillcore.arrays import Array
 from drillcore.heads.forest.ranks import FEATURE_THRESHOLD, RankedTable
 from drillcore.heads.forest.split_search import (
     CLASS,
@@ -96,7 +94,7 @@ def best_split(
 
 @njit(nogil=True, error_model="numpy")
 def _gather(
-    table: RankedTable, node: Node, feature: Whole, keys: npt.NDArray[Any]
+    table: RankedTable, node: Node, feature: Whole, keys: Array
 ) -> tuple[Whole, Whole]:  # pragma: no cover - compiled
     """Write rank (upper half) and position of each row into `keys`; return the lowest and the highest rank."""
     kind = keys.dtype.type
@@ -145,7 +143,7 @@ def _apart(table: RankedTable, feature: Whole, low: Whole, high: Whole) -> bool:
 
 
 @njit(nogil=True, error_model="numpy")
-def _subtract(keys: npt.NDArray[Any], low: Whole, count: int) -> None:  # pragma: no cover - compiled
+def _subtract(keys: Array, low: Whole, count: int) -> None:  # pragma: no cover - compiled
     kind = keys.dtype.type
     least = kind(low) << kind(4 * keys.itemsize)
     for i in range(count):
@@ -191,7 +189,7 @@ def _scan(
     node: Node,
     weights: Weights,
     search: Search,
-    ordered: npt.NDArray[Any],
+    ordered: Array,
     feature: Whole,
     low: Whole,
     min_leaf: Whole,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from drillcore.arrays import Array
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
@@ -138,7 +139,7 @@ class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
         return self.trees_.arrays(), meta
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+    def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
         """Make the fitted forest again; it predicts the same bits.
 
         Raises:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.ahead import run_ahead
+from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
@@ -46,9 +47,7 @@ class GrowthCheckpoint:
     key: str
 
     @classmethod
-    def of(
-        cls, folder: Path, rows: npt.NDArray[Any], labels: npt.NDArray[Any], options: Mapping[str, Any]
-    ) -> GrowthCheckpoint:
+    def of(cls, folder: Path, rows: Array, labels: Array, options: Mapping[str, Any]) -> GrowthCheckpoint:
         """Make the checkpoint of one fit."""
         parts = [sha256_bytes(np.ascontiguousarray(array).data.cast("B")) for array in (rows, labels)]
         shape = [list(rows.shape), str(rows.dtype)]

@@ -8,10 +8,12 @@ what it reads side by side.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from drillcore.arrays import Array
 
 FEATURE_THRESHOLD = np.float32(1e-7)  # values nearer than this are one value, as in scikit-learn
 _RANKS = 1 << 16
@@ -52,7 +54,7 @@ def rank_table(rows: npt.NDArray[np.float32], pool: Executor) -> RankedTable:
     """Return the ranks of rows float32 [N, D], finite; blocks of columns are ranked side by side in `pool`."""
     count, width = rows.shape
     narrow = count <= _RANKS or _few_values(rows)
-    columns: npt.NDArray[Any] = np.empty((width, count), np.uint16 if narrow else np.uint32)
+    columns: Array = np.empty((width, count), np.uint16 if narrow else np.uint32)
     blocks = [range(first, min(first + _BLOCK, width)) for first in range(0, width, _BLOCK)]
     found = [values for part in pool.map(lambda block: _rank_block(rows, columns, block), blocks) for values in part]
     starts = np.concatenate([[0], np.cumsum([len(values) for values in found])]).astype(np.int64)
@@ -67,9 +69,7 @@ def _few_values(rows: npt.NDArray[np.float32]) -> bool:
     )
 
 
-def _rank_block(
-    rows: npt.NDArray[np.float32], columns: npt.NDArray[Any], block: range
-) -> list[npt.NDArray[np.float32]]:
+def _rank_block(rows: npt.NDArray[np.float32], columns: Array, block: range) -> list[npt.NDArray[np.float32]]:
     part = np.ascontiguousarray(rows[:, block.start : block.stop].T)
     found = []
     for number, column in zip(block, part, strict=True):

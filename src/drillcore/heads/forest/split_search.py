@@ -6,11 +6,13 @@ nodes below (Louppe 2014). Compiled by numba when first called.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from drillcore.arrays import Array
 
 RAND_MAX = 2147483647  # of scikit-learn's generator
 CLASS, LEVEL = np.uint32(0xFFFF), np.uint32(16)  # of a load: the class, and how far above it the level stands
@@ -45,8 +47,8 @@ class Search(NamedTuple):
     features: npt.NDArray[np.int64]
     constant: npt.NDArray[np.int64]
     random: npt.NDArray[np.uint32]
-    keys: npt.NDArray[Any]
-    spare: npt.NDArray[Any]
+    keys: Array
+    spare: Array
     counts: npt.NDArray[np.uint32]
     left: npt.NDArray[np.float64]
 

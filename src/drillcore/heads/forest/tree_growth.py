@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from drillcore.arrays import Array
 from drillcore.heads.forest.best_split import best_split
 from drillcore.heads.forest.random_splits import random_split
 from drillcore.heads.forest.ranks import RankedTable, ValueTable
@@ -74,7 +75,7 @@ def grow_tree(table: RankedTable | ValueTable, drawn: Drawn, rules: Rules, split
 
 
 @functools.cache
-def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
+def _grower(split: str) -> Callable[..., tuple[Array, ...]]:
     """Return the compiled loop around one kind of split; the other kind is not compiled."""
     split_node = _SPLITS[split]
 
@@ -86,7 +87,7 @@ def _grower(split: str) -> Callable[..., tuple[npt.NDArray[Any], ...]]:
         weights: Weights,
         search: Search,
         rules: Rules,
-    ) -> tuple[npt.NDArray[Any], ...]:  # pragma: no cover - compiled
+    ) -> tuple[Array, ...]:  # pragma: no cover - compiled
         most = 2 * len(rows)
         feature, threshold = np.full(most, LEAF, np.int32), np.zeros(most)
         right, gain = np.zeros(most, np.int32), np.zeros(most, np.float32)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import IntegrityError
 
 LEAF = -1
@@ -64,7 +65,7 @@ class Trees:
         """How many trees."""
         return len(self.starts) - 1
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, Array]:
         """Return the attributes by name."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 

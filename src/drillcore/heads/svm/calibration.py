@@ -20,16 +20,16 @@ With S = 6 the log losses were 1.42 and 1.64, at 0.4 points less accuracy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from drillcore.arrays import Array, Doubles
 
 SHARPNESS = 12.0  # S
 LARGEST = 5.0  # decisions are clipped there: exp(S d) stays within float32
 REST_START, PAIR_START = (4.0, 0.0, 2.0), (0.3, 0.06)  # where there is no row to learn from
 CALIBRATION_ROWS = 2000  # enough for three numbers
-FloatArray = npt.NDArray[np.float64]
 
 
 def pairs(classes: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -37,13 +37,13 @@ def pairs(classes: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return np.triu_indices(classes, 1)
 
 
-def rest_logits(decisions: npt.NDArray[Any], slopes: npt.ArrayLike) -> FloatArray:
+def rest_logits(decisions: Array, slopes: npt.ArrayLike) -> Doubles:
     """Return logits [N, P] of decision values [N, P]; `slopes`: a, b, t."""
     a, b, t = np.asarray(slopes, np.float64)
     return t * -np.logaddexp(0, -(a * decisions.astype(np.float64) + b))
 
 
-def pair_evidence(decisions: npt.NDArray[np.float32], classes: int) -> tuple[FloatArray, FloatArray]:
+def pair_evidence(decisions: npt.NDArray[np.float32], classes: int) -> tuple[Doubles, Doubles]:
     """Return the two terms of one-vs-one, each [N, P], of decisions [N, Q], above 0 for the first class of a pair."""
     against, votes = np.zeros((2, len(decisions), classes))
     odds = np.exp(-np.float32(SHARPNESS) * np.clip(decisions, -LARGEST, LARGEST))
@@ -59,7 +59,7 @@ def pair_evidence(decisions: npt.NDArray[np.float32], classes: int) -> tuple[Flo
     return -np.log(np.maximum(against, 1e-30)), votes
 
 
-def votes_and_confidence(decisions: npt.NDArray[np.float32], classes: int) -> FloatArray:
+def votes_and_confidence(decisions: npt.NDArray[np.float32], classes: int) -> Doubles:
     """Return scikit-learn's decision function of one-vs-one, [N, P]: votes, and sums of decisions within +-1/3."""
     votes, sums = np.zeros((2, len(decisions), classes))
     start = 0
@@ -73,14 +73,14 @@ def votes_and_confidence(decisions: npt.NDArray[np.float32], classes: int) -> Fl
     return votes + sums / (3 * (np.abs(sums) + 1))
 
 
-def pair_logits(evidence: tuple[FloatArray, FloatArray], slopes: npt.ArrayLike) -> FloatArray:
+def pair_logits(evidence: tuple[Doubles, Doubles], slopes: npt.ArrayLike) -> Doubles:
     """Return logits [N, P] of `pair_evidence`; `slopes`: u, v."""
     u, v = np.asarray(slopes, np.float64)
     return u * evidence[0] + v * evidence[1]
 
 
 def fit_slopes(
-    logits: Callable[[npt.NDArray[np.float64]], FloatArray], labels: npt.NDArray[np.int64], start: tuple[float, ...]
+    logits: Callable[[npt.NDArray[np.float64]], Doubles], labels: npt.NDArray[np.int64], start: tuple[float, ...]
 ) -> npt.NDArray[np.float64]:
     """Return the slopes of least log loss, those of `start`'s positive numbers above 0.
 
@@ -109,7 +109,7 @@ def fit_slopes(
     return slopes(found.x)
 
 
-def fit_sigmoid(decisions: FloatArray, truth: npt.NDArray[np.bool_]) -> FloatArray:
+def fit_sigmoid(decisions: Doubles, truth: npt.NDArray[np.bool_]) -> Doubles:
     """Return the slopes a, b, t = 1 with which sigmoid(a z + b) has the least log loss (Platt 1999), a above 0.
 
     Args:
@@ -120,10 +120,10 @@ def fit_sigmoid(decisions: FloatArray, truth: npt.NDArray[np.bool_]) -> FloatArr
 
     signed = np.where(truth, 1.0, -1.0)
 
-    def slopes(free: FloatArray) -> tuple[float, float]:
+    def slopes(free: Doubles) -> tuple[float, float]:
         return float(np.exp(np.clip(free[0], -9, 9))), float(np.clip(free[1], -9, 9))
 
-    def loss(free: FloatArray) -> float:
+    def loss(free: Doubles) -> float:
         a, b = slopes(free)
         return float(np.logaddexp(0, -signed * (a * decisions + b)).mean())
 

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
+from drillcore.arrays import Array, Floats
 from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
@@ -31,7 +32,6 @@ from drillcore.heads.svm.trainings import Training, calibrate
 
 ABSENT_LOGIT = -1e4  # of a class without a training row: exp of it is 0 beside any other
 _CHUNK = 1 << 23  # values of a part of the rows answered at once
-FloatArray = npt.NDArray[np.float32]
 
 
 class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
@@ -72,7 +72,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         self._tell(0 if training is None else training.failed)
         return self
 
-    def _standardise_by(self, rows: FloatArray, count: int) -> None:
+    def _standardise_by(self, rows: Floats, count: int) -> None:
         """Take mean and deviation of rows, for a model of `count` classes."""
         found = moments(rows)
         constant = found.deviation <= np.maximum(1e-7 * np.abs(found.mean), 1e-12)
@@ -134,7 +134,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         return arrays, {"params": params, "classes": len(self.classes_), **self._more_state()}
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+    def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
         """Make the fitted head again; it predicts the same bits.
 
         Raises:
@@ -169,7 +169,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         check_is_fitted(self, "slopes_")
         return int(self.n_features_in_)
 
-    def _standardised(self, rows: FloatArray) -> FloatArray:
+    def _standardised(self, rows: Floats) -> Floats:
         return (rows - self.mean_) * self.inverse_
 
     def _parts(self, X: Any) -> Any:
@@ -234,12 +234,12 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         """Take what `_more_state` gave."""
 
     def _train(
-        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
+        self, rows: Floats, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
     ) -> Training | None:
         """Fit on rows sorted by class, with so many threads; None where there is only one class."""
         raise NotImplementedError
 
-    def _decisions(self, values: FloatArray) -> FloatArray:
+    def _decisions(self, values: Floats) -> Floats:
         raise NotImplementedError
 
     def _widest(self) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from drillcore.arrays import Floats
 from drillcore.errors import InputError
 
 _BLOCK = 2048
-FloatArray = npt.NDArray[np.float32]
 
 
-def kernel_block(left: FloatArray, right: FloatArray, gamma: float | None) -> FloatArray:
+def kernel_block(left: Floats, right: Floats, gamma: float | None) -> Floats:
     """Return kernel values float32 [n, m] of rows [n, D] and [m, D].
 
     Args:
@@ -19,7 +18,7 @@ def kernel_block(left: FloatArray, right: FloatArray, gamma: float | None) -> Fl
         right: the same of others.
         gamma: exp(-gamma |x - s|^2), with |x|^2 + |s|^2 - 2xs for the distance; None: the product xs.
     """
-    values: FloatArray = left @ right.T
+    values: Floats = left @ right.T
     if gamma is None:
         return values
     values *= 2
@@ -30,7 +29,7 @@ def kernel_block(left: FloatArray, right: FloatArray, gamma: float | None) -> Fl
     return np.exp(values, out=values)
 
 
-def gram_matrix(rows: FloatArray, gamma: float | None) -> FloatArray:
+def gram_matrix(rows: Floats, gamma: float | None) -> Floats:
     """Return the kernel values of all pairs of rows, float32 [N, N]; each block once, its mirror image copied."""
     count = len(rows)
     gram = np.empty((count, count), np.float32)
@@ -50,7 +49,7 @@ def gram_bytes(count: int) -> int:
     return 4 * count * count
 
 
-def rbf_gamma(given: object, rows: FloatArray, head: str) -> float:
+def rbf_gamma(given: object, rows: Floats, head: str) -> float:
     """Return gamma: "scale": 1 / (D * variance of all values), "auto": 1 / D, or a number above 0.
 
     Raises:

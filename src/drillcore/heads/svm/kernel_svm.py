@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Floats
 from drillcore.digests import Json
 from drillcore.errors import InputError
-from drillcore.heads.svm.estimator import FloatArray, SvmEstimator
+from drillcore.heads.svm.estimator import SvmEstimator
 from drillcore.heads.svm.gram import gram_bytes, kernel_block, rbf_gamma
 from drillcore.heads.svm.pairs import GramProblems, pair_decisions
 from drillcore.heads.svm.params import KernelSvmParams
@@ -79,7 +80,7 @@ class KernelSvmHead(SvmEstimator):
         self.threads = threads
 
     def _train(
-        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
+        self, rows: Floats, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
     ) -> Training | None:
         classes, values = len(self.present_), self._standardised(rows)
         self.gamma_ = rbf_gamma(self.gamma, values, self.name)
@@ -103,7 +104,7 @@ class KernelSvmHead(SvmEstimator):
         self.bias_ = (biases[np.triu_indices(classes, 1)] if biases.ndim == 2 else biases).astype(np.float32)
         return training
 
-    def _decisions(self, values: FloatArray) -> FloatArray:
+    def _decisions(self, values: Floats) -> Floats:
         vectors = self._standardised(self.vectors_.astype(np.float32))
         kernel = kernel_block(values, vectors, self.gamma_)
         if self._pairwise:
@@ -136,7 +137,7 @@ class KernelSvmHead(SvmEstimator):
         self.gamma_ = float(meta["gamma"])
 
 
-def _narrow(rows: FloatArray) -> npt.NDArray[np.float16] | FloatArray:
+def _narrow(rows: Floats) -> npt.NDArray[np.float16] | Floats:
     """Return rows as float16 where that is exact, as it is for rows of a float16 store."""
     with np.errstate(over="ignore"):
         narrow = rows.astype(np.float16)

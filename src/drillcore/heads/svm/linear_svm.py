@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from drillcore.arrays import Floats
 from drillcore.digests import Json
 from drillcore.errors import InputError
 from drillcore.heads.base import FitRun, check_indicators, check_rows
-from drillcore.heads.svm.estimator import FloatArray, SvmEstimator
+from drillcore.heads.svm.estimator import SvmEstimator
 from drillcore.heads.svm.pairs import GramProblems, pair_weights
 from drillcore.heads.svm.params import LinearSvmParams
 from drillcore.heads.svm.trainings import GramTraining, NewtonTraining, Training, calibrate_several
@@ -125,7 +126,7 @@ class LinearSvmHead(SvmEstimator):
         self.several_ = meta.get("several") is True
 
     def _train(
-        self, rows: FloatArray, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
+        self, rows: Floats, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int
     ) -> Training | None:
         classes, values = len(self.present_), self._standardised(rows)
         self.weights_ = np.zeros((rows.shape[1], self.columns), np.float32)
@@ -143,7 +144,7 @@ class LinearSvmHead(SvmEstimator):
         self.bias_ = training.solution.biases[np.triu_indices(classes, 1)].astype(np.float32)
         return training
 
-    def _decisions(self, values: FloatArray) -> FloatArray:
+    def _decisions(self, values: Floats) -> Floats:
         return np.asarray(values @ self.weights_ + self.bias_)
 
     def _widest(self) -> int:

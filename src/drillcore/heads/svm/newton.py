@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 
+from drillcore.arrays import Floats
 from drillcore.heads.svm.preconditioner import LARGEST, Preconditioner, dots, norms
 
 _MAX_STEPS, _MAX_INNER, _MAX_HALVINGS = 200, 100, 30
 _INNER_TOLERANCE = 0.03  # of the gradient's norm
 _NOISE = 1e-7  # of a loss from float32 products: the seventh digit says nothing
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,18 @@ class OneVsRest:
         failed: classes that did not converge.
     """
 
-    weights: FloatArray
-    decisions: FloatArray
+    weights: Floats
+    decisions: Floats
     failed: int
 
 
 def one_vs_rest(
-    rows: FloatArray,
+    rows: Floats,
     labels: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
     classes: int,
     costs: npt.NDArray[np.float64],
     tolerance: float,
-    start: FloatArray | None = None,
+    start: Floats | None = None,
 ) -> OneVsRest:
     """Train K linear SVMs.
 
@@ -69,7 +69,7 @@ def one_vs_rest(
     return OneVsRest(rows.T @ shares.astype(np.float32), found.decisions, found.failed)
 
 
-def _triangle(rows: FloatArray) -> FloatArray:
+def _triangle(rows: Floats) -> Floats:
     """Return the rows [N, D] turned into N axes, float32 [N, N], where there are more features than rows.
 
     Products of rows are all that the problem needs: L with L L' = X X' gives the same decisions, and weights of the
@@ -85,12 +85,12 @@ class _Newton:
 
     def __init__(
         self,
-        rows: FloatArray,
+        rows: Floats,
         labels: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
         classes: int,
         costs: npt.NDArray[np.float64],
         tolerance: float,
-        start: FloatArray | None,
+        start: Floats | None,
     ) -> None:
         count, width = rows.shape
         self.rows = rows
@@ -121,7 +121,7 @@ class _Newton:
         self._keep(np.ones(len(self.live), bool), None)
         return OneVsRest(self.result.weights, self.result.decisions, len(self.live_before))
 
-    def _keep(self, done: npt.NDArray[np.bool_], gradient: FloatArray | None) -> None:
+    def _keep(self, done: npt.NDArray[np.bool_], gradient: Floats | None) -> None:
         """Put the classes that are done into the result and go on with the rest."""
         self.result.weights[:, self.live[done]] = self.weights[:, done]
         self.result.decisions[:, self.live[done]] = self.decisions[:, done]
@@ -149,7 +149,7 @@ class _Newton:
         change = point - self.weights
         self._search(change, self.rows @ change, alone)
 
-    def _ridge(self, column: int) -> FloatArray:
+    def _ridge(self, column: int) -> Floats:
         """Return the Newton point of one class: the ridge regression on its rows inside the margin."""
         chosen = np.flatnonzero(self.inside[:, column])
         # Rows scaled by sqrt(2C): min 1/2 |w|^2 + 1/2 |A w - t|^2.
@@ -166,7 +166,7 @@ class _Newton:
             found = cho_solve(factor, rows.T @ target, check_finite=False)
         return np.asarray(found, np.float32)
 
-    def _conjugate_gradients(self, columns: npt.NDArray[np.bool_]) -> FloatArray:
+    def _conjugate_gradients(self, columns: npt.NDArray[np.bool_]) -> Floats:
         """Return steps towards the Newton points of some classes."""
         inside = self.inside[:, columns] * self.twice
         self.preconditioner.fit(inside)
@@ -195,7 +195,7 @@ class _Newton:
         found[:, places] = step
         return found
 
-    def _search(self, change: FloatArray, moved: FloatArray, alone: npt.NDArray[np.bool_]) -> None:
+    def _search(self, change: Floats, moved: Floats, alone: npt.NDArray[np.bool_]) -> None:
         """Halve the steps that do not lower the loss (Armijo), and notice who has arrived."""
         before = self._loss(self.weights, self.decisions)
         slope = dots(self.gradient, change)
@@ -210,7 +210,7 @@ class _Newton:
         same = ((self.signs * decisions < 1) == self.inside).all(axis=0)
         self.settled = (same & alone & (length == 1)) | (-slope <= _NOISE * before)
 
-    def _loss(self, weights: FloatArray, decisions: FloatArray) -> npt.NDArray[np.float64]:
+    def _loss(self, weights: Floats, decisions: Floats) -> npt.NDArray[np.float64]:
         slack = np.maximum(1 - self.signs * decisions, 0)
         losses = np.einsum("ij,ij,i->j", slack, slack, self.twice[:, 0], dtype=np.float64)
         return (dots(weights, weights) + losses) / 2

@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
+from drillcore.arrays import Doubles
+
 _MAX_STEPS, _MAX_HALVINGS = 100, 30
-FloatArray = npt.NDArray[np.float64]
 
 
 def newton_pair(
-    kernel: npt.NDArray[np.float32], signs: FloatArray, costs: FloatArray, start: FloatArray, tolerance: float
-) -> tuple[FloatArray, bool]:
+    kernel: npt.NDArray[np.float32], signs: Doubles, costs: Doubles, start: Doubles, tolerance: float
+) -> tuple[Doubles, bool]:
     """Minimise 1/2 b'Kb + sum_i C_i max(0, 1 - y_i (Kb)_i)^2 over coefficients b, K with 1 added for the bias.
 
     The Newton point of the rows inside the margin solves (K + diag(1 / 2C)) b = y on these rows and is 0 elsewhere; it
@@ -28,13 +29,13 @@ def newton_pair(
     Returns:
         the coefficients, and whether the rows inside the margin stayed the same, or nothing changed any more.
     """
-    exact: FloatArray = kernel.astype(np.float64) + 1
+    exact: Doubles = kernel.astype(np.float64) + 1
     found = np.where(costs > 0, start, 0)
-    decisions: FloatArray = exact @ found
+    decisions: Doubles = exact @ found
     for _ in range(_MAX_STEPS):
         inside = (signs * decisions < 1) & (costs > 0)
         step = _newton_point(exact, signs, costs, inside) - found
-        moved: FloatArray = exact @ step
+        moved: Doubles = exact @ step
         length = _length(found, decisions, step, moved, signs, costs)
         found, decisions = found + length * step, decisions + length * moved
         same = np.array_equal((signs * decisions < 1) & (costs > 0), inside)
@@ -43,9 +44,7 @@ def newton_pair(
     return found, False
 
 
-def _newton_point(
-    kernel: FloatArray, signs: FloatArray, costs: FloatArray, inside: npt.NDArray[np.bool_]
-) -> FloatArray:
+def _newton_point(kernel: Doubles, signs: Doubles, costs: Doubles, inside: npt.NDArray[np.bool_]) -> Doubles:
     point = np.zeros(len(signs))
     chosen = np.flatnonzero(inside)
     if chosen.size:
@@ -56,9 +55,7 @@ def _newton_point(
     return point
 
 
-def _length(
-    found: FloatArray, decisions: FloatArray, step: FloatArray, moved: FloatArray, signs: FloatArray, costs: FloatArray
-) -> float:
+def _length(found: Doubles, decisions: Doubles, step: Doubles, moved: Doubles, signs: Doubles, costs: Doubles) -> float:
     """Return the first of 1, 1/2, 1/4, ... that lowers the loss."""
 
     def loss(length: float) -> float:

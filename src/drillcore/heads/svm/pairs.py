@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array, Floats
 from drillcore.heads.svm.calibration import pairs
 from drillcore.heads.svm.gram import gram_bytes, gram_matrix, kernel_block
 from drillcore.heads.svm.pair_newton import newton_pair
@@ -17,7 +18,6 @@ from drillcore.heads.svm.pair_newton import newton_pair
 # A problem of n rows gets 100 n steps, or so many. Coordinate descent is slow on pairs that are hard to tell apart:
 # what it has not solved by then Newton steps finish.
 LEAST_STEPS = {"hinge": 1_000_000, "squared_hinge": 0}
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class DualSolution:
         failed: problems that did not converge.
     """
 
-    coefficients: FloatArray
+    coefficients: Floats
     biases: npt.NDArray[np.float64]
     failed: int
 
@@ -51,7 +51,7 @@ class GramProblems:
 
     def __init__(
         self,
-        rows: FloatArray,
+        rows: Floats,
         starts: npt.NDArray[np.int64],
         gamma: float | None,
         loss: str,
@@ -68,13 +68,13 @@ class GramProblems:
         self._finish = newton_pair if loss == "squared_hinge" else None
         self._one_against_others = svm_dual.one_against_others
 
-    def kernel_rows(self, chosen: npt.NDArray[np.intp]) -> FloatArray:
+    def kernel_rows(self, chosen: npt.NDArray[np.intp]) -> Floats:
         """Return kernel values [n, N] of some rows with all."""
         if self.gram is not None:
             return self.gram[chosen]
         return kernel_block(self.rows[chosen], self.rows, self.gamma)
 
-    def one_vs_one(self, costs: npt.NDArray[np.float64], start: FloatArray | None = None) -> DualSolution:
+    def one_vs_one(self, costs: npt.NDArray[np.float64], start: Floats | None = None) -> DualSolution:
         """Solve the problem of every pair of classes on the rows of these two.
 
         Args:
@@ -93,7 +93,7 @@ class GramProblems:
 
         return DualSolution(found, biases, self._over_classes(solve, self.classes - 1))
 
-    def _pair_by_pair(self, number: int, costs: Any, found: FloatArray, biases: npt.NDArray[np.float64]) -> int:
+    def _pair_by_pair(self, number: int, costs: Any, found: Floats, biases: npt.NDArray[np.float64]) -> int:
         """Do what `one_against_others` does with one block of the Gram matrix at a time."""
         own = np.arange(self.starts[number], self.starts[number + 1])
         for other in range(number + 1, self.classes):
@@ -110,7 +110,7 @@ class GramProblems:
             biases[number, other] = bias[0, 1]
         return self._finish_pairs(number, costs, found, biases)
 
-    def _finish_pairs(self, number: int, costs: Any, found: FloatArray, biases: npt.NDArray[np.float64]) -> int:
+    def _finish_pairs(self, number: int, costs: Any, found: Floats, biases: npt.NDArray[np.float64]) -> int:
         """Go on with a class's pairs that have no bias yet; returns how many did not converge."""
         failed = 0
         for other in np.flatnonzero(np.isnan(biases[number])):
@@ -129,7 +129,7 @@ class GramProblems:
             failed += not converged
         return failed
 
-    def one_vs_rest(self, costs: npt.NDArray[np.float64], start: FloatArray | None = None) -> DualSolution:
+    def one_vs_rest(self, costs: npt.NDArray[np.float64], start: Floats | None = None) -> DualSolution:
         """Solve the problem of every class against all others; arguments as of `one_vs_one`; needs the Gram matrix."""
         count = len(self.rows)
         found = np.zeros((count, self.classes), np.float32) if start is None else start.copy()
@@ -160,9 +160,7 @@ class GramProblems:
             return solve(0) + sum(pool.map(solve, range(1, count)))
 
 
-def pair_decisions(
-    kernel: FloatArray, starts: npt.NDArray[np.int64], coefficients: FloatArray, biases: npt.NDArray[Any]
-) -> FloatArray:
+def pair_decisions(kernel: Floats, starts: npt.NDArray[np.int64], coefficients: Floats, biases: Array) -> Floats:
     """Return decisions float32 [n, Q] of all pairs, above 0 for the first class.
 
     Args:
@@ -189,7 +187,7 @@ def pair_decisions(
     return found
 
 
-def pair_weights(rows: FloatArray, starts: npt.NDArray[np.int64], coefficients: FloatArray) -> FloatArray:
+def pair_weights(rows: Floats, starts: npt.NDArray[np.int64], coefficients: Floats) -> Floats:
     """Return the weights of all linear pairs, float32 [D, Q]; arguments as of `pair_decisions`."""
     classes = len(starts) - 1
     weights = np.zeros((rows.shape[1], classes * (classes - 1) // 2), np.float32)

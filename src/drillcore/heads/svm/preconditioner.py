@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, solve_triangular
 
+from drillcore.arrays import Floats
+
 LARGEST = 12_288  # features whose Hessian is kept, 600 MB in float32; above, its diagonal alone is used
 _CHANGED = 1.5  # the share inside has become so many times larger or smaller: factored again
-FloatArray = npt.NDArray[np.float32]
 
 
 class Preconditioner:
@@ -24,14 +25,14 @@ class Preconditioner:
         weights: 2 C of each row, float32 [N].
     """
 
-    def __init__(self, rows: FloatArray, weights: FloatArray) -> None:
+    def __init__(self, rows: Floats, weights: Floats) -> None:
         self._rows, self._weights = rows, weights
-        self._products: FloatArray | None = None
-        self._factor: FloatArray | None = None
+        self._products: Floats | None = None
+        self._factor: Floats | None = None
         self._diagonal = np.ones((1, 1), np.float32)
         self._share = 0.0
 
-    def fit(self, inside: FloatArray) -> None:
+    def fit(self, inside: Floats) -> None:
         """Take the weights of the rows inside the margins, 0 for the others, float32 [N, K], into account."""
         if self._rows.shape[1] > LARGEST:
             self._diagonal = 1 + np.square(self._rows).T @ inside
@@ -54,7 +55,7 @@ class Preconditioner:
         if self._factor is None:
             self._diagonal = self._diagonal[:, going]
 
-    def solve(self, values: FloatArray) -> FloatArray:
+    def solve(self, values: Floats) -> Floats:
         """Return what the approximate inverse makes of float32 [D, K]."""
         if self._factor is None:
             return values / self._diagonal
@@ -62,11 +63,11 @@ class Preconditioner:
         return np.asarray(solve_triangular(self._factor, half, lower=True, trans=1, check_finite=False), np.float32)
 
 
-def dots(left: FloatArray, right: FloatArray) -> npt.NDArray[np.float64]:
+def dots(left: Floats, right: Floats) -> npt.NDArray[np.float64]:
     """Return the dot products [K] of the columns of two float32 [D, K]."""
     return np.einsum("ij,ij->j", left, right, dtype=np.float64)
 
 
-def norms(columns: FloatArray) -> npt.NDArray[np.float64]:
+def norms(columns: Floats) -> npt.NDArray[np.float64]:
     """Return the lengths [K] of columns float32 [D, K]."""
     return np.sqrt(dots(columns, columns))

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Floats
 from drillcore.heads.svm.calibration import (
     CALIBRATION_ROWS,
     PAIR_START,
@@ -22,7 +23,6 @@ from drillcore.heads.svm.newton import one_vs_rest
 from drillcore.heads.svm.pairs import DualSolution, GramProblems, pair_decisions
 
 SCHEMES = ("one_vs_rest", "one_vs_one")
-FloatArray = npt.NDArray[np.float32]
 
 
 class Training(Protocol):
@@ -34,7 +34,7 @@ class Training(Protocol):
 
     failed: int
 
-    def held_out(self, chosen: npt.NDArray[np.intp]) -> FloatArray:
+    def held_out(self, chosen: npt.NDArray[np.intp]) -> Floats:
         """Return decisions [n, P or Q] of some rows by a fit on the others, which starts from that on all."""
         ...
 
@@ -52,7 +52,7 @@ class NewtonTraining:
 
     def __init__(
         self,
-        rows: FloatArray,
+        rows: Floats,
         places: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
         classes: int,
         costs: npt.NDArray[np.float64],
@@ -63,7 +63,7 @@ class NewtonTraining:
         found = one_vs_rest(self._rows, places, classes, costs, tolerance)
         self.weights, self.failed = found.weights, found.failed
 
-    def held_out(self, chosen: npt.NDArray[np.intp]) -> FloatArray:
+    def held_out(self, chosen: npt.NDArray[np.intp]) -> Floats:
         """As of `Training`."""
         left = np.ones(len(self._rows), bool)
         left[chosen] = False
@@ -86,11 +86,11 @@ class GramTraining:
         self.solution = self._solve(costs, None)
         self.failed = self.solution.failed
 
-    def _solve(self, costs: npt.NDArray[np.float64], start: FloatArray | None) -> DualSolution:
+    def _solve(self, costs: npt.NDArray[np.float64], start: Floats | None) -> DualSolution:
         solve = self._problems.one_vs_one if self._scheme == "one_vs_one" else self._problems.one_vs_rest
         return solve(costs, start)
 
-    def held_out(self, chosen: npt.NDArray[np.intp]) -> FloatArray:
+    def held_out(self, chosen: npt.NDArray[np.intp]) -> Floats:
         """As of `Training`."""
         costs = self._costs.copy()
         costs[chosen] = 0
@@ -154,7 +154,7 @@ def calibrate_several(
     """
     fold = np.random.default_rng(seed).permutation(len(truth)) % max(folds, 1)
     seen: list[npt.NDArray[np.intp]] = []
-    decisions: list[FloatArray] = []
+    decisions: list[Floats] = []
     for number in range(folds):
         chosen = np.flatnonzero(fold == number)
         if len(chosen) in (0, len(truth)):

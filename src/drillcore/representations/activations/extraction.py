@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.progress import progress
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BATCH = 32
-Then = Callable[["npt.NDArray[np.float32]"], "npt.NDArray[Any]"]
+Then = Callable[["npt.NDArray[np.float32]"], "Array"]
 _COMMITS = 100  # shards a cold extraction is committed in, at least: a kill costs about 1 %
 
 
@@ -61,7 +62,7 @@ class FeatureTable:
         """Return some rows, as a source of rows does (`heads.row_source`); read where they lie."""
         return self._lying[chosen]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self.rows, dtype)
 
     @cached_property

@@ -7,13 +7,13 @@ says what becomes of them; its parameters and its state stand in the store's key
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.representations.activations.extraction import extract, feature_spec
-from drillcore.representations.base import FIT_SPLITS, FloatArray, Representation, Rows, State
+from drillcore.representations.base import FIT_SPLITS, Representation, Rows, State
 from drillcore.store import FeatureSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ImageRows(Representation):
 
     per_image: ClassVar[int] = 1
 
-    def transform(self, activations: FloatArray, state: State | None) -> FloatArray:
+    def transform(self, activations: Array, state: State | None) -> Array:
         """Return what is stored of images: rows float32 [N, per_image * D], those of an image side by side.
 
         Args:
@@ -40,7 +40,7 @@ class ImageRows(Representation):
         """
         return activations
 
-    def targets(self, run: Run, table: pd.DataFrame) -> npt.NDArray[Any]:
+    def targets(self, run: Run, table: pd.DataFrame) -> Array:
         """Return what each row is to be answered, [N * per_image]: the class of its image."""
         return np.repeat(run.manifest.label_indices(table), self.per_image)
 
@@ -63,7 +63,7 @@ class ImageRows(Representation):
         wanted = run.head_splits
         return wanted if run.manifest.table["split"].isin(wanted).any() else FIT_SPLITS
 
-    def activations(self, run: Run, table: pd.DataFrame) -> FloatArray:
+    def activations(self, run: Run, table: pd.DataFrame) -> Array:
         """Return the activations of images, float32 [N, A], kept in the store; for `fit`."""
         found = extract(
             run.backbone,

@@ -38,7 +38,7 @@ from drillcore.errors import InputError
 from drillcore.representations.core_samples.core_spec import SCALES, CoreSpec
 from drillcore.representations.core_samples.planes import Grid, Plane, linear_weights, pooling_weights
 
-Places = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]  # pixel indices [P]
+Places = npt.NDArray[np.integer] | npt.NDArray[np.floating]  # pixel indices [P]
 
 
 class CoreNetwork(nn.Module):

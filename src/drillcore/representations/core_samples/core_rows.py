@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.files import read_object
-from drillcore.representations.base import FIT_SPLITS, FloatArray, Representation
+from drillcore.representations.base import FIT_SPLITS, Representation
 from drillcore.representations.core_samples.samples import STORE, CoreSamples, extract
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class CoreRows(Representation):
         plan = self.plan.context
         return None if plan is None else AutoContext(spec=plan.spec, head=load_head(run.path / FIRST_FOLDER))
 
-    def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, FloatArray]]:
+    def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, Array]]:
         """Return the map of each plane (paper 000, figure 3)."""
         import torch
 

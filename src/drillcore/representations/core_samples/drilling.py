@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from drillcore.ahead import run_ahead, threads
+from drillcore.arrays import Array
 from drillcore.errors import DataError
 from drillcore.progress import progress
 from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, draw, thin
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from drillcore.representations.core_samples.core import CoreNetwork
 
 Load = Callable[[int], npt.NDArray[np.uint8]]
-FloatArray = npt.NDArray[np.floating[Any]]
-Drilled = tuple[FloatArray, npt.NDArray[np.float32]]  # samples [P, D]; places [P, 3 + T]: row, column, weight, targets
+Samples = npt.NDArray[np.floating]
+Drilled = tuple[Samples, npt.NDArray[np.float32]]  # samples [P, D]; places [P, 3 + T]: row, column, weight, targets
 PLACES = 3  # columns before the targets
 _TASK_BYTES = 32 * 2**20  # of samples that one worker makes at a time; bounds the memory
 _AHEAD = 2  # tasks per worker that may wait
@@ -41,7 +42,7 @@ class Targets:
     """
 
     digests: Sequence[str]
-    load: Callable[[int], npt.NDArray[Any]]
+    load: Callable[[int], Array]
     classes: int = 0
     rule: str = ""
     hard: Callable[[int], npt.NDArray[np.bool_]] | None = None
@@ -135,7 +136,7 @@ def samples_of(
     ys: npt.NDArray[np.int64],
     xs: npt.NDArray[np.int64],
     dtype: str = "float32",
-) -> FloatArray:
+) -> Samples:
     """Return the core samples of an image uint8 [H, W, C] at pixels, [P, D]; not finite in float16 beyond 65,504."""
     import torch
 
@@ -144,7 +145,7 @@ def samples_of(
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
         maps = core(pixels.permute(2, 0, 1)[None].to(torch.float32))
         samples = core.sample(maps, image.shape[:2], ys, xs)
-        result: FloatArray = samples.to(getattr(torch, dtype)).cpu().numpy()
+        result: Samples = samples.to(getattr(torch, dtype)).cpu().numpy()
     return result
 
 
@@ -152,7 +153,7 @@ def _drawn(
     source: DrillSource,
     item: DrillItem,
     image: npt.NDArray[np.uint8],
-    target: npt.NDArray[Any],
+    target: Array,
     hard: npt.NDArray[np.bool_] | None,
 ) -> Drawn:
     digest = item.name.partition("|")[0]

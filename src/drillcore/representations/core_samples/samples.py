@@ -24,8 +24,8 @@ from drillcore.representations.core_samples.drilling import (
     PLACES,
     DrillItem,
     DrillSource,
-    FloatArray,
     Load,
+    Samples,
     Targets,
     drilled,
 )
@@ -183,7 +183,7 @@ def _subset(
         raise InputError(f"max_rows is {max_rows}, less than one for each of {len(items)} views; raise it")
     most = min(source.sampling.pixels, max_rows // max(1, len(items)))
     shape = (len(items) * most, source.core.width)
-    rows: FloatArray = (
+    rows: Samples = (
         np.empty(shape, source.dtype) if file is None else np.lib.format.open_memmap(file, "w+", source.dtype, shape)
     )
     tables, done = [], 0
@@ -200,7 +200,7 @@ def _assembled(
     source: DrillSource,
     items: Sequence[DrillItem],
     rows: RowSource,
-    table: FloatArray,
+    table: Samples,
     counts: npt.NDArray[np.int64],
     extracted: int,
 ) -> CoreSamples:

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array, Ints
 from drillcore.digests import Json
 from drillcore.errors import InputError
 from drillcore.representations.parameters import check_names, check_whole, is_number
 
 UNIFORM, CLASS_BALANCED, HARD, TARGETS = "uniform", "class_balanced", "hard", "targets"
 METHODS = (UNIFORM, CLASS_BALANCED, HARD, TARGETS)
-IntArray = npt.NDArray[np.int64]
 # Which fields a method reads beside `method`, `pixels` and `seed`; the others do not belong into its key.
 _READ = {UNIFORM: (), CLASS_BALANCED: (), HARD: ("hard_share",), TARGETS: ("target_share", "ring", "bright", "shares")}
 
@@ -97,8 +97,8 @@ class Drawn:
         weights: pixels that each one stands for, float32 [P], 1 or more.
     """
 
-    ys: IntArray
-    xs: IntArray
+    ys: Ints
+    xs: Ints
     weights: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -216,7 +216,7 @@ def _strata(
     classes: int,
     image: npt.NDArray[np.uint8] | None,
     hard: npt.NDArray[np.bool_] | None,
-) -> tuple[list[IntArray], list[int]]:
+) -> tuple[list[Ints], list[int]]:
     """Return the strata, flat indices, and how many samples each gives; arguments as `draw`, `valid` bool [H * W]."""
     if spec.method == UNIFORM:
         strata = [np.flatnonzero(valid)]
@@ -241,7 +241,7 @@ def _strata(
 
 def _targets(
     spec: SamplingSpec, valid: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]
-) -> list[IntArray]:
+) -> list[Ints]:
     """Return targets, ring, bright and other background: flat indices."""
     target = valid & (labels.reshape(-1) > 0)
     near = dilate(target.reshape(labels.shape), spec.ring).reshape(-1) & valid & ~target
@@ -253,7 +253,7 @@ def _targets(
     return [np.flatnonzero(part) for part in (target, near, bright, sea & ~near & ~bright)]
 
 
-def _lowest(indices: IntArray, number: int, start: int) -> IntArray:
+def _lowest(indices: Ints, number: int, start: int) -> Ints:
     """Return the `number` indices of lowest rank, in no order."""
     if number >= len(indices):
         return indices
@@ -267,7 +267,7 @@ def _lowest(indices: IntArray, number: int, start: int) -> IntArray:
     return indices[few[np.argpartition(ranks[few], number - 1)[:number]]]
 
 
-def _ranks(indices: IntArray, start: int) -> npt.NDArray[np.uint64]:
+def _ranks(indices: Ints, start: int) -> npt.NDArray[np.uint64]:
     """Return splitmix64 (Steele, Lea, Flood 2014) of start + index: all different, in no order."""
     state = indices.astype(np.uint64)
     state *= np.uint64(0x9E3779B97F4A7C15)
@@ -279,7 +279,7 @@ def _ranks(indices: IntArray, start: int) -> npt.NDArray[np.uint64]:
     return state
 
 
-def _needed(given: Any, spec: SamplingSpec, what: str) -> npt.NDArray[Any]:
+def _needed(given: Any, spec: SamplingSpec, what: str) -> Array:
     if given is None:
         raise InputError(f"sampling by {spec.method} needs {what}; give it, or sample by {UNIFORM}")
     return np.asarray(given)

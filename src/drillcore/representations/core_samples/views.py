@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.digests import Json
 from drillcore.errors import InputError
 from drillcore.representations.parameters import check_names, check_whole
@@ -118,7 +119,7 @@ class View:
             turned = np.clip(np.rint(levels), 0, 255).astype(np.uint8)[turned]
         return np.ascontiguousarray(turned)
 
-    def of_map(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def of_map(self, values: Array) -> Array:
         """Return the view of labels, or of other values of each pixel, [H, W] or [H, W, D]: the nearest ones."""
         turned = self._turned(values)
         height, width = self._size(turned.shape[0], turned.shape[1])
@@ -128,10 +129,10 @@ class View:
             np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
             for new, old in ((height, turned.shape[0]), (width, turned.shape[1]))
         )
-        result: npt.NDArray[Any] = turned[rows[:, None], columns]
+        result: Array = turned[rows[:, None], columns]
         return result
 
-    def _turned(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _turned(self, values: Array) -> Array:
         mirrored = values[:, ::-1] if self.mirror else values
         return np.rot90(mirrored, self.turns) if self.turns else mirrored
 

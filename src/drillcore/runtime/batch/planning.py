@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from drillcore.arrays import Array
 
 _STEPS_PER_OCTAVE = 4  # heights within a factor of 2^(1/4) are sorted by width together
 
@@ -45,7 +46,7 @@ def pad_batch(
 
 
 def plan_batches(
-    sizes: Sequence[tuple[int, ...]] | npt.NDArray[Any],
+    sizes: Sequence[tuple[int, ...]] | Array,
     *,
     batch: int = 32,
     waste: float = 0.3,

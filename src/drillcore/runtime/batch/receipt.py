@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
 from drillcore.files import read_object, write_json
@@ -265,7 +266,7 @@ def _indices(path: AnyPath) -> NDArray[np.int64]:
 
     try:
         table = pq.ParquetFile(parquet_source(path)).read(columns=["input_index"])
-        values: NDArray[Any] = table.column("input_index").to_numpy()
+        values: Array = table.column("input_index").to_numpy()
     except (OSError, ValueError, TypeError, MemoryError, pa.ArrowException, KeyError) as error:
         raise ReceiptError(f"{path} cannot be read: {_first_line(error)}") from None
     if values.dtype != np.int64:
@@ -277,6 +278,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _some(values: NDArray[Any]) -> str:
+def _some(values: Array) -> str:
     shown = ", ".join(map(str, np.unique(values)[:_SHOWN].tolist()))
     return shown if len(np.unique(values)) <= _SHOWN else f"{shown} and {len(np.unique(values)) - _SHOWN} more"

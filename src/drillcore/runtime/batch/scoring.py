@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore import ahead
+from drillcore.arrays import Array
 from drillcore.errors import InputError, NoMemoryError
 from drillcore.runtime.batch.planning import pad_batch, plan_batches
 from drillcore.runtime.batch.windows import WINDOW_ROWS, Rows, SetAside, Window, cut_windows, set_aside
@@ -25,7 +26,7 @@ from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.images.image_limits import excess
-from drillcore.runtime.model.network import Array, Network
+from drillcore.runtime.model.network import Network
 from drillcore.tasks import TASKS, Task
 
 IN_PROCESS = 192  # so few images decode sooner here than processes start

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.runtime.images.decode_worker import DecodedImage
-from drillcore.runtime.model.network import Array
 
 Rows = NDArray[np.int64]  # positions
 WINDOW_ROWS = 1024  # images that are grouped together; more save padding, fewer save memory

@@ -13,11 +13,12 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.runtime.dense.blending import Blending, blended_strips
 from drillcore.runtime.dense.tiles import Span, tile_spans
 from drillcore.runtime.model.metadata import ModelMetadata
-from drillcore.runtime.model.network import Array, Network
+from drillcore.runtime.model.network import Network
 from drillcore.tasks import TASKS
 
 WHOLE_PIXELS = 2**22  # of an image that a model without tiles takes at most: 2,048 x 2,048, about 2.5 GB with VGG-16

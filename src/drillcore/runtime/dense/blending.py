@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
-from drillcore.runtime.model.network import Array
 
 _BATCH = 8  # tiles of one strip that are answered together
 

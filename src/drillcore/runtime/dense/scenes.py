@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from drillcore.arrays import Array
 from drillcore.errors import BadImageError, InputError, NoMemoryError
 from drillcore.runtime.batch.planning import plan_batches
 from drillcore.runtime.batch.windows import Rows, Window
@@ -20,7 +21,7 @@ from drillcore.runtime.dense.answering import Scene, fits_whole, pixels_at_once,
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.model.finishing import finished
-from drillcore.runtime.model.network import Array, Network
+from drillcore.runtime.model.network import Network
 
 BATCH_PIXELS = 2**20  # of a batch at most, six street scenes: a network's own maps take hundreds of bytes a pixel
 REFUSED = "refused"  # a reason beside those of decoding: the network itself cannot take an image of that size

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
 from drillcore.runtime.images.image_files import MAX_SIDE, STORED_BITS, open_image, read_image_bytes, shown_name
@@ -25,7 +26,6 @@ from drillcore.runtime.images.value_range import SAR_RANGE, Range, count_levels,
 _PACKED = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR.{8}([\x02\x04])", re.DOTALL)
 _MAX_LABEL = 2**31 - 1
 
-Array = npt.NDArray[Any]
 PaletteRule = Callable[[Mapping[int, tuple[int, int, int]]], bool]
 
 
@@ -187,7 +187,7 @@ def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
     return {index: colours[index] for index in np.unique(np.asarray(image)).tolist() if index in colours}
 
 
-def quantise_decibels(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+def quantise_decibels(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Map SAR in dB [H,W] to uint8: round(255 * (clip(x, -40, 25) + 40) / 65), halves to even.
 
     Raises:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from drillcore.arrays import Array
 from drillcore.runtime.model.metadata import ModelMetadata
 
 Colours = list[tuple[int, int, int]]
@@ -51,7 +51,7 @@ def most_pixels(pixels: npt.NDArray[np.int64], top: int) -> list[tuple[int, floa
 
 def encode_colours(value: npt.NDArray[np.float32]) -> bytes:
     """Return a PNG of colours float32 [3,H,W] from 0 to 1; values outside are cut off, levels are round(255 v)."""
-    levels: npt.NDArray[Any] = np.rint(255.0 * np.clip(value, 0.0, 1.0)).astype(np.uint8)
+    levels: Array = np.rint(255.0 * np.clip(value, 0.0, 1.0)).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0))).save(stream, "PNG")
     return stream.getvalue()

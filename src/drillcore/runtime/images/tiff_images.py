@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from drillcore.arrays import Array
 from drillcore.errors import BadImageError
 from drillcore.runtime.images.tiff_directory import TiffDirectory
 from drillcore.runtime.images.tiff_layout import (
@@ -28,8 +28,6 @@ from drillcore.runtime.images.tiff_layout import (
     read_layout,
 )
 from drillcore.runtime.images.tiff_samples import read_samples
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

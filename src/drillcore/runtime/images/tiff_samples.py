@@ -13,14 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from drillcore.arrays import Array, Bytes
 from drillcore.errors import BadImageError
 from drillcore.runtime.images.tiff_layout import FLOAT, NONE, PLAIN, SIGNED, TiffLayout
-
-Array = npt.NDArray[Any]
-Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 2**24  # bytes that are worked on at a time
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8).reshape(-1, 1), axis=1)[:, ::-1], axis=1).ravel()
@@ -64,7 +61,7 @@ def _grid(layout: TiffLayout) -> tuple[int, int]:
     return across, across * -(-layout.height // rows)
 
 
-def _dtype(layout: TiffLayout) -> np.dtype[Any]:
+def _dtype(layout: TiffLayout) -> np.dtype:
     if layout.kind == FLOAT:
         return np.dtype(f"f{layout.bits // 8}")
     size = 1 if layout.bits <= 8 else 2 if layout.bits <= 16 else 4

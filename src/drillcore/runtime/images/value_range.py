@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 
 SAR_RANGE = (-40.0, 25.0)  # dB, the range of float scenes where a recipe states none
@@ -39,7 +40,7 @@ def read_range(params: Mapping[str, Any]) -> Range | None:
     return float(given[0]), float(given[1])
 
 
-def quantise(values: npt.NDArray[Any], bounds: Range) -> npt.NDArray[np.uint8]:
+def quantise(values: Array, bounds: Range) -> npt.NDArray[np.uint8]:
     """Map numbers to uint8 of the same shape: round(255 * (clip(x, low, high) - low) / (high - low)), halves to even.
 
     In float64 and by blocks of rows, so that every machine gives the same levels and memory stays small.
@@ -59,7 +60,7 @@ def quantise(values: npt.NDArray[Any], bounds: Range) -> npt.NDArray[np.uint8]:
     return result
 
 
-def looks_like(values: npt.NDArray[Any], levels: npt.NDArray[np.uint8], bounds: Range | None) -> str:
+def looks_like(values: Array, levels: npt.NDArray[np.uint8], bounds: Range | None) -> str:
     """Return what stored numbers look like where they are taken for something else, "" where nothing is odd.
 
     Args:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.plugins import attribute
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.tasks import TASKS
 
-Outputs = Mapping[str, NDArray[Any]]
+Outputs = Mapping[str, Array]
 
 
 def finished(metadata: ModelMetadata, outputs: Outputs, image: NDArray[np.uint8]) -> dict[str, Any]:

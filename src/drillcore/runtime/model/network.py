@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from numpy.typing import NDArray
-
+from drillcore.arrays import Array
 from drillcore.runtime.model.metadata import ModelMetadata
-
-Array = NDArray[Any]
 
 
 class Network(Protocol):

@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from drillcore.arrays import Ints
 from drillcore.errors import UnsafeModelError
 
 MAX_DEPTH = 1000  # scikit-learn's fully grown trees reach about 60
 _KINDS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier")
 _INTS_FIELD = 8  # of onnx.AttributeProto
-
-Ints = npt.NDArray[np.int64]
 
 
 def check_trees(node: Any) -> None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import helper, numpy_helper
 
-MAX_ITEMS = 4096  # larger arrays are no shapes
+from drillcore.arrays import Array
 
-Array = npt.NDArray[Any]
+MAX_ITEMS = 4096  # larger arrays are no shapes
 
 
 @dataclass(frozen=True, slots=True)

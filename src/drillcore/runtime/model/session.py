@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.errors import (
     DeviceError,
@@ -40,7 +41,6 @@ _LARGE = 2**25  # elements of a canvas: no batch has more, only a large image th
 _NO_MEMORY = ("bad_alloc", "allocat", "bfc_arena", "out of memory", "outofmemory", "memoryerror")
 _FATAL_ONLY = 4  # whatever matters is raised; onnxruntime would print it a second time
 
-Array = npt.NDArray[Any]
 _LOGGER = logging.getLogger("drillcore.runtime")
 
 
