@@ -14,6 +14,7 @@ from drillcore.errors import UnknownNameError
 from drillcore.remote import AnyPath
 from drillcore.runtime.batch.receipt import RECEIPT
 from drillcore.runtime.batch.scoring import DEFAULT_BATCH
+from drillcore.runtime.batch.windows import NO_MEMORY
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
@@ -45,6 +46,7 @@ class ScoreResult:
         output: the folder.
         odd: images scored here in this run whose values look like something they are not read as.
         first_odd: the note of the first of them.
+        starved: nothing was answered, and some of it only for want of memory.
     """
 
     inputs: int
@@ -56,6 +58,7 @@ class ScoreResult:
     output: AnyPath
     odd: int = 0
     first_odd: str = ""
+    starved: bool = False
 
 
 def score(
@@ -139,6 +142,16 @@ def score(
             with writing(output):
                 finish(output, plan, entries)
         scored = sum(entry.part.rows for entry in entries.values())
+        aside = (row for entry in entries.values() for row in entry.set_aside)
         return ScoreResult(
-            len(inputs), scored, len(inputs) - scored, kept, plan.shards, time.monotonic() - began, output, *odd
+            inputs=len(inputs),
+            scored=scored,
+            set_aside=len(inputs) - scored,
+            resumed=kept,
+            parts=plan.shards,
+            seconds=time.monotonic() - began,
+            output=output,
+            odd=odd[0],
+            first_odd=odd[1],
+            starved=not scored and any(row.detail.startswith(NO_MEMORY) for row in aside),
         )

@@ -1,11 +1,12 @@
 """Killed while it retrains: a warm process that forks one retrain per point, kills it there and looks what is left.
 
-Usage: python retrain_case.py CHECKOUT FOLDER POINTS SEED whole|registration
+Usage: python retrain_case.py CHECKOUT FOLDER POINTS SEED whole|registration|functions
 
 CHECKOUT holds the recipe `shells-forest`, its imported images and an empty MLflow database. A point is the n-th time
 that a stage changes something that outlives it (a file renamed, removed or synced, a transaction committed), and
 whether the process dies just before or just after. The points are drawn from all that an undisturbed run does, every
-stage in turn. Prints one JSON line for the undisturbed run, then one per point.
+stage in turn. With `functions` a point is the n-th call of a function of ours in a stage, before or after it.
+Prints one JSON line for the undisturbed run, then one per point.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -22,6 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import great_expectations  # noqa: F401 - all that is heavy is imported once, before the forks
@@ -36,6 +40,7 @@ import torch
 from dvc.repo import Repo  # noqa: F401
 from sqlalchemy.engine.default import DefaultDialect
 
+import drillcore
 from drillcore import registry
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
@@ -47,12 +52,14 @@ MODEL = "shells-forest"
 ENVIRONMENT = {"DRILLCORE_THREADS": "1", "DRILLCORE_WORKERS": "1", "DRILLCORE_DEVICE": "cpu"}
 RELEASE = ("register", "gate", "promote")
 Point = tuple[str, int, str]
+Watch = Callable[[Callable[[str], None]], None]
 
 
 def main() -> None:
     checkout, folder, points, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     stages = RELEASE if sys.argv[5] == "registration" else None
     torch.set_num_threads(1)
+    look_out = watch_functions if sys.argv[5] == "functions" else watch
     if stages:
         begun = folder / "evaluated"
         shutil.copytree(checkout, begun, symlinks=True)
@@ -60,13 +67,13 @@ def main() -> None:
         checkout = begun
     whole, counts = folder / "whole", folder / "counts.json"
     shutil.copytree(checkout, whole, symlinks=True)
-    require(in_child(lambda: count(whole, stages, counts)) == 0, "the undisturbed run failed")
+    require(in_child(lambda: count(whole, stages, counts, look_out)) == 0, "the undisturbed run failed")
     told = looked(whole, folder / "whole.json")
     print(json.dumps({"whole": told, "counts": json.loads(counts.read_text())}), flush=True)
     for number, point in enumerate(draw(json.loads(counts.read_text()), points, seed)):
         mine = folder / str(number)
         shutil.copytree(checkout, mine, symlinks=True)
-        status = in_child(lambda mine=mine, point=point: run(mine, at=point))
+        status = in_child(lambda mine=mine, point=point: run(mine, at=point, look_out=look_out))
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         again = in_child(lambda mine=mine: run(mine))
         told = looked(mine, folder / f"{number}.json") if again == 0 else {}
@@ -87,10 +94,10 @@ def settings_of(root: Path) -> Settings:
     return Settings.load(root, env=ENVIRONMENT)
 
 
-def run(root: Path, *, until: str = "promote", at: Point | None = None) -> None:
+def run(root: Path, *, until: str = "promote", at: Point | None = None, look_out: Watch | None = None) -> None:
     with Retrain(settings_of(root), MODEL, promote=True) as work:
         stage_now = [""]
-        if at is not None:
+        if at is not None and look_out is not None:
             seen = [0]
 
             def kill(moment: str) -> None:
@@ -99,7 +106,7 @@ def run(root: Path, *, until: str = "promote", at: Point | None = None) -> None:
                     if seen[0] >= at[1] and moment == at[2]:
                         os.kill(os.getpid(), signal.SIGKILL)
 
-            watch(kill)
+            look_out(kill)
         for stage in work.stages():
             stage_now[0] = stage.name
             work.run(stage)
@@ -111,7 +118,7 @@ def run(root: Path, *, until: str = "promote", at: Point | None = None) -> None:
         work.summary()
 
 
-def count(root: Path, stages: tuple[str, ...] | None, target: Path) -> None:
+def count(root: Path, stages: tuple[str, ...] | None, target: Path, look_out: Watch) -> None:
     found: Counter[str] = Counter()
     with Retrain(settings_of(root), MODEL, promote=True) as work:
         stage_now = [""]
@@ -120,7 +127,7 @@ def count(root: Path, stages: tuple[str, ...] | None, target: Path) -> None:
             if moment == "before" and (stages is None or stage_now[0] in stages):
                 found[stage_now[0]] += 1
 
-        watch(note)
+        look_out(note)
         for stage in work.stages():
             stage_now[0] = stage.name
             work.run(stage)
@@ -130,22 +137,33 @@ def count(root: Path, stages: tuple[str, ...] | None, target: Path) -> None:
     target.write_text(json.dumps(found))
 
 
+def watched(function: Callable[..., Any], note: Callable[[str], None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*values: Any, **named: Any) -> Any:
+        note("before")
+        result = function(*values, **named)
+        note("after")
+        return result
+
+    return wrapper
+
+
+def watch_functions(note: Callable[[str], None]) -> None:
+    """Call `note` before and after each function of ours, in whichever module it is looked up; compiled ones stay."""
+    names = [found.name for found in pkgutil.walk_packages(drillcore.__path__, "drillcore.") if "cli" not in found.name]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    ours: dict[FunctionType, Callable[..., Any]] = {}
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, FunctionType) and value.__module__.startswith("drillcore."):
+                setattr(module, name, ours.setdefault(value, watched(value, note)))
+
+
 def watch(note: Callable[[str], None]) -> None:
     """Call `note` before and after everything that outlives the process."""
-
-    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def wrapper(*values: Any, **named: Any) -> Any:
-            note("before")
-            result = function(*values, **named)
-            note("after")
-            return result
-
-        return wrapper
-
     for name in ("replace", "rename", "unlink", "link", "symlink", "mkdir", "rmdir", "fsync"):
-        setattr(os, name, watched(getattr(os, name)))
-    DefaultDialect.do_commit = watched(DefaultDialect.do_commit)  # type: ignore[method-assign]
+        setattr(os, name, watched(getattr(os, name), note))
+    DefaultDialect.do_commit = watched(DefaultDialect.do_commit, note)  # type: ignore[method-assign]
 
 
 def looked(root: Path, target: Path) -> dict[str, Any]:

@@ -46,3 +46,10 @@ def test_killed_retrains_end_as_an_undisturbed_one(shells_checkout: Path, tmp_pa
 @pytest.mark.parametrize("seed", [20, 21, 22, 23])
 def test_five_random_kills_of_a_retrain(shells_checkout: Path, tmp_path: Path, seed: int) -> None:
     killed_at(shells_checkout, tmp_path / "points", 5, seed=seed, what="whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [35, 39])  # five stages each, none of them twice
+def test_a_kill_at_a_function_of_every_stage(shells_checkout: Path, tmp_path: Path, seed: int) -> None:
+    killed_at(shells_checkout, tmp_path / "points", 5, seed=seed, what="functions")

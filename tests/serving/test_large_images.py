@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from scoring_case import rows_of, serve_tiny, write_images
 
+from drillcore.cli.score import score as score_command
 from drillcore.errors import NoMemoryError
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.model.session import Model
@@ -77,5 +79,10 @@ def test_where_there_is_memory_for_none_all_are_counted(
 
     monkeypatch.setattr(Model, "run", starved)
     result = score(settings, model, tmp_path / "in", tmp_path / "out")
-    assert (result.scored, result.set_aside) == (0, 5)
+    assert (result.scored, result.set_aside, result.starved) == (0, 5, True)
     verify(tmp_path / "out")
+    monkeypatch.setattr("drillcore.cli.score.begin", lambda **_: settings)
+    monkeypatch.setattr("drillcore.cli.score.bring", lambda *_: model)
+    done = CliRunner().invoke(score_command, ["tiny", str(tmp_path / "in"), str(tmp_path / "again")])
+    assert isinstance(done.exception, NoMemoryError)  # no exit code 0 where nothing was done
+    assert "no image was answered" in str(done.exception)

@@ -8,6 +8,7 @@ import click
 
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import PlaceType, begin, json_option, print_json, print_table, shown
+from drillcore.errors import NoMemoryError
 from drillcore.remote import AnyPath
 
 
@@ -117,8 +118,12 @@ def score(
         click.echo(f"warning: odd values in {result.odd:,} images, the first: {result.first_odd}", err=True)
     if as_json:
         print_json(figures)
-        return
-    figures["output"] = shown(settings, output)
-    print_table("", ("what", "value"), figures.items())
-    if result.set_aside:
+    else:
+        print_table("", ("what", "value"), (figures | {"output": shown(settings, output)}).items())
+    if result.starved:
+        raise NoMemoryError(
+            "no image was answered: there is not memory enough; give the run more, and score again with --overwrite "
+            f"(reasons: {shown(settings, output)}/set_aside.parquet)"
+        )
+    if result.set_aside and not as_json:
         click.echo(f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside.parquet")

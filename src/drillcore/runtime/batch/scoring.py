@@ -20,7 +20,7 @@ from drillcore import ahead
 from drillcore.arrays import Array
 from drillcore.errors import InputError, NoMemoryError
 from drillcore.runtime.batch.planning import pad_batch, plan_batches
-from drillcore.runtime.batch.windows import WINDOW_ROWS, Rows, SetAside, Window, cut_windows, set_aside
+from drillcore.runtime.batch.windows import NO_MEMORY, WINDOW_ROWS, Rows, SetAside, Window, cut_windows, set_aside
 from drillcore.runtime.dense.scenes import DenseJob, start_dense
 from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.images.decode_worker import DecodedImage
@@ -206,7 +206,7 @@ def _infer(model: Network, outputs: tuple[str, ...], items: list[DecodedImage]) 
         if len(items) > 1:  # each alone: one of them is too large, or all were together
             parts = [part for item in items if (part := _infer(model, outputs, [item]))]
             return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-        items[0].reason, items[0].detail = TOO_LARGE, f"no memory to answer it: {error}"
+        items[0].reason, items[0].detail = TOO_LARGE, f"{NO_MEMORY}: {error}"
         return {}
 
 

@@ -13,6 +13,7 @@ from drillcore.arrays import Array
 from drillcore.runtime.images.decode_worker import DecodedImage
 
 Rows = NDArray[np.int64]  # positions
+NO_MEMORY = "no memory to answer it"  # how the detail of an image begins that another machine might answer
 WINDOW_ROWS = 1024  # images that are grouped together; more save padding, fewer save memory
 WINDOW_BYTES = 64 << 20  # decoded pixels of a window
 

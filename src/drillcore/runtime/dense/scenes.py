@@ -16,7 +16,7 @@ import numpy as np
 from drillcore.arrays import Array
 from drillcore.errors import BadImageError, InputError, NoMemoryError
 from drillcore.runtime.batch.planning import plan_batches
-from drillcore.runtime.batch.windows import Rows, Window
+from drillcore.runtime.batch.windows import NO_MEMORY, Rows, Window
 from drillcore.runtime.dense.answering import Scene, fits_whole, pixels_at_once, refusal, run_dense
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.decode_worker import DecodedImage
@@ -100,7 +100,7 @@ class _Work:
 
     def _too_large(self, row: int, error: Exception) -> None:
         item = self.window.images[row]
-        item.image, item.reason, item.detail = None, "too_large", f"no memory to answer it: {error}"
+        item.image, item.reason, item.detail = None, "too_large", f"{NO_MEMORY}: {error}"
 
     def _refuse(self, row: int, error: InputError) -> None:
         item = self.window.images[row]
