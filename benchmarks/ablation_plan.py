@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from drillcore.digests import Json
+from drillcore.json_types import Json
 
 IMAGENET, RANDOM = "ImageNet", "random"
 BASE = "base"

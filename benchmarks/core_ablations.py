@@ -42,8 +42,9 @@ from benchmarks.ablation_ships import Ships
 from benchmarks.ablation_streets import Streets
 from benchmarks.paper_pieces import NotHereError, Piece, Records
 from drillcore.backbones.weights.named import find_weights, stored_weights
-from drillcore.digests import Json, sha256_json
+from drillcore.digests import sha256_json
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
 

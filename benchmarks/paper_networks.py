@@ -20,8 +20,9 @@ from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.training.epochs import Labelled, train
 from drillcore.backbones.training.plan import TrainingPlan
 from drillcore.backbones.weights.tensors import load_state
-from drillcore.digests import Json, sha256_bytes
+from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 
 _BATCH = 512
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drillcore.digests import Json, sha256_json
+from drillcore.digests import sha256_json
 from drillcore.errors import DrillcoreError
 from drillcore.files import read_object, write_json
+from drillcore.json_types import Json
 
 
 class NotHereError(DrillcoreError):

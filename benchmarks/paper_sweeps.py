@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from benchmarks.paper_data import FIT, PaperImages, Rows
 from drillcore.backbones.base import Backbone, Tap, TappedModule
-from drillcore.digests import Json
 from drillcore.heads.base import FitRun
 from drillcore.heads.catalogue import build_head
+from drillcore.json_types import Json
 
 SCHEMES = ("one_vs_rest", "one_vs_one")
 SECOND_STAGES = ("forest", *SCHEMES)

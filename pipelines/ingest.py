@@ -9,6 +9,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import DataError, LeaseHeldError
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 from drillcore_pipelines.reporting import show_ingest
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
@@ -24,7 +25,7 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end,
     cache_policy=NO_CACHE,  # the landing zone is what is asked; nothing of it is known beforehand
     persist_result=False,
 )
-def bring(settings: Settings, dataset: str) -> dict[str, Any]:
+def bring(settings: Settings, dataset: str) -> Json:
     """Return `data_digest`, `lineage`, `images`, `set_aside`, `splits` of the accepted version."""
     from drillcore.datasets.ingest import ingest as accept
 
@@ -42,7 +43,7 @@ def bring(settings: Settings, dataset: str) -> dict[str, Any]:
     return facts
 
 
-def _by_digest(_context: Any, parameters: dict[str, Any]) -> str:
+def _by_digest(_context: Any, parameters: dict[str, object]) -> str:
     return f"quality-{parameters['dataset']}-{parameters['digest']}"
 
 
@@ -57,7 +58,7 @@ def _by_digest(_context: Any, parameters: dict[str, Any]) -> str:
     persist_result=True,
     result_serializer="json",
 )
-def check(settings: Settings, dataset: str, digest: str) -> dict[str, Any]:
+def check(settings: Settings, dataset: str, digest: str) -> Json:
     """Return the report as plain values, with `docs`, the first page of the Data Docs.
 
     Cached by the data's digest: Great Expectations takes ten seconds to import, and the answer is a function of the
@@ -73,7 +74,7 @@ def check(settings: Settings, dataset: str, digest: str) -> dict[str, Any]:
     return found.report.to_dict()
 
 
-def checked(settings: Settings, dataset: str, digest: str) -> dict[str, Any]:
+def checked(settings: Settings, dataset: str, digest: str) -> Json:
     """Return the report, from the cache if the pages it names are still there; else it is made again."""
     report = check(settings, dataset, digest)
     if report["docs"] is None or Path(report["docs"]).is_file():

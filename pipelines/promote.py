@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -23,7 +21,7 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, p
     cache_policy=NO_CACHE,  # a verdict holds for one champion at one moment: a promotion is never taken from a cache
     persist_result=False,
 )
-def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, Any]:
+def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, object]:
     """Return `promoted`, `version`, `previous`, `reason`, `verdict`."""
     from drillcore.retrain.releasing import promote_reference
 

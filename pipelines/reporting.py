@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from drillcore.json_types import Json, Values
 from drillcore.settings import Settings
 
 _EMBEDDED_BYTES = 1_000_000  # a larger picture would burden the server's database; its path stands in the text
 _LOCAL_MLFLOW = "http://127.0.0.1:5000"
-
-Values = Mapping[str, Any]
 
 
 def show_retrain(settings: Settings, summary: Values) -> None:
@@ -78,7 +76,7 @@ def _verdict_text(summary: Values) -> str:
     return "\n".join(lines)
 
 
-def _figures(summary: Values) -> list[dict[str, Any]]:
+def _figures(summary: Values) -> list[Json]:
     """Return one row per figure; the champion's beside it where the gate compared them on the same images."""
     champion = (summary.get("verdict") or {}).get("champion") or {}
     plain = {name: value for name, value in summary["figures"].items() if isinstance(value, int | float)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import LeaseHeldError
+from drillcore.json_types import Json
 from drillcore.retrain.retraining import STAGES, Retrain, Stage
 from drillcore.settings import Settings
 from drillcore_pipelines.reporting import show_retrain
@@ -28,7 +28,7 @@ from drillcore_pipelines.running import (
 _HOURS = 3600
 
 
-def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, Any]]:
+def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, object]]:
     """Return the task of a stage.
 
     No stage is cached by Prefect. Each keeps a record by content, with the digests of its files, in the run's folder:
@@ -46,7 +46,7 @@ def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, Any]]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    def run(work: Retrain) -> dict[str, Any]:
+    def run(work: Retrain) -> Json:
         say(f"{stage.name}: {stage.text}")
         # All models share data/ and data.dvc: one at a time brings new images there.
         with data_lease(work.settings) if stage.name == "ingest" else nullcontext():

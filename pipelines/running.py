@@ -16,13 +16,14 @@ from prefect.states import Completed, State
 
 from drillcore.environment import confine
 from drillcore.errors import DeviceError, DrillcoreError, LeaseHeldError, StateError
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 GPU = "gpu"  # the work pool and the global concurrency limit
 RETRY_SECONDS = (2, 10, 30)
 _DATA_LEASE, _DATA_WAIT = "data", 1800.0
 
-Summary = dict[str, Any]
+Summary = Json
 
 
 def prepared() -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -52,7 +51,7 @@ def fetch(settings: Settings, reference: str) -> int:
 )
 def score_images(
     settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the counts and where the results are."""
     from drillcore.runtime.model.served import resolve
     from drillcore_serving.batch.score import score as run
@@ -105,7 +104,7 @@ def verify(output: AnyPath) -> None:
 )
 def score_inbox(
     settings: Settings, reference: str, inbox: AnyPath, output: Path, engine: str = "local", scheduler: str = ""
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the counts of this tick, what waits, and where the results are; each batch is verified."""
     from drillcore.runtime.model.served import resolve
     from drillcore_serving.batch.inbox import Inbox

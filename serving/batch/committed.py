@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
-from typing import Any
 
 from drillcore.digests import sha256_file, sha256_json
 from drillcore.errors import DrillcoreError, InputError, ReceiptError
@@ -71,7 +70,7 @@ def _is_free(path: AnyPath) -> bool:
     return path.name in kept_files.FOLDERS and path.is_dir() and next(kept_files.files_of(path), None) is None
 
 
-def _same(output: AnyPath, plan: Plan, before: dict[str, Any]) -> None:
+def _same(output: AnyPath, plan: Plan, before: dict[str, object]) -> None:
     now = plan.as_dict()
     different = [name for name in {**now, **before} if before.get(name, "") != now.get(name, "")]
     if different:

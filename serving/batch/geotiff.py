@@ -122,7 +122,7 @@ def decode_label(data: bytes) -> npt.NDArray[np.uint8]:
 def _encode(bands: Array, place: Georeference | None, palette: dict[int, Any] | None = None) -> bytes:
     rasterio = _rasterio()
     count, height, width = bands.shape
-    profile: dict[str, Any] = {**_COG, "count": count, "height": height, "width": width, "dtype": bands.dtype.name}
+    profile: dict[str, object] = {**_COG, "count": count, "height": height, "width": width, "dtype": bands.dtype.name}
     if place is not None and place.transform is not None:
         profile |= {"crs": place.crs, "transform": place.transform}
     with rasterio.MemoryFile() as memory:

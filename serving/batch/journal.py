@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from drillcore.digests import canonical_json
 from drillcore.errors import InputError
 from drillcore.files import write_text
+from drillcore.json_types import Json
 from drillcore.runtime.batch.receipt import Part
 from drillcore.runtime.batch.row_checksums import Checksums
 from drillcore.runtime.batch.windows import SetAside
@@ -48,7 +48,7 @@ class Plan:
     batch: int
     options: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return plain values."""
         return {name: getattr(self, name) for name in self.__slots__ if name != "options" or self.options}
 
@@ -150,7 +150,7 @@ def format_entry(entry: Entry) -> str:
     )
 
 
-def parse_entry(value: dict[str, Any]) -> Entry:
+def parse_entry(value: Json) -> Entry:
     """Return the entry of `format_entry`. Raises ValueError, KeyError, TypeError and such."""
     checksums = np.frombuffer(base64.b64decode(value["checksums"]), "<u4").astype(np.uint32)
     return Entry(value["shard"], Part(*value["part"]), checksums, [SetAside(*row) for row in value["set_aside"]])

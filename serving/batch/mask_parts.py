@@ -75,7 +75,7 @@ def value_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
     return pa.table({**first, **columns, **last})
 
 
-def _file_columns(kept: list[Any], name: str) -> dict[str, Any]:
+def _file_columns(kept: list[Any], name: str) -> dict[str, object]:
     import pyarrow as pa
 
     digest = f"{name}_sha256"

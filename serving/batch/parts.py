@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.batch.receipt import PARTS, SET_ASIDE
 from drillcore.runtime.batch.windows import SetAside, Window
@@ -40,7 +41,7 @@ class Shard:
         """Return the files of dense answers below the output, each once."""
         return sorted({name for window in self.windows for kept in window.results for name in kept.files})
 
-    def identity(self, model: ServedModel) -> tuple[dict[str, Any], dict[str, Any]]:
+    def identity(self, model: ServedModel) -> tuple[Json, Json]:
         """Return the columns that every task has: the first ones (input_index, path, sha256) and the last ones."""
         import pyarrow as pa
 
@@ -155,7 +156,7 @@ def write_set_aside(output: AnyPath, rows: Iterable[SetAside]) -> str:
     import pyarrow as pa
 
     held = list(rows)
-    columns: dict[str, Any] = {"input_index": pa.array([row.index for row in held], pa.int64())}
+    columns: Json = {"input_index": pa.array([row.index for row in held], pa.int64())}
     for name in ("path", "sha256", "reason", "detail"):
         columns[name] = pa.array([getattr(row, name) or None for row in held], pa.string())
     data = table_bytes(pa.table(columns))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from drillcore.arrays import Array
 from drillcore.plugins import attribute
 from drillcore.remote import AnyPath
 from drillcore.runtime.batch.scoring import scorable
@@ -33,7 +34,7 @@ class TaskWriter:
 
     shard_rows: int
     table: Callable[[Model, ServedModel, Shard], Any]
-    keep: Callable[[DenseFiles, DecodedImage, dict[str, Any]], Any] | None = None
+    keep: Callable[[DenseFiles, DecodedImage, dict[str, Array]], Any] | None = None
 
     def job(self, metadata: ModelMetadata, output: AnyPath, options: DenseOptions) -> DenseJob | None:
         """Return what becomes of a dense model's answers, None for other models."""

@@ -20,6 +20,7 @@ from typing import Any
 from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.remote import AnyPath
 from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.model.served import ServedModel
@@ -200,7 +201,7 @@ def _own_folder() -> str:
 def _decoders(session: Model, errand: Errand) -> Iterator[DecodePool]:
     """Yield what decodes: a thread beside a network on the CPU; processes, kept from shard to shard, beside a GPU."""
     channels, bounds = session.metadata.channels, session.metadata.value_range
-    how: dict[str, Any] = {"max_pixels": errand.max_pixels, "max_side": errand.max_side, "value_range": bounds}
+    how: Json = {"max_pixels": errand.max_pixels, "max_side": errand.max_side, "value_range": bounds}
     if session.providers[0] == "CPUExecutionProvider":
         with DecodePool(channels, workers=0, **how) as pool:
             yield pool

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.runtime.images.float_tiff import encode_float_tiff
 from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask
@@ -36,7 +37,7 @@ class Shown(ABC):
     offers: ClassVar[tuple[str, ...]] = (JSON,)
 
     @abstractmethod
-    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+    def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return what JSON says of one image."""
 
     def picture(self, metadata: ModelMetadata, row: Row, wanted: str = PNG) -> bytes:
@@ -53,7 +54,7 @@ class Shown(ABC):
 class ClassShown(Shown):
     """Label, probability and the five most probable classes."""
 
-    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+    def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return `label`, `probability`, `top5`."""
         probabilities = row["probabilities"]
         best = np.argsort(-probabilities, kind="stable")[:TOP]
@@ -68,7 +69,7 @@ class LabelShown(Shown):
 
     offers = (JSON, PNG, JPEG)
 
-    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+    def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return `size` and `shares`."""
         label = row["label"]
         pixels = class_pixels(label, len(metadata.classes))
@@ -95,7 +96,7 @@ class ValueShown(Shown):
 
     offers = (JSON, PNG, JPEG, TIFF)
 
-    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+    def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return `size`, `values` and `unit`."""
         figures = value_statistics(row["value"])
         bounds = [{"mean": float(mean), "min": float(least), "max": float(most)} for mean, least, most in figures]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from drillcore.errors import DrillcoreError
+from drillcore.json_types import Json
 from drillcore_serving.online import examples, metrics
 from drillcore_serving.online.cards import describe_all, release
 from drillcore_serving.online.docs_page import docs_page
@@ -26,7 +26,7 @@ from drillcore_serving.online.routes_v2 import v2_routes
 from drillcore_serving.online.service import ClientGoneError, Service
 
 PAGE = Path(__file__).with_name("page")
-_ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 422, 500, 503)}
+_ERRORS: dict[int | str, dict[str, object]] = {status: examples.REFUSALS[status] for status in (401, 422, 500, 503)}
 
 
 def build_app(service: Service) -> ASGIApp:
@@ -59,7 +59,7 @@ def build_app(service: Service) -> ASGIApp:
 
 def _about_routes(app: FastAPI, service: Service) -> None:
     @app.get("/api/models", tags=["about"], summary="The models of this server, with their cards", responses=_ERRORS)
-    async def models() -> dict[str, Any]:
+    async def models() -> Json:
         return await describe_all(service)
 
     @app.get(

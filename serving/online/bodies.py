@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from drillcore.json_types import Json
 from drillcore.tasks import TASKS
 
 MAX_ID = 200  # characters
@@ -185,16 +186,16 @@ class _Plain(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
-    def default_schema(self, schema: Any) -> dict[str, Any]:
+    def default_schema(self, schema: Any) -> dict[str, object]:
         return self.generate_inner(schema["schema"])
 
 
-def schemas() -> dict[str, Any]:
+def schemas() -> Json:
     """Return the JSON schemas of all bodies by name, as `components/schemas` of OpenAPI has them."""
     _, found = models_json_schema(
         [(kind, "validation") for kind in (Error, Answer, InferenceRequest, InferenceResponse)],
         ref_template="#/components/schemas/{model}",
         schema_generator=_Plain,
     )
-    known: dict[str, Any] = found["$defs"]
+    known: Json = found["$defs"]
     return known

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from typing import Any
 
 from drillcore.runtime.images.image_files import FORMATS
 from drillcore.runtime.images.masks import class_colours
@@ -24,7 +23,7 @@ def release() -> str:
     return importlib.metadata.version("drillcore")
 
 
-async def describe_all(service: Service) -> dict[str, Any]:
+async def describe_all(service: Service) -> dict[str, object]:
     """Return what /api/models says."""
     options = service.options
     models = [await asyncio.to_thread(_describe, service.settings, loaded) for loaded in service.shelf.current()]
@@ -41,7 +40,7 @@ async def describe_all(service: Service) -> dict[str, Any]:
     }
 
 
-def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
+def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, object]:
     metadata, task = loaded.model.metadata, TASKS[loaded.task]
     card = _card(settings, loaded.name)
     return {

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from drillcore.json_types import Json
+
 _STYLE = "/docs.css"
 
 
-def docs_page(document: dict[str, Any]) -> str:
+def docs_page(document: Json) -> str:
     """Return HTML that lists every operation with its parameters, bodies, answers and examples."""
     schemas = document.get("components", {}).get("schemas", {})
     parts = [
@@ -29,7 +31,7 @@ def docs_page(document: dict[str, Any]) -> str:
     return "".join([*parts, "</main></html>"])
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+def _operation(method: str, path: str, operation: Json) -> Iterator[str]:
     yield f"<section><h2><code>{method} {_text(path)}</code></h2><p>{_text(operation.get('summary', ''))}</p>"
     description = operation.get("description", "").strip()
     if description:
@@ -53,7 +55,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     yield "</section>"
 
 
-def _examples(body: dict[str, Any]) -> Iterator[str]:
+def _examples(body: Json) -> Iterator[str]:
     reference = body.get("schema", {}).get("$ref", "").rpartition("/")[2]
     if reference:
         yield f"<p>schema <a href='#{_text(reference)}'>{_text(reference)}</a></p>"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 # Replaced by names of models that are served, and the address that was asked, where the document is made.
 HOST = "localhost:8080"
 MODEL, DENSE_MODEL, ANY_MODEL = "NAME-OF-A-CLASSIFIER", "NAME-OF-A-DENSE-MODEL", "NAME-OF-A-MODEL"
@@ -12,7 +10,7 @@ _SHA = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 _MS = {"decode": 0.8, "queue": 1.2, "infer": 6.4}
 
 
-def _refusals(**texts: str) -> dict[int | str, dict[str, Any]]:
+def _refusals(**texts: str) -> dict[int | str, dict[str, object]]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {int(status.removeprefix("s")): {"description": text, "content": content} for status, text in texts.items()}
 
@@ -53,7 +51,7 @@ its entry and does not touch the others.
 """
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-PREDICT_BODY: dict[str, Any] = {
+PREDICT_BODY: dict[str, object] = {
     "required": True,
     "content": {
         **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "image/tiff", "image/bmp"), _BINARY),
@@ -89,7 +87,7 @@ _DENSE = {
     "ms": _MS,
     "batch": 1,
 }
-PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
+PREDICT_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The answer; one model version made all of it.",
         "content": {
@@ -126,7 +124,7 @@ INFER_TEXT = """
 Inference as the Open Inference Protocol (KServe V2) has it, tensors as JSON numbers or as binary data after the JSON
 (`Inference-Header-Content-Length`). Images of several sizes stand top-left on one canvas, with their sizes in `sizes`.
 """
-INFER_BODY: dict[str, Any] = {
+INFER_BODY: dict[str, object] = {
     "required": True,
     "content": {
         "application/json": {
@@ -147,7 +145,7 @@ INFER_BODY: dict[str, Any] = {
         "application/octet-stream": _BINARY,
     },
 }
-INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
+INFER_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The outputs that were asked for, else all that a plain prediction has.",
         "content": {

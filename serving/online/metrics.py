@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+
+from drillcore.json_types import Json
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -16,7 +16,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made: dict[str, Any] = {"namespace": "drillcore", "registry": self.registry}
+        made: Json = {"namespace": "drillcore", "registry": self.registry}
         self.requests = Counter("requests", "Requests answered.", ("route", "model", "status"), **made)
         self.seconds = Histogram(
             "request_seconds", "From the request's head to its answer.", ("route", "model"), buckets=_SECONDS, **made

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from drillcore.json_types import Json
 from drillcore.tasks import TASKS
 from drillcore_serving.online import examples
 from drillcore_serving.online.bodies import schemas
@@ -25,15 +26,15 @@ class Described:
         service: whose models and keys they are.
     """
 
-    def __init__(self, plain: Callable[[], dict[str, Any]], service: Service) -> None:
+    def __init__(self, plain: Callable[[], Json], service: Service) -> None:
         self._plain, self._service = plain, service
         self._text = ""
 
-    def document(self, headers: Mapping[str, str]) -> dict[str, Any]:
+    def document(self, headers: Mapping[str, str]) -> Json:
         """Return the document for whoever sent `headers`: with examples that run at the address that was asked."""
         if not self._text:
             self._text = json.dumps(self._complete())
-        found: dict[str, Any] = json.loads(self._text)
+        found: Json = json.loads(self._text)
         service = self._service
         host = headers.get("host", "")
         models = {}
@@ -51,7 +52,7 @@ class Described:
             _image_of(found, first)
         return found
 
-    def _complete(self) -> dict[str, Any]:
+    def _complete(self) -> Json:
         document = self._plain()
         parts = document.setdefault("components", {})
         parts["schemas"] = schemas()
@@ -93,7 +94,7 @@ def _about_nobody(example: Any, names: Mapping[str, list[str]]) -> bool:
     return isinstance(example, dict) and names.get(example.get("model", "")) == []
 
 
-def _name_models(document: dict[str, Any], names: list[str], first: str) -> None:
+def _name_models(document: Json, names: list[str], first: str) -> None:
     """Say which models there are, wherever one is asked for."""
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -103,7 +104,7 @@ def _name_models(document: dict[str, Any], names: list[str], first: str) -> None
                     parameter["example"] = first
 
 
-def _image_of(document: dict[str, Any], loaded: LoadedModel) -> None:
+def _image_of(document: Json, loaded: LoadedModel) -> None:
     """Make the example of a tensor one that the model takes."""
     height, width = loaded.model.metadata.min_size
     shape = [1, max(height, 2), max(width, 2), loaded.model.metadata.channels]

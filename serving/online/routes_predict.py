@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from drillcore.errors import BadImageError
+from drillcore.json_types import Json
 from drillcore_serving.online import bodies, examples
 from drillcore_serving.online.answers import JPEG, JSON, PNG, shown, timings
 from drillcore_serving.online.batcher import Answer, Image
@@ -108,8 +109,8 @@ async def _several(
             image, answer, spent = await service.unless_gone(request, _answer(asked, files[0]))
             return await _picture(asked, image, answer, spent, wanted, opacity)
 
-    async def one(part: Part) -> dict[str, Any]:
-        said: dict[str, Any]
+    async def one(part: Part) -> Json:
+        said: Json
         with service.turns.place(client) as place:
             asked = _Asked(service, loaded, share, deadline, place)
             try:
@@ -147,7 +148,7 @@ async def _answer(asked: _Asked, part: Part) -> tuple[Image, Answer, float]:
     return image, answers[0], spent
 
 
-async def _said(asked: _Asked, answer: Answer, spent: float, *, mask: bool) -> dict[str, Any]:
+async def _said(asked: _Asked, answer: Answer, spent: float, *, mask: bool) -> dict[str, object]:
     metadata, form = asked.loaded.model.metadata, shown(asked.loaded.task)
     if PNG not in form.offers:
         said = form.answer(metadata, answer.row)
@@ -169,7 +170,7 @@ async def _picture(asked: _Asked, image: Image, answer: Answer, spent: float, wa
     return Response(data, media_type=wanted, headers={"server-timing": times, "vary": "accept"})
 
 
-def _answered(loaded: LoadedModel, said: dict[str, Any]) -> Response:
+def _answered(loaded: LoadedModel, said: dict[str, object]) -> Response:
     facts = {"model": loaded.name, "version": loaded.version, "model_sha256": loaded.pointer.sha256}
     answer = bodies.Answer.model_validate({**facts, "task": loaded.task, **said})
     return Response(answer.model_dump_json(exclude_unset=True), media_type=JSON)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 from drillcore.tasks import CLASSES, TASKS, Output
 from drillcore_serving.online import examples
 from drillcore_serving.online.batcher import Image
@@ -20,7 +21,9 @@ from drillcore_serving.online.problems import RefusedError
 from drillcore_serving.online.service import Service, check_size
 from drillcore_serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
 
-_ERRORS: dict[int | str, dict[str, Any]] = {status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)}
+_ERRORS: dict[int | str, dict[str, object]] = {
+    status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)
+}
 _OCTETS = "application/octet-stream"
 
 Name = Annotated[str, Path(description="Name of a model.", max_length=200)]
@@ -32,7 +35,7 @@ def v2_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=_ERRORS)
 
     @router.get("", summary="What this server is")
-    async def server() -> dict[str, Any]:
+    async def server() -> Json:
         return {"name": "drillcore", "version": release(), "extensions": ["binary_tensor_data"]}
 
     @router.get("/health/live", summary="Whether the process lives")
@@ -45,7 +48,7 @@ def v2_routes(service: Service) -> APIRouter:
 
     @router.get("/models/{model}", summary="What a model takes and gives")
     @router.get("/models/{model}/versions/{version}", summary="What a version takes and gives")
-    async def metadata(request: Request, model: Name, version: Version | None = None) -> dict[str, Any]:
+    async def metadata(request: Request, model: Name, version: Version | None = None) -> Json:
         loaded = service.shelf.get(model, version)
         request.scope["drillcore.model"] = loaded
         return describe(loaded)
@@ -56,7 +59,7 @@ def v2_routes(service: Service) -> APIRouter:
         request.scope["drillcore.model"] = service.shelf.get(model, version)
         return JSONResponse({"name": model, "ready": service.ready}, 200 if service.ready else 503)
 
-    details: dict[str, Any] = {
+    details: Json = {
         "description": examples.INFER_TEXT,
         "responses": examples.INFER_RESPONSES,
         "response_class": Response,
@@ -97,10 +100,10 @@ def v2_routes(service: Service) -> APIRouter:
     return router
 
 
-def describe(loaded: LoadedModel) -> dict[str, Any]:
+def describe(loaded: LoadedModel) -> Json:
     """Return a model's metadata as the protocol has it, with what is ours under `parameters`."""
     model, metadata, task = loaded.model, loaded.model.metadata, TASKS[loaded.task]
-    inputs: list[dict[str, Any]] = [
+    inputs: list[Json] = [
         {"name": "images", "datatype": "UINT8", "shape": [-1, -1, -1, metadata.channels]},
     ]
     if takes_padding(model):

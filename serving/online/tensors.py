@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from drillcore.arrays import Array
+from drillcore.json_types import Json
 from drillcore_serving.online import bodies
 from drillcore_serving.online.problems import RefusedError
 
@@ -91,7 +92,7 @@ def read_request(body: bytes, header_length: str | None, max_json: int) -> Infer
 
 
 def write_response(
-    facts: Mapping[str, Any], outputs: Mapping[str, Array], binary: Mapping[str, bool]
+    facts: Mapping[str, object], outputs: Mapping[str, Array], binary: Mapping[str, bool]
 ) -> tuple[bytes, int | None]:
     """Return a response's body, and the bytes of its JSON where binary data follow.
 
@@ -102,7 +103,7 @@ def write_response(
     """
     listed, tail = [], []
     for name, array in outputs.items():
-        tensor: dict[str, Any] = {
+        tensor: Json = {
             "name": name,
             "shape": list(array.shape),
             "datatype": DATATYPES[array.dtype.name],

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from drillcore.remote import AnyPath
-
-Json = Any  # what json.dumps takes: dict, list, str, int, float, bool, None
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -26,7 +23,7 @@ def sha256_file(path: AnyPath) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def canonical_json(value: Json) -> str:
+def canonical_json(value: object) -> str:
     """Return JSON with sorted keys and no spaces, so that equal values give equal bytes.
 
     Raises:
@@ -35,6 +32,6 @@ def canonical_json(value: Json) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def sha256_json(value: Json) -> str:
+def sha256_json(value: object) -> str:
     """Return the SHA-256 of `canonical_json(value)` in UTF-8."""
     return sha256_bytes(canonical_json(value).encode())

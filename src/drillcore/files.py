@@ -10,9 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from drillcore.digests import Json
+from drillcore.json_types import Json
 from drillcore.remote import AnyPath, RemotePath
 
 # What a place to write to may answer, which says nothing about what is written.
@@ -128,7 +127,7 @@ def write_json(target: AnyPath, value: Json) -> None:
     write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_object(path: AnyPath) -> dict[str, Any]:
+def read_object(path: AnyPath) -> Json:
     """Return the JSON object in a file.
 
     Raises:

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 
 Place = tuple[str | int, ...]
-Schema = Mapping[str, Any]
+Schema = Values
 P = TypeVar("P", bound=BaseModel)
 _SHOWN = 120  # characters of a value in a message
 _WORDS = {
@@ -62,12 +63,12 @@ def some(**more: Any) -> Any:
     return Field(strict=False, **more)
 
 
-def words(text: str) -> dict[str, Any]:
+def words(text: str) -> Json:
     """Return what lets a field say in words of its own what it expects: `Field(json_schema_extra=words("..."))`."""
     return {"expected": text}
 
 
-def checked(kind: type[P], given: Mapping[str, Any], title: str) -> P:
+def checked(kind: type[P], given: Values, title: str) -> P:
     """Return parameters as a model.
 
     Args:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 
 PREFIX = "DRILLCORE_"
 
@@ -60,7 +61,7 @@ class Settings:
         """
         env = os.environ if env is None else env
         root = (root or (Path(env[f"{PREFIX}ROOT"]) if f"{PREFIX}ROOT" in env else _find_root())).resolve()
-        values: dict[str, Any] = {"root": root, "state": root / ".drillcore"}
+        values: Json = {"root": root, "state": root / ".drillcore"}
         for item in dataclasses.fields(cls):
             name = f"{PREFIX}{item.name.upper()}"
             if item.name != "root" and name in env:
@@ -88,7 +89,7 @@ class Settings:
         if not self.inbox_patience_seconds >= 0:
             raise InputError(f"{PREFIX}INBOX_PATIENCE_SECONDS is {self.inbox_patience_seconds}; 0 or more is expected")
 
-    def decoding(self, value_range: tuple[float, float] | None = None) -> dict[str, Any]:
+    def decoding(self, value_range: tuple[float, float] | None = None) -> Json:
         """Return how images are decoded, as arguments of `runtime.decode`: limits, and a model's range."""
         return {"max_pixels": self.max_pixels, "max_side": self.max_side, "value_range": value_range}
 

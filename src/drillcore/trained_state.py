@@ -9,17 +9,16 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from drillcore.digests import Json
 from drillcore.files import write_bytes
+from drillcore.json_types import Json, Values
 
 _SCHEMA = 1
 
 
-def write_state(path: Path, scalars: Mapping[str, Json], tensors: Mapping[str, Tensor]) -> None:
+def write_state(path: Path, scalars: Values, tensors: Mapping[str, Tensor]) -> None:
     """Replace the file at `path`.
 
     Args:
@@ -38,7 +37,7 @@ def write_state(path: Path, scalars: Mapping[str, Json], tensors: Mapping[str, T
     write_bytes(path, save(copies, metadata={"state": text, "crc32": _checksum(text, copies)}))
 
 
-def read_state(path: Path, identity: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+def read_state(path: Path, identity: str) -> tuple[Json, dict[str, Tensor]] | None:
     """Return scalars and tensors, on the CPU; None where there is no file, it is of another training, or damaged."""
     from safetensors import SafetensorError, safe_open
 

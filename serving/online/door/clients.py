@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from drillcore.json_types import Values
 from drillcore_serving.online.door.connections import address_group
 from drillcore_serving.online.problems import busy
 
 
-def caller(scope: Mapping[str, Any], headers: Mapping[str, str], *, keys: bool) -> str:
+def caller(scope: Values, headers: Mapping[str, str], *, keys: bool) -> str:
     """Return whom a request is counted for: the address, and where keys are asked for the key, as a digest."""
     address = address_group(scope.get("client"))
     if not keys:

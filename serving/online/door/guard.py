@@ -11,12 +11,12 @@ import logging
 import re
 import time
 import uuid
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drillcore.json_types import Json
 from drillcore_serving.online.door.clients import caller
 from drillcore_serving.online.door.limits import Share
 from drillcore_serving.online.logs import log
@@ -188,7 +188,7 @@ class _Visit:
         metrics = self._service.metrics
         metrics.requests.labels(route, model, str(self.status)).inc()
         metrics.seconds.labels(route, model).observe(seconds)
-        fields: dict[str, Any] = {
+        fields: Json = {
             "request_id": self.id,
             "method": self._method,
             "path": self._path(),

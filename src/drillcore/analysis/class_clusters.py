@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from drillcore.evaluation.figures.class_tree import (
     tree_groups,
 )
 from drillcore.evaluation.figures.newick import to_newick
+from drillcore.json_types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class ClassClusters:
         """Return the two groups of alike classes that are worth a look first (`close_groups`)."""
         return close_groups(self.space.tree)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         version, tree = self.parts.version, self.space.tree
         cut = tree_groups(tree, round(len(self.classes) ** 0.5))
@@ -125,7 +125,7 @@ class ClassClusters:
             "notes": self.notes,
         }
 
-    def _of(self, space: Space) -> dict[str, Any]:
+    def _of(self, space: Space) -> dict[str, object]:
         rows = zip(self.classes, space.neighbours.tolist(), space.distances.tolist(), strict=True)
         return {
             "cophenetic_correlation": cophenetic_correlation(space.tree, space.centroids),

@@ -14,6 +14,7 @@ from drillcore.evaluation.figures.class_tree import tree_groups
 from drillcore.evaluation.figures.newick import to_newick
 from drillcore.evaluation.pictures.class_pictures import common_features, draw_feature_bars, draw_tree, draw_two_trees
 from drillcore.files import write_json, write_text
+from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.settings import Settings
 
@@ -54,7 +55,7 @@ def write_clusters(
     version, tree, names = found.parts.version, found.space.tree, found.classes
     head = f"{version.model} version {version.version}: {len(names)} classes, {_features(found)}"
     shown = _sample_images(settings, found) if samples else None
-    made: dict[str, Any] = {
+    made: Json = {
         "tree.nwk": lambda path: write_text(path, to_newick(tree, names) + "\n"),
         "neighbours.csv": lambda path: write_text(path, neighbour_table(found)),
         "tree.png": lambda path: draw_tree(tree, names, path, title=head, samples=shown),
@@ -106,7 +107,7 @@ def neighbour_table(found: ClassClusters) -> str:
     return stream.getvalue()
 
 
-def group_facts(found: ClassClusters) -> list[dict[str, Any]]:
+def group_facts(found: ClassClusters) -> list[dict[str, object]]:
     """Return the groups of alike classes that are worth a look, with the features they have in common."""
     return [
         {

@@ -13,6 +13,7 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.changes import AnswerChange, Changes, find_changes
 from drillcore.evaluation.figures.metrics import align_columns
+from drillcore.json_types import Json
 from drillcore.recipes import load_recipe
 from drillcore.retrain.evaluating import evidence_of
 from drillcore.retrain.opening import open_for_batches, version_file
@@ -50,11 +51,11 @@ class VersionComparison:
     changes: Changes
     notes: list[str]
 
-    def changed_rows(self) -> list[dict[str, Any]]:
+    def changed_rows(self) -> list[dict[str, object]]:
         """Return one row per image whose answer changed."""
         return [self._row(one) for one in self.changes.answers]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         changes = self.changes
         return {
@@ -79,7 +80,7 @@ class VersionComparison:
             "notes": self.notes,
         }
 
-    def _row(self, one: AnswerChange) -> dict[str, Any]:
+    def _row(self, one: AnswerChange) -> dict[str, object]:
         return {
             "path": self.paths[one.row],
             "outcome": one.outcome,
@@ -159,7 +160,7 @@ def _notes(versions: list[ModelVersion], manifest: Manifest, split: str, splits:
     return notes
 
 
-def _about(version: ModelVersion) -> dict[str, Any]:
+def _about(version: ModelVersion) -> dict[str, object]:
     return {
         "model": version.model,
         "version": version.version,
@@ -169,7 +170,7 @@ def _about(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _test(values: dict[str, Any]) -> dict[str, Any]:
+def _test(values: dict[str, object]) -> dict[str, object]:
     """Name the two of a bootstrap as the command does."""
     renamed = {"challenger": "b", "champion": "a"}
     return {renamed.get(name, name): value for name, value in values.items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.analysis.trained_parts import TrainedParts
+from drillcore.json_types import Json
 
 Planes = NDArray[np.float32]  # [C, h, w]
 
@@ -73,7 +73,7 @@ class ExplainedFeature(StrongFeature):
     response: Response
     top: list[Response]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON; the pictures left out."""
         return {
             "feature": self.number,
@@ -119,7 +119,7 @@ class Explanation:
     compared: int
     notes: list[str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         version = self.parts.version
         return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import DataError
+from drillcore.json_types import Json
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 
@@ -43,14 +44,14 @@ class Report:
     version: ModelVersion
     run: RunFacts
     aliases: tuple[str, ...]
-    figures: dict[str, Any]
-    measured: dict[str, Any]
-    rival: dict[str, Any] | None
+    figures: Json
+    measured: Json
+    rival: Json | None
     rival_text: str
-    verdict: dict[str, Any] | None
-    parity: dict[str, Any]
-    data: dict[str, Any]
-    recipe: dict[str, Any]
+    verdict: Json | None
+    parity: dict[str, object]
+    data: Json
+    recipe: Json
     card: str
     pictures: dict[str, bytes] = field(repr=False)
     history: tuple[Any, ...]
@@ -96,7 +97,7 @@ def gather_report(settings: Settings, reference: str) -> Report:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, object]:
     """Return a JSON object, empty where there is no file. Raises DataError: it is something else."""
     if not path.is_file():
         return {}
@@ -121,15 +122,15 @@ def find_version(settings: Settings, reference: str) -> ModelVersion:
     return registry.get_version(settings, wanted.name, registry.resolve_version(settings, wanted))
 
 
-def _verdict(moves: list[Any], version: int) -> dict[str, Any] | None:
+def _verdict(moves: list[Any], version: int) -> dict[str, object] | None:
     """Return the gate's verdict with which a version became champion last."""
     told = [move.verdict for move in moves if move.version == version and move.verdict]
     return told[-1] if told else None
 
 
 def _rival(
-    settings: Settings, version: ModelVersion, moves: list[Any], verdict: dict[str, Any] | None
-) -> tuple[dict[str, Any] | None, str]:
+    settings: Settings, version: ModelVersion, moves: list[Any], verdict: Json | None
+) -> tuple[Json | None, str]:
     """Return the figures to compare with, the best source first, and what they are of."""
     if verdict and verdict.get("champion"):
         figures = verdict["champion"]
@@ -165,7 +166,7 @@ def _costs(settings: Settings, model: str, version: int) -> dict[str, float]:
     return {name: metrics[metric] for name, metric in named.items() if metric in metrics}
 
 
-def _measured(kept: dict[str, Any], run: RunFacts, figures: dict[str, Any]) -> dict[str, Any]:
+def _measured(kept: Json, run: RunFacts, figures: Json) -> Json:
     """Return images, ms and mb, from the run's metrics where an older run kept no more."""
     rows = figures.get("per_class", {}).values()
     # Of pixels a class's support is no number of images.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.suspicion import FOLDS, Suspect, find_suspects, grouped_folds
+from drillcore.json_types import Json
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
 
@@ -45,11 +46,11 @@ class SuspectLabels:
     accuracy: float
     suspects: list[Suspect]
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[Json]:
         """Return one row per suspect: path, split, label, suggested, their probabilities, digest."""
         return [self._row(one) for one in self.suspects]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return {
             "model": self.version.model,
@@ -62,7 +63,7 @@ class SuspectLabels:
             "suspects": self.table(),
         }
 
-    def _row(self, one: Suspect) -> dict[str, Any]:
+    def _row(self, one: Suspect) -> dict[str, object]:
         row = self.rows.iloc[one.row]
         return {
             "path": row["path"],

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def score(
     return table
 
 
-def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str, Any]:
+def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str, object]:
     classes, count = model.metadata.classes, len(found.rows)
     # Stable: of equal probabilities the lowest index comes first, as in the model's ArgMax.
     best = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :TOP]

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from drillcore.api.images import Images
 from drillcore.errors import DataError, InputError
+from drillcore.json_types import Values
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 REFRESH = 0.2  # the share of new images from which on a backbone is trained anew
 
 
-class Figures(dict[str, Any]):
+class Figures(dict[str, object]):
     """Figures by the names they have everywhere; prints as a short table, the classes left out."""
 
     def __str__(self) -> str:
@@ -40,8 +41,8 @@ def train(
     taps: Sequence[str] | None = None,
     head: str | None = None,
     image_size: int | None = None,
-    params: Mapping[str, Any] | None = None,
-    training: Mapping[str, Any] | Literal[False] | None = None,
+    params: Values | None = None,
+    training: Values | Literal[False] | None = None,
     weights: str | None = None,
     augment: str = "none",
     seed: int = 7,
@@ -137,7 +138,7 @@ class TrainedModel:
         return self.images.classes
 
     @property
-    def curve(self) -> list[dict[str, Any]]:
+    def curve(self) -> list[dict[str, object]]:
         """The backbone's learning curve, one row per epoch; empty where it came as it is."""
         from drillcore.retrain.records import BackboneDone
 
@@ -239,7 +240,7 @@ def _shown(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _plan(backbone: str, training: Mapping[str, Any] | Literal[False] | None) -> dict[str, Any] | None:
+def _plan(backbone: str, training: Mapping[str, object] | Literal[False] | None) -> dict[str, object] | None:
     """Return the recipe's `backbone.train`: a mapping where the backbone is trained, None where it is frozen."""
     from drillcore.backbones.catalogue import get_entry
 
@@ -285,7 +286,7 @@ def _check(model: TrainedModel) -> None:
     made.check_taps(recipe.backbone.taps)
 
 
-def _measure(model: TrainedModel, images: Images) -> dict[str, Any]:
+def _measure(model: TrainedModel, images: Images) -> dict[str, object]:
     """Return the figures of a model on all usable rows of other images; classes it does not know count as misses."""
     from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
     from drillcore.retrain.opening import answers, open_for_batches

@@ -12,6 +12,7 @@ import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 
 # name: the script under benchmarks/ that measures it.
 BENCHES = {
@@ -78,7 +79,7 @@ def bench(
         click.echo(f"report: {shown(settings, settings.root / 'benchmarks' / 'results' / f'{name}.md')}")
 
 
-def _taken(name: str, run: Any, given: dict[str, Any]) -> dict[str, Any]:
+def _taken(name: str, run: Any, given: Json) -> Json:
     """Return the options that were given; raises InputError for one that the benchmark does not have."""
     known = inspect.signature(run).parameters
     for option, value in given.items():

@@ -10,6 +10,7 @@ import click
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin, json_option, print_json
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 
 
 @click.command()
@@ -66,7 +67,7 @@ def _write_file(file: Path, data: bytes) -> Path:
     return file
 
 
-def _write_triton(triton: Path, served: Any, data: bytes, chosen: dict[str, Any], overwrite: bool) -> Path:
+def _write_triton(triton: Path, served: Any, data: bytes, chosen: Json, overwrite: bool) -> Path:
     from drillcore.export.triton import TritonOptions, write_repository
 
     usual = TritonOptions()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from drillcore.cli.session import begin, json_option, print_json
+from drillcore.json_types import Json
 
 
 @click.command()
@@ -34,7 +35,7 @@ def fetch(models: tuple[str, ...], watch: bool, every: float, as_json: bool) -> 
     if watch and threading.current_thread() is threading.main_thread():
         # What is being fetched is finished: the pointer moves last.
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    last: dict[str, Any] = {}
+    last: Json = {}
     while not stop.is_set():
         for model in models:
             try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import ImageType, bar, begin, json_option, print_json, print_table
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 
 if TYPE_CHECKING:
     from drillcore.runtime.model.served import ServedModel
@@ -82,7 +83,7 @@ def _warn(note: str) -> None:
         click.echo(f"warning: {note}", err=True)
 
 
-def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, Any], as_json: bool) -> None:
+def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, object], as_json: bool) -> None:
     if as_json:
         top = [{"label": label, "probability": probability} for label, probability in answer.top5]
         print_json({**origin, "label": answer.label, "top5": top})
@@ -92,9 +93,9 @@ def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, Any],
     print_table("", ("class", "probability", ""), rows)
 
 
-def _dense_figures(answer: DensePrediction) -> dict[str, Any]:
+def _dense_figures(answer: DensePrediction) -> dict[str, object]:
     height, width = answer.image.shape[:2]
-    figures: dict[str, Any] = {"task": answer.metadata.task, "width": width, "height": height}
+    figures: Json = {"task": answer.metadata.task, "width": width, "height": height}
     if answer.label is not None:
         figures["label"] = answer.classes[0].label
         figures["classes"] = [{"label": row.label, "pixels": row.pixels, "share": row.share} for row in answer.classes]

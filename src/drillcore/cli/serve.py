@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from drillcore.cli.session import begin
 from drillcore.errors import InputError
+from drillcore.json_types import Json
+
+Number = TypeVar("Number", int, float)
 
 
-def _per_model(option: str, values: tuple[str, ...], kind: type[int] | type[float]) -> dict[str, Any]:
+def _per_model(option: str, values: tuple[str, ...], kind: Callable[[str], Number]) -> dict[str, Number]:
     """Parse `VALUE` (for all, under "") and `MODEL=VALUE`."""
-    found: dict[str, Any] = {}
+    found: dict[str, Number] = {}
     for text in values:
         name, equals, value = text.rpartition("=")
         try:
@@ -112,7 +116,7 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
         run(settings, models, options, opened=opened)
 
 
-def _options(device: str, max_pixels: int, given: dict[str, Any]) -> Any:
+def _options(device: str, max_pixels: int, given: Json) -> Any:
     from drillcore_serving.online.door.auth import read_keys
     from drillcore_serving.online.options import MIB, BatchLimits, ServeOptions
 

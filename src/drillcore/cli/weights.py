@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table
+from drillcore.json_types import Json
 
 if TYPE_CHECKING:
     from drillcore.settings import Settings
@@ -74,7 +75,7 @@ def list_(as_json: bool) -> None:
         click.echo("not here: downloaded when a recipe needs them; or drillcore weights add FILE --as NAME")
 
 
-def _row(stored: Any, recipes: list[str]) -> dict[str, Any]:
+def _row(stored: Any, recipes: list[str]) -> dict[str, object]:
     return {
         "name": stored.name,
         "sha256": stored.sha256,
@@ -85,7 +86,7 @@ def _row(stored: Any, recipes: list[str]) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+def _cells(row: Json) -> tuple[object, ...]:
     size = "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f} MB"
     return (row["name"], row["sha256"], size, row["source"] or "not here", ", ".join(row["recipes"]))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import QualityError
+from drillcore.json_types import Json
 from drillcore.quality.report import QualityReport
 from drillcore.settings import Settings
 
@@ -67,7 +67,7 @@ class DatasetCheck:
             lines.append(f"images in no split, since they belong to two: {len(manifest.bridging):,}")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         manifest = self.manifest
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from drillcore import versions
 from drillcore.datasets.description import read_description
@@ -22,6 +21,7 @@ from drillcore.datasets.pointers import (
 )
 from drillcore.datasets.staging import scratch, staging_folder, swap_in, told_in_one_line
 from drillcore.errors import DataError, DrillcoreError, UnknownNameError
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 
@@ -46,7 +46,7 @@ class DatasetState:
     state: str
     reason: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return asdict(self)
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.catalogue import DATASETS, get_layout
@@ -39,6 +38,7 @@ from drillcore.datasets.staging import (
 from drillcore.datasets.synthetic import SAMPLES, write_sample
 from drillcore.errors import DataError, InputError, LayoutError, UnknownNameError
 from drillcore.files import atomic_folder, read_object, write_json
+from drillcore.json_types import Json
 from drillcore.plugins import LAYOUTS, names
 from drillcore.settings import Settings
 
@@ -82,7 +82,7 @@ class ImportResult:
             lines.append(f"class names brought to composed form (NFC): {', '.join(self.composed[:8])}")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return asdict(self)
 

@@ -35,6 +35,7 @@ from drillcore.datasets.probe import Facts, probe_folder
 from drillcore.datasets.set_aside import Row, sort_out, unopened
 from drillcore.datasets.splits import Assignment, SplitRow, assign_splits
 from drillcore.errors import DataError, IntegrityError
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -109,7 +110,7 @@ class Manifest:
         index = {name: number for number, name in enumerate(self.classes)}
         return np.array([index[label] for label in rows["label"]], dtype=np.int64)
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> Json:
         """Return what the Parquet file says about itself."""
         names = ("dataset", "lineage", "layout", "task", "channels", "split_seed", "digest")
         lists = ("classes", "train_only", "bridging")

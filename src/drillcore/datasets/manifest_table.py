@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -17,6 +16,7 @@ from drillcore.datasets.splits import SPLITS
 from drillcore.digests import canonical_json, sha256_bytes
 from drillcore.errors import DataError
 from drillcore.files import write_bytes
+from drillcore.json_types import Json, Values
 
 _BOX = pa.struct(
     [
@@ -58,7 +58,7 @@ QUARANTINE = pa.schema([(name, pa.string()) for name in ("path", "sha256", "reas
 _METADATA = b"drillcore"
 
 
-def to_frame(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+def to_frame(rows: Iterable[Values], schema: pa.Schema) -> pd.DataFrame:
     """Return rows as a frame with the schema's columns, sorted by path; what a row lacks is null."""
     ordered = sorted(rows, key=lambda row: row["path"])
     return _to_pandas(pa.Table.from_pylist([dict(row) for row in ordered], schema=schema))
@@ -75,7 +75,7 @@ def data_digest(table: pd.DataFrame) -> str:
     return sha256_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
-def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema, about: Mapping[str, Any]) -> None:
+def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema, about: Mapping[str, object]) -> None:
     """Write a frame and what is said about it, atomically. Raises OSError."""
     arrow = _to_arrow(table, schema).replace_schema_metadata({_METADATA: canonical_json(dict(about)).encode()})
     stream = io.BytesIO()
@@ -83,13 +83,13 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema, about: Mappi
     write_bytes(path, stream.getbuffer())
 
 
-def read_table(path: Path, schema: pa.Schema) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_table(path: Path, schema: pa.Schema) -> tuple[pd.DataFrame, Json]:
     """Return what `write_table` wrote. Raises DataError, as `read_arrow` does."""
     table, about = read_arrow(path, schema)
     return _to_pandas(table), about
 
 
-def read_arrow(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]:
+def read_arrow(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, object]]:
     """Return what `write_table` wrote, as an Arrow table.
 
     Raises:

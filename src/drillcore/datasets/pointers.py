@@ -19,12 +19,13 @@ from drillcore.datasets.left_out import FILE_NAME as LEFT_OUT
 from drillcore.datasets.manifest import Manifest, build_manifest, read_manifest, write_manifest
 from drillcore.errors import DataError, IntegrityError
 from drillcore.files import read_object, write_json
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 # digest: of the manifest; lineage; files: how many, the description left out; tree: digest of paths and contents, as
 # `versions.dataset_digests` gives it; dvc_md5: a version that data.dvc named and that has these files; landing: digest
 # of names, sizes and times in the landing zone when it was brought ("" where not known).
-Pointer = dict[str, Any]
+Pointer = Json
 _KEPT = 100
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +18,13 @@ from drillcore.datasets.base import DatasetLayout
 from drillcore.datasets.manifest_table import IMAGE_FACTS, read_arrow, to_frame, write_table
 from drillcore.digests import canonical_json, sha256_file
 from drillcore.errors import BadImageError, DataError
+from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.runtime.images.decode import decode_mask, probe_file
 from drillcore.settings import Settings
 
 # The columns of _SEEN but the first three; `labels` are those an annotation has, `reason` is "" for a good file.
-Facts = dict[str, Any]
+Facts = Json
 
 _SEEN = pa.schema(
     [
@@ -52,7 +52,7 @@ def probe_folder(
     Raises:
         OSError: what was seen cannot be written down.
     """
-    about: dict[str, Any] = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
+    about: Json = {"version": _VERSION, "layout": layout.name, "max_pixels": settings.max_pixels}
     about["classes"] = list(layout.classes or ())  # what a label may be, and how it may be painted
     about["colours"] = [list(colour) for colour in layout.mask_colours]
     memory = _memory(settings, folder.name)
@@ -149,7 +149,7 @@ def _stat(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _recall(memory: Path, about: Mapping[str, Any], stats: Mapping[str, tuple[int, int]]) -> dict[str, Facts]:
+def _recall(memory: Path, about: Mapping[str, object], stats: Mapping[str, tuple[int, int]]) -> dict[str, Facts]:
     if not memory.is_file():
         return {}
     try:

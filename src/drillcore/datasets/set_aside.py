@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.manifest_table import IMAGE_FACTS
 from drillcore.datasets.probe import Facts
+from drillcore.json_types import Json
 from drillcore.quality.limits import limits_of, oddity
 
-Row = dict[str, Any]
+Row = Json
 
 
 def sort_out(

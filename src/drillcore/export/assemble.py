@@ -31,7 +31,7 @@ HeadWriter = Callable[[GraphBuilder, Any, str, str], None]
 NodeWriter = Callable[[GraphBuilder, str, str], None]  # names of input and output
 
 
-def input_contract(backbone: Backbone) -> dict[str, Any]:
+def input_contract(backbone: Backbone) -> dict[str, object]:
     """Return what stands under `input` in the metadata of a model with this backbone."""
     rule = backbone.preprocessing
     return {"channels": backbone.channels, "resize": rule["resize"], "preprocessing": dict(rule)}

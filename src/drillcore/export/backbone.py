@@ -19,6 +19,7 @@ from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.operators import LINEAR_PER_CELL, OPERATORS, SAME
 from drillcore.export.token_operators import PARTED, RANKED, SHAPED, shape_of, side_of
+from drillcore.json_types import Json
 
 _FLATTEN_SOME, _ATTENTION = "aten.flatten.using_ints of some axes", "aten.scaled_dot_product_attention.default"
 _CASTS = ("aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten._to_copy.default")
@@ -152,7 +153,7 @@ def _write_program(
     inside = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **_constants(signature)}
     weights = {**program.state_dict, **program.constants}
     fixed = _worked_out(program.graph, {name: weights[path] for name, path in inside.items()})
-    names: dict[str, Any] = {}
+    names: Json = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             needed = any(user.name not in fixed for user in node.users)
@@ -196,9 +197,9 @@ def _constants(signature: Any) -> dict[str, str]:
     return dict(getattr(signature, "inputs_to_lifted_tensor_constants", None) or {})
 
 
-def _worked_out(graph: fx.Graph, weights: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _worked_out(graph: fx.Graph, weights: dict[str, torch.Tensor]) -> Json:
     """Return the values of nodes that read nothing but weights, or nothing; the weights themselves are left out."""
-    known: dict[str, Any] = dict(weights)
+    known: Json = dict(weights)
     for node in graph.nodes:
         if node.op != "call_function" or not all(item.name in known for item in node.all_input_nodes):
             continue
@@ -281,7 +282,7 @@ def _recipe_of(node: fx.Node) -> tuple[str, ...]:
     return (str(node.target), str(node.args), str(node.kwargs), sides)
 
 
-def _place(builder: GraphBuilder, node: fx.Node, inside: dict[str, str], weights: dict[str, Any], source: str) -> str:
+def _place(builder: GraphBuilder, node: fx.Node, inside: dict[str, str], weights: Json, source: str) -> str:
     if node.name not in inside:
         return source
     if not node.users:

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from drillcore.export.assemble import ACTIVATIONS, LABEL, PROBABILITIES, ROWS, r
 from drillcore.export.graph import IMAGES, SIZES
 from drillcore.export.sessions import cpu_session
 from drillcore.heads.base import Classifier
+from drillcore.json_types import Json
 from drillcore.runtime.batch.planning import pad_batch
 
 TOLERANCE, TIE = 1e-4, 1e-5
@@ -58,7 +58,7 @@ class ParityReport:
     ties: int
     crossings: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return dataclasses.asdict(self)
 

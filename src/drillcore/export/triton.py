@@ -16,6 +16,7 @@ from typing import Any
 
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.tasks import TASKS
 
@@ -105,7 +106,7 @@ def write_repository(
 
 def describe(
     data: bytes, *, name: str, version: int, sha256: str, options: TritonOptions
-) -> tuple[ModelMetadata, dict[str, Any]]:
+) -> tuple[ModelMetadata, Json]:
     """Return a model's metadata and the fields of Triton's ModelConfig.
 
     `sizes` is left out: it is an initializer that may be overridden, which Triton does not count among the inputs. So a
@@ -123,7 +124,7 @@ def describe(
     inputs = [_tensor(item) for item in model.graph.input if item.name not in given]
     outputs = [_tensor(item) for item in model.graph.output]
     batches = all(tensor["dims"][0] == -1 for tensor in (*inputs, *outputs))
-    config: dict[str, Any] = {
+    config: Json = {
         "name": name,
         "platform": "onnxruntime_onnx",
         "max_batch_size": options.batch if batches else 0,
@@ -145,7 +146,7 @@ def describe(
     return metadata, config
 
 
-def text_format(message: Mapping[str, Any], indent: str = "") -> str:
+def text_format(message: Mapping[str, object], indent: str = "") -> str:
     """Return a message in protobuf's text format: mappings are messages, lists are repeated fields.
 
     >>> print(text_format({"name": "a", "dims": [1, -1], "kind": Word("AUTO"), "empty": {"shape": []}}), end="")
@@ -188,7 +189,7 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else "".join(f"\\{byte:03o}" for byte in character.encode())
 
 
-def _tensor(item: Any) -> dict[str, Any]:
+def _tensor(item: Any) -> Json:
     """Return name, type and all sides of a graph's input or output; -1: any."""
     from onnx import TensorProto
 
@@ -202,7 +203,7 @@ def _tensor(item: Any) -> dict[str, Any]:
     return {"name": item.name, "data_type": Word(_TYPES[element]), "dims": dims}
 
 
-def _per_row(tensor: dict[str, Any]) -> dict[str, Any]:
+def _per_row(tensor: Json) -> Json:
     """Return a tensor without its batch axis, which Triton adds; one number per row needs a side of its own there."""
     dims = tensor["dims"][1:]
     return {**tensor, "dims": dims} if dims else {**tensor, "dims": [1], "reshape": {"shape": []}}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.export.assemble import build_classifier, checked_bytes, input_contract, write_stored
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.parity import BATCHES, ODD_SIZES, Reference, check_parity
+from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.runtime.model.metadata import ModelMetadata
@@ -26,7 +27,7 @@ class Proof:
         note: the same in a few words.
     """
 
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Json = field(default_factory=dict)
     note: str
 
 
@@ -37,7 +38,7 @@ class ModelWriter(ABC):
         self.run = run
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return fields of the metadata that depend on the representation, `input` among them."""
 
     @abstractmethod
@@ -78,7 +79,7 @@ class RowsWriter(ModelWriter):
         assert isinstance(found, ImageRows), "named in the rows of such representations"  # noqa: S101
         return found
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return the input's contract."""
         return {"input": input_contract(self.run.backbone)}
 

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.arrays import Array
-from drillcore.digests import Json, sha256_bytes
+from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, IntegrityError
 from drillcore.files import atomic_folder, read_object, recover_folder, write_bytes, write_json
 from drillcore.heads.row_source import read_rows, row_source
+from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
 
 ARRAYS_FILE, META_FILE = "head.safetensors", "head.json"
@@ -56,7 +57,7 @@ class Head(ABC):
     n_features_in_: int
 
     @abstractmethod
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> dict[str, object]:
         """Return the constructor's parameters."""
 
     @abstractmethod
@@ -88,7 +89,7 @@ class Head(ABC):
         """Return what `fit` advances by altogether for that many rows; None: it does not say."""
         return None
 
-    def learning_curve(self) -> list[dict[str, Json]]:
+    def learning_curve(self) -> list[Json]:
         """Return a record of each epoch of the fit; empty where it has none."""
         return []
 
@@ -135,7 +136,7 @@ class Regressor(Head):
         """Return numbers float32 [N, outputs], in the unit of those learnt from."""
 
 
-def check_params(kind: type[Head], params: Mapping[str, Any]) -> None:
+def check_params(kind: type[Head], params: Mapping[str, object]) -> None:
     """Refuse parameters of a kept head that cannot be its constructor's. Raises InputError."""
     checked(kind.params, params, f"head {kind.name!r}")
 

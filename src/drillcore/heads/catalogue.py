@@ -127,7 +127,7 @@ def head_params(name: str) -> type[Params]:
     return found
 
 
-def build_head(name: str, params: Mapping[str, Any] | None = None, **more: Any) -> Head:
+def build_head(name: str, params: Mapping[str, object] | None = None, **more: Any) -> Head:
     """Make a head that is not fitted.
 
     Args:

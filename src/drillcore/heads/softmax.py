@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
-from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import row_weights
 from drillcore.heads.softmax_params import SoftmaxParams
 from drillcore.heads.temperature import HIGHEST, LOWEST, best_temperature
+from drillcore.json_types import Json
 from drillcore.schemas import Params
 
 

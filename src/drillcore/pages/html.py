@@ -167,7 +167,7 @@ def page(title: str, header: Content, contents: Sequence[tuple[str, str]], *body
 
 
 def write_page(
-    folder: Path, text: str, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+    folder: Path, text: str, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
 ) -> list[Path]:
     """Write a page as `index.html`, and a table beside it as CSV; return both paths.
 

@@ -65,7 +65,7 @@ def report_page(report: Report) -> str:
     )
 
 
-def _values(report: Report) -> dict[str, Any]:
+def _values(report: Report) -> dict[str, object]:
     return {**report.figures, **report.measured}
 
 

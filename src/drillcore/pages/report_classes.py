@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drillcore.analysis.reporting import Report
+from drillcore.json_types import Json
 from drillcore.pages.figure_names import change
 from drillcore.pages.html import Html, details, element, join, section, table
 
@@ -18,7 +17,7 @@ def classes_section(report: Report) -> Html | None:
     """Return one row per class with its figures and, where there is a rival, the change of the last of them."""
     own = report.figures.get("per_class") or {}
     other = (report.rival or {}).get("per_class") or {}
-    seen: dict[str, Any] = {name: row for name, row in own.items() if row["support"]}
+    seen: Json = {name: row for name, row in own.items() if row["support"]}
     if not seen:
         return None
     columns = _OF_PIXELS if "iou" in next(iter(seen.values())) else _OF_IMAGES

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
 
 from drillcore.analysis.reporting import Report
+from drillcore.json_types import Values
 from drillcore.pages.html import Html, details, element, facts, join, picture, section
 
 DATA_PICTURES: dict[str, tuple[str, str]] = {
@@ -94,14 +94,14 @@ def day(milliseconds: int) -> str:
     return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).strftime("%d %B %Y, %H:%M UTC")
 
 
-def _sizes(data: Mapping[str, Any]) -> str:
+def _sizes(data: Values) -> str:
     if not data.get("smallest"):
         return ""
     (w, h), (wide, high) = data["smallest"], data["largest"]
     return f"width {w:,} to {wide:,}, height {h:,} to {high:,} pixels"
 
 
-def _parity(parity: Mapping[str, Any]) -> Html | None:
+def _parity(parity: Values) -> Html | None:
     if not parity:
         return None
     told = facts(
@@ -118,7 +118,7 @@ def _parity(parity: Mapping[str, Any]) -> Html | None:
     return join([element("h3", "Parity"), element("p", text), told])
 
 
-def _yaml(values: Mapping[str, Any]) -> str:
+def _yaml(values: Mapping[str, object]) -> str:
     import yaml
 
     return str(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))

@@ -6,7 +6,6 @@ Both are compared by sums over images, and the bootstrap draws images, or whole 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from drillcore.evaluation.figures.dense_metrics import (
 )
 from drillcore.evaluation.figures.regression_metrics import checked_sums, mean_answer_error, mean_squared_error
 from drillcore.evaluation.figures.significance import Comparison, compare_totals
+from drillcore.json_types import Json
 from drillcore.promotion.candidates import GateLimits, LabelCandidate, ValueCandidate
 from drillcore.promotion.rules import Judge, class_drop_rule, decide, shown
 from drillcore.promotion.verdict import Rule, Verdict
@@ -95,7 +95,7 @@ class _LabelJudge(Judge[LabelCandidate]):
         self._limits, self._axes, self._groups, self._seed = limits, tuple(axes), groups, seed
         self._figure = pooled_figure(limits.metric)
 
-    def figures(self, contender: LabelCandidate) -> dict[str, Any]:
+    def figures(self, contender: LabelCandidate) -> Json:
         counts = self._counts(contender)
         found = dense_figures(counts, self._axes)
         return {self._limits.metric: self._value(counts), **found}
@@ -164,7 +164,7 @@ class _ValueJudge(Judge[ValueCandidate]):
     def __init__(self, limits: GateLimits, groups: Sequence[str] | None, seed: int) -> None:
         self._limits, self._groups, self._seed = limits, groups, seed
 
-    def figures(self, contender: ValueCandidate) -> dict[str, Any]:
+    def figures(self, contender: ValueCandidate) -> Json:
         total = self._sums(contender).sum(axis=0)
         names = list(contender.outputs)
         each = {name: float(mean_squared_error(total[None, [index]])[0]) for index, name in enumerate(names)}

@@ -6,7 +6,6 @@ For models that name images; `dense_gate` has those that answer for pixels, `rul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from drillcore.evaluation.figures.metrics import (
     predictions,
 )
 from drillcore.evaluation.figures.significance import Comparison, compare_classifiers
+from drillcore.json_types import Json
 from drillcore.promotion.candidates import SAMPLE, Candidate, GateLimits
 from drillcore.promotion.rules import Judge, class_drop_rule, decide
 from drillcore.promotion.verdict import Rule, Verdict
@@ -54,7 +54,7 @@ class _ClassJudge(Judge[Candidate]):
         self._limits, self._wanted, self._seed = limits, wanted, seed
         self._labels: Ints = np.array([position[name] for name in truth], dtype=np.int64)
 
-    def figures(self, contender: Candidate) -> dict[str, Any]:
+    def figures(self, contender: Candidate) -> Json:
         return classification_metrics(self._labels, self._rows(contender), self._wanted)
 
     def majority(self, challenger: Candidate) -> Rule:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from drillcore.evaluation.figures.significance import Comparison
+from drillcore.json_types import Json
 from drillcore.promotion.candidates import SAMPLE, Contender, GateLimits
 from drillcore.promotion.verdict import CHECKED, Rule, Verdict
 
@@ -22,7 +23,7 @@ class Judge(ABC, Generic[C]):
     """What a task adds: its figures and how two of its versions are compared."""
 
     @abstractmethod
-    def figures(self, contender: C) -> dict[str, Any]:
+    def figures(self, contender: C) -> Json:
         """Return its figures on the images. Raises InputError: answers that do not fit the images."""
 
     @abstractmethod
@@ -132,7 +133,7 @@ def class_drop_rule(
     return Rule("class_drop", True, text, figures)
 
 
-def _facts(contender: Contender) -> dict[str, Any]:
+def _facts(contender: Contender) -> dict[str, object]:
     return {
         "version": contender.version,
         "lineage": contender.lineage,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from drillcore.json_types import Json, Values
 
 CHECKED = "checked"  # the rule that fails where nothing is known to be true of the images
 
@@ -24,7 +24,7 @@ class Rule:
     name: str
     passed: bool
     text: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Verdict:
     """The gate's whole reasoning; passed when every rule is."""
 
     rules: tuple[Rule, ...]
-    challenger: dict[str, Any]  # figures on the frozen images
-    champion: dict[str, Any] | None  # the same of the champion it was compared with
+    challenger: Json  # figures on the frozen images
+    champion: Json | None  # the same of the champion it was compared with
 
     @property
     def passed(self) -> bool:
@@ -56,7 +56,7 @@ class Verdict:
         deciding = [rule.text for rule in self.rules if rule.name in ("better", "majority")]
         return "passed: " + "; ".join(deciding)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON; `from_dict` reads them."""
         return {
             "passed": self.passed,
@@ -69,7 +69,7 @@ class Verdict:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
+    def from_dict(cls, values: Values) -> Verdict:
         """Read what `as_dict` wrote."""
         rules = tuple(Rule(row["name"], row["passed"], row["text"], dict(row["figures"])) for row in values["rules"])
         return cls(rules, dict(values["challenger"]), dict(values["champion"]) if values["champion"] else None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+
+from drillcore.json_types import Values
 
 _GREY = ("L", "1", "P", "LA", "I;16", "I;16B", "I", "F")
 _COLOUR = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "PA")
@@ -70,7 +71,7 @@ LIMITS: Mapping[str, Limits] = {
 }
 
 
-def oddity(limits: Limits, image: Mapping[str, Any]) -> tuple[str, str] | None:
+def oddity(limits: Limits, image: Values) -> tuple[str, str] | None:
     """Return why an image does not belong into a data set of these limits, as a reason and a line; None where it does.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
+from drillcore.json_types import Json
 from drillcore.quality.frames import Facts
 from drillcore.quality.limits import Limits
 from drillcore.runtime.images.value_range import FEW_LEVELS
@@ -31,7 +31,7 @@ class Expected:
     column: str
     words: str
     critical: bool = True
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Json = field(default_factory=dict)
 
 
 def expectations(facts: Facts, limits: Limits, quarantine_limit: float) -> list[Expected]:

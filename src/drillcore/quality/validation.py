@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from drillcore.files import atomic_folder
+from drillcore.json_types import Json
 from drillcore.quality.data_docs import make_offline
 from drillcore.quality.frames import Facts, class_frame, image_frame, set_frame
 from drillcore.quality.limits import limits_of
@@ -110,7 +111,7 @@ def _row(result: Any, chosen: Sequence[Expected], frame: pd.DataFrame) -> Qualit
     )
 
 
-def _observed(item: Expected, found: dict[str, Any], frame: pd.DataFrame, ok: bool) -> str:
+def _observed(item: Expected, found: Json, frame: pd.DataFrame, ok: bool) -> str:
     if not item.column:
         return "all there" if ok else f"there: {', '.join(map(str, frame.columns))}"
     if item.column not in frame.columns:
@@ -124,7 +125,7 @@ def _observed(item: Expected, found: dict[str, Any], frame: pd.DataFrame, ok: bo
     return f"all of {len(frame):,}" if ok else f"{count:,} of {len(frame):,} do not"
 
 
-def _offenders(found: dict[str, Any], item: Expected) -> str:
+def _offenders(found: Json, item: Expected) -> str:
     rows = found.get("partial_unexpected_index_list") or []
     values = found.get("partial_unexpected_list") or []
     if item.frame == "set" or not values:
@@ -136,7 +137,7 @@ def _offenders(found: dict[str, Any], item: Expected) -> str:
     return ", ".join(shown[:_SHOWN]) + (", ..." if int(found.get("unexpected_count", 0)) > _SHOWN else "")
 
 
-def _site(folder: Path) -> dict[str, Any]:
+def _site(folder: Path) -> dict[str, object]:
     return {
         "class_name": "SiteBuilder",
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},

@@ -85,7 +85,7 @@ def build_head(
     n_classes: int,
     n_jobs: int = 1,
     device: str = "cpu",
-    params: Mapping[str, Any] | None = None,
+    params: Mapping[str, object] | None = None,
 ) -> Head:
     """Return the recipe's head, not fitted; `params` stand in place of its own. Raises UnknownNameError, InputError."""
     from drillcore.heads.catalogue import build_head as build

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 from drillcore.recipes.schema import Recipe
 from drillcore.tasks import get_task
 
@@ -57,8 +58,8 @@ class ContextPlan:
 
     spec: ContextSpec
     folds: int
-    first: dict[str, Any]
-    second: dict[str, Any]
+    first: Json
+    second: Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +175,8 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
         raise InputError(f"bias: {HELD_OUT} is for one stage; write the bias down, or leave auto_context out")
     own = dict(_mapping(recipe.representation.params, "auto_context"))
     check_names(own, [*ContextSpec.__dataclass_fields__, *_OF_HEADS], "auto_context")
-    first: dict[str, Any] = {}
-    second: dict[str, Any] = {}
+    first: Json = {}
+    second: Json = {}
     if "epochs" in own:
         first["epochs"] = _whole(own, "epochs", 1, 1)
     if "hidden" in own:
@@ -192,14 +193,14 @@ def image_channels(recipe: Recipe, channels: int) -> int:
     return get_task(recipe.task).channels or channels
 
 
-def _mapping(own: dict[str, Any], name: str) -> dict[str, Any]:
+def _mapping(own: dict[str, object], name: str) -> dict[str, object]:
     found = own.get(name, {})
     if not isinstance(found, dict):
         raise InputError(f"{name} is {found!r}; a mapping is expected, for instance {name}: {_SHOWN[name]}")
     return found
 
 
-def _whole(own: dict[str, Any], name: str, default: int, least: int) -> int:
+def _whole(own: dict[str, object], name: str, default: int, least: int) -> int:
     value = own.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}; a whole number from {least} on is expected")

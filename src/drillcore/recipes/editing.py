@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import head_names, head_params
+from drillcore.json_types import Json
 from drillcore.recipes.schema import recipe_schema
 
 
-def editor_schema() -> dict[str, Any]:
+def editor_schema() -> Json:
     """Return the JSON schema (draft 2020-12) of a recipe; heads that cannot be loaded have no parameters."""
     from drillcore.backbones.training.plan import TrainingParams
 
     schema = recipe_schema()
-    sections: dict[str, Any] = schema["$defs"]
+    sections: Json = schema["$defs"]
     sections["HeadSection"]["properties"]["name"]["enum"] = head_names()
     train = TrainingParams.model_json_schema()
     augment = train["properties"].pop("augment")

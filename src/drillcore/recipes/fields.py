@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 Text = Annotated[str, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Mapped = Annotated[dict[str, Any], Field(strict=True)]
+Mapped = Annotated[dict[str, object], Field(strict=True)]
 
 
 class OneOf:

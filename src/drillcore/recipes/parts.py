@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
+from drillcore.json_types import Values
 from drillcore.plugins import attribute
 from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_plan
 from drillcore.representations.catalogue import RepresentationRow, representation_names, representation_row
@@ -53,7 +54,7 @@ def value_range(recipe: Recipe) -> Range | None:
     return read_range(recipe.dataset.params)
 
 
-def _values(params: Mapping[str, Any]) -> Iterator[Mistake]:
+def _values(params: Mapping[str, object]) -> Iterator[Mistake]:
     for name in params:
         if name != VALUE_RANGE:
             yield Mistake(("dataset", "params", name), f"is no parameter of a data set; allowed: {VALUE_RANGE}")
@@ -63,7 +64,7 @@ def _values(params: Mapping[str, Any]) -> Iterator[Mistake]:
         yield Mistake(("dataset", "params", VALUE_RANGE), str(error).removeprefix(f"{VALUE_RANGE} "))
 
 
-def params_mistakes(values: Mapping[str, Any]) -> Iterator[Mistake]:
+def params_mistakes(values: Values) -> Iterator[Mistake]:
     """Yield what is wrong with the parameters of the head and of the backbone's training, of plain values."""
     head, backbone, augment = (values.get(name) for name in ("head", "backbone", "augment"))
     params = head.get("params", {}) if isinstance(head, Mapping) else None
@@ -76,7 +77,7 @@ def params_mistakes(values: Mapping[str, Any]) -> Iterator[Mistake]:
         yield from _training(dict(train or {}), named)
 
 
-def _training(train: dict[str, Any], augment: Any) -> Iterator[Mistake]:
+def _training(train: dict[str, object], augment: Any) -> Iterator[Mistake]:
     from drillcore.backbones.training.plan import TrainingParams
 
     place = ("backbone", "train")
@@ -94,7 +95,7 @@ def _params_of(head: str) -> type[BaseModel] | None:
         return None
 
 
-def _fitting(kind: type[BaseModel], given: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[Mistake]:
+def _fitting(kind: type[BaseModel], given: Mapping[str, object], place: tuple[str, ...]) -> Iterator[Mistake]:
     try:
         kind.model_validate(dict(given))
     except ValidationError as error:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from drillcore.errors import RecipeError, UnknownNameError
+from drillcore.json_types import Json
 from drillcore.recipes.parts import params_mistakes
 from drillcore.recipes.schema import Recipe, place_of, recipe_schema
 from drillcore.schemas import Mistake, dotted_name, mistakes, not_a_field
@@ -121,7 +122,7 @@ class _Reader:
             raise RecipeError(f"{name}: is empty or not a mapping; fields such as name, task and dataset are expected")
         return node
 
-    def typed(self, value: dict[str, Any]) -> Recipe | None:
+    def typed(self, value: Json) -> Recipe | None:
         """Return the recipe of plain values; None, and what is wrong is noted, where they are none."""
         schema = recipe_schema()
         fields = schema["properties"]
@@ -148,7 +149,7 @@ class _Reader:
         """Turn a YAML node into plain values and remember where each field stands."""
         self.lines.setdefault(dotted_name(place), (node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, yaml.MappingNode):
-            values: dict[str, Any] = {}
+            values: Json = {}
             for key_node, value_node in node.value:
                 if not isinstance(key_node, yaml.ScalarNode):
                     self.wrong.append(Mistake(place, "has a field name that is not text"))

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from drillcore.digests import sha256_json
+from drillcore.json_types import Json
 from drillcore.recipes.fields import Mapped, Number, OneOf, Text, Whole, between
 from drillcore.tasks import TASKS, GateLimits, get_task
 
@@ -158,7 +159,7 @@ class Recipe(_Strict):
         if not self.gate.metric:
             object.__setattr__(self, "gate", dataclasses.replace(self.gate, metric=get_task(self.task).gate_metrics[0]))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return the recipe's fields as plain values, defaults filled in."""
         values = dataclasses.asdict(self)
         del values["path"], values["lines"]
@@ -184,7 +185,7 @@ def place_of(file: str, lines: Mapping[str, tuple[int, int]], dotted: str) -> st
     return ":".join([file, *map(str, lines[dotted])]) if dotted else file
 
 
-def recipe_schema() -> dict[str, Any]:
+def recipe_schema() -> Json:
     """Return the JSON schema of a recipe's fields, for editors and for messages."""
     found = TypeAdapter(Recipe).json_schema()
     for internal in ("path", "lines"):

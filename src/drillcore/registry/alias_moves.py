@@ -11,9 +11,10 @@ import dataclasses
 import getpass
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.errors import ConflictError, GateError, InputError, IntegrityError, RegistryError, UnknownNameError
+from drillcore.json_types import Values
 from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
 from drillcore.registry.agreement import Disagreement, compare, note_files
@@ -58,7 +59,7 @@ def promote(
     who: str = "",
     why: str = "",
     verdict: Verdict | None = None,
-    figures: Mapping[str, Any] | None = None,
+    figures: Values | None = None,
     expected_seq: int | None = None,
     force: bool = False,
 ) -> AliasMove:
@@ -123,7 +124,7 @@ def set_alias(
     *,
     who: str = "",
     why: str = "",
-    figures: Mapping[str, Any] | None = None,
+    figures: Mapping[str, object] | None = None,
 ) -> AliasMove:
     """Point an alias other than champion at a version. Raises as `promote` does.
 
@@ -206,8 +207,8 @@ def _move(
     who: str,
     why: str,
     *,
-    figures: Mapping[str, Any] | None = None,
-    verdict: Mapping[str, Any] | None = None,
+    figures: Mapping[str, object] | None = None,
+    verdict: Mapping[str, object] | None = None,
     seq: int | None = None,
 ) -> AliasMove:
     sha256 = get_version(settings, model, version).sha256

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drillcore.digests import sha256_file
 from drillcore.errors import IntegrityError, RegistryError, UnknownNameError
+from drillcore.json_types import Json
 from drillcore.registry.agreement import require_agreement
 from drillcore.settings import Settings
 from drillcore.tracking.connection import mlflow_client
@@ -45,7 +46,7 @@ class ModelVersion:
     version: int
     run_id: str
     sha256: str
-    metadata: dict[str, Any]
+    metadata: Json
     tags: dict[str, str]
     created: int
 
@@ -62,7 +63,7 @@ def register(
     name: str,
     run_id: str,
     sha256: str,
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, object],
     tags: Mapping[str, str] | None = None,
 ) -> int:
     """Register a model file as a new version of `name`, or return the version this run made of the same bytes.
@@ -203,7 +204,7 @@ def _logged(client: MlflowClient, run_id: str, sha256: str) -> tuple[str, str] |
 
 
 def _log(
-    client: MlflowClient, run_id: str, model_file: Path, sha256: str, metadata: Mapping[str, Any]
+    client: MlflowClient, run_id: str, model_file: Path, sha256: str, metadata: Mapping[str, object]
 ) -> tuple[str, str]:
     import mlflow
     import mlflow.onnx

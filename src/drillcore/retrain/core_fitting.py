@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from drillcore.errors import DataError
 from drillcore.files import write_json
+from drillcore.json_types import Json, Values
 from drillcore.representations.core_samples.core_rows import ANSWERS_FILE, FIRST_FOLDER, core_rows
 from drillcore.retrain.fitting import unfitted
 from drillcore.retrain.records import Fitted
@@ -36,7 +36,7 @@ def fit_head(run: Run) -> tuple[Fitted, list[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     growth, held_out, subset = folder / GROWTH_FOLDER, folder / "held-out", folder / "subset.npy"
     stages, cores = folder / "first-stage", core_rows(run)
-    plan, more = cores.plan, dict[str, Any]()
+    plan, more = cores.plan, Json()
     try:
         found = cores.rows(run, run.fit_rows(), subset=subset)
         count, images = len(found), len(np.unique(found.images))
@@ -68,7 +68,7 @@ def fit_head(run: Run) -> tuple[Fitted, list[str]]:
     return Fitted(arrays_sha256=digest, rows=count, curve=curve, note=text, **more), made
 
 
-def _found_held_out(more: Mapping[str, Any]) -> str:
+def _found_held_out(more: Values) -> str:
     """Return what images held out showed, in words."""
     text = ""
     if "first_stage" in more:
@@ -131,7 +131,7 @@ def _first_stage(run: Run, found: CoreSamples, folder: Path) -> FirstStage:
     )
 
 
-def _fit_bias(run: Run, found: CoreSamples, folder: Path) -> dict[str, Any]:
+def _fit_bias(run: Run, found: CoreSamples, folder: Path) -> dict[str, object]:
     """Return the record of a fitted bias: `answers`, and `held_out` with what it gains."""
     from drillcore.datasets.targets import label_reader
     from drillcore.progress import progress

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import input_size, representation_plan, training_plan
 from drillcore.recipes.parts import value_range
@@ -92,10 +93,10 @@ def weights_of_version(settings: Settings, name: str, weights: str) -> str:
     return f"sha256:{sha256}"
 
 
-def _purpose(run: Run) -> dict[str, Any]:
+def _purpose(run: Run) -> dict[str, object]:
     """What a trained backbone is for: where this is equal, and the data is of the same lineage, it may be reused."""
     recipe, manifest = run.recipe, run.manifest
-    values: dict[str, Any] = {
+    values: Json = {
         "model": recipe.name,
         "lineage": manifest.lineage,
         "classes": list(manifest.classes),
@@ -156,7 +157,7 @@ def _train(run: Run) -> Artifact:
         threads=settings.cpu_threads,
         checkpoint=checkpoint,
     )
-    facts: dict[str, Any] = {
+    facts: Json = {
         "curve": result.curve,
         "best_epoch": result.best_epoch,
         "seconds": result.seconds,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drillcore.arrays import Array
 from drillcore.errors import DataError, LayoutError
+from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.recipes import load_recipe
 from drillcore.retrain.measuring import Measuring, unreadable
@@ -47,7 +48,7 @@ class Measured:
     model_sha256: str
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values, the figures beside the rest."""
         rest = ("images", "set_aside", "model", "version", "model_sha256", "seconds")
         return {**self.figures, **{name: getattr(self, name) for name in rest}}

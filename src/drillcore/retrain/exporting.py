@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.opening import MODEL_FILE
@@ -43,14 +44,14 @@ def _writer(run: Run) -> ModelWriter:
     return found
 
 
-def _metadata(run: Run, facts: dict[str, Any]) -> ModelMetadata:
+def _metadata(run: Run, facts: Json) -> ModelMetadata:
     """Return what the file says of itself; `facts` are those of the representation's writer."""
     from drillcore.retrain.provenance import git_facts
     from drillcore.runtime.images.image_limits import ImageLimits
 
     recipe, manifest, task = run.recipe, run.manifest, run.task
     git = git_facts(run.settings.root)
-    fields: dict[str, Any] = {
+    fields: Json = {
         "classes": list(manifest.classes) if task.named else [],
         "colours": [list(colour) for colour in manifest.colours] if task.named and manifest.colours else None,
         "min_size": [1, 1],

@@ -78,7 +78,7 @@ def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
     return record, made
 
 
-def unfitted(run: Run, params: Mapping[str, Any] | None = None) -> Head:
+def unfitted(run: Run, params: Mapping[str, object] | None = None) -> Head:
     """Return the recipe's head, not fitted; `params` stand in place of its own."""
     more: Any = {"n_jobs": run.settings.cpu_threads, "device": run.settings.device, "params": params}
     return build_head(run.recipe, n_classes=len(run.manifest.classes), **more)

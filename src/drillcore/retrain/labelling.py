@@ -13,6 +13,7 @@ from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, confusion_axes, dense_figures
 from drillcore.evaluation.figures.ships import CLASSES as SHIP_CLASSES
 from drillcore.evaluation.figures.ships import ShipScores
+from drillcore.json_types import Json
 from drillcore.promotion.candidates import LabelCandidate
 from drillcore.promotion.dense_gate import gate_labels
 from drillcore.promotion.verdict import Verdict
@@ -118,7 +119,7 @@ class LabelScores(Evidence):
         """Count one image."""
         self.confusions.add(truth, label)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Json:
         """Return the figures of everything that was added."""
         return dense_figures(self.counts, self.confusions.axes)
 
@@ -147,7 +148,7 @@ class _ShipLabelScores(LabelScores):
     def add(self, truth: Labels, label: Labels, probabilities: Any) -> None:
         self.ships.add(truth, probabilities[1], label)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Json:
         return self.ships.figures()
 
     def pictures(self) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from drillcore.arrays import Array
 from drillcore.errors import DataError
+from drillcore.json_types import Json
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.retrain.records import Figures
@@ -48,7 +49,7 @@ class Standing:
     ms: float | None
     mb: float | None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return what every task's contender at the gate is told (`promotion.candidates.Contender`), but its images."""
         return {name: getattr(self, name) for name in ("version", "lineage", "sha256", "weights", "ms", "mb")}
 

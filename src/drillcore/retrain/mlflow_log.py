@@ -47,14 +47,14 @@ def log_run(log: Any, run: Run) -> None:
         log.picture("learning-curves", drawn)
 
 
-def log_verdict(settings: Settings, run_id: str, verdict: dict[str, Any]) -> None:
+def log_verdict(settings: Settings, run_id: str, verdict: dict[str, object]) -> None:
     """Keep the gate's reasoning with the run of the version it judged; a later judgement replaces it."""
     from drillcore.tracking import Run
 
     Run(run_id, "", settings).json("gate.json", verdict)
 
 
-def _data_facts(manifest: Manifest) -> dict[str, Any]:
+def _data_facts(manifest: Manifest) -> dict[str, object]:
     """Return what a report says of the data, so that it needs no copy of it."""
     table = manifest.table
     sizes = table[["width", "height"]]

@@ -10,6 +10,7 @@ import numpy as np
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def draw_evaluation(
     manifest: Manifest,
     rows: pd.DataFrame,
     probabilities: Any,
-    figures: dict[str, Any],
+    figures: Json,
 ) -> list[str]:
     """Draw what an evaluation found.
 
@@ -61,7 +62,7 @@ def draw_evaluation(
     return names
 
 
-def draw_curves(curve: list[dict[str, Any]]) -> bytes | None:
+def draw_curves(curve: list[Json]) -> bytes | None:
     """Draw the learning curves of a backbone's training, one record per epoch; None where none was trained."""
     from drillcore.evaluation.pictures import plots
 

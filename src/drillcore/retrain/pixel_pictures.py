@@ -12,6 +12,7 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.evaluation.figures.dense_metrics import class_ious
 from drillcore.evaluation.figures.ships import CLASSES as SHIP_CLASSES
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.runtime.dense.answering import regress, segment
 from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.model.session import Model
@@ -33,7 +34,7 @@ def draw_labels(
     rows: pd.DataFrame,
     model: Model,
     scores: LabelScores,
-    figures: dict[str, Any],
+    figures: Json,
 ) -> list[str]:
     """Draw what an evaluation of labelled pixels found; return the files' names relative to the folder above."""
     from drillcore.datasets.targets import label_reader

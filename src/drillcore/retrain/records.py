@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from drillcore.digests import sha256_file, sha256_json
 from drillcore.files import read_object, write_json
+from drillcore.json_types import Json, Values
 from drillcore.settings import Settings
 
-Figures = dict[str, Any]  # by the names they have everywhere: numbers, `per_class` and the like
+Figures = dict[str, object]  # by the names they have everywhere: numbers, `per_class` and the like
 _FILES = "files"
 SUMMARY = "summary"  # the record of a whole run
 
@@ -40,12 +41,12 @@ class Done:
     reused: bool = False
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Values) -> Self:
         """Read a kept record; what it says beyond the fields is left out. Raises TypeError: it lacks one."""
         known = {item.name for item in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values, without fields that are None."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
@@ -70,7 +71,7 @@ class BackboneDone(Done):
     weights: str
     weights_sha256: str
     trained: bool = False
-    curve: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, object]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,10 @@ class Fitted(Done):
     stage = "fit"
     arrays_sha256: str | None = None
     rows: int = 0
-    curve: list[dict[str, Any]] | None = None
-    first_stage: dict[str, Any] | None = None
-    answers: dict[str, Any] | None = None
-    held_out: dict[str, Any] | None = None
+    curve: list[dict[str, object]] | None = None
+    first_stage: dict[str, object] | None = None
+    answers: Json | None = None
+    held_out: dict[str, object] | None = None
     state_sha256: str | None = None
 
 
@@ -107,7 +108,7 @@ class Exported(Done):
     stage = "export"
     sha256: str
     bytes: int
-    metadata: dict[str, Any]
+    metadata: Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +116,16 @@ class Proven(Done):
     """Parity: what was compared (`export.parity.ParityReport` or its dense sister), beside the others in the JSON."""
 
     stage = "parity"
-    report: dict[str, Any]
+    report: Json
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Values) -> Self:
         """Read a kept record: what is no field of every record is the report."""
         common = {item.name for item in dataclasses.fields(Done)}
         report = {name: value for name, value in values.items() if name not in common and name != _FILES}
         return cls(report=report, **{name: value for name, value in values.items() if name in common})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values."""
         values = super().to_dict()
         return {**values.pop("report"), **values}
@@ -159,7 +160,7 @@ class Judged(Done):
     passed: bool
     standing: str
     seq: int | None
-    verdict: dict[str, Any] | None
+    verdict: Json | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +201,7 @@ class RunFolder:
         except TypeError:  # of another version of the program, without what is needed now
             return None
 
-    def read_plain(self, name: str) -> dict[str, Any] | None:
+    def read_plain(self, name: str) -> Json | None:
         """Return a record as plain values if it is there and its files are as it left them."""
         try:
             record = read_object(self._record(name))
@@ -215,7 +216,7 @@ class RunFolder:
                 return None
         return record
 
-    def write_plain(self, name: str, values: Mapping[str, Any], files: list[str] | None = None) -> None:
+    def write_plain(self, name: str, values: Mapping[str, object], files: list[str] | None = None) -> None:
         """Keep a record; `files` are names in the folder that its stage made."""
         kept = {file: sha256_file(self.path / file) for file in files or []}
         write_json(self._record(name), {**values, _FILES: kept})
@@ -241,9 +242,9 @@ class RunFolder:
         return self.path / f"{name}.json"
 
 
-def last_summaries(settings: Settings) -> list[dict[str, Any]]:
+def last_summaries(settings: Settings) -> list[Json]:
     """Return the summary of the newest version of each model retrained in this checkout; damaged ones are left out."""
-    newest: dict[str, dict[str, Any]] = {}
+    newest: Json = {}
     for path in sorted((settings.state / "runs").glob(f"*/*/{SUMMARY}.json")):
         try:
             summary = read_object(path)[SUMMARY]

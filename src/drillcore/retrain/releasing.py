@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from drillcore.datasets.manifest import read_manifest
 from drillcore.errors import InputError, IntegrityError, StateError
+from drillcore.json_types import Json, Values
 from drillcore.promotion.candidates import Contender
 from drillcore.promotion.rules import not_checked
 from drillcore.promotion.verdict import Verdict
@@ -119,7 +119,7 @@ def promote_run(run: Run) -> Promoted:
     return Promoted(promoted=True, reason=f"version {version} is the champion", note=f"version {version} is champion")
 
 
-def promote_reference(settings: Settings, reference: str, *, why: str = "", force: bool = False) -> dict[str, Any]:
+def promote_reference(settings: Settings, reference: str, *, why: str = "", force: bool = False) -> Json:
     """Promote MODEL[@ALIAS|@VERSION] (default: challenger) if the gate passes it, judged now on its frozen images.
 
     What the gate could not check, since nothing is known to be true of the images, is promoted all the same: whoever
@@ -163,7 +163,7 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
     return {**facts, "promoted": True, "reason": verdict.summary}
 
 
-def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str, Any]:
+def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str, object]:
     """Put the previous champion back and bring its file. Raises InputError where there is none."""
     from drillcore import registry
 
@@ -173,7 +173,7 @@ def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str
     return {"model": model, "version": move.version, "previous": move.previous}
 
 
-def model_history(settings: Settings, model: str) -> list[dict[str, Any]]:
+def model_history(settings: Settings, model: str) -> list[Json]:
     """Return every move of a model's aliases as plain values, each alias's in their order.
 
     A move without figures of its own has those that another move of the same file holds.
@@ -252,7 +252,7 @@ def _standing(
     recipe: Recipe,
     version: int,
     sha256: str,
-    metadata: Mapping[str, Any],
+    metadata: Values,
     evidence: Any,
     *,
     ms: float | None = None,

@@ -7,11 +7,11 @@ the command, the Prefect flow and the Python interface run the same code, and a 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
+from drillcore.json_types import Json, Values
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.retrain.records import (
     SUMMARY,
@@ -94,18 +94,18 @@ class Summary:
     data_digest: str
     lineage: str
     figures: Figures
-    verdict: dict[str, Any] | None
+    verdict: Json | None
     stages: list[StageDone]
     folder: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON; `from_dict` reads them."""
         return {item.name: getattr(self, item.name) for item in fields(self)} | {
             "stages": [asdict(row) for row in self.stages]
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Values) -> Self:
         """Read what `to_dict` gave, or an earlier version kept."""
         known = {item.name: values[item.name] for item in fields(cls)}
         return cls(**known | {"stages": [StageDone(**row) for row in values["stages"]]})

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from drillcore.digests import canonical_json
 from drillcore.errors import ConflictError
+from drillcore.json_types import Json
 from drillcore.state.database import StateDatabase
 from drillcore.state.schema import alias_history as table
 
@@ -56,8 +57,8 @@ class AliasMove:
     who: str
     when: str
     why: str
-    figures: dict[str, Any]
-    verdict: dict[str, Any] | None
+    figures: Json
+    verdict: Json | None
     status: str
     sha256: str | None = None
 
@@ -102,8 +103,8 @@ def insert_move(
     who: str,
     why: str,
     expected_seq: int | None = None,
-    figures: Mapping[str, Any] | None = None,
-    verdict: Mapping[str, Any] | None = None,
+    figures: Mapping[str, object] | None = None,
+    verdict: Mapping[str, object] | None = None,
     sha256: str | None = None,
 ) -> AliasMove:
     """Append a move in the state pending: the first of the two writes of a promotion.
@@ -199,7 +200,7 @@ def _moved_text(model: str, alias: str, last: AliasMove | None) -> str:
     return f"{model}@{alias} was moved by somebody else meanwhile: it is {now}; look at it and try again"
 
 
-def _row(move: AliasMove) -> dict[str, Any]:
+def _row(move: AliasMove) -> dict[str, object]:
     return {
         "model": move.model,
         "alias": move.alias,

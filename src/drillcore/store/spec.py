@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drillcore.digests import Json, canonical_json, sha256_json
+from drillcore.digests import canonical_json, sha256_json
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 
 DTYPES = ("float16", "float32")
 _PLACE = "\u0001image\u0001"  # cannot be part of a digest or a tap's name
@@ -29,13 +30,13 @@ class FeatureSpec:
     taps: tuple[str, ...]
     preprocessing: Json
     dtype: str = "float16"
-    sampling: Json = None
+    sampling: Json | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"features of dtype {self.dtype!r} cannot be stored; allowed: {', '.join(DTYPES)}")
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values, as they stand in the key beside `image`."""
         return {
             "weights": self.weights,

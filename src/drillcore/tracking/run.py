@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import RegistryError
+from drillcore.json_types import Values
 from drillcore.settings import Settings
 from drillcore.tracking.connection import artifact_location, mlflow_client, shown_uri
 
@@ -37,7 +38,7 @@ class Run:
     experiment_id: str
     settings: Settings
 
-    def params(self, values: Mapping[str, Any]) -> None:
+    def params(self, values: Values) -> None:
         """Log parameters; nested mappings become dotted names, passwords in addresses are left out.
 
         MLflow never changes a parameter. Where a resumed run has another value (a setting, perhaps) the first one
@@ -57,7 +58,7 @@ class Run:
             for start in range(0, len(changed), _PARAM_BATCH):
                 client.log_batch(self.id, tags=changed[start : start + _PARAM_BATCH])
 
-    def metrics(self, values: Mapping[str, Any], *, step: int = 0, prefix: str = "") -> None:
+    def metrics(self, values: Values, *, step: int = 0, prefix: str = "") -> None:
         """Log the numbers of `values`, those that are finite; nested mappings are left out (`json` takes them)."""
         named = {f"{prefix}{name}": [(step, value)] for name, value in values.items() if _is_number(value)}
         self._log_points(named)
@@ -66,7 +67,7 @@ class Run:
         """Log learning curves: one value per step of each name, for instance {"train_loss": [...], ...}."""
         self._log_points({name: list(enumerate(series, start=first_step)) for name, series in values.items()})
 
-    def tags(self, values: Mapping[str, Any]) -> None:
+    def tags(self, values: Values) -> None:
         """Log tags, as text."""
         from mlflow.entities import RunTag
 
@@ -146,7 +147,12 @@ class Run:
 
 @contextlib.contextmanager
 def start_run(
-    settings: Settings, model: str, *, name: str = "", tags: Mapping[str, Any] | None = None, resume: str | None = None
+    settings: Settings,
+    model: str,
+    *,
+    name: str = "",
+    tags: Mapping[str, object] | None = None,
+    resume: str | None = None,
 ) -> Iterator[Run]:
     """Open a run in the experiment of a model; it ends FINISHED, or FAILED or KILLED after an exception.
 
@@ -233,7 +239,7 @@ def _end(settings: Settings, run_id: str, status: str) -> None:
         # The work's own error is on its way; a run left as RUNNING is resumed or found later.
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")

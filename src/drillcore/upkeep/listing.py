@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drillcore.errors import IntegrityError, UnknownNameError
+from drillcore.json_types import Json
 from drillcore.recipes import known_models
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
@@ -12,7 +13,7 @@ from drillcore.settings import Settings
 FIGURES = ("accuracy", "macro_f1", "log_loss", "class_average", "mean_iou", "ship_iou", "mean_squared_error")
 
 
-def list_models(settings: Settings, model: str | None = None) -> list[dict[str, Any]]:
+def list_models(settings: Settings, model: str | None = None) -> list[dict[str, object]]:
     """Return one row per version, newest first; without `model` the newest and the aliased version of each model.
 
     A recipe without a version has a row with version None.
@@ -29,7 +30,7 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
     known = sorted({*registered, *known_models(settings)})
     if model is not None and model not in known:
         raise UnknownNameError("model", model, known)
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     for name in [model] if model else known:
         found = registry.versions(settings, name) if name in registered else []
         aliases = registry.aliases(settings, name)
@@ -50,7 +51,7 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
     return rows
 
 
-def _row(version: Any, aliases: dict[str, int]) -> dict[str, Any]:
+def _row(version: Any, aliases: dict[str, int]) -> dict[str, object]:
     figures = {name: float(version.tags[name]) for name in FIGURES if name in version.tags}
     return {
         "model": version.model,

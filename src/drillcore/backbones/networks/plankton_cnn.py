@@ -40,8 +40,8 @@ from torch.nn.functional import dropout
 
 from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.backbones.preprocessing import Preprocessing, preprocessing_of
-from drillcore.digests import Json
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +179,9 @@ class PlanktonCnn(TappedModule):
         _initialise(self, seed)
 
     @property
-    def regularisation(self) -> Json:
+    def regularisation(self) -> Json | None:
         """What decides a training besides weights and plan; None where the plan says all."""
-        own = {"keep": list(self.keep), "max_norms": self.max_norms}
+        own: Json = {"keep": list(self.keep), "max_norms": self.max_norms}
         return own if any(own.values()) else None
 
     def forward(self, x: Tensor) -> Tensor:

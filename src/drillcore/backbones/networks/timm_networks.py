@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from drillcore.backbones.networks.torchvision_networks import (
 )
 from drillcore.backbones.preprocessing import from_mean_std
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 
 PREFIX = "timm:"
 POOLED = "pooled"
@@ -231,7 +231,7 @@ def _fits(module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
 def _create(network: str, size: tuple[int, int], constants: Constants) -> nn.Module:
     import timm
 
-    more: dict[str, Any] = {"img_size": size} if constants.only and size != constants.size else {}
+    more: Json = {"img_size": size} if constants.only and size != constants.size else {}
     try:
         made: nn.Module = timm.create_model(network, pretrained=False, num_classes=0, **more)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:

@@ -26,7 +26,7 @@ DEFAULT_SIZE = (224, 224)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Trained elsewhere, with another rule; torchvision's own classes turn ImageNet's rule into it inside the network.
 _OTHER_MEAN_STD = {"googlenet": ((0.5,) * 3, (0.5,) * 3), "inception_v3": ((0.5,) * 3, (0.5,) * 3)}
-_BUILD_ARGUMENTS: dict[str, dict[str, Any]] = {
+_BUILD_ARGUMENTS: dict[str, dict[str, object]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from drillcore.digests import Json
+from drillcore.json_types import Json
 from drillcore.trained_state import read_state, write_state
 
 
@@ -37,7 +37,7 @@ class Checkpoint:
     best_epoch: int = 0
     best_score: float = float("inf")
     stale: int = 0
-    curve: list[dict[str, Json]] = field(default_factory=list)
+    curve: list[Json] = field(default_factory=list)
     seconds: float = 0.0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from drillcore.backbones.training.checkpoint import Checkpoint, read_checkpoint,
 from drillcore.backbones.training.native_images import NativeImages, ShownImages
 from drillcore.backbones.training.optimisation import Optimisation
 from drillcore.backbones.training.plan import TrainingPlan
-from drillcore.digests import Json, sha256_bytes, sha256_json
+from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import DrillcoreError, InputError
+from drillcore.json_types import Json, Values
 from drillcore.progress import progress
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class TrainingResult:
         device, threads: where it was computed.
     """
 
-    curve: list[dict[str, Json]]
+    curve: list[Json]
     best_epoch: int
     seconds: float
     resumed_from: int
@@ -96,7 +97,7 @@ def train(
     device: str = "auto",
     threads: int = 0,
     checkpoint: Path | None = None,
-    on_epoch: Callable[[Mapping[str, Json]], None] | None = None,
+    on_epoch: Callable[[Values], None] | None = None,
     on_weights: Callable[[int], None] | None = None,
 ) -> TrainingResult:
     """Train `module` in place; at the end it holds the weights of the epoch with the lowest validation loss.
@@ -189,7 +190,7 @@ class _Run:
         self.optimisation.restore(state, state.epoch * math.ceil(len(self.training) / self.plan.batch))
         return state.epoch
 
-    def epoch(self, advance: Callable[[int], None]) -> dict[str, Json]:
+    def epoch(self, advance: Callable[[int], None]) -> Json:
         """Pass once over the training images and look at the validation images; return the record."""
         started = time.perf_counter()
         state, count, batch = self.state, len(self.training), self.plan.batch
@@ -225,7 +226,7 @@ class _Run:
         optimisation.take_average()
         return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
 
-    def _close(self, loss: float, accuracy: float, started: float) -> dict[str, Json]:
+    def _close(self, loss: float, accuracy: float, started: float) -> Json:
         state = self.state
         val_loss, val_accuracy = None, None
         side = self.plan.side(state.epoch)
@@ -247,7 +248,7 @@ class _Run:
             state.best_score = score if last else math.inf
         else:
             state.stale += 1
-        record: dict[str, Json] = {
+        record: Json = {
             "epoch": state.epoch,
             "learning_rate": self.plan.rate((state.epoch - 1) / self.plan.epochs),
             "loss": loss,

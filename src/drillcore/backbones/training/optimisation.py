@@ -126,7 +126,7 @@ class Optimisation:
             if "second" in keys:
                 memory["step"] = torch.tensor(float(steps))
 
-    def _memory(self, parameter: nn.Parameter) -> tuple[nn.Parameter, dict[str, Any], dict[str, str]]:
+    def _memory(self, parameter: nn.Parameter) -> tuple[nn.Parameter, dict[str, object], dict[str, str]]:
         """Return what an optimiser knows a parameter by, what it remembers of it, and keys by checkpoint group."""
         matrix = self.muon.matrix_of(parameter) if self.muon else None
         if self.muon and matrix is not None:

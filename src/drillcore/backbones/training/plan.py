@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 from drillcore.schemas import Params, mistakes, some, words
 
 WARP = "warp"
@@ -123,13 +122,13 @@ class TrainingPlan(TrainingParams):
             raise InputError("\n".join(f"train: {one}" for one in wrong)) from None
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Values) -> Self:
         """Read a recipe's `backbone.train`. Raises InputError."""
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values; a field that came later is left out where it has its default."""
-        values: dict[str, Json] = self.model_dump(mode="json")
+        values: Json = self.model_dump(mode="json")
         later = {name: item.default for name, item in type(self).model_fields.items() if name not in _FIRST}
         return {name: value for name, value in values.items() if name not in later or value != _plain(later[name])}
 

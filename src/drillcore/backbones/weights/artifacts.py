@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from drillcore.backbones.base import Backbone, weights_bytes
 from drillcore.backbones.preprocessing import Preprocessing
 from drillcore.backbones.weights.tensors import load_state
-from drillcore.digests import Json, sha256_bytes, sha256_json
+from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import IntegrityError, UnknownNameError
 from drillcore.files import atomic_folder, read_object, write_json
+from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 _SCHEMA = 1
@@ -44,7 +44,7 @@ class Artifact:
     units: int
     preprocessing: Preprocessing
     purpose: Json
-    training: dict[str, Json] = field(default_factory=dict)
+    training: Json = field(default_factory=dict)
     path: Path = field(default=Path(), compare=False)
 
 
@@ -53,9 +53,7 @@ def artifacts_folder(settings: Settings, name: str) -> Path:
     return settings.state / "backbones" / name
 
 
-def save_artifact(
-    settings: Settings, backbone: Backbone, *, units: int, purpose: Json, training: dict[str, Json]
-) -> Artifact:
+def save_artifact(settings: Settings, backbone: Backbone, *, units: int, purpose: Json, training: Json) -> Artifact:
     """Write a trained backbone, whole or not at all, and point its purpose at it; one that is there is kept."""
     data = weights_bytes(backbone.module)
     sha256 = sha256_bytes(data)
@@ -89,7 +87,7 @@ def read_artifact(settings: Settings, name: str, sha256: str) -> Artifact:
         known = [path.parent.name for path in artifacts_folder(settings, name).glob("*/backbone.json")]
         raise UnknownNameError(f"trained {name}", sha256, known)
     try:
-        values: dict[str, Any] = read_object(folder / "backbone.json")
+        values: Json = read_object(folder / "backbone.json")
         if values.pop("schema") != _SCHEMA or values["sha256"] != sha256:
             raise ValueError("schema or digest")
         return Artifact(**values, path=folder)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from drillcore.evaluation.figures.metrics import FIGURES, checked, classification_metrics, predictions
 from drillcore.evaluation.figures.significance import Comparison, compare_classifiers
+from drillcore.json_types import Json
 
 BOOTSTRAPPED = ("accuracy", "macro_f1", "log_loss")
 
@@ -103,7 +104,7 @@ def find_changes(
     )
 
 
-def _class_changes(first: dict[str, Any], second: dict[str, Any]) -> tuple[ClassChange, ...]:
+def _class_changes(first: Json, second: Json) -> tuple[ClassChange, ...]:
     found = [
         ClassChange(name, row["support"], (row["f1"], second[name]["f1"]), (row["recall"], second[name]["recall"]))
         for name, row in first.items()

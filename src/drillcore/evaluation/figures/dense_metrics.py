@@ -11,13 +11,13 @@ true adds no term, but each of its pixels is missing from the class it should ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 
 FIGURES = ("class_average", "global_average", "mean_iou")
 _BLOCK = 2**22  # pixels counted at a time: 32 MB of indices
@@ -111,7 +111,7 @@ def count_pixels(truth: Array, predicted: Array, n_true: int, columns: Ints, siz
     return flat.reshape(size, size)
 
 
-def dense_figures(counts: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
+def dense_figures(counts: ArrayLike, classes: Sequence[str]) -> Json:
     """Return the figures of a model that labels pixels.
 
     Args:
@@ -132,7 +132,7 @@ def dense_figures(counts: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
         raise InputError("there is no labelled pixel to evaluate on")
     hits, support, answered = np.diag(total).astype(np.float64), total.sum(axis=1), total.sum(axis=0)
     images = images_of_class(matrices)
-    figures: dict[str, Any] = {name: float(POOLED[name](total[None].astype(np.float64))[0]) for name in FIGURES}
+    figures: Json = {name: float(POOLED[name](total[None].astype(np.float64))[0]) for name in FIGURES}
     figures["per_class"] = {
         name: {
             "accuracy": float(hits[index] / max(support[index], 1)),

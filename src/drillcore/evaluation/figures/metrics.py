@@ -7,20 +7,20 @@ graph. All sums are made in float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 
 LOG_LOSS_FLOOR = 1e-7
 CALIBRATION_BINS = 15
 FIGURES = ("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error")
 
 
-def classification_metrics(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
+def classification_metrics(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> Json:
     """Return the figures of a classifier on labelled images.
 
     Args:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from drillcore.arrays import Array, Doubles
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 
 FIGURES = ("mean_squared_error", "psnr")
 SUMS = ("values", "squared_error", "truth", "squared_truth")  # the last axis of an image's sums
@@ -65,7 +65,7 @@ class ImageErrors:
         return np.stack(self._sums) if self._sums else np.zeros((0, len(self.outputs), len(SUMS)))
 
 
-def regression_figures(sums: ArrayLike, outputs: Sequence[str], *, peak: float) -> dict[str, Any]:
+def regression_figures(sums: ArrayLike, outputs: Sequence[str], *, peak: float) -> dict[str, object]:
     """Return the figures of predicted values over all images.
 
     Args:
@@ -115,7 +115,7 @@ def mean_answer_error(sums: Doubles) -> float:
     return float(np.maximum(spread, 0).sum() / max(values.sum(), 1))
 
 
-def _figures(found: Doubles, peak: float) -> dict[str, Any]:
+def _figures(found: Doubles, peak: float) -> Json:
     error = float(mean_squared_error(found[None])[0])
     return {
         "mean_squared_error": error,

@@ -8,7 +8,6 @@ counted: small ships missed, false blobs, and false pixels around true ships. Th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, dense_figures, pooled_figure
 from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, average_precision
+from drillcore.json_types import Json
 
 CLASSES = ("background", "ship")
 FIGURES = ("accuracy", "ship_iou", "ship_f1", "average_precision", "mean_squared_error")
@@ -52,7 +52,7 @@ class ShipObjects:
     def __add__(self, other: ShipObjects) -> ShipObjects:
         return ShipObjects(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return plain values, and `halo_share`: of the false pixels, those in the halo (0 where there are none)."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return values | {"halo_share": self.halo_pixels / max(self.false_pixels, 1)}
@@ -108,7 +108,7 @@ class ShipScores:
         """Confusion matrices, int64 [M,2,2], in the order the images came."""
         return self._confusions.counts
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Json:
         """Return FIGURES, those of `dense_figures`, the counts of `ShipObjects`, and `all_sea`: what no ship scores.
 
         Raises:
@@ -131,7 +131,7 @@ class ShipScores:
         }
 
 
-def all_sea(counts: Ints, objects: ShipObjects) -> dict[str, Any]:
+def all_sea(counts: Ints, objects: ShipObjects) -> dict[str, object]:
     """Return what answering "no ship" everywhere, with probability 0, would score on the same images.
 
     Args:

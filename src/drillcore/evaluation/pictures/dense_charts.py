@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +11,7 @@ from drillcore.errors import InputError
 from drillcore.evaluation.figures.dense_metrics import checked_counts
 from drillcore.evaluation.pictures.dense_pictures import Colours, label_colours
 from drillcore.evaluation.pictures.plots import _BLUE, _ORANGE, _figure, _png, _short
+from drillcore.json_types import Values
 
 
 def dense_confusion_png(counts: ArrayLike, classes: Sequence[str], title: str = "") -> bytes:
@@ -66,10 +66,10 @@ def dense_confusion_png(counts: ArrayLike, classes: Sequence[str], title: str = 
 
 
 def iou_bars_png(
-    per_class: Mapping[str, Mapping[str, Any]],
+    per_class: Mapping[str, Values],
     colours: Colours | None = None,
     *,
-    champion: Mapping[str, Mapping[str, Any]] | None = None,
+    champion: Mapping[str, Values] | None = None,
     title: str = "",
 ) -> bytes:
     """Draw IoU of every class that is in the truth as a bar, its accuracy as a dot, the champion's IoU as a mark.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from drillcore.evaluation.figures.metrics import (
     expected_calibration_error,
     predictions,
 )
+from drillcore.json_types import Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,9 +100,9 @@ def calibration_png(labels: ArrayLike, probabilities: ArrayLike, classes: Sequen
 
 
 def class_bars_png(
-    per_class: Mapping[str, Mapping[str, Any]],
+    per_class: Mapping[str, Values],
     *,
-    champion: Mapping[str, Mapping[str, Any]] | None = None,
+    champion: Mapping[str, Values] | None = None,
     title: str = "",
 ) -> bytes:
     """Draw F1 of every class with an image, best at the top, its support beside the name; the champion's as a mark.

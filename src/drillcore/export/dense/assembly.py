@@ -37,7 +37,7 @@ _TALLEST = 255  # labels are uint8
 Image = npt.NDArray[np.uint8]
 
 
-def dense_input_contract(core: CoreNetwork, context: AutoContext | None = None) -> dict[str, Any]:
+def dense_input_contract(core: CoreNetwork, context: AutoContext | None = None) -> dict[str, object]:
     """Return what stands under `input` in the metadata of a model with this core, and this first stage."""
     rule = {**core.backbone.preprocessing, "resize": None, "core": core.to_dict(), "taps": list(core.taps)}
     if context is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.export.dense.assembly import dense_input_contract, export_dense, tile_geometry
 from drillcore.export.dense.dense_parity import BATCHES, ODD_SIZES, DenseReference, check_dense_parity
 from drillcore.export.writing import ModelWriter, Proof
+from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.representations.core_samples.core_rows import core_rows
 from drillcore.runtime.model.metadata import ModelMetadata
@@ -29,9 +30,9 @@ class CoreWriter(ModelWriter):
         self.core = self.representation.core(run)
         self.answers, self.context = self.representation.answers(run), self.representation.context(run)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return the input's contract, how values become answers, tiles, and the unit of values."""
-        found: dict[str, Any] = {"input": dense_input_contract(self.core, self.context)}
+        found: Json = {"input": dense_input_contract(self.core, self.context)}
         if not self.answers.plain:
             found["answers"] = self.answers.to_dict()
         if (geometry := tile_geometry(self.core, self.mode, self.answers, self.context)) is not None:

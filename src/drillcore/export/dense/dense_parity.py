@@ -25,6 +25,7 @@ from drillcore.export.dense.modes import MODES, is_layered, outputs_of
 from drillcore.export.graph import IMAGES
 from drillcore.export.parity import TIE, TOLERANCE, odd_images
 from drillcore.export.sessions import cpu_session
+from drillcore.json_types import Json
 from drillcore.representations.core_samples.auto_context import AutoContext, last_layer, read_plane
 from drillcore.representations.core_samples.core import CoreNetwork
 from drillcore.representations.core_samples.pixel_answers import Answers
@@ -68,7 +69,7 @@ class DenseParityReport:
     label_agreement: float | None
     mean_difference: float | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return dataclasses.asdict(self)
 

@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
-from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, FitRun, Head, check_params
 from drillcore.heads.class_weights import kept_class_weight, read_class_weight
 from drillcore.heads.dbn.plan import DbnParams, DbnPlan, DbnRegressorParams
 from drillcore.heads.row_source import RowSource, check_finite, row_source, slices
+from drillcore.json_types import Json
 
 
 class DbnEstimator(BaseEstimator, Head):
@@ -34,7 +34,7 @@ class DbnEstimator(BaseEstimator, Head):
 
         return work(rows, self._plan(), unlabelled)
 
-    def learning_curve(self) -> list[dict[str, Json]]:
+    def learning_curve(self) -> list[Json]:
         """Return `curve_`."""
         check_is_fitted(self, "curve_")
         return list(self.curve_)

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from drillcore.arrays import Array
-from drillcore.digests import Json
 from drillcore.heads.dbn.contrastive_divergence import equal_batches
 from drillcore.heads.dbn.perceptron import Layer, forward, forward_with_dropout
 from drillcore.heads.dbn.plan import DbnPlan
 from drillcore.heads.row_source import RowSource, slices
 from drillcore.heads.standardisation import Standardisation, on_device
+from drillcore.json_types import Json
 
 IGNORED = -1  # label of a validation row whose class has no training row
 
@@ -128,7 +128,7 @@ class FineTuning:
         return value
 
     @torch.no_grad()
-    def validate(self, source: RowSource, targets: Targets) -> dict[str, Json]:
+    def validate(self, source: RowSource, targets: Targets) -> Json:
         """Return `val_loss`, and of classes `val_accuracy`, of the network as it is, on rows it does not learn from."""
         total, hits, counted = 0.0, 0, 0
         for first, rows in slices(source):
@@ -138,7 +138,7 @@ class FineTuning:
             if targets.classes:
                 hits += int((outputs.argmax(dim=1) == values).sum())
                 counted += int((values >= 0).sum())
-        found: dict[str, Json] = {"val_loss": total / max(1, counted if targets.classes else source.shape[0])}
+        found: Json = {"val_loss": total / max(1, counted if targets.classes else source.shape[0])}
         return found | ({"val_accuracy": hits / source.shape[0]} if targets.classes else {})
 
     def tensors(self) -> dict[str, Tensor]:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from drillcore.digests import Json
 from drillcore.heads.class_weights import ClassWeight
+from drillcore.json_types import Json
 from drillcore.schemas import Params, some, words
 
 _STEPS = (0.6, 0.85)  # shares of the training after which schedule "step" divides the rate by 10
@@ -95,7 +95,7 @@ class DbnPlan(Params):
             return float(self.learning_rate * 0.1 ** sum(done >= step for step in _STEPS))
         return self.learning_rate
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return the fields as JSON values."""
-        values: dict[str, Json] = self.model_dump(mode="json")
+        values: Json = self.model_dump(mode="json")
         return values

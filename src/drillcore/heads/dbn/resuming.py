@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from drillcore.digests import Json, sha256_bytes, sha256_json
+from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.heads.dbn.fine_tuning import Targets
 from drillcore.heads.dbn.plan import DbnPlan
 from drillcore.heads.row_source import RowSource, moments
+from drillcore.json_types import Json
 from drillcore.trained_state import read_state, write_state
 
 _PRETRAINING = 2  # raised when pretraining changes, so that no state of another one is continued
@@ -34,7 +35,7 @@ class DbnCheckpoint:
     stage: int = 0
     epoch: int = 0
     block: int = 0
-    scalars: dict[str, Json] = field(default_factory=dict)
+    scalars: Json = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 

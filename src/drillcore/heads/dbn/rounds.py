@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from drillcore.digests import Json
 from drillcore.heads.dbn.fine_tuning import FineTuning, Targets
 from drillcore.heads.dbn.perceptron import Layer, start_layers
 from drillcore.heads.dbn.plan import DbnPlan
@@ -20,6 +19,7 @@ from drillcore.heads.dbn.resuming import identity_of
 from drillcore.heads.dbn.stages import StageDriver
 from drillcore.heads.row_source import Moments, RowSource, epoch_blocks, moments, read_ahead
 from drillcore.heads.standardisation import Standardisation, on_device
+from drillcore.json_types import Json
 
 _MOMENT_ROWS = 1 << 15  # rows from which the moments of hidden values are taken
 
@@ -40,8 +40,8 @@ class TrainedDbn:
     layers: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
     mean: npt.NDArray[np.float32]
     scale: npt.NDArray[np.float32]
-    curve: list[dict[str, Json]] = field(default_factory=list)
-    pretraining_curve: list[dict[str, Json]] = field(default_factory=list)
+    curve: list[Json] = field(default_factory=list)
+    pretraining_curve: list[Json] = field(default_factory=list)
     best_epoch: int = 0
 
 

@@ -18,7 +18,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
-from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.forest.drawing import RowDraw, tree_seeds
@@ -26,6 +25,7 @@ from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, th
 from drillcore.heads.forest.params import MAX_CLASSES, ForestParams
 from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
 from drillcore.heads.temperature import fit_temperature, tempered
+from drillcore.json_types import Json
 from drillcore.schemas import Params
 
 

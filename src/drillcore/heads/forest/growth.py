@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from drillcore.errors import InputError
 from drillcore.files import write_bytes
 from drillcore.heads.forest.drawing import RowDraw, feature_seed, tree_seeds
 from drillcore.heads.forest.trees import Rules, Trees, concatenate
+from drillcore.json_types import Values
 
 if TYPE_CHECKING:
     from drillcore.heads.forest.ranks import RankedTable, ValueTable
@@ -47,7 +48,7 @@ class GrowthCheckpoint:
     key: str
 
     @classmethod
-    def of(cls, folder: Path, rows: Array, labels: Array, options: Mapping[str, Any]) -> GrowthCheckpoint:
+    def of(cls, folder: Path, rows: Array, labels: Array, options: Values) -> GrowthCheckpoint:
         """Make the checkpoint of one fit."""
         parts = [sha256_bytes(np.ascontiguousarray(array).data.cast("B")) for array in (rows, labels)]
         shape = [list(rows.shape), str(rows.dtype)]

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array, Floats
-from drillcore.digests import Json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
@@ -29,6 +28,7 @@ from drillcore.heads.svm.calibration import (
     votes_and_confidence,
 )
 from drillcore.heads.svm.trainings import Training, calibrate
+from drillcore.json_types import Json
 
 ABSENT_LOGIT = -1e4  # of a class without a training row: exp of it is 0 beside any other
 _CHUNK = 1 << 23  # values of a part of the rows answered at once

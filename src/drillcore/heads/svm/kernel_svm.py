@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.arrays import Floats
-from drillcore.digests import Json
 from drillcore.errors import InputError
 from drillcore.heads.svm.estimator import SvmEstimator
 from drillcore.heads.svm.gram import gram_bytes, kernel_block, rbf_gamma
 from drillcore.heads.svm.pairs import GramProblems, pair_decisions
 from drillcore.heads.svm.params import KernelSvmParams
 from drillcore.heads.svm.trainings import GramTraining, Training
+from drillcore.json_types import Json
 from drillcore.schemas import Params
 
 

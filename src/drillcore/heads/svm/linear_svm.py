@@ -10,13 +10,13 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Floats
-from drillcore.digests import Json
 from drillcore.errors import InputError
 from drillcore.heads.base import FitRun, check_indicators, check_rows
 from drillcore.heads.svm.estimator import SvmEstimator
 from drillcore.heads.svm.pairs import GramProblems, pair_weights
 from drillcore.heads.svm.params import LinearSvmParams
 from drillcore.heads.svm.trainings import GramTraining, NewtonTraining, Training, calibrate_several
+from drillcore.json_types import Json
 from drillcore.schemas import Params
 
 

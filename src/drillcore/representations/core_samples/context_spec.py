@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 from drillcore.representations.parameters import check_names
 
 STEP = 4  # pixels from one cell to the next
@@ -41,7 +39,7 @@ class ContextSpec:
                 raise InputError(f"{name} is {list(given)}; each may stand there once")
 
     @classmethod
-    def from_dict(cls, params: Mapping[str, Any]) -> ContextSpec:
+    def from_dict(cls, params: Values) -> ContextSpec:
         """Make a spec of a recipe's values; lists become tuples.
 
         Raises:
@@ -54,7 +52,7 @@ class ContextSpec:
                 raise InputError(f"{name} is {value!r}; a list of whole numbers is expected")
         return cls(**{name: tuple(value) for name, value in params.items()})
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values, for the model's metadata."""
         return {"cells": list(self.cells), "offsets": list(self.offsets), "step": STEP}
 

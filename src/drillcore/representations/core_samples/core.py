@@ -33,8 +33,8 @@ from torch.nn import functional
 
 from drillcore.backbones.base import Backbone, Tap
 from drillcore.backbones.geometry import WHOLE_IMAGE
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json
 from drillcore.representations.core_samples.core_spec import SCALES, CoreSpec
 from drillcore.representations.core_samples.planes import Grid, Plane, linear_weights, pooling_weights
 
@@ -183,7 +183,7 @@ class CoreNetwork(nn.Module):
         """Return a window's cells along each axis, the odd number nearest to window / stride."""
         return 2 * round((window / self.backbone.taps[self.highest].stride - 1) / 2) + 1 if window > 1 else 1
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return what the values of a sample depend on beside weights and preprocessing, for keys and metadata."""
         own = {"multiple": self.backbone.multiple} if self.backbone.multiple > 1 else {}
         return {**self.spec.to_dict(), "pad": self.pad, "channels": self.channels, **own}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 from drillcore.representations.parameters import check_names, is_number
 
 SCALES = {0.25: "quarter:", 0.5: "half:", 1.0: "", 2.0: "double:"}
@@ -51,14 +49,14 @@ class CoreSpec:
             raise InputError(f"pad is {self.pad}; 0 to {_MOST} pixels are expected, or none for the rule")
 
     @classmethod
-    def from_dict(cls, params: Mapping[str, Any]) -> CoreSpec:
+    def from_dict(cls, params: Values) -> CoreSpec:
         """Make a spec of a recipe's values; lists become tuples.
 
         Raises:
             InputError: an unknown name, a value of another kind or out of range.
         """
         check_names(params, (item.name for item in fields(cls)), "a core")
-        values: dict[str, Any] = {}
+        values: Json = {}
         for name, value in params.items():
             if name in ("scales", "context", "blur"):
                 kinds: tuple[type, ...] = (int, float) if name == "scales" else (int,)
@@ -73,7 +71,7 @@ class CoreSpec:
             values[name] = value
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values, for the store's key and the model's metadata."""
         return {
             "scales": [float(scale) for scale in self.scales],

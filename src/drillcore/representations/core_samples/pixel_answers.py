@@ -7,15 +7,14 @@ doubt are cut first, so that one sure pixel does not outvote all others. The mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 from drillcore.representations.parameters import check_names, is_number
 
 _WIDEST = 101
@@ -44,7 +43,7 @@ class Answers:
             raise InputError(f"bias is {list(self.bias)}; one number from -1000 to 1000 for each class is expected")
 
     @classmethod
-    def from_dict(cls, params: Mapping[str, Any]) -> Answers:
+    def from_dict(cls, params: Values) -> Answers:
         """Make it of plain values. Raises InputError for an unknown name or a value out of range."""
         check_names(params, (item.name for item in fields(cls)), "answers")
         values = dict(params)
@@ -54,7 +53,7 @@ class Answers:
             values["bias"] = tuple(values["bias"])
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values."""
         return {"window": self.window, "limit": self.limit, "bias": list(self.bias)}
 

@@ -144,7 +144,7 @@ def _stored(
     source: DrillSource, items: Sequence[DrillItem], spec: FeatureSpec, settings: Settings, root: Path | None
 ) -> CoreSamples:
     folder = root or settings.state / "features"
-    beside = dataclasses.replace(spec, dtype="float32", sampling={**spec.sampling, "what": "places"})
+    beside = dataclasses.replace(spec, dtype="float32", sampling={**(spec.sampling or {}), "what": "places"})
     samples, places = FeatureStore(folder, spec), FeatureStore(folder, beside)
     names = [item.name for item in items]
     keys = (spec.keys(names), beside.keys(names))

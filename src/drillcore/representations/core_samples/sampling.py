@@ -11,7 +11,7 @@ an image count what its pixels would.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.arrays import Array, Ints
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 from drillcore.representations.parameters import check_names, check_whole, is_number
 
 UNIFORM, CLASS_BALANCED, HARD, TARGETS = "uniform", "class_balanced", "hard", "targets"
@@ -68,7 +68,7 @@ class SamplingSpec:
             raise InputError(f"shares of the sampling is {list(self.shares)}; three shares that sum to 1 are expected")
 
     @classmethod
-    def from_dict(cls, params: Mapping[str, Any]) -> SamplingSpec:
+    def from_dict(cls, params: Values) -> SamplingSpec:
         """Make a spec of a recipe's values. Raises InputError for an unknown name or a value out of range."""
         check_names(params, (item.name for item in fields(cls)), "sampling")
         values = dict(params)
@@ -78,9 +78,9 @@ class SamplingSpec:
             values["shares"] = tuple(values["shares"])
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values, only those the method reads."""
-        read: dict[str, Json] = {name: getattr(self, name) for name in ("method", "pixels", "seed")}
+        read: Json = {name: getattr(self, name) for name in ("method", "pixels", "seed")}
         for name in _READ[self.method]:
             value = getattr(self, name)
             read[name] = [float(share) for share in value] if name == "shares" else value

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drillcore.arrays import Array
-from drillcore.digests import Json
 from drillcore.errors import InputError
+from drillcore.json_types import Json, Values
 from drillcore.representations.parameters import check_names, check_whole
 
 SIDE = 224  # of the paper's tiles: VGG-16's input
@@ -63,18 +62,16 @@ class ViewSpec:
                 )
 
     @classmethod
-    def from_dict(cls, params: Mapping[str, Any]) -> ViewSpec:
+    def from_dict(cls, params: Values) -> ViewSpec:
         """Make a spec of a recipe's values. Raises InputError for an unknown name or a value out of range."""
         check_names(params, (item.name for item in fields(cls)), "views")
         for name, value in params.items():
             if name in ("scale", "contrast", "brightness") and not isinstance(value, (list, tuple)):
                 raise InputError(f"{name} of the views is {value!r}; a list of the least and the greatest is expected")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in params.items()
-        }
+        values: Json = {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> Json:
         """Return plain values."""
         return {
             "count": self.count,

@@ -13,7 +13,6 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from drillcore.arrays import Array
 from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
 from drillcore.files import read_object, write_json
+from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.batch.row_checksums import Checksums, row_checksums
 from drillcore.runtime.dense import kept_files
@@ -84,7 +84,7 @@ class Receipt:
     rows_sha256: str
     masks_sha256: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return what `receipt.json` holds."""
         value = dataclasses.asdict(self)
         counts = {name: value.pop(name) for name in ("inputs", "scored", "set_aside")}

@@ -11,10 +11,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from drillcore.digests import canonical_json, sha256_bytes, sha256_file
 from drillcore.errors import ReceiptError
+from drillcore.json_types import Json
 from drillcore.runtime.batch.receipt import RECEIPT, read_receipt, verify
 
 CHAIN = "receipts.jsonl"
@@ -56,7 +56,7 @@ class Grown:
     scored: int
     set_aside: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 

@@ -58,7 +58,7 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         super()._setup()
 
 
-_PLUGINS: dict[str, Any] = {
+_PLUGINS: dict[str, object] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from PIL import Image
 from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
+from drillcore.json_types import Json
 from drillcore.runtime.images.image_files import MAX_SIDE, STORED_BITS, open_image, read_image_bytes, shown_name
 from drillcore.runtime.images.tiff_images import StoredValues
 from drillcore.runtime.images.value_range import SAR_RANGE, Range, count_levels, looks_like, quantise
@@ -63,7 +63,7 @@ def decode_file(
 ) -> Array:
     """Decode an image file; see `decode_bytes`."""
     data = read_image_bytes(path)
-    limits: dict[str, Any] = {"max_pixels": max_pixels, "max_side": max_side, "value_range": value_range}
+    limits: Json = {"max_pixels": max_pixels, "max_side": max_side, "value_range": value_range}
     return decode_bytes(data, channels, name=path.name, **limits)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
+from drillcore.json_types import Json
 from drillcore.runtime.images.decode import decode_bytes
 from drillcore.runtime.images.image_files import MAX_SIDE, read_image_bytes
 from drillcore.runtime.images.value_range import Range
@@ -58,7 +59,7 @@ def read_image(
         sha256 = sha256_bytes(data)
         name = os.path.basename(path)  # noqa: PTH119 - Path costs several microseconds per image
         notes: list[str] = []
-        limits: dict[str, Any] = {"max_pixels": max_pixels, "max_side": max_side, "value_range": value_range}
+        limits: Json = {"max_pixels": max_pixels, "max_side": max_side, "value_range": value_range}
         pixels = decode_bytes(data, channels, name=name, notes=notes, **limits)
         return DecodedImage(path, sha256, pixels, note="; ".join(notes))
     except BadImageError as error:

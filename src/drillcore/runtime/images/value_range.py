@@ -6,14 +6,13 @@ A model's range stands in its backbone's preprocessing, so in the keys of featur
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError
+from drillcore.json_types import Values
 
 SAR_RANGE = (-40.0, 25.0)  # dB, the range of float scenes where a recipe states none
 VALUE_RANGE = "value_range"
@@ -25,7 +24,7 @@ _SAMPLE = 2**20  # pixels that are looked at
 Range = tuple[float, float]
 
 
-def read_range(params: Mapping[str, Any]) -> Range | None:
+def read_range(params: Values) -> Range | None:
     """Return the range that parameters state, or None.
 
     Raises:

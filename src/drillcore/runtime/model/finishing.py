@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.arrays import Array
+from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.tasks import TASKS
@@ -16,7 +16,7 @@ from drillcore.tasks import TASKS
 Outputs = Mapping[str, Array]
 
 
-def finished(metadata: ModelMetadata, outputs: Outputs, image: NDArray[np.uint8]) -> dict[str, Any]:
+def finished(metadata: ModelMetadata, outputs: Outputs, image: NDArray[np.uint8]) -> Json:
     """Return the answer to one image, its outputs as they are where the task has nothing to do behind the file.
 
     Args:

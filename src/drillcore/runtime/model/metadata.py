@@ -13,6 +13,7 @@ from typing import Any
 
 from drillcore.digests import canonical_json
 from drillcore.errors import InputError, UnsafeModelError
+from drillcore.json_types import Json
 from drillcore.runtime.images.value_range import Range, read_range
 from drillcore.tasks import TASKS
 
@@ -65,7 +66,7 @@ class ModelMetadata:
     model: str
     classes: list[str]
     colours: list[list[int]] | None = None
-    input: dict[str, Any]
+    input: Json
     data_digest: str
     lineage: str
     git: str
@@ -79,7 +80,7 @@ class ModelMetadata:
     halo: int | None = None
     align: int | None = None
     unit: str | None = None
-    answers: dict[str, Any] | None = None
+    answers: Json | None = None
     limits: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
@@ -196,7 +197,7 @@ def _is_input(value: Any) -> bool:
     return channels_fit and resize_fits and isinstance(value["preprocessing"], dict) and _has_range(value)
 
 
-def _has_range(value: dict[str, Any]) -> bool:
+def _has_range(value: Json) -> bool:
     try:
         read_range(value["preprocessing"])
     except InputError:

@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from drillcore.errors import UnsafeModelError
+from drillcore.json_types import Json
 from drillcore.runtime.model.safety_scans import axis_name, scan_body, written_out
 from drillcore.runtime.model.safety_values import MAX_ITEMS, Value, evaluate
 
@@ -168,7 +169,7 @@ def _rows(node: Any, columns: int, values: dict[str, Value]) -> Iterator[Any]:
         yield helper.make_node("ArgMax", [f"{scores}/one"], [node.output[0]], axis=1, keepdims=0)
 
 
-def _columns(kind: str, attributes: dict[str, Any]) -> int:
+def _columns(kind: str, attributes: Json) -> int:
     if "n_targets" in attributes:
         return int(attributes["n_targets"].i)
     if "targets" in attributes:
