@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -42,11 +43,28 @@ def sample(force: bool, as_json: bool) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    help="Images of your own: classes (folders of them), masks, or a package's; known of a NAME that is there.",
+    help="Images of your own: classes (folders of them) or masks; labels of other tools: csv, imagefolder, coco, yolo; "
+    "or a package's. Known of a NAME that is there.",
 )
+@click.option(
+    "--columns", metavar="PATH,LABEL[,SPLIT]", help="csv: names of the columns, where they are not the usual."
+)
+@click.option(
+    "--as", "form", type=click.Choice(["crops", "masks"]), help="coco, yolo: a crop of each box, or label maps."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken, and what left out and why.")
 @click.option("--append", is_flag=True, help="Add to what is there instead of starting a new lineage.")
 @json_option
-def import_(name: str, source: Path, layout: str | None, append: bool, as_json: bool) -> None:
+def import_(
+    name: str,
+    source: Path,
+    layout: str | None,
+    columns: str | None,
+    form: Literal["crops", "masks"] | None,
+    dry_run: bool,
+    append: bool,
+    as_json: bool,
+) -> None:
     """Import the data set NAME from SOURCE, a zip or folder as its users download it.
 
     The import goes to the landing zone; `drillcore data check` or the next retrain brings it under version control.
@@ -57,15 +75,25 @@ def import_(name: str, source: Path, layout: str | None, append: bool, as_json: 
       drillcore data import --layout classes shells ~/shells
       drillcore data import --layout masks boats ~/boats
       drillcore data import --append shells ~/new-shells
+      drillcore data import --layout csv shells labels.csv --columns file,species --dry-run
+      drillcore data import --layout coco boats ~/coco --as masks
     """
     settings = begin(as_json=as_json)
+    from drillcore.datasets.adapters.base import Choices
     from drillcore.datasets.landing import import_dataset
 
-    result = import_dataset(settings, name, source, layout=layout, append=append)
+    named = tuple(word.strip() for word in columns.split(",")) if columns else ()
+    choices = Choices(columns=named, form=form, max_pixels=settings.max_pixels)
+    result = import_dataset(settings, name, source, layout=layout, append=append, choices=choices, dry_run=dry_run)
     if as_json:
         print_json(result.to_dict())
+        return
+    click.echo(result.text)
+    if dry_run:
+        print_table("would be taken", ("split and class", "images"), result.taken.items())
+        if result.left_out:
+            print_table("would be left out", ("reason", "files"), result.left_out.items())
     else:
-        click.echo(result.text)
         click.echo(f"next: drillcore data check {name}")
 
 

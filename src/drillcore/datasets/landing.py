@@ -9,9 +9,10 @@ import contextlib
 import filecmp
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from drillcore.datasets.adapters.base import Choices
+from drillcore.datasets.adapters.catalogue import ADAPTERS
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.catalogue import DATASETS, get_layout
 from drillcore.datasets.description import (
@@ -21,13 +22,14 @@ from drillcore.datasets.description import (
     read_description,
     write_description,
 )
+from drillcore.datasets.import_result import ImportResult, fault_line, looked, reasons_of, taken_of
 from drillcore.datasets.left_out import FILE_NAME as LEFT_OUT
 from drillcore.datasets.left_out import read_left_out, write_left_out
 from drillcore.datasets.pointers import clear_refusal
 from drillcore.datasets.staging import (
+    adapted,
     bring,
     link_all,
-    opened,
     place_file,
     recover_imports,
     scratch,
@@ -38,53 +40,12 @@ from drillcore.datasets.staging import (
 from drillcore.datasets.synthetic import SAMPLES, write_sample
 from drillcore.errors import DataError, InputError, LayoutError, UnknownNameError
 from drillcore.files import atomic_folder, read_object, write_json
-from drillcore.json_types import Json
 from drillcore.plugins import LAYOUTS, names
 from drillcore.settings import Settings
 
 OWN_LAYOUTS = ("classes", "masks")  # layouts of one's own images: they need a name
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _MAX_LINEAGE = 10**9 - 1  # a description has nine digits for it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportResult:
-    """What an import did.
-
-    Attributes:
-        dataset: its name.
-        lineage: "sample" or "import-<n>".
-        images: how many labelled images the landing zone has now.
-        added: how many of them are new.
-        note: why nothing was done; "" where something was.
-        set_aside: how many files of the source were left out, each with its reason.
-        first: the first of them with its reason; "" where there is none.
-        composed: folders of classes whose names were brought to composed form (NFC).
-    """
-
-    dataset: str
-    lineage: str
-    images: int
-    added: int
-    note: str = ""
-    set_aside: int = 0
-    first: str = ""
-    composed: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """One line for a person, one more for each thing that was done otherwise than asked."""
-        done = self.note or f"{self.added:,} added to the landing zone"
-        lines = [f"{self.dataset}: {self.images:,} images, lineage {self.lineage}, {done}"]
-        if self.set_aside:
-            lines.append(f"set aside: {self.set_aside:,}, for instance {self.first}")
-        if self.composed:
-            lines.append(f"class names brought to composed form (NFC): {', '.join(self.composed[:8])}")
-        return "\n".join(lines)
-
-    def to_dict(self) -> Json:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def import_dataset(
@@ -95,6 +56,8 @@ def import_dataset(
     layout: str | None = None,
     append: bool = False,
     as_sample: bool = False,
+    choices: Choices | None = None,
+    dry_run: bool = False,
 ) -> ImportResult:
     """Bring a zip or folder, as its users download it, to the landing zone: whole, or not at all.
 
@@ -102,22 +65,30 @@ def import_dataset(
         settings: where the landing zone is.
         name: a known data set, or with `layout` a name of one's own.
         source: the zip or folder; it is copied, never linked or changed.
-        layout: "classes" or "masks" for images of one's own.
+        layout: "classes" or "masks" for images of one's own, or the tool that wrote their labels (`ADAPTERS`).
         append: extend the lineage there is, of the layout it has, with the images that are new; else a new lineage
             starts.
         as_sample: it is the synthetic sample.
+        choices: what is said of another tool's source.
+        dry_run: only look: what would be taken, and what left out.
 
     Raises:
         InputError: the name is refused, there is no such source, or it is no zip; nothing was changed.
         LayoutError: the source is laid out otherwise, or too many of its files would be set aside.
         DataError: the disk is full.
     """
-    chosen = _layout_for(settings, name, layout)
+    adapter = ADAPTERS.get(layout or "")
+    chosen = _layout_for(settings, name, layout if adapter is None else OWN_LAYOUTS[0])
     recover_imports(settings)
     target = settings.landing / name
-    description = _description(settings, name, chosen, append=append, as_sample=as_sample)
-    with told_in_one_line(settings, name), opened(settings, Path(source)) as (folder, ours):
+    with told_in_one_line(settings, name), adapted(settings, Path(source), adapter, choices) as (folder, ours, made):
+        if made is not None:
+            chosen = get_layout(made.layout)
+        description = _description(settings, name, chosen, append=append, as_sample=as_sample)
         items = chosen.items(folder)
+        items += made.odd if made is not None else []
+        if dry_run:
+            return looked(name, description.lineage, items)
         ready = staging_folder(settings) / name
         with atomic_folder(ready) as staged:
             before = link_all(target, staged) if append else 0
@@ -136,8 +107,10 @@ def import_dataset(
         images=before + added,
         added=added,
         set_aside=len(odd),
-        first=_line(odd[0]) if odd else "",
+        first=fault_line(odd[0]) if odd else "",
         composed=tuple(sorted({found for item in items if (found := item.label) and found != item.source.parent.name})),
+        taken=taken_of(items, odd),
+        left_out=reasons_of(odd),
     )
 
 
@@ -148,13 +121,8 @@ def _refuse_too_many(settings: Settings, source: Path, odd: Sequence[FoundItem],
         raise LayoutError(
             f"{len(images):,} of {count:,} images of {source} would be set aside, more than "
             f"{settings.quarantine_limit:.1%} (DRILLCORE_QUARANTINE_LIMIT); nothing was imported; the first "
-            f"{_line(images[0])}"
+            f"{fault_line(images[0])}"
         )
-
-
-def _line(item: FoundItem) -> str:
-    reason, detail = item.fault or ("", "")
-    return f"{item.path}: {reason}, {detail}"
 
 
 def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str] | None = None) -> list[ImportResult]:
@@ -193,11 +161,11 @@ def _layout_for(settings: Settings, name: str, layout: str | None) -> DatasetLay
     if layout is None:
         known = [known for known in DATASETS if known not in OWN_LAYOUTS]
         if name not in known:
-            hint = "images of your own: drillcore data import --layout classes|masks NAME DIR"
+            hint = f"images of your own: drillcore data import --layout {'|'.join((*OWN_LAYOUTS, *ADAPTERS))} NAME DIR"
             raise UnknownNameError("data set", name, known, hint)
         return get_layout(name)
     if layout not in (allowed := names(LAYOUTS, OWN_LAYOUTS)):
-        raise UnknownNameError("layout", layout, allowed)
+        raise UnknownNameError("layout", layout, [*allowed, *ADAPTERS])
     if not _NAME.fullmatch(name):
         raise InputError(
             f"data set name {name[:80]!r} is refused: 1 to 64 lower-case letters, digits and dashes are expected, "

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from drillcore.datasets.adapters.base import Adapter, Choices, Conversion
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.base import Fault, FoundItem
 from drillcore.datasets.description import FILE_NAME
@@ -64,6 +65,28 @@ def opened(settings: Settings, source: Path) -> Iterator[tuple[Path, bool]]:
     with scratch(settings) as folder:
         extract_zip(source, folder)
         yield folder, True
+
+
+@contextlib.contextmanager
+def adapted(
+    settings: Settings, source: Path, adapter: Adapter | None, choices: Choices | None
+) -> Iterator[tuple[Path, bool, Conversion | None]]:
+    """Yield the source in one of our layouts, whether its files are ours to move, and what an adapter has made of it.
+
+    Raises:
+        InputError: as `opened`; LayoutError: the adapter's tool has not written it.
+    """
+    if adapter is None:
+        with opened(settings, source) as (folder, ours):
+            yield folder, ours, None
+        return
+    single = source.is_file() and source.suffix.lower() != ".zip"  # a table or an annotation file beside its images
+    with contextlib.ExitStack() as stack:
+        place = source if single else stack.enter_context(opened(settings, source))[0]
+        made = adapter(
+            place, stack.enter_context(scratch(settings)), choices or Choices(max_pixels=settings.max_pixels)
+        )
+        yield made.folder, False, made
 
 
 def link_all(target: Path, staged: Path) -> int:
