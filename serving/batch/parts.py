@@ -19,6 +19,7 @@ from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
 
 TOP = 5
+PRESENT = 0.5  # the probability from which on one of several labels is said to be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,34 @@ def label_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
     )
 
 
+def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+    """Return the table of a shard of several labels: all of an image's, the most probable first, as `labels`."""
+    import pyarrow as pa
+
+    first, last = shard.identity(model)
+    classes = session.metadata.classes
+    answers = [window.answers["probabilities"] for window in shard.windows if window.answers]
+    probabilities = np.concatenate([*answers, np.empty((0, len(classes)), np.float32)])
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    offsets = np.arange(len(order) + 1, dtype=np.int32) * len(classes)
+    return pa.table(
+        {**first, "labels": pa.ListArray.from_arrays(pa.array(offsets), _ranked(probabilities, order, classes)), **last}
+    )
+
+
+def _ranked(probabilities: NDArray[np.float32], order: NDArray[np.int64], classes: Sequence[str]) -> Any:
+    """Return the classes of each row in an order [N,k], one after the other: struct<label, probability>."""
+    import pyarrow as pa
+
+    return pa.StructArray.from_arrays(
+        [
+            pa.array(np.array(classes, dtype=object)[order.ravel()], pa.string()),
+            pa.array(np.take_along_axis(probabilities, order, axis=1).ravel(), pa.float32()),
+        ],
+        names=["label", "probability"],
+    )
+
+
 def label_table(
     rows: NDArray[np.int64],
     paths: Sequence[str],
@@ -110,14 +139,7 @@ def label_table(
     names = np.array(classes, dtype=object)
     # Stable: among equal probabilities the lowest index comes first, as in the model's ArgMax.
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
-    width = best.shape[1]
-    top = pa.StructArray.from_arrays(
-        [
-            pa.array(names[best.ravel()], pa.string()),
-            pa.array(np.take_along_axis(probabilities, best, axis=1).ravel(), pa.float32()),
-        ],
-        names=["label", "probability"],
-    )
+    width, top = best.shape[1], _ranked(probabilities, best, classes)
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
     return pa.table(
         {
@@ -139,7 +161,12 @@ def table_bytes(table: Any) -> bytes:
     import pyarrow.parquet as pq
 
     # A digest is different in each row: a dictionary of them only costs.
-    nested = ("top5.list.element.label", "classes.list.element.label", "channels.list.element.channel")
+    nested = (
+        "top5.list.element.label",
+        "labels.list.element.label",
+        "classes.list.element.label",
+        "channels.list.element.channel",
+    )
     repeated = [name for name in ("label", "model", "version", *nested) if name.split(".")[0] in table.column_names]
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=repeated)

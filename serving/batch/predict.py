@@ -12,7 +12,7 @@ from drillcore.errors import BadImageError, InputError
 from drillcore.runtime.images.decode_worker import MISSING, DecodedImage, read_image
 from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.model.session import Model
-from drillcore_serving.batch.parts import TOP
+from drillcore_serving.batch.parts import PRESENT, TOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Prediction:
         probability: its probability.
         top5: (class, probability) of the five most probable classes, best first.
         sha256: of the image's file.
+        several: whether any number of labels may be there: `top5` then has all of them.
         note: one line where its values look like something they are not read as, else empty.
     """
 
@@ -31,7 +32,13 @@ class Prediction:
     probability: float
     top5: list[tuple[str, float]]
     sha256: str
+    several: bool = False
     note: str = ""
+
+    @property
+    def present(self) -> list[str]:
+        """Of several labels, those that are more probable than not."""
+        return [label for label, probability in self.top5 if probability >= PRESENT]
 
 
 def predict_one(model: Model, image: Path, *, max_pixels: int, max_side: int = MAX_SIDE) -> Prediction:
@@ -50,10 +57,11 @@ def predict_one(model: Model, image: Path, *, max_pixels: int, max_side: int = M
     found, pixels = read_one(model, image, max_pixels, max_side)
     answer = model.classify([pixels])
     row, names = answer.probabilities[0], model.metadata.classes
-    best = np.argsort(-row, kind="stable")[:TOP]
+    several = "label" not in model.outputs
+    best = np.argsort(-row, kind="stable")[: None if several else TOP]
     label = int(answer.label[0])
     top = [(names[index], float(row[index])) for index in best]
-    return Prediction(names[label], float(row[label]), top, found.sha256, found.note)
+    return Prediction(names[label], float(row[label]), top, found.sha256, several, found.note)
 
 
 def read_one(model: Model, image: Path, max_pixels: int, max_side: int) -> tuple[DecodedImage, npt.NDArray[np.uint8]]:

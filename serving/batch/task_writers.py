@@ -19,7 +19,7 @@ from drillcore.runtime.model.session import Model
 from drillcore.tasks import TASKS
 from drillcore_serving.batch.dense_files import DenseFiles, DenseOptions
 from drillcore_serving.batch.mask_parts import mask_rows, value_rows
-from drillcore_serving.batch.parts import Shard, label_rows
+from drillcore_serving.batch.parts import Shard, label_rows, multilabel_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ def writer_of(task: str) -> TaskWriter:
 
 
 CLASS_WRITER = TaskWriter(4096, label_rows)
+MULTILABEL_WRITER = TaskWriter(4096, multilabel_rows)
 # Few rows: each stands for a file, and what a kill undoes is at most a shard of them.
 LABEL_WRITER = TaskWriter(64, mask_rows, DenseFiles.keep_label)
 VALUE_WRITER = TaskWriter(64, value_rows, DenseFiles.keep_value)

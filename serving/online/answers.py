@@ -20,6 +20,7 @@ from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
 from drillcore.tasks import TASKS
 from drillcore_serving.batch.dense_files import value_statistics
 from drillcore_serving.batch.overlays import encode_overlay
+from drillcore_serving.batch.parts import PRESENT
 from drillcore_serving.online.batcher import Answer, Row
 
 TOP = 5
@@ -59,9 +60,19 @@ class ClassShown(Shown):
         probabilities = row["probabilities"]
         best = np.argsort(-probabilities, kind="stable")[:TOP]
         top = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in best]
-        # Models of several labels have probabilities only; the most probable one stands first.
-        label = int(row["label"]) if "label" in row else int(best[0])
+        label = int(row["label"])
         return {"label": metadata.classes[label], "probability": float(probabilities[label]), "top5": top}
+
+
+class MultilabelShown(Shown):
+    """All labels with their probabilities, the most probable first, and those that are more probable than not."""
+
+    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+        """Return `labels` and `present`."""
+        probabilities = row["probabilities"]
+        order = np.argsort(-probabilities, kind="stable")
+        labels = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in order]
+        return {"labels": labels, "present": [one["label"] for one in labels if one["probability"] >= PRESENT]}
 
 
 class LabelShown(Shown):

@@ -73,6 +73,8 @@ class Prediction(_Body):
     label: str = _absent()
     probability: _Probability = _absent()
     top5: list[Probable] = _absent(max_length=5)
+    labels: list[Probable] = _absent("Of several labels, all of them, the most probable first.")
+    present: list[str] = _absent("Of several labels, those that are more probable than not.")
     size: list[int] = _absent("Height and width, dense models.")
     shares: list[ClassShare] = _absent()
     values: list[Bounds] = _absent()

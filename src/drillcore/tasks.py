@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from drillcore.errors import UnknownNameError
 
 CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION = "classification", "dense_labels", "dense_regression"
+MULTILABEL = "multilabel"
 CLASSES = "classes"  # an axis as long as the model's list of classes
 
 
@@ -118,6 +119,18 @@ TASKS: dict[str, Task] = {
             measuring="drillcore.retrain.classifying:ClassMeasuring",
             writer="drillcore_serving.batch.task_writers:CLASS_WRITER",
             shown="drillcore_serving.online.answers:ClassShown",
+        ),
+        Task(
+            name=MULTILABEL,
+            # Independent: an image has any number of the labels, none too.
+            outputs=(Output(name="probabilities", axes=(CLASSES,)),),
+            dense=False,
+            named=True,
+            metrics=("mean_average_precision", "mean_average_precision_11"),
+            gate_metrics=("mean_average_precision", "mean_average_precision_11"),
+            measuring="drillcore.retrain.multilabel:MultilabelMeasuring",
+            writer="drillcore_serving.batch.task_writers:MULTILABEL_WRITER",
+            shown="drillcore_serving.online.answers:MultilabelShown",
         ),
         Task(
             name=DENSE_LABELS,

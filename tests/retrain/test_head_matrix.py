@@ -14,7 +14,7 @@ from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, MULTILABEL
 
 ROWS = """\
 task: classification
@@ -33,7 +33,13 @@ evaluate: {split: val}
 gate: {max_class_drop: 1.0, max_ms: 100000}
 """
 COLOURS = PIXELS.replace("dense_labels", "dense_regression").replace("method: class_balanced, ", "")
-RECIPES = {CLASSIFICATION: ROWS, DENSE_LABELS: PIXELS, DENSE_REGRESSION: COLOURS}
+LABELS = """\
+task: multilabel
+dataset: {name: voc}
+backbone: {name: squeezenet1_0, weights: "seed:3", taps: [fire5], resize: 64}
+gate: {max_class_drop: 1.0, max_ms: 10000}
+"""
+RECIPES = {MULTILABEL: LABELS, CLASSIFICATION: ROWS, DENSE_LABELS: PIXELS, DENSE_REGRESSION: COLOURS}
 PARAMS = {
     "forest": "{n_estimators: 10}",
     "extra_trees": "{n_estimators: 10}",
@@ -62,7 +68,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Se
     settings.state.mkdir()
     shutil.copyfile(empty_mlflow, settings.state / "mlflow.db")
     import_dataset(settings, "shells", write_shells(root.parent / "source", 24), layout="classes")
-    sample_datasets(settings, names=["camvid"])
+    sample_datasets(settings, names=["camvid", "voc"])
     return settings
 
 

@@ -4,6 +4,7 @@ import { blobOf, bytes, figure, make, milliseconds, percent, save, short } from 
 import { LabelMap } from "./mask.js";
 
 const VIEWS = [["over", "Both"], ["image", "Image"], ["mask", "Labels"]];
+const NOTHING = "none of its labels";
 const SMALL = 900; // pixels: smaller images are shown up to eight times as large
 let turn = 0; // of showing: what is overtaken while its pictures load is not shown any more
 const chosen = { view: "over", opacity: 0.5 }; // kept from image to image
@@ -21,7 +22,7 @@ export async function showAnswer(root, entry, act) {
     return root.append(make("p", { class: "waiting" }, words), preview(entry));
   }
   const { said } = entry;
-  const draw = said.top5 ? bars : said.shares ? labels : values;
+  const draw = said.top5 || said.labels ? bars : said.shares ? labels : values;
   const drawn = await draw(entry, act);
   if (mine === turn) root.append(...drawn, figures(entry));
   return undefined;
@@ -30,6 +31,7 @@ export async function showAnswer(root, entry, act) {
 // In words, for the history and for those who listen.
 export function inWords(said) {
   if (said.top5) return `${said.label}, ${percent(said.probability)}`;
+  if (said.labels) return said.present.join(", ") || NOTHING;
   if (said.shares) {
     const best = [...said.shares].sort((one, other) => other.share - one.share)[0];
     return `${best.label} on ${percent(best.share)}`;
@@ -104,16 +106,21 @@ function enlarge(image, box) {
 
 function bars(entry) {
   const { said } = entry;
-  const list = make("ol", { class: "bars", "aria-label": "The most probable classes" });
-  for (const { label, probability } of said.top5) {
+  const several = Boolean(said.labels);
+  const best = several ? said.present : [said.label];
+  const named = several ? "All labels" : "The most probable classes";
+  const list = make("ol", { class: "bars", "aria-label": named });
+  for (const { label, probability } of several ? said.labels : said.top5) {
     const fill = make("span", { class: "fill" });
     fill.style.setProperty("--share", `${100 * probability}%`);
-    const row = make("li", { class: label === said.label ? "best" : "" });
+    const row = make("li", { class: best.includes(label) ? "best" : "" });
     row.append(make("span", { class: "name" }, label), make("span", { class: "number" }, percent(probability)));
     row.append(make("span", { class: "track", "aria-hidden": "true" }, fill));
     list.append(row);
   }
-  const verdict = make("p", { class: "verdict" }, make("strong", {}, said.label), ` ${percent(said.probability)}`);
+  const words = make("strong", {}, inWords(said));
+  const sure = [make("strong", {}, said.label ?? ""), ` ${percent(said.probability ?? 0)}`];
+  const verdict = make("p", { class: "verdict" }, ...(several ? [words] : sure));
   return [make("div", { class: "two" }, make("figure", {}, preview(entry)), make("div", {}, verdict, list))];
 }
 

@@ -19,7 +19,7 @@ from drillcore.retrain.evaluating import evidence_of
 from drillcore.retrain.opening import open_for_batches, version_file
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
-from drillcore.tasks import get_task
+from drillcore.tasks import CLASSIFICATION, get_task
 
 if TYPE_CHECKING:
     from drillcore.registry import ModelVersion
@@ -109,7 +109,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
     versions = [find_version(settings, reference) for reference in (first, second)]
     recipes = [load_recipe(settings, version.model) for version in versions]
     for recipe in recipes:
-        if get_task(recipe.task).dense:
+        if get_task(recipe.task).name != CLASSIFICATION:
             raise InputError(f"{recipe.name} has the task {recipe.task}; compare shows classifiers side by side")
     names = [recipe.dataset.name for recipe in recipes]
     if names[0] != names[1]:

@@ -16,6 +16,7 @@ from drillcore.evaluation.figures.suspicion import FOLDS, Suspect, find_suspects
 from drillcore.json_types import Json
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
+from drillcore.tasks import MULTILABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,8 @@ def find_suspect_labels(settings: Settings, reference: str, *, folds: int = FOLD
 
     version = find_version(settings, reference)
     recipe = load_recipe(settings, version.model)
+    if recipe.task == MULTILABEL:
+        raise InputError(f"{version.model} has the task {recipe.task}; suspects are for models of one label an image")
     manifest = current_manifest(settings, recipe.dataset.name)
     rows = manifest.rows()
     run = run_of(settings, version, recipe, manifest, "suspects")

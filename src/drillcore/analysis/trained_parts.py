@@ -107,10 +107,9 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
     version = _version(settings, reference, command)
     name = f"{version.model} version {version.version}"
     task = get_task(str(version.metadata.get("task", CLASSIFICATION)))
-    if task.dense:
-        raise InputError(
-            f"{name} answers every pixel (its task is {task.name}); {command} is for classifiers of images"
-        )
+    if task.name != CLASSIFICATION:
+        what = "answers every pixel" if task.dense else "gives no single class"
+        raise InputError(f"{name} {what} (its task is {task.name}); {command} is for classifiers of images")
     recipe = recipe_of(settings, version)
     try:
         manifest = read_manifest(settings, recipe.dataset.name, str(version.metadata.get("data_digest")))

@@ -107,7 +107,7 @@ def load_folder(
 
     found = Path(source).expanduser()
     if get_layout(layout).task != "classification":
-        raise InputError(f"layout {layout!r} labels pixels; a layout of classes is expected, such as classes")
+        raise InputError(f"layout {layout!r} has no class for each image; one that has is expected, such as classes")
     dataset = layout if layout != "classes" else name or _slug(found)
     temporary = _Temporary() if state is None else None
     home = (temporary.path if temporary else Path(state or "")).expanduser().resolve()

@@ -13,6 +13,7 @@ from drillcore.cli.session import begin, print_json, shown
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD, WEIGHTS
 from drillcore.settings import Settings
+from drillcore.tasks import MULTILABEL, get_task
 
 if TYPE_CHECKING:
     from drillcore.datasets.base import DatasetLayout
@@ -21,7 +22,7 @@ _TEMPLATE = """\
 # {title}
 schema: 1
 name: {name}
-task: classification
+task: {task}
 dataset:
   name: {dataset}
 backbone:
@@ -35,7 +36,7 @@ seeds: {{train: 7, bootstrap: 11}}
 evaluate:
   split: test
 gate:
-  metric: accuracy
+  metric: {metric}
   confidence: 0.95
   margin: 0.0
   max_class_drop: 0.15
@@ -127,13 +128,14 @@ def new(
     if path.exists():
         raise InputError(f"{shown(settings, path)} is there already; edit it, or choose another name")
     chosen = _choose(settings, model, dataset)
-    if _layout(settings, chosen).task == "dense":
+    kind = _layout(settings, chosen).task
+    if kind == "dense":
         if backbone or head or image_size:
             raise InputError("--backbone, --head and --image-size are for classes of images; edit this recipe instead")
         title = f"A deep belief network on core samples of SqueezeNet, for the pixels of {chosen}."
         text = _DENSE_TEMPLATE.format(title=title, name=model, dataset=chosen)
     else:
-        text = _classifier(model, chosen, backbone or BACKBONE, head, image_size)
+        text = _classifier(model, chosen, backbone or BACKBONE, head, image_size, kind)
     write_text(path, text)
     click.echo(f"{shown(settings, path)}: a recipe for the data set {chosen}")
     if missing := _missing_package(text):
@@ -141,7 +143,7 @@ def new(
     click.echo(f"next: drillcore retrain {model} --promote")
 
 
-def _classifier(model: str, dataset: str, backbone: str, head: str | None, size: int | None) -> str:
+def _classifier(model: str, dataset: str, backbone: str, head: str | None, size: int | None, task: str) -> str:
     """Return the recipe of a classifier; raises UnknownNameError for a backbone or head there is not."""
     if backbone == BACKBONE:
         weights, taps, trained = WEIGHTS, [TAP], False
@@ -149,7 +151,7 @@ def _classifier(model: str, dataset: str, backbone: str, head: str | None, size:
         from drillcore.backbones.catalogue import default_weights, get_entry
 
         made = get_entry(backbone).build(2, 0, (size, size) if size else None)
-        weights, trained = default_weights(backbone), get_entry(backbone).trainable
+        weights, trained = default_weights(backbone), get_entry(backbone).trainable and task != MULTILABEL
         taps = list(made.row_taps) or list(made.taps)[-1:]
     chosen = head or (TRAINED_HEAD if trained else FROZEN_HEAD)
     if head is not None:
@@ -163,6 +165,8 @@ def _classifier(model: str, dataset: str, backbone: str, head: str | None, size:
     return _TEMPLATE.format(
         title=f"The head {chosen} on features of {backbone}, {looks}.",
         name=model,
+        task=task,
+        metric=get_task(task).gate_metrics[0],
         dataset=dataset,
         backbone="\n".join(lines),
         head=chosen,

@@ -86,9 +86,11 @@ def _warn(note: str) -> None:
 def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, object], as_json: bool) -> None:
     if as_json:
         top = [{"label": label, "probability": probability} for label, probability in answer.top5]
-        print_json({**origin, "label": answer.label, "top5": top})
+        said = {"labels": top, "present": answer.present} if answer.several else {"label": answer.label, "top5": top}
+        print_json({**origin, **said})
         return
-    click.echo(f"{origin['image']}: {answer.label}   ({served.model} version {served.version})")
+    label = ", ".join(answer.present) or "none of its labels" if answer.several else answer.label
+    click.echo(f"{origin['image']}: {label}   ({served.model} version {served.version})")
     rows = [(label, f"{probability:6.1%}", bar(probability)) for label, probability in answer.top5]
     print_table("", ("class", "probability", ""), rows)
 

@@ -17,7 +17,7 @@ from drillcore.arrays import Array
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.walking import list_folder
 
-Task = Literal["classification", "dense"]
+Task = Literal["classification", "multilabel", "dense"]
 
 TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
 # Folder names of a split as data sets are published, and the split they stand for.
@@ -30,6 +30,29 @@ Fault = tuple[str, str]  # a reason in a word, and a line for a person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A box around an object, in pixels, half-open: columns x0 to x1 - 1, rows y0 to y1 - 1.
+
+    Attributes:
+        x0: first column.
+        y0: first row.
+        x1: column behind the last.
+        y1: row behind the last.
+        label: what the object is.
+        difficult: too small or hidden to be judged by.
+        truncated: more of the object is outside the box.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    label: str
+    difficult: bool = False
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundItem:
     """One labelled image of a source.
 
@@ -39,6 +62,8 @@ class FoundItem:
         split: train, val or test where the layout names it; None where it names none.
         group: images that belong together (one scene, one sequence); None: the image stands alone.
         label: the class of a classification image.
+        labels: all that a multilabel image has; None: another task.
+        boxes: around its objects.
         target: the annotation image of a dense task.
         target_path: where an import stores `target`.
         fault: why the file is set aside before it is opened; None: it is an image to be read.
@@ -49,9 +74,16 @@ class FoundItem:
     split: str | None = None
     group: str | None = None
     label: str | None = None
+    labels: tuple[str, ...] | None = None
+    boxes: tuple[Box, ...] = ()
     target: Path | None = None
     target_path: str | None = None
     fault: Fault | None = None
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Labels that only difficult boxes have."""
+        return tuple(sorted({box.label for box in self.boxes} - {*(self.labels or ())}))
 
 
 class DatasetLayout(ABC):

@@ -10,11 +10,12 @@ from drillcore.datasets.layouts.camvid import CamvidLayout
 from drillcore.datasets.layouts.classes import ClassesLayout
 from drillcore.datasets.layouts.mask_folders import MasksLayout
 from drillcore.datasets.layouts.plankton import PlanktonLayout
+from drillcore.datasets.layouts.voc import VocLayout
 from drillcore.errors import UnknownNameError
 from drillcore.plugins import LAYOUTS, load_plugin, names
 
 DATASETS: Mapping[str, type[DatasetLayout]] = {
-    layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, ClassesLayout, MasksLayout)
+    layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, VocLayout, ClassesLayout, MasksLayout)
 }
 
 
@@ -27,6 +28,6 @@ def get_layout(name: str) -> DatasetLayout:
     """
     found: type[DatasetLayout] | None = DATASETS.get(name) or load_plugin(LAYOUTS, name, DatasetLayout)
     if found is None:
-        hint = "images of your own: drillcore data import --layout classes|masks NAME DIR"
+        hint = "images of your own: drillcore data import --layout classes|masks|voc NAME DIR"
         raise UnknownNameError("data set", name, names(LAYOUTS, DATASETS), hint)
     return found()

@@ -44,6 +44,7 @@ from drillcore.plugins import LAYOUTS, names
 from drillcore.settings import Settings
 
 OWN_LAYOUTS = ("classes", "masks")  # layouts of one's own images: they need a name
+NAMED_LAYOUTS = (*OWN_LAYOUTS, "voc")  # those that images under a name of one's own may have
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _MAX_LINEAGE = 10**9 - 1  # a description has nine digits for it
 
@@ -65,7 +66,7 @@ def import_dataset(
         settings: where the landing zone is.
         name: a known data set, or with `layout` a name of one's own.
         source: the zip or folder; it is copied, never linked or changed.
-        layout: "classes" or "masks" for images of one's own, or the tool that wrote their labels (`ADAPTERS`).
+        layout: "classes", "masks" or "voc" for images of one's own, or the tool that wrote their labels (`ADAPTERS`).
         append: extend the lineage there is, of the layout it has, with the images that are new; else a new lineage
             starts.
         as_sample: it is the synthetic sample.
@@ -161,10 +162,12 @@ def _layout_for(settings: Settings, name: str, layout: str | None) -> DatasetLay
     if layout is None:
         known = [known for known in DATASETS if known not in OWN_LAYOUTS]
         if name not in known:
-            hint = f"images of your own: drillcore data import --layout {'|'.join((*OWN_LAYOUTS, *ADAPTERS))} NAME DIR"
+            hint = (
+                f"images of your own: drillcore data import --layout {'|'.join((*NAMED_LAYOUTS, *ADAPTERS))} NAME DIR"
+            )
             raise UnknownNameError("data set", name, known, hint)
         return get_layout(name)
-    if layout not in (allowed := names(LAYOUTS, OWN_LAYOUTS)):
+    if layout not in (allowed := names(LAYOUTS, NAMED_LAYOUTS)):
         raise UnknownNameError("layout", layout, [*allowed, *ADAPTERS])
     if not _NAME.fullmatch(name):
         raise InputError(

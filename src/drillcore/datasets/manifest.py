@@ -49,7 +49,7 @@ class Manifest:
         dataset: its name.
         lineage: "sample" or "import-<n>".
         layout: name of its layout.
-        task: "classification" or "dense".
+        task: "classification", "multilabel" or "dense".
         classes: class names, in the order of a model's outputs.
         colours: one RGB triple per class, or None.
         channels: 1 or 3, what its images are decoded to.
@@ -109,6 +109,14 @@ class Manifest:
         """Return the rows' classes as indices into `classes`, int64[N]."""
         index = {name: number for number, name in enumerate(self.classes)}
         return np.array([index[label] for label in rows["label"]], dtype=np.int64)
+
+    def label_matrix(self, rows: pd.DataFrame) -> NDArray[np.uint8]:
+        """Return which classes rows of several labels have, 0 and 1, uint8 [N, K]."""
+        index = {name: number for number, name in enumerate(self.classes)}
+        found = np.zeros((len(rows), len(self.classes)), np.uint8)
+        for row, labels in enumerate(rows["labels"]):
+            found[row, [index[name] for name in labels]] = 1
+        return found
 
     def about(self) -> Json:
         """Return what the Parquet file says about itself."""
@@ -171,7 +179,7 @@ def build_manifest(
         lineage=description.lineage,
         layout=layout.name,
         task=layout.task,
-        classes=layout.classes or tuple(sorted({str(row["label"]) for row in good})),
+        classes=layout.classes or tuple(sorted({name for row in good for name in _names(row)})),
         colours=layout.colours,
         channels=layout.channels or int(max(row["channels"] for row in good)),
         split_seed=description.split_seed,
@@ -184,6 +192,11 @@ def build_manifest(
         values={row["path"]: (facts[row["path"]]["levels"], facts[row["path"]]["looks_like"]) for row in good},
         painted=_painted(layout, good, facts),
     )
+
+
+def _names(row: Row) -> list[str]:
+    labels: list[str] | None = row["labels"]
+    return [str(row["label"])] if labels is None else labels
 
 
 def _painted(layout: DatasetLayout, good: Sequence[Row], facts: Mapping[str, Facts]) -> dict[str, int]:
@@ -255,21 +268,23 @@ def _under(folder: Path, path: Path) -> str:
 def _split(
     items: Mapping[str, FoundItem], good: Sequence[Row], carried: pd.DataFrame | None, layout: DatasetLayout, seed: int
 ) -> Assignment:
+    common = Counter(name for row in good for name in row["labels"] or ())
     rows = [
         SplitRow(
             path=row["path"],
             sha256=row["sha256"],
             group=row["group"],
-            label=row["label"] or "",
+            # Of several labels the rarest: common ones are in every split anyway.
+            label=row["label"] or min(row["labels"] or ("",), key=lambda name: (common[name], name)),
             split=items[row["path"]].split,
         )
         for row in good
     ]
     previous = []
     if carried is not None:
-        columns = (carried[name].tolist() for name in ("path", "sha256", "group", "label", "split"))
-        previous = [
-            SplitRow(path=path, sha256=digest, group=group, label=label or "", split=split)
-            for path, digest, group, label, split in zip(*columns, strict=True)
+        columns = (carried[name].tolist() for name in ("path", "sha256", "group", "split"))
+        previous = [  # classes decide on new rows only
+            SplitRow(path=path, sha256=digest, group=group, label="", split=split)
+            for path, digest, group, split in zip(*columns, strict=True)
         ]
     return assign_splits(rows, previous, fractions=layout.fractions, seed=seed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from drillcore.datasets.base import DatasetLayout, FoundItem
@@ -35,6 +36,8 @@ def sort_out(
         seen = facts[name]
         target = None if item.target is None else item.target.relative_to(folder).as_posix()
         reason, detail = _fault(layout, seen, target, facts)
+        if not reason and (outside := _outside(item, seen)):
+            reason, detail = "box", outside
         if reason:
             bad.append(_bad_row(name, seen["sha256"] or None, reason, detail))
             continue
@@ -45,6 +48,8 @@ def sort_out(
                 "path": name,
                 "group": item.group or seen["sha256"],
                 "label": item.label,
+                "labels": None if item.labels is None else list(item.labels),
+                "boxes": None if item.labels is None else [asdict(box) for box in item.boxes],
                 "target_path": target,
                 "target_sha256": None if target is None else facts[target]["sha256"],
             }
@@ -69,10 +74,20 @@ def _fault(layout: DatasetLayout, seen: Facts, target: str | None, facts: Mappin
     return "", ""
 
 
+def _outside(item: FoundItem, seen: Facts) -> str:
+    """Return which box reaches beyond the image; "": none."""
+    for box in item.boxes:
+        if min(box.x0, box.y0) < 0 or box.x1 > seen["width"] or box.y1 > seen["height"]:
+            place = f"columns {box.x0} to {box.x1}, rows {box.y0} to {box.y1}"
+            return f"a box of {box.label} ({place}) reaches outside {seen['width']} x {seen['height']} pixels"
+    return ""
+
+
 def _set_aside_conflicts(good: list[Row], bad: list[Row]) -> tuple[list[Row], list[Row]]:
     truths: dict[str, set[tuple[str | None, str | None]]] = defaultdict(set)
     for row in good:
-        truths[row["sha256"]].add((row["label"], row["target_sha256"]))
+        label = row["label"] if row["labels"] is None else " and ".join(row["labels"]) or "nothing"
+        truths[row["sha256"]].add((label, row["target_sha256"]))
     kept = []
     for row in good:
         found = truths[row["sha256"]]

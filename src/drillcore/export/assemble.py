@@ -118,13 +118,10 @@ def build_classifier(
     else:
         writer(builder, head, ROWS, ANSWERS)
         write_gather(builder, ANSWERS, PROBABILITIES)
-    builder.add("ArgMax", [PROBABILITIES], LABEL, axis=1, keepdims=0)
-    graph.output.extend(
-        [
-            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["N"]),
-            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", len(metadata.classes)]),
-        ]
-    )
+    if get_task(metadata.task).output(LABEL):
+        builder.add("ArgMax", [PROBABILITIES], LABEL, axis=1, keepdims=0)
+        graph.output.append(helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["N"]))
+    graph.output.append(helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", len(metadata.classes)]))
     helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
     return model
 

@@ -174,6 +174,8 @@ class _Checker:
         data, proto = _both_forms(model)
         self.reference = reference
         self._answers = cpu_session(data, threads)
+        # Of several labels none is the answer, and their order is nobody's.
+        self._labelled = any(item.name == LABEL for item in proto.graph.output)
         self._rows = cpu_session(rows_model(proto).SerializeToString(), threads)
         self.compared = self.ties = self.crossings = 0
         self.max_difference = self.max_row_difference = 0.0
@@ -188,7 +190,7 @@ class _Checker:
         """Run one batch; raises ParityError."""
         canvas, sizes = pad_batch(self.images[part])
         feeds = {IMAGES: canvas, SIZES: sizes}
-        label, got = self._answers.run([LABEL, PROBABILITIES], feeds)
+        *label_first, got = self._answers.run([*([LABEL] if self._labelled else []), PROBABILITIES], feeds)
         activations, rows = self._rows.run([ACTIVATIONS, ROWS], feeds)
         titles, size = self.titles[part], len(canvas)
         expected = self.expected[part]
@@ -197,9 +199,10 @@ class _Checker:
         self._check_rows(activations, rows, self.activations[part], titles)
         difference = np.abs(got - expected).max(axis=1)
         wanted = expected.argmax(axis=1)
+        label = label_first[0] if self._labelled else wanted
         best = np.sort(expected, axis=1)[:, -2:]
         tie = best[:, -1] - best[:, 0] <= TIE if expected.shape[1] > 1 else np.zeros(size, bool)
-        other = (label != wanted) | (got.argmax(axis=1) != label)
+        other = ((label != wanted) | (got.argmax(axis=1) != label)) & self._labelled
         far = difference > TOLERANCE
         doubtful = np.flatnonzero(far | (other & ~tie))
         if doubtful.size:
@@ -244,7 +247,8 @@ class _Checker:
         left = np.abs(again - got[doubtful]).max(axis=1)
         best = np.sort(again, axis=1)[:, -2:]
         same = (again.argmax(axis=1) == label[doubtful]) | (best[:, -1] - best[:, 0] <= TIE)
-        wrong = np.flatnonzero((left > TOLERANCE) | ~same | (got[doubtful].argmax(axis=1) != label[doubtful]))
+        named = same & (got[doubtful].argmax(axis=1) == label[doubtful])
+        wrong = np.flatnonzero((left > TOLERANCE) | (~named & self._labelled))
         if wrong.size:
             worst = wrong[np.argmax(difference[doubtful[wrong]])]
             row = int(doubtful[worst])

@@ -10,7 +10,7 @@ from drillcore.heads.base import Head
 from drillcore.plugins import HEADS as GROUP
 from drillcore.plugins import attribute, names, row_of
 from drillcore.schemas import Params, checked
-from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, MULTILABEL
 
 # What `fit` is given beside truths: rows [N, D]; the Gram matrix [N, N] of rows too long to be kept; rows that are the
 # logits of a network trained on the same classes.
@@ -51,7 +51,7 @@ HEADS: Mapping[str, HeadRow] = {
         head="drillcore.heads.svm.linear_svm:LinearSvmHead",
         params="drillcore.heads.svm.params:LinearSvmParams",
         writer="drillcore.export.heads.linear_svm_nodes:write_linear_svm",
-        tasks=_PIXELS,
+        tasks=(*_PIXELS, MULTILABEL),
     ),
     # An answer costs as many kernel values as there are training rows: too much for each pixel.
     "kernel_svm": HeadRow(

@@ -9,6 +9,7 @@ from drillcore.pages.html import Html, details, element, join, section, table
 
 # key in `per_class`: heading
 _OF_IMAGES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+_OF_LABELS = {"average_precision_11": "by 11 points", "average_precision": "average precision"}
 _OF_PIXELS = {"precision": "precision", "accuracy": "accuracy", "iou": "IoU"}
 _SHORTENED, _SHOWN = 25, 15
 
@@ -20,7 +21,8 @@ def classes_section(report: Report) -> Html | None:
     seen: Json = {name: row for name, row in own.items() if row["support"]}
     if not seen:
         return None
-    columns = _OF_PIXELS if "iou" in next(iter(seen.values())) else _OF_IMAGES
+    first = next(iter(seen.values()))
+    columns = _OF_PIXELS if "iou" in first else _OF_LABELS if "average_precision" in first else _OF_IMAGES
     last = list(columns)[-1]
     rows = []
     for name, row in sorted(seen.items(), key=lambda item: (item[1][last], item[0])):

@@ -24,7 +24,7 @@ class Facts:
     Attributes:
         dataset: its name.
         layout: name of its layout.
-        task: "classification" or "dense".
+        task: "classification", "multilabel" or "dense".
         classes: known labels; empty: any.
         table: the manifest's rows.
         quarantine: what was set aside.
@@ -73,10 +73,11 @@ def class_frame(facts: Facts) -> pd.DataFrame:
     last version had it, or there was none.
     """
     table = facts.table
-    names = sorted({*facts.classes} | {str(label) for label in table["label"].dropna()})
-    images = table["label"].value_counts()
-    train = facts.painted or table.loc[table["split"] == "train", "label"].value_counts()
-    before = None if facts.previous is None else set(facts.previous["label"].dropna())
+    found = labels_of(table)
+    names = sorted({*facts.classes} | {str(label) for label in found})
+    images = found.value_counts()
+    train = facts.painted or labels_of(table[table["split"] == "train"]).value_counts()
+    before = None if facts.previous is None else set(labels_of(facts.previous))
     frame = pd.DataFrame({"label": pd.Series(names, dtype=object)})
     frame["images"] = [int(images.get(name, 0)) for name in names]
     frame["train"] = [int(train.get(name, 0)) for name in names]
@@ -91,7 +92,7 @@ def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
     good, bad = len(facts.table), int((facts.quarantine["reason"] != "no_image").sum())
     splits = facts.table["split"].value_counts()
     constant = int((facts.quarantine["reason"] == "constant").sum()) if len(facts.quarantine) else 0
-    labels = facts.table["label"].dropna()
+    labels = labels_of(facts.table)
     values = [facts.values[path] for path in facts.table["path"] if path in facts.values]
     row: dict[str, object] = {
         "images": good,
@@ -105,6 +106,13 @@ def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
         **{name: int(splits.get(name, 0)) for name in JUDGED},
     }
     return pd.DataFrame([row])
+
+
+def labels_of(table: pd.DataFrame) -> pd.Series:
+    """Return the labels of a manifest's rows: one each, or all of those that have several, one after the other."""
+    if "labels" in table.columns and table["labels"].notna().any():
+        return table["labels"].explode().dropna()
+    return table["label"].dropna()
 
 
 def _common_look(looks: Sequence[str]) -> str:
@@ -121,10 +129,11 @@ def share_change(facts: Facts) -> float:
     Half the sum of the absolute differences, among the classes that the last version had: a new class moves all shares,
     and is no change of the others. 0 where there is no last version or no label per image.
     """
-    if facts.previous is None or facts.previous["label"].dropna().empty or facts.table["label"].dropna().empty:
+    now = labels_of(facts.table)
+    if facts.previous is None or now.empty or (before := labels_of(facts.previous)).empty:
         return 0.0
-    then = facts.previous["label"].value_counts(normalize=True)
-    counts = facts.table["label"].value_counts().reindex(then.index, fill_value=0)
+    then = before.value_counts(normalize=True)
+    counts = now.value_counts().reindex(then.index, fill_value=0)
     if not counts.sum():
         return 1.0
     return float((counts / counts.sum()).sub(then).abs().sum() / 2)

@@ -60,6 +60,7 @@ LIMITS: Mapping[str, Limits] = {
         splits=("train", "val"),  # the test images are often kept apart
         near_duplicates=False,  # the published split cuts video sequences
     ),
+    "voc": replace(_OWN, dtypes=("uint8",), splits=("train", "val")),  # the labels of test are often kept apart
     # In dB as float32, or already mapped to 8 or 16 bits as other radar sets are.
     "baeri": replace(
         _OWN,

@@ -111,17 +111,21 @@ def _of_splits(limits: Limits) -> list[Expected]:
 
 
 def _of_labels(facts: Facts, limits: Limits) -> list[Expected]:
-    if facts.task != "classification":
+    if facts.task == "dense":
         words = "every class has pixels in the training masks"
         return [_between("classes", "train", words, 1, None)] if facts.painted else []
+    has_label = Expected(
+        frame="images", kind="ExpectColumnValuesToNotBeNull", column="label", words="every image has a label"
+    )
+    several = facts.task == "multilabel"  # an image may have none
     found = [
-        Expected(frame="images", kind="ExpectColumnValuesToNotBeNull", column="label", words="every image has a label"),
+        *([] if several else [has_label]),
         _between("classes", "train", "every class has training images", 1, None),
         _between(
             "classes", "images", f"at least {limits.min_per_class} images a class", limits.min_per_class, None, False
         ),
     ]
-    if facts.classes:
+    if facts.classes and not several:
         found.insert(1, _in_set("label", "known label", tuple(facts.classes)))
     return found
 
@@ -148,7 +152,7 @@ def _of_the_set(facts: Facts, limits: Limits, quarantine_limit: float) -> list[E
             options={"value_set": [""]},
         )
     )
-    if facts.previous is not None and facts.task == "classification":
+    if facts.previous is not None and facts.task != "dense":
         words = f"class shares moved at most {limits.share_change:.2f} since the last version"
         found.append(_between("set", "share_change", words, None, limits.share_change, not facts.accept_change))
         found.append(

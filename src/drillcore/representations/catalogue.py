@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from drillcore.plugins import REPRESENTATIONS as GROUP
 from drillcore.plugins import attribute, names, row_of
 from drillcore.representations.base import Representation
-from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, MULTILABEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
     "activations": RepresentationRow(
         representation="drillcore.representations.activations.image_rows:Activations",
         plan="drillcore.recipes.rows:RowPlan",
-        tasks=(CLASSIFICATION,),
+        tasks=(CLASSIFICATION, MULTILABEL),
         writer="drillcore.export.writing:RowsWriter",
     ),
     "core_samples": RepresentationRow(

@@ -7,7 +7,7 @@ from pathlib import Path
 from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import UnknownNameError
 
-SAMPLES: tuple[str, ...] = ("plankton", "camvid", "baeri")
+SAMPLES: tuple[str, ...] = ("plankton", "camvid", "baeri", "voc")
 
 
 def write_sample(name: str, folder: Path, seed: int = 0) -> int:
@@ -37,6 +37,10 @@ def write_sample(name: str, folder: Path, seed: int = 0) -> int:
         from drillcore.datasets.synthetic.baeri import write_baeri
 
         return write_baeri(folder, seed)
+    if name == "voc":
+        from drillcore.datasets.synthetic.voc import write_voc
+
+        return write_voc(folder, seed)
     raise UnknownNameError("sample", name, SAMPLES)
 
 

@@ -149,12 +149,55 @@ def compare_classifiers(
         values = asdict(found) | {"challenger": sign * found.challenger, "champion": sign * found.champion}
         return Comparison(**values)
     answers = [predictions(rows) for rows in (rows_a, rows_b)]
-    score_a, score_b = (_macro_f1(truth, answer, n_classes) for answer in answers)
-    drawn = _resample(lambda counts: score_a(counts) - score_b(counts), len(truth), resamples, seed, confidence)
-    once = np.ones((1, len(truth)))
-    a, b = float(score_a(once)[0]), float(score_b(once)[0])
-    identical = bool((answers[0] == answers[1]).all())
-    return _comparison(metric, a, b, a - b, drawn, identical, confidence, margin, len(truth))
+    return compare_scores(
+        _macro_f1(truth, answers[0], n_classes),
+        _macro_f1(truth, answers[1], n_classes),
+        len(truth),
+        metric=metric,
+        identical=bool((answers[0] == answers[1]).all()),
+        confidence=confidence,
+        margin=margin,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def compare_scores(
+    challenger: Score,
+    champion: Score,
+    images: int,
+    *,
+    metric: str,
+    identical: bool,
+    groups: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    margin: float = 0.0,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models by a figure that is no sum over images; more is better.
+
+    Args:
+        challenger: from how often each image was drawn, float64 [B,N], to the figure [B].
+        champion: the same.
+        images: N.
+        metric: what it is called in the result.
+        identical: whether both answer all images alike.
+        groups: of each image; None where every image stands alone.
+        confidence: from 0.5 to 1, exclusive.
+        margin: the difference must exceed it.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Raises:
+        InputError: a group that is missing, or a confidence out of range.
+    """
+    places, drawn_groups = _membership(groups, images)
+    drawn = _resample(lambda counts: challenger(counts) - champion(counts), images, resamples, seed, confidence, places)
+    once = np.ones((1, images))
+    a, b = float(challenger(once)[0]), float(champion(once)[0])
+    found = _comparison(metric, a, b, a - b, drawn, identical, confidence, margin, images)
+    return replace(found, groups=drawn_groups)
 
 
 def compare_totals(

@@ -104,6 +104,7 @@ def class_bars_png(
     *,
     champion: Mapping[str, Values] | None = None,
     title: str = "",
+    figure_of: tuple[str, str] = ("f1", "F1"),
 ) -> bytes:
     """Draw F1 of every class with an image, best at the top, its support beside the name; the champion's as a mark.
 
@@ -111,11 +112,13 @@ def class_bars_png(
         per_class: name -> `f1`, `support`, as `classification_metrics` gives them.
         champion: the same of the champion on the same images.
         title: of the picture.
+        figure_of: key and name of what is drawn, where it is not F1.
 
     Raises:
         InputError: no class has an image.
     """
-    rows = [(name, float(row["f1"]), int(row["support"])) for name, row in per_class.items() if row["support"]]
+    key, called = figure_of
+    rows = [(name, float(row[key]), int(row["support"])) for name, row in per_class.items() if row["support"]]
     if not rows:
         raise InputError("no class has an evaluation image; nothing to draw")
     rows.sort(key=lambda row: (row[1], row[2], row[0]))
@@ -125,7 +128,7 @@ def class_bars_png(
     f1 = np.array([row[1] for row in rows])
     axes.barh(places, f1, color=_BLUE, height=0.72, label="this version")
     if champion:
-        known = [(place, champion[name]["f1"]) for place, (name, _, _) in enumerate(rows) if name in champion]
+        known = [(place, champion[name][key]) for place, (name, _, _) in enumerate(rows) if name in champion]
         if known:
             axes.plot([f for _, f in known], [p for p, _ in known], "|", color=_ORANGE, ms=9, mew=2.2, label="champion")
             figure.legend(loc="outside lower right", ncols=2, fontsize=8, frameon=False)
@@ -135,10 +138,11 @@ def class_bars_png(
         axes.text(
             min(value + 0.006, 1.0), float(place), f"{value:.2f}", va="center", fontsize=size - 1, color="#333333"
         )
-    axes.set(xlim=(0, 1.06), ylim=(-0.7, len(rows) - 0.3), xlabel="F1 (images of the class in brackets)")
+    axes.set(xlim=(0, 1.06), ylim=(-0.7, len(rows) - 0.3), xlabel=f"{called} (images of the class in brackets)")
     axes.xaxis.grid(True, color="#e5e5e5")
     axes.set_axisbelow(True)
-    axes.set_title(f"{title or 'F1 per class'} \u2013 macro F1 {f1.mean():.3f}", loc="left")
+    mean = "macro F1" if key == "f1" else "mean"
+    axes.set_title(f"{title or f'{called} per class'} \u2013 {mean} {f1.mean():.3f}", loc="left")
     return _png(figure)
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from drillcore.arrays import Array
+from drillcore.errors import InputError
 from drillcore.representations.activations.extraction import extract, feature_spec
 from drillcore.representations.base import FIT_SPLITS, Representation, Rows, State
 from drillcore.store import FeatureSpec
+from drillcore.tasks import MULTILABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +43,18 @@ class ImageRows(Representation):
         return activations
 
     def targets(self, run: Run, table: pd.DataFrame) -> Array:
-        """Return what each row is to be answered, [N * per_image]: the class of its image."""
-        return np.repeat(run.manifest.label_indices(table), self.per_image)
+        """Return what each row is to be answered, [N * per_image]: the class of its image, or 0 and 1 of several."""
+        several = run.task.name == MULTILABEL
+        found = run.manifest.label_matrix(table) if several else run.manifest.label_indices(table)
+        return np.repeat(found, self.per_image, axis=0)
+
+    def check(self, run: Run) -> None:
+        """Refuse data whose images have several labels for a model of one, and the other way round."""
+        if (run.task.name == MULTILABEL) != (run.manifest.task == MULTILABEL):
+            raise InputError(
+                f"{run.recipe.name} has the task {run.task.name}, its data set {run.manifest.dataset} is of the task "
+                f"{run.manifest.task}; change the recipe's task"
+            )
 
     @property
     def dtype(self) -> str:

@@ -7,7 +7,7 @@ being decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class Predictions:
 
     Attributes:
         rows: int64 [M], positions of the scored files, ascending.
-        labels: int64 [M], index into the model's classes.
+        labels: int64 [M], index into the model's classes; of several labels the most probable.
         probabilities: float32 [M,K].
         sha256: digests of the scored files.
         set_aside: the other files with their reasons.
@@ -157,11 +157,16 @@ def predict_many(
     empty = np.empty((0, len(model.metadata.classes)), np.float32)
     return Predictions(
         np.concatenate([*rows, np.empty(0, np.int64)]),
-        np.concatenate([answer["label"] for answer in answers] or [np.empty(0, np.int64)]),
+        np.concatenate([best_labels(answer) for answer in answers] or [np.empty(0, np.int64)]),
         np.concatenate([answer["probabilities"] for answer in answers] or [empty]),
         digests,
         aside,
     )
+
+
+def best_labels(answer: Mapping[str, Array]) -> NDArray[np.int64]:
+    """Return the label of each image of a classifier's answer, int64 [N]; of several labels the most probable."""
+    return answer["label"] if "label" in answer else answer["probabilities"].argmax(axis=1).astype(np.int64)
 
 
 def _start(

@@ -49,7 +49,7 @@ class Classification:
     """Answers of a classifier.
 
     Attributes:
-        label: int64 [N], index into the metadata's classes.
+        label: int64 [N], index into the metadata's classes; of several labels the most probable.
         probabilities: float32 [N,K].
     """
 
@@ -169,7 +169,8 @@ class Model:
             InputError: the model is no classifier, or an image that it cannot take.
             UnsafeModelError: the answer has another shape than the metadata promises.
         """
-        if not {"label", "probabilities"} <= set(self.outputs):
+        names = tuple(name for name in ("label", "probabilities") if name in self.outputs)
+        if "probabilities" not in names or (task := TASKS.get(self.metadata.task)) is None or task.dense:
             raise InputError(f"model {self.metadata.model} has the task {self.metadata.task!r} and does not classify")
         label = np.zeros(len(images), np.int64)
         probabilities = np.zeros((len(images), len(self.metadata.classes)), np.float32)
@@ -180,11 +181,12 @@ class Model:
                 canvas, sizes = pad_batch([images[row] for row in rows])
             except ValueError as error:
                 raise InputError(str(error)) from None
-            answer = self.run(canvas, sizes, ("label", "probabilities"))
-            shapes = (answer["label"].shape, answer["probabilities"].shape)
-            if shapes != ((len(rows),), (len(rows), len(self.metadata.classes))):
+            answer = self.run(canvas, sizes, names)
+            shapes = tuple(answer[name].shape for name in names)
+            if shapes != ((len(rows),), (len(rows), len(self.metadata.classes)))[-len(names) :]:
                 raise UnsafeModelError(f"model {self.metadata.model} answers {shapes}, not as its metadata promises")
-            label[rows], probabilities[rows] = answer["label"], answer["probabilities"]
+            probabilities[rows] = answer["probabilities"]
+            label[rows] = answer["label"] if "label" in answer else answer["probabilities"].argmax(axis=1)
         return Classification(label, probabilities)
 
     def segment(
