@@ -1,7 +1,8 @@
-"""What to score: a folder, a list of paths, or a Parquet file with a column `path`; kept small for millions of rows."""
+"""What to score: a folder, a list of paths, or a table with a column `path`; kept small for millions of rows."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from drillcore.remote import AnyPath, RemotePath, is_url, parquet_source, place
 from drillcore.runtime.images.image_files import IMAGE_SUFFIXES
 from drillcore.runtime.images.walking import claims_image, is_hidden_path, walk_images
 
-_EXPECTED = "a folder of images, a .txt list of paths or a Parquet file with a column path is expected"
+_EXPECTED = "a folder of images, a .txt list of paths, or a CSV or Parquet file with a column path is expected"
 _BLOCK = 65_536  # rows that are Python objects at a time
 
 
@@ -85,8 +86,8 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
 
     Args:
         source: a folder (recursive, sorted by POSIX path, what claims to be an image by `runtime.images.walking`),
-            a `.txt` list (one path per line) or a table with a column `path`: a Parquet file, or a folder of them whose
-            name ends in .parquet. Relative paths of a list are relative to the folder that the list or table is in.
+            a `.txt` list (one path per line) or a table with a column `path`: a CSV or Parquet file, or a folder of
+            Parquet files whose name ends in .parquet. Relative paths are relative to the list's or table's folder.
         skip: a folder whose content is left out, such as an output inside of the source.
 
     Raises:
@@ -107,6 +108,8 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
             raise InputError(f"{source} is neither a file nor a folder; {_EXPECTED}")
         if source.suffix.lower() == ".txt":
             paths = _from_text(source)
+        elif source.suffix.lower() == ".csv":
+            paths = _from_csv(source)
         elif is_table(source):
             paths = _from_parquet([source])
         elif source.suffix.lower() in IMAGE_SUFFIXES:
@@ -130,13 +133,13 @@ def _from_folder(source: AnyPath, skip: AnyPath | None) -> Any:
     import pyarrow.compute as pc
 
     if isinstance(source, RemotePath):
-        paths = _pack(_walk_remote(source, skip))
+        paths = packed(_walk_remote(source, skip))
     else:
-        paths = _pack(walk_images(source, skip=os.path.realpath(skip) if isinstance(skip, Path) else None))
+        paths = packed(walk_images(source, skip=os.path.realpath(skip) if isinstance(skip, Path) else None))
     return paths.take(pc.sort_indices(paths))  # by the bytes of UTF-8, the same everywhere
 
 
-def _pack(paths: Iterator[str]) -> Any:
+def packed(paths: Iterator[str]) -> Any:
     """Gather texts, of which only some are Python objects at a time."""
     import pyarrow as pa
 
@@ -159,9 +162,22 @@ def _walk_remote(source: RemotePath, skip: AnyPath | None) -> Iterator[str]:
 def _from_text(source: AnyPath) -> Any:
     try:
         with io.TextIOWrapper(source.open("rb"), encoding="utf-8-sig", newline="\n") as lines:
-            return _pack(line.rstrip("\r\n") for line in lines if line.strip())
+            return packed(line.rstrip("\r\n") for line in lines if line.strip())
     except UnicodeDecodeError:
         raise InputError(f"{source} is no list of paths: it is not UTF-8 text; {_EXPECTED}") from None
+
+
+def _from_csv(source: AnyPath) -> Any:
+    try:
+        with io.TextIOWrapper(source.open("rb"), encoding="utf-8-sig", newline="") as lines:
+            rows = csv.DictReader(lines, strict=True)
+            if "path" not in (rows.fieldnames or ()):
+                raise InputError(
+                    f"{source} has no column path; it has {', '.join(rows.fieldnames or ('none',))}; {_EXPECTED}"
+                )
+            return packed(row["path"] for row in rows if row["path"])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{source} is no CSV file in UTF-8 ({error}); {_EXPECTED}") from None
 
 
 def is_table(source: AnyPath) -> bool:
@@ -186,7 +202,7 @@ def _parts_of(folder: AnyPath) -> list[AnyPath]:
 def _from_parquet(files: Sequence[AnyPath]) -> Any:
     import pyarrow as pa
 
-    return pa.concat_arrays([chunk for file in files for chunk in _column(file).chunks] or [_pack(iter(()))])
+    return pa.concat_arrays([chunk for file in files for chunk in _column(file).chunks] or [packed(iter(()))])
 
 
 def _column(source: AnyPath) -> Any:

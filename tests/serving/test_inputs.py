@@ -136,7 +136,8 @@ def test_what_is_no_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "no.txt").write_text("\n \n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
-    (tmp_path / "x.csv").write_text("path")
+    (tmp_path / "x.xlsx").write_text("path")
+    (tmp_path / "none.csv").write_text("path\n")
     (tmp_path / "one.jpg").write_bytes(b"x")
     pq.write_table(pa.table({"file": ["a"]}), tmp_path / "other.parquet")
     pq.write_table(pa.table({"path": [1]}), tmp_path / "numbers.parquet")
@@ -147,7 +148,8 @@ def test_what_is_no_input_is_one_line(tmp_path: Path) -> None:
         "no.txt": "lists no paths",
         "binary.txt": "not UTF-8",
         "bad.parquet": "is no Parquet file",
-        "x.csv": "cannot be used",
+        "x.xlsx": "cannot be used",
+        "none.csv": "lists no paths",
         "one.jpg": "drillcore predict",
         "other.parquet": "no column path; it has file",
         "numbers.parquet": "int64",

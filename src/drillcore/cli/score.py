@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from drillcore.remote import AnyPath
 
 @click.command()
 @click.argument("model")
-@click.argument("source", metavar="INPUT", type=PlaceType())
+@click.argument("sources", metavar="INPUT...", nargs=-1, required=True)
 @click.argument("output", type=PlaceType())
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Default: DRILLCORE_DEVICE.")
 @click.option("--overlay", is_flag=True, help="Dense labels: also write overlays/, images under their colours.")
@@ -41,7 +42,7 @@ from drillcore.remote import AnyPath
 @json_option
 def score(
     model: str,
-    source: AnyPath,
+    sources: tuple[str, ...],
     output: AnyPath,
     device: str | None,
     overlay: bool,
@@ -58,7 +59,8 @@ def score(
 ) -> None:
     """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
-    INPUT is a folder (searched through), a text file with one path per line, or a Parquet file with a column `path`.
+    INPUT is a folder (searched through), image files or a pattern, a text file with one path per line, a CSV or Parquet
+    file with a column `path`, or - for paths on standard input.
     Both may be URLs that fsspec knows, such as s3://bucket/folder; credentials come from the environment.
     OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored.
     A run that was killed goes on where it was; every input is scored or set aside exactly once.
@@ -69,6 +71,8 @@ def score(
     Example:
       drillcore score plankton-forest new-images/ scored/
       drillcore score camvid frames/ scored/ --overlay
+      drillcore score camvid 'frames/*.png' more/a.png scored/
+      find . -name '*.tif' | drillcore score baeri - scored/
       drillcore score camvid s3://bucket/frames s3://bucket/scored
       drillcore score baeri scenes/ scored/ --format geotiff
       drillcore score plankton-forest /shared/images/ /shared/scored/ --engine dask --scheduler tls://10.0.0.7:8786
@@ -78,6 +82,7 @@ def score(
     from drillcore.runtime.dense.blending import Blending
     from drillcore_serving.batch.dense_files import DenseOptions
     from drillcore_serving.batch.score import score as run
+    from drillcore_serving.batch.several import gathered
     from drillcore_serving.engines.cluster import Cluster
 
     cluster = Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler)
@@ -95,7 +100,7 @@ def score(
     result = run(
         settings,
         served,
-        source,
+        gathered(sources, sys.stdin, skip=output),
         output,
         device=device,
         overwrite=overwrite,
