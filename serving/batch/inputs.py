@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, overload
 
 from drillcore.errors import InputError
 from drillcore.remote import AnyPath, RemotePath, is_url, parquet_source, place
 from drillcore.runtime.images.image_files import IMAGE_SUFFIXES
 from drillcore.runtime.images.walking import claims_image, is_hidden_path, walk_images
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _EXPECTED = "a folder of images, a .txt list of paths, or a CSV or Parquet file with a column path is expected"
 _BLOCK = 65_536  # rows that are Python objects at a time
@@ -44,7 +47,7 @@ class InputList(Sequence[InputItem]):
         paths: a `pyarrow` array of text, about the text's own size in memory.
     """
 
-    def __init__(self, base: AnyPath, paths: Any) -> None:
+    def __init__(self, base: AnyPath, paths: pa.ChunkedArray) -> None:
         self.base, self._paths = base, paths
 
     def __len__(self) -> int:
@@ -123,13 +126,13 @@ def list_inputs(source: AnyPath, *, skip: AnyPath | None = None) -> InputList:
     return _listed(source, paths)
 
 
-def _listed(source: AnyPath, paths: Any) -> InputList:
+def _listed(source: AnyPath, paths: pa.ChunkedArray) -> InputList:
     if not len(paths):
         raise InputError(f"{source} lists no paths; {_EXPECTED}")
     return InputList(source.parent, paths)
 
 
-def _from_folder(source: AnyPath, skip: AnyPath | None) -> Any:
+def _from_folder(source: AnyPath, skip: AnyPath | None) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     if isinstance(source, RemotePath):
@@ -139,7 +142,7 @@ def _from_folder(source: AnyPath, skip: AnyPath | None) -> Any:
     return paths.take(pc.sort_indices(paths))  # by the bytes of UTF-8, the same everywhere
 
 
-def packed(paths: Iterator[str]) -> Any:
+def packed(paths: Iterator[str]) -> pa.ChunkedArray:
     """Gather texts, of which only some are Python objects at a time."""
     import pyarrow as pa
 
@@ -159,7 +162,7 @@ def _walk_remote(source: RemotePath, skip: AnyPath | None) -> Iterator[str]:
             yield path
 
 
-def _from_text(source: AnyPath) -> Any:
+def _from_text(source: AnyPath) -> pa.ChunkedArray:
     try:
         with io.TextIOWrapper(source.open("rb"), encoding="utf-8-sig", newline="\n") as lines:
             return packed(line.rstrip("\r\n") for line in lines if line.strip())
@@ -167,7 +170,7 @@ def _from_text(source: AnyPath) -> Any:
         raise InputError(f"{source} is no list of paths: it is not UTF-8 text; {_EXPECTED}") from None
 
 
-def _from_csv(source: AnyPath) -> Any:
+def _from_csv(source: AnyPath) -> pa.ChunkedArray:
     try:
         with io.TextIOWrapper(source.open("rb"), encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines, strict=True)
@@ -199,13 +202,13 @@ def _parts_of(folder: AnyPath) -> list[AnyPath]:
     return found
 
 
-def _from_parquet(files: Sequence[AnyPath]) -> Any:
+def _from_parquet(files: Sequence[AnyPath]) -> pa.ChunkedArray:
     import pyarrow as pa
 
     return pa.concat_arrays([chunk for file in files for chunk in _column(file).chunks] or [packed(iter(()))])
 
 
-def _column(source: AnyPath) -> Any:
+def _column(source: AnyPath) -> pa.ChunkedArray:
     """Return the paths of one Parquet file as a chunked array of large_string."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -233,7 +236,7 @@ def _column(source: AnyPath) -> Any:
     return column
 
 
-def _text_kinds() -> tuple[Callable[[Any], bool], ...]:
+def _text_kinds() -> tuple[Callable[[pa.DataType], bool], ...]:
     """Return what tells the types of text, and of bytes, which some writers make of text."""
     from pyarrow import types
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,11 @@ from drillcore.runtime.model.session import Model
 from drillcore_serving.batch.dense_files import KeptLabels, KeptValues
 from drillcore_serving.batch.parts import TOP, Shard
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def mask_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+
+def mask_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     """Return the table of a labelling model's shard as a `pyarrow.Table`.
 
     Columns beside input_index, path, sha256, model and version: `mask` (path below the output) and `mask_sha256`,
@@ -49,7 +52,7 @@ def mask_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
     return pa.table({**first, **columns, **last})
 
 
-def value_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+def value_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     """Return the table of a regression's shard as a `pyarrow.Table`.
 
     Columns beside input_index, path, sha256, model and version: `value` (path below the output) and `value_sha256`,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from drillcore.runtime.batch.receipt import PARTS, SET_ASIDE
 from drillcore.runtime.batch.windows import SetAside, Window
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TOP = 5
 PRESENT = 0.5  # the probability from which on one of several labels is said to be there
@@ -60,7 +63,7 @@ class Shard:
         return first, last
 
 
-def label_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+def label_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     """Return the table of a classifier's shard."""
     rows: list[int] = []
     digests: list[str] = []
@@ -83,7 +86,7 @@ def label_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
     )
 
 
-def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     """Return the table of a shard of several labels: all of an image's, the most probable first, as `labels`."""
     import pyarrow as pa
 
@@ -98,7 +101,7 @@ def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
     )
 
 
-def _ranked(probabilities: NDArray[np.float32], order: NDArray[np.int64], classes: Sequence[str]) -> Any:
+def _ranked(probabilities: NDArray[np.float32], order: NDArray[np.int64], classes: Sequence[str]) -> pa.StructArray:
     """Return the classes of each row in an order [N,k], one after the other: struct<label, probability>."""
     import pyarrow as pa
 
@@ -120,7 +123,7 @@ def label_table(
     classes: Sequence[str],
     model: str,
     version: int,
-) -> Any:
+) -> pa.Table:
     """Return the scored rows of a shard as a `pyarrow.Table`.
 
     Args:
@@ -155,7 +158,7 @@ def label_table(
     )
 
 
-def table_bytes(table: Any) -> bytes:
+def table_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; equal tables give equal bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq

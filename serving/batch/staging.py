@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from drillcore.ahead import run_ahead
 from drillcore.errors import DrillcoreError, UrlError
@@ -144,7 +144,7 @@ class _TooLargeError(Exception):
     pass
 
 
-def _limit() -> Any:
+def _limit() -> object:
     """Return what stops a download of more than is ever decoded, before it begins."""
     from fsspec.callbacks import Callback
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drillcore.arrays import Array
 from drillcore.plugins import attribute
@@ -21,6 +21,9 @@ from drillcore_serving.batch.dense_files import DenseFiles, DenseOptions
 from drillcore_serving.batch.mask_parts import mask_rows, value_rows
 from drillcore_serving.batch.parts import Shard, label_rows, multilabel_rows
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 @dataclass(frozen=True, slots=True)
 class TaskWriter:
@@ -33,7 +36,7 @@ class TaskWriter:
     """
 
     shard_rows: int
-    table: Callable[[Model, ServedModel, Shard], Any]
+    table: Callable[[Model, ServedModel, Shard], pa.Table]
     keep: Callable[[DenseFiles, DecodedImage, dict[str, Array]], Any] | None = None
 
     def job(self, metadata: ModelMetadata, output: AnyPath, options: DenseOptions) -> DenseJob | None:

@@ -6,10 +6,13 @@ import importlib.util
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from drillcore.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Security
 
 _SCHEMES = ("tcp", "tls")
 _EXPECTED = "an address such as tls://host:8786 is expected"
@@ -71,7 +74,7 @@ class Cluster:
         """The address with its scheme."""
         return self.scheduler if "://" in self.scheduler else f"tcp://{self.scheduler}"
 
-    def security(self) -> Any:
+    def security(self) -> Security:
         """Return a `distributed.Security`, or None for Dask's own configuration."""
         if self.tls_ca is None:
             return None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drillcore.errors import DeviceError, DrillcoreError, InputError
 from drillcore.progress import progress
@@ -27,6 +27,9 @@ from drillcore_serving.batch.journal import Entry, Journal
 from drillcore_serving.batch.shards import ScoredShard, ShardScorer
 from drillcore_serving.engines.cluster import Cluster
 from drillcore_serving.engines.worker import Errand, Refusal, score_shard, seen_size, versions
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 GPU = "GPU"  # name of the resource, as in `dask worker --resources GPU=1`
 _IN_FLIGHT = 2  # shards per thread of the workers: one in the making, one waiting
@@ -87,7 +90,7 @@ def execute(
 
 
 @contextlib.contextmanager
-def _connected(settings: Settings, cluster: Cluster) -> Iterator[Any]:
+def _connected(settings: Settings, cluster: Cluster) -> Iterator[Client]:
     """Yield a client of the scheduler, or of a cluster of processes with one thread each that lives as long as it."""
     from distributed import Client
 
@@ -115,7 +118,7 @@ def _connected(settings: Settings, cluster: Cluster) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def local_workers(count: int) -> Iterator[Any]:
+def local_workers(count: int) -> Iterator[Client]:
     """Start a `LocalCluster` on loopback, of so many processes with one thread each."""
     import dask
     from distributed import LocalCluster
@@ -155,14 +158,14 @@ def _everywhere(path: str) -> str:
 
 @dataclass(slots=True)
 class _Run:
-    client: Any
+    client: Client
     scorer: ShardScorer
     errand: Errand
     keep: Callable[[ScoredShard], None]
     waiting: deque[int]
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    ended: SimpleQueue[Any] = field(default_factory=SimpleQueue)
-    running: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    ended: SimpleQueue[Future | None] = field(default_factory=SimpleQueue)
+    running: dict[str, tuple[int, Future]] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
     model: Any = None
     submitted: int = 0
@@ -207,7 +210,7 @@ class _Run:
         self.running[key] = shard, future
         future.add_done_callback(self.ended.put)
 
-    def _take(self, future: Any) -> None:
+    def _take(self, future: Future) -> None:
         shard, _ = self.running.pop(future.key, (None, None))
         if shard is None:
             return
@@ -230,7 +233,7 @@ class _Run:
         else:
             self._failed(shard, future.exception())
 
-    def _gather(self, future: Any) -> Any:
+    def _gather(self, future: Future) -> Any:
         """Return a result, or None where the worker that held it is gone."""
         from distributed.client import FutureCancelledError
 

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from drillcore.digests import sha256_file
 from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
@@ -207,7 +206,7 @@ def _decoders(session: Model, errand: Errand) -> Iterator[DecodePool]:
             yield pool
         return
     key = (channels, errand.max_pixels, errand.max_side, bounds)
-    pools: dict[Any, DecodePool] = _OWN.__dict__.setdefault("pools", {})
+    pools: dict[object, DecodePool] = _OWN.__dict__.setdefault("pools", {})
     if key not in pools:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         pools[key] = DecodePool(channels, workers=max(1, cores // _slots()), **how).__enter__()

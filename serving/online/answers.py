@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class ClassShown(Shown):
 class MultilabelShown(Shown):
     """All labels with their probabilities, the most probable first, and those that are more probable than not."""
 
-    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, object]:
         """Return `labels` and `present`."""
         probabilities = row["probabilities"]
         order = np.argsort(-probabilities, kind="stable")
@@ -144,7 +144,7 @@ def _grey(plane: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
-def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def _encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, kind, **options)
     return stream.getvalue()

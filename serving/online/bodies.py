@@ -185,7 +185,7 @@ class InferenceResponse(_Body):
 class _Plain(GenerateJsonSchema):
     """Without titles, which say names once more, and without defaults, which say that nothing is there."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
     def default_schema(self, schema: Any) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from drillcore.json_types import Json
 
@@ -81,9 +80,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return f"<table><tr>{cells}</tr>{lines}</table>"
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return f"<pre>{_text(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return html.escape(str(value))

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from drillcore.errors import DeviceError, DrillcoreError, UnknownNameError
 from drillcore.runtime.model.reference import ModelReference, parse_reference
@@ -270,7 +270,7 @@ class ModelShelf:
         cuda = self._options.device != "cpu" and cuda_devices() > 0
         return self._options.lanes_and_threads(self._settings.cpu_threads, cuda=cuda)
 
-    async def _in_thread(self, action: Callable[..., _T], *arguments: Any) -> _T:
+    async def _in_thread(self, action: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._opening, lambda: action(*arguments))
 
     def _signature(self, reference: ModelReference) -> tuple[object, ...]:
@@ -279,7 +279,8 @@ class ModelShelf:
 
 
 def _is_small(image: Image) -> bool:
-    return image.shape[0] * image.shape[1] <= LARGE_PIXELS
+    found: bool = image.shape[0] * image.shape[1] <= LARGE_PIXELS
+    return found
 
 
 def _facts(path: Path) -> tuple[object, ...]:

@@ -90,7 +90,7 @@ def _filled(value: Any, names: Mapping[str, list[str]], *, shown: bool) -> Any:
     }
 
 
-def _about_nobody(example: Any, names: Mapping[str, list[str]]) -> bool:
+def _about_nobody(example: object, names: Mapping[str, list[str]]) -> bool:
     return isinstance(example, dict) and names.get(example.get("model", "")) == []
 
 

@@ -7,7 +7,7 @@ import base64
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -124,7 +124,7 @@ async def _several(
     return _answered(loaded, {"images": await service.unless_gone(request, _all(map(one, files)))})
 
 
-async def _all(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+async def _all(works: Iterable[Coroutine[object, object, _T]]) -> list[_T]:
     """Do all at once; where one fails the rest is cancelled."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

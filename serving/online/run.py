@@ -10,7 +10,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -160,7 +159,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _stopping(stop: Callable[[], Coroutine[Any, Any, None]]) -> Iterator[None]:
+def _stopping(stop: Callable[[], Coroutine[object, object, None]]) -> Iterator[None]:
     """Call the coroutine function `stop` on SIGTERM and SIGINT, where this is the main thread."""
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()

@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -129,7 +129,7 @@ class Service:
         threads = self._large if place is not None and place.pixels else self._decoding
         return await asyncio.get_running_loop().run_in_executor(threads, unless_late)
 
-    async def unless_gone(self, request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    async def unless_gone(self, request: Request, work: Coroutine[object, object, _T]) -> _T:
         """Return what `work` gives; cancel it when the client goes away. The body must have been read.
 
         Raises:

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +171,7 @@ def _tensor(item: bodies.AnyInput, rest: memoryview) -> tuple[Array, memoryview]
     return np.frombuffer(rest[:size], dtype).reshape(item.shape), rest[size:]
 
 
-def _from_numbers(name: str, data: Any, dtype: np.dtype, count: int) -> Array:
+def _from_numbers(name: str, data: object, dtype: np.dtype, count: int) -> Array:
     """Return a flat array of JSON numbers, nested or not; every one must be a whole number that the type holds.
 
     Types and numbers are looked at before there is an array: NumPy would find a type that holds them all, and of one

@@ -17,9 +17,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from drillcore.errors import InputError, UrlError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCAL = ("file", "local")
@@ -58,7 +61,7 @@ class RemotePath:
         return RemotePath(_without_end(self.url.rpartition("/")[0] + "/"))
 
     @property
-    def fs(self) -> Any:
+    def fs(self) -> AbstractFileSystem:
         """The file system, one for all paths of a store."""
         with _os_errors(self):
             scheme, _, rest = self.url.partition("://")
@@ -178,7 +181,7 @@ class RemotePath:
 
 
 @functools.cache
-def _file_system(store: str, process: int) -> Any:
+def _file_system(store: str, process: int) -> AbstractFileSystem:
     """Return the file system of scheme and host; fsspec's own cache would make one, with connections, per thread."""
     import fsspec
 
@@ -239,7 +242,7 @@ def host_of(url: str) -> str:
     return host.lower()
 
 
-def parquet_source(path: AnyPath) -> Any:
+def parquet_source(path: AnyPath) -> Path | IO[bytes]:
     """Return what pyarrow opens."""
     return path if isinstance(path, Path) else path.open("rb")
 

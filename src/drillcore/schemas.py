@@ -86,7 +86,7 @@ def checked(kind: type[P], given: Values, title: str) -> P:
     raise InputError("\n".join(f"{title}: {mistake}" for mistake in wrong))
 
 
-def mistakes(error: ValidationError, schema: Schema, given: Any) -> list[Mistake]:
+def mistakes(error: ValidationError, schema: Schema, given: object) -> list[Mistake]:
     """Return what is wrong with `given`, each place once: of a union's branches none is right."""
     found: dict[tuple[Place, bool], Mistake] = {}
     for one in error.errors(include_url=False):
@@ -178,7 +178,7 @@ def _value(given: Any, place: Place) -> Any:
     return given
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 

@@ -166,7 +166,7 @@ def _find_root() -> Path:
     return Path(__file__).resolve().parents[2]
 
 
-def _parse(name: str, text: str, kind: Any) -> Any:
+def _parse(name: str, text: str, kind: object) -> object:
     try:
         if kind == "int":
             return int(text)

@@ -120,4 +120,5 @@ def _seen(backbone: Backbone, planes: Planes) -> NDArray[np.uint8]:
     rule, channels = backbone.preprocessing, backbone.channels
     scale, offset = (np.asarray(values, np.float32)[:, None, None] for values in (rule["scale"], rule["offset"]))
     levels = (planes[:channels] - offset) / scale
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    found: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return found

@@ -240,7 +240,8 @@ def weights_bytes(module: nn.Module) -> bytes:
     from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(module.state_dict().items())}
-    return save(state)
+    found: bytes = save(state)
+    return found
 
 
 def weights_digest(module: nn.Module) -> str:

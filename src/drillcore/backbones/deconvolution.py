@@ -28,7 +28,7 @@ from torch.overrides import TorchFunctionMode
 from drillcore.backbones.base import TappedModule
 from drillcore.errors import InputError
 
-_RECTIFIERS: set[Any] = {
+_RECTIFIERS: set[object] = {
     functional.relu,
     functional.relu6,
     torch.relu,
@@ -36,9 +36,9 @@ _RECTIFIERS: set[Any] = {
     torch.Tensor.relu,
     torch.Tensor.relu_,
 }
-_MEANS: set[Any] = {torch.mean, torch.Tensor.mean, functional.adaptive_avg_pool2d, functional.avg_pool2d}
+_MEANS: set[object] = {torch.mean, torch.Tensor.mean, functional.adaptive_avg_pool2d, functional.avg_pool2d}
 # Their value says nothing about what came from below having been positive: DeConvNet has no rule for them.
-_OTHERS: set[Any] = {
+_OTHERS: set[object] = {
     functional.silu,
     functional.gelu,
     functional.hardswish,
@@ -107,11 +107,11 @@ class _Rectifier(torch.autograd.Function):
     """max(0, x); on the way back max(0, what comes from above), whatever x was."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, upper: float | None) -> Tensor:
+    def forward(ctx: object, x: Tensor, upper: float | None) -> Tensor:
         return x.clamp(min=0.0, max=upper)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0].clamp(min=0.0), None
 
 
@@ -131,7 +131,7 @@ class _Mean(torch.autograd.Function):
         return gradients[0].reshape(total.shape) * share, None
 
 
-def _over_the_map(x: Any, result: Any) -> bool:
+def _over_the_map(x: object, result: object) -> bool:
     """Whether a mean left one value of each map [N, C, h, w]."""
     if not (isinstance(x, Tensor) and isinstance(result, Tensor)) or x.dim() != 4 or x.shape[2] * x.shape[3] == 1:
         return False

@@ -183,7 +183,9 @@ def _parted(node: fx.Node, below: Geometry) -> Geometry | None:
     return below if axis == 1 and not below.channels_last else None
 
 
-def _windowed(below: Geometry, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Geometry | None:
+def _windowed(
+    below: Geometry, kernel: object, stride: object, padding: object, dilation: object = 1
+) -> Geometry | None:
     if below == ONE_CELL:
         return below if _pair(kernel) == (1, 1) and _pair(padding) == (0, 0) else None
     return below.window(kernel, stride, padding, dilation)

@@ -52,7 +52,8 @@ def size_features(height: int, width: int, size: Sequence[int]) -> Floats:
     Not height and width: a thing that lies at any angle has the same size when it is turned by a quarter.
     """
     sides = np.array([max(height, width), min(height, width)], np.float32)
-    return np.log(sides / np.float32(max(size)))
+    found: Floats = np.log(sides / np.float32(max(size)))
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -85,7 +85,7 @@ def _drawn(sign: str, plain: str) -> str:
     return sign
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print `value` as indented JSON with sorted keys."""
     # Where the output has not all letters they are escaped, so that the JSON still says what it says.
     plain = _drawn("█", "") == ""

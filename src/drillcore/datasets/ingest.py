@@ -203,7 +203,8 @@ def _is_as_brought(settings: Settings, dataset: str, landing: Mapping[str, Stat]
         md5 = versions.outs_md5(versions.data_dvc_text(settings))
     except DataError:
         return False
-    return md5 == pointer["dvc_md5"] or _tree(settings, dataset) == pointer["tree"]
+    found: bool = md5 == pointer["dvc_md5"] or _tree(settings, dataset) == pointer["tree"]
+    return found
 
 
 def _tree(settings: Settings, dataset: str) -> str:

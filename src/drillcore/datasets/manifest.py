@@ -103,7 +103,8 @@ class Manifest:
         """Return where a row's annotation is. Raises DataError: it has none."""
         if not row["target_path"]:
             raise DataError(f"{row['path']} of data set {self.dataset} has no annotation image")
-        return self.folder / row["target_path"]
+        found: Path = self.folder / row["target_path"]
+        return found
 
     def label_indices(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Return the rows' classes as indices into `classes`, int64[N]."""

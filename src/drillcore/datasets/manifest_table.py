@@ -136,7 +136,7 @@ def _to_arrow(table: pd.DataFrame, schema: pa.Schema) -> pa.Table:
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_string(field.type):
             # pandas 3 has a string type whose null is NaN; None is what our readers test for.

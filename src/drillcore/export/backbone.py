@@ -193,7 +193,7 @@ def _write_node(
     raise InputError(f"backbone {backbone.name} uses {name}, which has no ONNX form here; known: {', '.join(known)}")
 
 
-def _constants(signature: Any) -> dict[str, str]:
+def _constants(signature: object) -> dict[str, str]:
     return dict(getattr(signature, "inputs_to_lifted_tensor_constants", None) or {})
 
 

@@ -6,22 +6,22 @@ in `token_operators`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.token_operators import TOKEN_OPERATORS
+from drillcore.export.token_operators import TOKEN_OPERATORS, Arguments
 
 LINEAR_PER_CELL = "aten.linear.default on more than two axes"
 SAME = "same_upper"  # in place of a padding in pixels: as TensorFlow pads
 _END = 2**62  # beyond every axis
-Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
+Writer = Callable[[GraphBuilder, Arguments, str], str]
 
 
-def _argument(arguments: Sequence[Any], index: int, default: Any) -> Any:
+def _argument(arguments: Arguments, index: int, default: Any) -> Any:
     return arguments[index] if len(arguments) > index else default
 
 
@@ -31,7 +31,7 @@ def _pair(value: Any) -> list[int]:
 
 
 def _plain(operator: str, inputs: int = 1) -> Writer:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         return builder.add(operator, list(arguments[:inputs]), output)
 
     return write
@@ -40,7 +40,7 @@ def _plain(operator: str, inputs: int = 1) -> Writer:
 def _pairwise(operator: str) -> Writer:
     """An operator on two tensors, or on a tensor and a number."""
 
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         inputs = [
             name if isinstance(name, str) else builder.constant(f"{output}/number", name, np.float32)
             for name in arguments[:2]
@@ -50,7 +50,7 @@ def _pairwise(operator: str) -> Writer:
     return write
 
 
-def _conv(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _conv(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     inputs = [name for name in arguments[:3] if name]
     padding = _argument(arguments, 4, 0)
     if padding == SAME:
@@ -76,7 +76,7 @@ def _conv(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     )
 
 
-def _max_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _max_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     kernel = _pair(arguments[1])
     strides = _pair(_argument(arguments, 2, None) or kernel)
     if arguments[3:4] == (SAME,):
@@ -98,7 +98,7 @@ def _max_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> s
     )
 
 
-def _average_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _average_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     kernel, padding = _pair(arguments[1]), _pair(_argument(arguments, 3, 0))
     if _argument(arguments, 4, False):
         raise InputError("average pooling with ceil_mode has no ONNX form here: its last cell is divided differently")
@@ -121,11 +121,11 @@ def _check_ceil_mode(ceil_mode: bool, kernel: list[int], strides: list[int], pad
         raise InputError(f"pooling {kernel} of stride {strides} with ceil_mode and padding {padding} has no ONNX form")
 
 
-def _linear(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _linear(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("Gemm", [name for name in arguments[:3] if name], output, transB=1)
 
 
-def _linear_per_cell(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _linear_per_cell(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     """A fully connected layer on the last of more than two axes; Gemm takes two only."""
     turned = builder.add("Transpose", [arguments[1]], f"{output}/turned", perm=[1, 0])
     if len(arguments) < 3 or not arguments[2]:
@@ -134,23 +134,23 @@ def _linear_per_cell(builder: GraphBuilder, arguments: Sequence[Any], output: st
     return builder.add("Add", [product, arguments[2]], output)
 
 
-def _flatten(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _flatten(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     if _argument(arguments, 1, 0) != 1 or _argument(arguments, 2, -1) != -1:
         raise InputError("only flattening to [N, D] has an ONNX form here")
     return builder.add("Flatten", [arguments[0]], output, axis=1)
 
 
-def _concatenate(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _concatenate(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("Concat", list(arguments[0]), output, axis=int(_argument(arguments, 1, 0)))
 
 
-def _batch_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _batch_norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     if arguments[5]:
         raise InputError("batch normalisation in training mode has no ONNX form; a backbone is frozen")
     return builder.add("BatchNormalization", list(arguments[:5]), output, epsilon=float(arguments[7]))
 
 
-def _layer_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _layer_norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     inputs = [name for name in (arguments[0], *arguments[2:4]) if name]
     return builder.add(
         "LayerNormalization",
@@ -162,20 +162,20 @@ def _layer_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) ->
 
 
 def _reduce(operator: str) -> Writer:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         axes = builder.constant(f"{output}/axes", [int(axis) for axis in np.atleast_1d(arguments[1])], np.int64)
         return builder.add(operator, [arguments[0], axes], output, keepdims=int(_argument(arguments, 2, False)))
 
     return write
 
 
-def _global_pool(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _global_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     if _pair(arguments[1]) != [1, 1]:
         raise InputError("adaptive pooling to more than one cell has no ONNX form here")
     return builder.add("GlobalAveragePool", [arguments[0]], output)
 
 
-def _clip(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _clip(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     limits = [
         builder.constant(f"{output}/{name}", float(_argument(arguments, index, default)), np.float32)
         for index, name, default in ((1, "low", -1.0), (2, "high", 1.0))
@@ -183,30 +183,30 @@ def _clip(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return builder.add("Clip", [arguments[0], *limits], output)
 
 
-def _hard_sigmoid(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _hard_sigmoid(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("HardSigmoid", [arguments[0]], output, alpha=1.0 / 6.0, beta=0.5)
 
 
-def _silu(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _silu(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     gate = builder.add("Sigmoid", [arguments[0]], f"{output}/gate")
     return builder.add("Mul", [arguments[0], gate], output)
 
 
-def _gelu(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _gelu(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("Gelu", [arguments[0]], output, approximate=str(_argument(arguments, 1, "none")))
 
 
-def _permute(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _permute(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     axes = [int(axis) for axis in arguments[1]]
     return builder.add("Transpose", [arguments[0]], output, perm=[axis % len(axes) for axis in axes])
 
 
-def _slice(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _slice(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     axis, start, end = (int(_argument(arguments, index, default)) for index, default in ((1, 0), (2, 0), (3, _END)))
     return _sliced(builder, arguments[0], [axis], [start], [end], 1, output)
 
 
-def _flip(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _flip(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     axes = [int(axis) for axis in arguments[1]]
     return _sliced(builder, arguments[0], axes, [-1] * len(axes), [-_END] * len(axes), -1, output)
 
@@ -221,14 +221,14 @@ def _sliced(
     return builder.add("Slice", [values, *limits], output)
 
 
-def _narrow(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _narrow(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     axis, first, length = (int(value) for value in arguments[1:4])
     if first < 0:
         raise InputError("a slice counted from the end has no ONNX form here")
     return _sliced(builder, arguments[0], [axis], [first], [first + length], 1, output)
 
 
-def _pad(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _pad(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     """Padding of the last axes; torch names the last axis first."""
     given, mode, value = arguments[1], _argument(arguments, 2, "constant"), _argument(arguments, 3, None)
     known = {"constant": "constant", "replicate": "edge", "reflect": "reflect"}
@@ -242,12 +242,12 @@ def _pad(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return builder.add("Pad", [arguments[0], pads, number, places], output, mode=known[mode])
 
 
-def _plus_product(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _plus_product(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     product = builder.add("Mul", list(arguments[1:3]), f"{output}/product")
     return builder.add("Add", [arguments[0], product], output)
 
 
-def _same(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _same(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return str(arguments[0])
 
 

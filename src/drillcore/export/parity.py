@@ -91,7 +91,8 @@ class Reference:
     def width(self) -> int:
         """Features of a row."""
         width = self.backbone.flat_width(self.taps)
-        return self.stored(np.zeros((1, width), np.float32)).shape[1]
+        found: int = self.stored(np.zeros((1, width), np.float32)).shape[1]
+        return found
 
     def activations(self, images: Sequence[Image]) -> Array:
         """Return the rows before they are stored, float32 [N, D]."""

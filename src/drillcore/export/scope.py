@@ -31,7 +31,7 @@ class Scope:
         """Return a scope within this one."""
         return Scope(self.builder, f"{self.name}/{name}", self.constants)
 
-    def op(self, operator: str, *inputs: str, **attributes: Any) -> str:
+    def op(self, operator: str, *inputs: str, **attributes: object) -> str:
         """Add a node and return the name of what it makes."""
         self._count += 1
         return self.builder.add(operator, inputs, f"{self.name}/{self._count}_{operator}", **attributes)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 
-def cpu_session(data: bytes, threads: int) -> Any:
+def cpu_session(data: bytes, threads: int) -> ort.InferenceSession:
     """Return an onnxruntime session of a model's bytes on the CPU, with `threads` threads for one operator."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is imported
     import onnxruntime

@@ -25,10 +25,11 @@ class Batch:
     times: int
 
 
+Arguments = Sequence[Any]  # of a traced operator: names of values, numbers, lists of numbers, None
 Shape = Sequence[int | Batch]
-Writer = Callable[[GraphBuilder, Sequence[Any], str], str]
-ShapedWriter = Callable[[GraphBuilder, Sequence[Any], str, Shape], str]
-PartedWriter = Callable[[GraphBuilder, Sequence[Any], str, Sequence[Shape]], list[str]]
+Writer = Callable[[GraphBuilder, Arguments, str], str]
+ShapedWriter = Callable[[GraphBuilder, Arguments, str, Shape], str]
+PartedWriter = Callable[[GraphBuilder, Arguments, str, Sequence[Shape]], list[str]]
 
 
 def shape_of(value: Any) -> list[int | Batch]:
@@ -54,11 +55,11 @@ def side_of(side: Any) -> int | Batch:
     return Batch(int(times))
 
 
-def _argument(arguments: Sequence[Any], index: int, default: Any) -> Any:
+def _argument(arguments: Arguments, index: int, default: Any) -> Any:
     return arguments[index] if len(arguments) > index else default
 
 
-def _reshape(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape: Shape) -> str:
+def _reshape(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
     free = [side for side in shape if isinstance(side, Batch)]
     if len(free) > 1:
         raise InputError("a reshape with two sides that depend on the batch has no ONNX form here")
@@ -66,13 +67,13 @@ def _reshape(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape
     return builder.add("Reshape", [arguments[0], builder.constant(f"{output}/shape", target, np.int64)], output)
 
 
-def _expand(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape: Shape) -> str:
+def _expand(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
     """Repeat along sides of 1; the number of images comes from the batch itself, whose name is the last argument."""
     return builder.add("Expand", [arguments[0], _sides(builder, shape, output, arguments[-1])], output)
 
 
 def _full(value: float | None = None) -> ShapedWriter:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape: Shape) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
         number = builder.constant(f"{output}/number", arguments[1] if value is None else value, np.float32)
         return builder.add("Expand", [number, _sides(builder, shape, output, arguments[-1])], output)
 
@@ -93,7 +94,7 @@ def _sides(builder: GraphBuilder, shape: Shape, output: str, images: str) -> str
 
 
 def _interpolate(mode: str) -> ShapedWriter:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape: Shape) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
         corners = mode == "linear" and bool(_argument(arguments, 2, False))
         place = "align_corners" if corners else "half_pixel" if mode == "linear" else "asymmetric"
         more = {"nearest_mode": "floor"} if mode == "nearest" else {}
@@ -104,7 +105,7 @@ def _interpolate(mode: str) -> ShapedWriter:
     return write
 
 
-def _pixel_unshuffle(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape: Shape) -> str:
+def _pixel_unshuffle(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
     block, (_, channels, height, width) = int(arguments[1]), shape
     if not (isinstance(channels, int) and isinstance(height, int) and isinstance(width, int)):
         raise InputError("parting pixels of a size that is not known has no ONNX form here")
@@ -114,7 +115,7 @@ def _pixel_unshuffle(builder: GraphBuilder, arguments: Sequence[Any], output: st
     return _reshape(builder, [turned], output, shape)
 
 
-def _attention(builder: GraphBuilder, arguments: Sequence[Any], output: str, shape: Shape) -> str:
+def _attention(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
     """Scaled dot-product attention of q, k, v [..., N, D]; its result has their number of axes, and D for the scale."""
     query, key, value, mask, _, causal, scale = (_argument(arguments[:-1], index, None) for index in range(7))
     width, rank = shape[-1], len(shape)
@@ -152,7 +153,7 @@ SHAPED: dict[str, ShapedWriter] = {
 }
 
 
-def _transpose(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _transpose(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     rank = arguments[-1]
     order = list(range(rank))
     first, second = (int(axis) % rank for axis in arguments[1:3])
@@ -160,28 +161,28 @@ def _transpose(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> 
     return builder.add("Transpose", [arguments[0]], output, perm=order)
 
 
-def _turn_last(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _turn_last(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return _transpose(builder, [arguments[0], -1, -2, arguments[-1]], output)
 
 
 def _axes(operator: str) -> Writer:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         axes = builder.constant(f"{output}/axes", [int(axis) for axis in np.atleast_1d(arguments[1])], np.int64)
         return builder.add(operator, [arguments[0], axes], output)
 
     return write
 
 
-def _select(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _select(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     index = builder.constant(f"{output}/index", int(arguments[2]), np.int64)
     return builder.add("Gather", [arguments[0], index], output, axis=int(arguments[1]))
 
 
-def _softmax(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _softmax(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("Softmax", [arguments[0]], output, axis=int(arguments[1]))
 
 
-def _stack(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _stack(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     axis = int(_argument(arguments, 1, 0))
     axes = builder.constant(f"{output}/axes", [axis], np.int64)
     parts = [
@@ -190,7 +191,7 @@ def _stack(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return builder.add("Concat", parts, output, axis=axis)
 
 
-def _roll(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _roll(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     values = arguments[0]
     for number, (shift, axis) in enumerate(zip(arguments[1], _argument(arguments, 2, [0]), strict=True)):
         path = f"{output}/{number}"
@@ -205,7 +206,7 @@ def _roll(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return builder.add("Identity", [values], output)
 
 
-def _norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     order, axes = float(_argument(arguments, 1, 2)), arguments[2]
     if order != 2:
         raise InputError(f"a norm of order {order:g} has no ONNX form here")
@@ -213,7 +214,7 @@ def _norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
     return builder.add("ReduceL2", [arguments[0], places], output, keepdims=int(_argument(arguments, 3, False)))
 
 
-def _group_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _group_norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     """Groups as the channels of an instance normalisation; then each channel's weight and bias."""
     groups, rank = int(arguments[1]), arguments[-1]
     shape = builder.constant(f"{output}/shape", [0, groups, -1], np.int64)
@@ -232,11 +233,11 @@ def _group_norm(builder: GraphBuilder, arguments: Sequence[Any], output: str) ->
     return builder.add("Identity", [values], output)
 
 
-def _whole_mean(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _whole_mean(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("ReduceMean", [arguments[0]], output, keepdims=0)
 
 
-def _clamp(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _clamp(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     limits = [
         "" if value is None else builder.constant(f"{output}/{name}", value, np.float32)
         for name, value in (("least", _argument(arguments, 1, None)), ("most", _argument(arguments, 2, None)))
@@ -245,18 +246,18 @@ def _clamp(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
 
 
 def _slope(operator: str, default: float) -> Writer:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         return builder.add(operator, [arguments[0]], output, alpha=float(_argument(arguments, 1, default)))
 
     return write
 
 
-def _root_of(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _root_of(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     root = builder.add("Sqrt", [arguments[0]], f"{output}/root")
     return builder.add("Reciprocal", [root], output)
 
 
-def _turned_sub(builder: GraphBuilder, arguments: Sequence[Any], output: str) -> str:
+def _turned_sub(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     other = (
         arguments[1]
         if isinstance(arguments[1], str)
@@ -290,13 +291,13 @@ TOKEN_OPERATORS: dict[str, Writer] = {
 RANKED = ("aten.group_norm.default", "aten.mT.default", "aten.transpose.int")
 
 
-def _unbind(builder: GraphBuilder, arguments: Sequence[Any], output: str, shapes: Sequence[Shape]) -> list[str]:
+def _unbind(builder: GraphBuilder, arguments: Arguments, output: str, shapes: Sequence[Shape]) -> list[str]:
     axis = int(_argument(arguments, 1, 0))
     return [_select(builder, [arguments[0], axis, number], f"{output}/{number}") for number in range(len(shapes))]
 
 
 def _split(along: int) -> PartedWriter:
-    def write(builder: GraphBuilder, arguments: Sequence[Any], output: str, shapes: Sequence[Shape]) -> list[str]:
+    def write(builder: GraphBuilder, arguments: Arguments, output: str, shapes: Sequence[Shape]) -> list[str]:
         axis, start, parts = int(_argument(arguments, along, 0)), 0, []
         for number, shape in enumerate(shapes):
             length = shape[axis]

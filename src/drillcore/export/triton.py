@@ -160,7 +160,7 @@ def text_format(message: Mapping[str, object], indent: str = "") -> str:
     return "".join(_field(name, value, indent) for name, value in message.items())
 
 
-def _field(name: str, value: Any, indent: str) -> str:
+def _field(name: str, value: object, indent: str) -> str:
     if isinstance(value, Mapping):
         return f"{indent}{name} {{\n{text_format(value, indent + '  ')}{indent}}}\n"
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
@@ -170,12 +170,12 @@ def _field(name: str, value: Any, indent: str) -> str:
     return f"{indent}{name}: {_scalar(value)}\n"
 
 
-def _listed(values: list[Any]) -> Iterator[str]:
+def _listed(values: list[object]) -> Iterator[str]:
     for place, value in enumerate(values, 1):
         yield f"{_scalar(value)}{',' if place < len(values) else ''} "
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if isinstance(value, Word):
         return str(value)
     if isinstance(value, str):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, IntegrityError
 from drillcore.files import atomic_folder, read_object, recover_folder, write_bytes, write_json
-from drillcore.heads.row_source import read_rows, row_source
+from drillcore.heads.row_source import Table, read_rows, row_source
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
 
@@ -62,7 +62,7 @@ class Head(ABC):
 
     @abstractmethod
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Learn from rows [N, D] (an array, or a source of them: `heads.row_source`), truths and weights of rows [N].
 
@@ -73,7 +73,7 @@ class Head(ABC):
         """
 
     @abstractmethod
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Table) -> Array:
         """Return the answers to rows [N, D]; raises InputError on rows that cannot be used."""
 
     @abstractmethod
@@ -114,11 +114,11 @@ class Classifier(Head):
     classes_: npt.NDArray[np.int64]
 
     @abstractmethod
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities [N, K]; raises InputError on rows that cannot be used."""
 
     @abstractmethod
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
 
 
@@ -132,7 +132,7 @@ class Regressor(Head):
     n_outputs_: int
 
     @abstractmethod
-    def predict(self, X: Any) -> npt.NDArray[np.float32]:
+    def predict(self, X: Table) -> npt.NDArray[np.float32]:
         """Return numbers float32 [N, outputs], in the unit of those learnt from."""
 
 
@@ -141,7 +141,7 @@ def check_params(kind: type[Head], params: Mapping[str, object]) -> None:
     checked(kind.params, params, f"head {kind.name!r}")
 
 
-def check_rows(X: Any, features: int | None = None) -> npt.NDArray[np.float32]:
+def check_rows(X: Table, features: int | None = None) -> npt.NDArray[np.float32]:
     """Return rows as float32 [N, D], C order, those of a source read into memory.
 
     Raises:
@@ -158,7 +158,7 @@ def check_rows(X: Any, features: int | None = None) -> npt.NDArray[np.float32]:
     return rows
 
 
-def _in_memory(X: Any) -> Array:
+def _in_memory(X: Table) -> Array:
     import psutil
 
     source = row_source(X)

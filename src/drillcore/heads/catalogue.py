@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from drillcore.heads.base import Head
 from drillcore.plugins import HEADS as GROUP
@@ -127,7 +126,7 @@ def head_params(name: str) -> type[Params]:
     return found
 
 
-def build_head(name: str, params: Mapping[str, object] | None = None, **more: Any) -> Head:
+def build_head(name: str, params: Mapping[str, object] | None = None, **more: object) -> Head:
     """Make a head that is not fitted.
 
     Args:

@@ -24,7 +24,7 @@ ClassWeight = Annotated[
 ]
 
 
-def class_weights(given: Any, counts: npt.NDArray[np.int64], head: str) -> npt.NDArray[np.float64]:
+def class_weights(given: object, counts: npt.NDArray[np.int64], head: str) -> npt.NDArray[np.float64]:
     """Return the weight of each class, float64 [K], 0 for a class without a row.
 
     Args:
@@ -96,11 +96,11 @@ def row_weights(
     return None if (weights == weights[0]).all() else (weights / mean).astype(np.float32)
 
 
-def kept_class_weight(given: Any) -> Any:
+def kept_class_weight(given: object) -> object:
     """Return a head's class_weight as JSON keeps it: names of an object are text there."""
     return {str(key): float(value) for key, value in given.items()} if isinstance(given, Mapping) else given
 
 
-def read_class_weight(kept: Any) -> Any:
+def read_class_weight(kept: object) -> object:
     """Return the class_weight that `kept_class_weight` kept; raises ValueError for keys that are no indices."""
     return {int(key): value for key, value in kept.items()} if isinstance(kept, dict) else kept

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from drillcore.ahead import run_ahead, threads
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 
 FloatRows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -32,9 +33,13 @@ class RowSource(Protocol):
         """(N, D)."""
         ...
 
-    def __getitem__(self, indices: Any, /) -> Any:
+    def __getitem__(self, indices: Places, /) -> npt.ArrayLike:
         """Return rows float16 or float32 [n, D] for an ascending int64 array or a slice."""
         ...
+
+
+Table = RowSource | npt.ArrayLike  # what a head takes: rows [N, D]
+Places = npt.NDArray[np.int64] | slice
 
 
 class SomeRows:
@@ -53,7 +58,7 @@ class SomeRows:
         """(n, D)."""
         return len(self.numbers), int(self.source.shape[1])
 
-    def __getitem__(self, indices: Any, /) -> Any:
+    def __getitem__(self, indices: Places, /) -> npt.ArrayLike:
         """Return rows float16 or float32 [m, D] of a part of the part."""
         return self.source[self.numbers[indices]]
 
@@ -79,13 +84,13 @@ class SideBySide:
         """(N, both widths)."""
         return int(self.first.shape[0]), int(self.first.shape[1] + self.second.shape[1])
 
-    def __getitem__(self, indices: Any, /) -> Any:
+    def __getitem__(self, indices: Places, /) -> FloatRows:
         """Return rows float16 or float32 [n, D]."""
         first = np.asarray(self.first[indices])
         return np.concatenate([first, np.asarray(self.second[indices]).astype(first.dtype, copy=False)], axis=1)
 
 
-def row_source(X: Any, features: int | None = None) -> RowSource:
+def row_source(X: Table, features: int | None = None) -> RowSource:
     """Return `X` as a source; an array, or a source, of float16 or float32 is not copied.
 
     Args:
@@ -95,12 +100,13 @@ def row_source(X: Any, features: int | None = None) -> RowSource:
     Raises:
         InputError: not two axes, no feature, or another width than `features`.
     """
-    found = X
+    found: RowSource
     reads_itself = hasattr(X, "shape") and hasattr(X, "__getitem__") and not hasattr(X, "iloc")  # not a data frame
     if isinstance(X, np.ndarray) or not reads_itself:
-        found = np.asarray(X)
-        if found.dtype not in (np.float16, np.float32):
-            found = found.astype(np.float32)
+        array = np.asarray(X)
+        found = array if array.dtype in (np.float16, np.float32) else array.astype(np.float32)
+    else:
+        found = cast(RowSource, X)
     shape = tuple(found.shape)
     if len(shape) != 2 or shape[1] < 1:
         raise InputError(f"rows of shape [N, D] are expected, shape {list(shape)} came")
@@ -111,11 +117,11 @@ def row_source(X: Any, features: int | None = None) -> RowSource:
 
 def read_rows(source: RowSource, indices: npt.NDArray[np.int64] | slice) -> FloatRows:
     """Return the rows of ascending `indices`, float16 or float32 [n, D], in memory and C order."""
-    rows = np.asarray(source[indices])
-    if rows.dtype not in (np.float16, np.float32):
-        rows = rows.astype(np.float32)
+    read: Array = np.asarray(source[indices])
+    rows = read if read.dtype in (np.float16, np.float32) else read.astype(np.float32)
     # A slice of a read-only map is a view; torch wants memory of its own.
-    return np.ascontiguousarray(rows) if rows.flags.writeable else rows.copy(order="C")
+    found: FloatRows = np.array(rows, order="C", copy=None if rows.flags.writeable else True)
+    return found
 
 
 def slices(source: RowSource) -> Iterator[tuple[int, FloatRows]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from drillcore.arrays import Array
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import row_weights
+from drillcore.heads.row_source import Table
 from drillcore.heads.softmax_params import SoftmaxParams
 from drillcore.heads.temperature import HIGHEST, LOWEST, best_temperature
 from drillcore.json_types import Json
@@ -44,7 +45,7 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         self.n_classes = n_classes
 
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Choose the temperature on rows float [N, K] and class indices [N]; it takes no time worth a checkpoint.
 
@@ -65,13 +66,14 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         self._take(_fitted(rows.astype(np.float64), labels, weights) if given is None else float(given), count)
         return self
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of logits [N, K]; raises InputError on rows that cannot be used."""
         return np.exp(_log_probabilities(self._rows(X), self.temperature_))
 
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
-        return self._rows(X).argmax(axis=1).astype(np.int64)
+        found: npt.NDArray[np.int64] = self._rows(X).argmax(axis=1).astype(np.int64)
+        return found
 
     def state(self) -> tuple[Arrays, Json]:
         """Return what was learnt; see `Head`."""
@@ -98,7 +100,7 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         self.n_features_in_ = count
         self.classes_ = np.arange(count, dtype=np.int64)
 
-    def _rows(self, X: Any) -> npt.NDArray[np.float64]:
+    def _rows(self, X: Table) -> npt.NDArray[np.float64]:
         check_is_fitted(self, "temperature_")
         return check_rows(X, self.n_features_in_).astype(np.float64)
 
@@ -119,4 +121,5 @@ def _fitted(
 def _log_probabilities(logits: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
     scaled = logits / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    found: npt.NDArray[np.float64] = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    return found

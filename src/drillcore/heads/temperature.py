@@ -20,7 +20,8 @@ def tempered(probabilities: npt.NDArray[np.float64], temperature: float) -> npt.
         return probabilities
     # Of the largest: small ones to a high power would all become 0.
     powers: npt.NDArray[np.float64] = (probabilities / probabilities.max(axis=1, keepdims=True)) ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
+    found: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return found
 
 
 def fit_temperature(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:

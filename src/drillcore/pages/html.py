@@ -28,7 +28,7 @@ class Html(str):
     __slots__ = ()
 
 
-Content = Any  # Html, text, numbers, None (nothing), or an iterable of them
+Content = object  # Html, text, numbers, None (nothing), or an iterable of them
 
 
 def element(name: str, /, *content: Content, **attributes: Any) -> Html:

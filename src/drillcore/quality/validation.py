@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,6 +21,9 @@ from drillcore.quality.near_duplicates import near_splits
 from drillcore.quality.report import QualityReport, QualityRow
 from drillcore.quality.suites import Expected, expectations
 from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from great_expectations.data_context import AbstractDataContext
 
 _SHOWN = 3
 _SITE = "docs"
@@ -145,7 +148,7 @@ def _site(folder: Path) -> dict[str, object]:
     }
 
 
-def _no_progress_bars(context: Any) -> None:
+def _no_progress_bars(context: AbstractDataContext) -> None:
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context.variables.progress_bars = ProgressBarsConfig(globally=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_core import CoreSchema, core_schema
@@ -23,11 +23,11 @@ class OneOf:
     def __init__(self, *choices: str) -> None:
         self.choices = choices
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
         """Return pydantic's schema."""
         return core_schema.literal_schema(list(self.choices))
 
 
-def between(low: float, high: float) -> Any:
+def between(low: float, high: float) -> object:
     """Return the limits of a number, both included."""
     return Field(ge=low, le=high)

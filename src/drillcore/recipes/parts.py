@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
@@ -79,7 +79,7 @@ def params_mistakes(values: Values) -> Iterator[Mistake]:
         yield from _training(dict(train or {}), named)
 
 
-def _training(train: dict[str, object], augment: Any) -> Iterator[Mistake]:
+def _training(train: dict[str, object], augment: object) -> Iterator[Mistake]:
     from drillcore.backbones.training.plan import TrainingParams
 
     place = ("backbone", "train")

@@ -139,7 +139,7 @@ class _Reader:
         self.wrong += [Mistake(("name",), text) for text in self.misnamed(value.get("name"))]
         return recipe
 
-    def misnamed(self, name: Any) -> Iterable[str]:
+    def misnamed(self, name: object) -> Iterable[str]:
         if isinstance(name, str) and not is_model_name(name):
             yield f"is {name!r}; lower-case letters, digits and single dashes are allowed"
         elif isinstance(name, str) and name != self.path.stem:
@@ -165,7 +165,7 @@ class _Reader:
             return [self.plain(item, (*place, index)) for index, item in enumerate(node.value)]
         return self.scalar(node, place)
 
-    def scalar(self, node: yaml.Node, place: tuple[str | int, ...]) -> Any:
+    def scalar(self, node: yaml.Node, place: tuple[str | int, ...]) -> object:
         try:
             value = _Loader("").construct_object(node)
         except (yaml.YAMLError, ValueError) as error:

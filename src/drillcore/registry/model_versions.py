@@ -149,7 +149,7 @@ def _of_run(client: MlflowClient, name: str, run_id: str) -> list[ModelVersion]:
     return [row for row in map(_version, rows) if row is not None]
 
 
-def _pages(client: MlflowClient, query: str) -> list[Any]:
+def _pages(client: MlflowClient, query: str) -> list[object]:
     rows: list[Any] = []
     token: str | None = None
     while True:

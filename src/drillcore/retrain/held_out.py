@@ -131,7 +131,7 @@ def fit_bias(
 
 def _histogram(
     core: CoreNetwork,
-    head: Any,
+    head: object,
     images: TrainingImages,
     held: Sequence[int],
     plan: CorePlan,

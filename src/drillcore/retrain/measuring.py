@@ -108,7 +108,7 @@ class Measuring(ABC):
         """Return what is true of the images of the evaluation split, in the order of its rows."""
 
     @abstractmethod
-    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[object], layout: object) -> Truths:
         """Return what is true of the items of a source. Raises InputError: its classes are not those of the model."""
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Measuring(ABC):
         """
 
     @abstractmethod
-    def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
+    def draw(self, run: Run, model: Model, evidence: object, figures: Figures) -> list[str]:
         """Draw what an evaluation found; return the files' names in the run's folder."""
 
     @abstractmethod

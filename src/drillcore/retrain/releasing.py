@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -90,7 +89,7 @@ def judge_run(run: Run) -> Judged:
     )
 
 
-def _evidence(path: Path) -> Any:
+def _evidence(path: Path) -> object:
     """Return the answers per image that the evaluation kept. Raises IntegrityError: it is no array of numbers."""
     try:
         found = np.load(path, allow_pickle=False)
@@ -253,7 +252,7 @@ def _standing(
     version: int,
     sha256: str,
     metadata: Values,
-    evidence: Any,
+    evidence: object,
     *,
     ms: float | None = None,
     mb: float | None = None,

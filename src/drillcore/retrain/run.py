@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from drillcore.arrays import Bytes
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError
 from drillcore.plugins import attribute
@@ -153,12 +154,12 @@ class Run:
         """Return the images of some rows, decoded as they are asked for."""
         return DecodedImages(self.settings, self.paths(table), channels, value_range(self.recipe))
 
-    def load(self, table: pd.DataFrame, channels: int) -> Callable[[int], Any]:
+    def load(self, table: pd.DataFrame, channels: int) -> Callable[[int], Bytes]:
         """Return what decodes the image of a number, as the exported model's users will."""
         return self.images(table, channels).__getitem__
 
 
-class DecodedImages(Sequence[Any]):
+class DecodedImages(Sequence[Bytes]):
     """Images decoded when they are asked for, so that memory does not grow with their number."""
 
     def __init__(self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None) -> None:
@@ -167,7 +168,13 @@ class DecodedImages(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> Bytes | list[Bytes]:
         from drillcore.runtime.images.decode import decode_file
 
         if isinstance(index, slice):

@@ -187,7 +187,8 @@ def _seconds_left(row: sa.Row[Any], now: float) -> float | None:
     if machine == _machine() and _is_dead(rest):
         return 0.0
     if row.ends is not None and machine.partition("-")[0] == _kernel():
-        return max(0.0, row.ends - time.monotonic())
+        found: float | None = max(0.0, row.ends - time.monotonic())
+        return found
     left = float(row.expires - now)
     return left if 0 < left <= row.seconds else None
 

@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from drillcore.store.shards import Shard, hex_keys
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 COLUMNS = {"shard": "str", "row": "int64", "n": "int64", "crc": "int64"}
 _SHARD_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
@@ -57,7 +58,8 @@ def read_index(path: Path) -> pd.DataFrame:
     names = set(table.column("shard").unique().to_pylist())
     if said != _checksum(table) or not all(_SHARD_NAME.fullmatch(name or "") for name in names):
         return empty_index()
-    return table.to_pandas().set_index("key")
+    found: pd.DataFrame = table.to_pandas().set_index("key")
+    return found
 
 
 def write_index(path: Path, frame: pd.DataFrame) -> None:
@@ -71,14 +73,14 @@ def write_index(path: Path, frame: pd.DataFrame) -> None:
         pq.write_table(table, partial)
 
 
-def _schema() -> Any:
+def _schema() -> pa.Schema:
     import pyarrow as pa
 
     kinds = {"str": pa.large_string(), "int64": pa.int64()}
     return pa.schema([("key", pa.large_string()), *((name, kinds[kind]) for name, kind in COLUMNS.items())])
 
 
-def _checksum(table: Any) -> bytes:
+def _checksum(table: pa.Table) -> bytes:
     """Return a CRC-32 of the columns' values; b"" where one is missing."""
     crc = 0
     for name in table.column_names:

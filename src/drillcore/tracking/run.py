@@ -239,7 +239,7 @@ def _end(settings: Settings, run_id: str, status: str) -> None:
         # The work's own error is on its way; a run left as RUNNING is resumed or found later.
 
 
-def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")
@@ -247,15 +247,15 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[s
             yield f"{prefix}{name}", value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _safe(value: Any) -> Any:
+def _safe(value: object) -> object:
     return shown_uri(value) if isinstance(value, str) and "://" in value else value

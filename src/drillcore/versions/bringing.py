@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from drillcore.errors import DataError
 from drillcore.files import write_text
@@ -35,6 +35,11 @@ from drillcore.versions.tree import (
     trusted_landing,
     updating_mark,
 )
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+    from dvc.stage import Stage
 
 # What `dvc import-url remote://landing data` writes before it has looked.
 _FRESH = "frozen: true\ndeps:\n- path: remote://landing\nouts:\n- path: data\n"
@@ -121,7 +126,7 @@ def remove(settings: Settings, dataset: str) -> None:
 
 
 @contextlib.contextmanager
-def _version(settings: Settings) -> Iterator[tuple[Any, Any]]:
+def _version(settings: Settings) -> Iterator[tuple[Repo, Stage]]:
     """Yield DVC's repository and the output that data.dvc describes; what became of the output is written to data.dvc.
 
     Where the version's listing is lost, it comes from the remote, else from what lies under `data/`.
@@ -149,7 +154,7 @@ def _version(settings: Settings) -> Iterator[tuple[Any, Any]]:
         raise
 
 
-def _mend_listing(settings: Settings, out: Any, md5: str) -> None:
+def _mend_listing(settings: Settings, out: Output, md5: str) -> None:
     from dvc_data.hashfile.hash_info import HashInfo
 
     listing_path(settings, md5).unlink(missing_ok=True)
@@ -161,7 +166,7 @@ def _mend_listing(settings: Settings, out: Any, md5: str) -> None:
         out.add(path=str(folder), relink=False)
 
 
-def _bring(settings: Settings, repo: Any, out: Any, name: str, seen: Mapping[str, Stat]) -> None:
+def _bring(settings: Settings, repo: Repo, out: Output, name: str, seen: Mapping[str, Stat]) -> None:
     """Do for one data set what `dvc update data.dvc` does for all, but copy and read only the files that differ.
 
     DVC removes `data/` and downloads all of it again: minutes for 30,000 images of which 300 are new, all of which
@@ -180,7 +185,7 @@ def _bring(settings: Settings, repo: Any, out: Any, name: str, seen: Mapping[str
         out.add(path=str(target), relink=False)
 
 
-def _tell_known(settings: Settings, repo: Any, name: str) -> None:
+def _tell_known(settings: Settings, repo: Repo, name: str) -> None:
     """Tell DVC the digests of files that are as the last version left them, so that it reads the others only."""
     from dvc.fs import localfs
     from dvc_data.hashfile.hash_info import HashInfo
@@ -195,7 +200,7 @@ def _tell_known(settings: Settings, repo: Any, name: str) -> None:
     repo.state.save_many(known, localfs)
 
 
-def _describe(settings: Settings, stage: Any) -> None:
+def _describe(settings: Settings, stage: Stage) -> None:
     """Complete what data.dvc says: the size of all files, and that what came from the landing zone is what is here."""
     out, dep = stage.outs[0], stage.deps[0]
     sizes = {path: stat[0] for path, stat in stats(settings.data).items()}

@@ -12,12 +12,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from drillcore.environment import give_identity
 from drillcore.errors import DataError
 from drillcore.files import write_text
 from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 # The same text is committed as `.dvc/config`; a checkout without one (a test's) is given it.
 CONFIG = """\
@@ -87,7 +90,7 @@ def turn(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings) -> Iterator[Any]:
+def opened(settings: Settings) -> Iterator[Repo]:
     """Yield the checkout's `dvc.repo.Repo`; what DVC would print stays off the terminal.
 
     Raises:

@@ -188,7 +188,8 @@ class PlanktonCnn(TappedModule):
         """Return logits float32 [N, K] of prepared images float32 [N, 1, side, side]."""
         for number, stage in enumerate(self.stages):
             x = stage(self._dropped(x, number))
-        return self.softmax(self._dropped(x.flatten(1), len(self.stages)))
+        found: Tensor = self.softmax(self._dropped(x.flatten(1), len(self.stages)))
+        return found
 
     def forward_taps(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations `layer0` (the input) to the last below the softmax; see `TappedModule`."""

@@ -32,7 +32,7 @@ _BUILD_ARGUMENTS: dict[str, dict[str, object]] = {
 }
 # Layers whose result is a tensor of its own.
 _MAKING = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
-_OUT_OF_PLACE: dict[Any, Any] = {operator.iadd: operator.add, operator.imul: operator.mul}
+_OUT_OF_PLACE: dict[object, object] = {operator.iadd: operator.add, operator.imul: operator.mul}
 
 
 class TracedNetwork(TappedModule):
@@ -127,7 +127,7 @@ class Leaves:
     """Kinds of modules and functions that are nodes of their own, whatever happens in them."""
 
     modules: tuple[type[nn.Module], ...] = ()
-    functions: tuple[Callable[..., Any], ...] = ()
+    functions: tuple[Callable[..., object], ...] = ()
 
 
 @dataclass(slots=True)

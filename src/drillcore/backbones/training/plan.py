@@ -133,5 +133,5 @@ class TrainingPlan(TrainingParams):
         return {name: value for name, value in values.items() if name not in later or value != _plain(later[name])}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

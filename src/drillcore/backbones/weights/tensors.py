@@ -50,7 +50,8 @@ def parse_tensors(data: bytes, name: str) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        return load(data)
+        found: dict[str, Tensor] = load(data)
+        return found
     except SafetensorError as error:
         raise IntegrityError(f"{name} is not a safetensors file, or not a whole one: {error}") from None
 

@@ -60,7 +60,8 @@ class BaeriLayout(DatasetLayout):
 
     def read_target(self, mask: Array) -> NDArray[np.uint8]:
         """Return 1 where any channel of the mask is not zero, else 0."""
-        return (mask != 0 if mask.ndim == 2 else (mask != 0).any(axis=2)).astype(np.uint8)
+        found: NDArray[np.uint8] = (mask != 0 if mask.ndim == 2 else (mask != 0).any(axis=2)).astype(np.uint8)
+        return found
 
 
 def _is_part(name: str) -> bool:

@@ -102,14 +102,16 @@ def align_columns(probabilities: ArrayLike, classes: Sequence[str], wanted: Sequ
 
 def predictions(rows: Doubles) -> Ints:
     """Return the class of the highest probability, int64 [N]; the lowest index on ties."""
-    return np.argmax(rows, axis=1).astype(np.int64)
+    found: Ints = np.argmax(rows, axis=1).astype(np.int64)
+    return found
 
 
 def true_ranks(truth: Ints, rows: Doubles) -> Ints:
     """Return how many classes stand before the true one, int64 [N]; among equals the lower index stands first."""
     own = rows[np.arange(len(truth)), truth][:, None]
     before = np.arange(rows.shape[1])[None, :] < truth[:, None]
-    return np.sum((rows > own) | ((rows == own) & before), axis=1).astype(np.int64)
+    found: Ints = np.sum((rows > own) | ((rows == own) & before), axis=1).astype(np.int64)
+    return found
 
 
 def log_losses(truth: Ints, rows: Doubles) -> Doubles:

@@ -102,7 +102,8 @@ def checked_sums(sums: ArrayLike, n_outputs: int) -> Doubles:
 def mean_squared_error(sums: Doubles) -> Doubles:
     """Return the mean squared error over all outputs, [B], from summed images [B,D,4]; 0 without a value."""
     values, errors = sums[..., 0].sum(axis=1), sums[..., 1].sum(axis=1)
-    return np.divide(errors, values, out=np.zeros_like(errors), where=values > 0)
+    found: Doubles = np.divide(errors, values, out=np.zeros_like(errors), where=values > 0)
+    return found
 
 
 def mean_answer_error(sums: Doubles) -> float:

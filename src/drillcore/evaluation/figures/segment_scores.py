@@ -124,7 +124,8 @@ class ImageScores:
     def best_person(self) -> npt.NDArray[np.float64]:
         """Mean IoU of the true segments of the person whose segments are met best, float64 [T]."""
         means = [self.best[:, self.people == one].mean(axis=1) for one in np.unique(self.people)]
-        return np.max(means, axis=0)
+        found: npt.NDArray[np.float64] = np.max(means, axis=0)
+        return found
 
 
 def score_tables(tables: Sequence[Sequence[Table]]) -> ImageScores:

@@ -213,7 +213,8 @@ def _ring_means(sums: Doubles, guard: int, background: int, decibels: bool) -> D
     whole = sums[-1, -1] / ((sums.shape[0] - 1) * (sums.shape[1] - 1))
     means = np.where(pixels > 0, (outer - inner) / np.maximum(pixels, 1), whole)
     # One grey level at least: what is blacker than the sensor sees is no measure.
-    return np.maximum(means, _amplitudes(decibels)[1])
+    found: Doubles = np.maximum(means, _amplitudes(decibels)[1])
+    return found
 
 
 def _level_of(ratio: Doubles) -> Ints:

@@ -101,7 +101,8 @@ def projection_picture(projection: NDArray[np.float32], *, darker: bool) -> Imag
     largest = float(np.abs(projection).max())
     shares = projection / largest if largest > 0 else np.zeros_like(projection)
     levels = 127.5 + 127.5 * (-shares if darker else shares)
-    return np.rint(levels).astype(np.uint8).transpose(1, 2, 0)
+    found: Image = np.rint(levels).astype(np.uint8).transpose(1, 2, 0)
+    return found
 
 
 def visible_box(projection: NDArray[np.float32]) -> tuple[slice, slice]:

@@ -142,7 +142,7 @@ def build_dense(
 
 def logits_model(
     core: CoreNetwork,
-    head: Any,
+    head: object,
     mode: str,
     threshold: float = THRESHOLD,
     *,
@@ -171,7 +171,7 @@ def logits_model(
 
 def fit_threshold(
     core: CoreNetwork,
-    head: Any,
+    head: object,
     images: Sequence[Image],
     answers: Answers | None = None,
     context: AutoContext | None = None,
@@ -208,7 +208,7 @@ def fit_threshold(
     return float(margins[allowed]) * 1.05 if len(margins) > allowed else 0.0
 
 
-def _start(core: CoreNetwork, name: str, head: Any) -> tuple[onnx.ModelProto, GraphBuilder]:
+def _start(core: CoreNetwork, name: str, head: object) -> tuple[onnx.ModelProto, GraphBuilder]:
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="drillcore")
     model.opset_import.append(helper.make_opsetid("", OPSET))
     if not is_layered(head):  # a forest's trees

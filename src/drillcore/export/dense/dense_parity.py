@@ -12,7 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from drillcore.representations.core_samples.pixel_answers import Answers
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.pruning import pruned
 from drillcore.tasks import get_task
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 REFINED_AGREEMENT = 0.9999
 BATCHES = (1, 3)
@@ -143,7 +146,7 @@ class DenseReference:
                 yield first, np.log(found).astype(np.float32)
 
     @functools.cached_property
-    def _rows_session(self) -> Any:
+    def _rows_session(self) -> ort.InferenceSession:
         return cpu_session(pixel_rows_model(self.core, self.dtype), 1)
 
 

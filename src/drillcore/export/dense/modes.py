@@ -45,7 +45,7 @@ STEPS = {"exact": 1, "refined": 2, "fast": 4}
 REFINED_BLOCK = BlockSize(height=2, width=4, blocks=64)
 
 
-def is_layered(head: Any) -> bool:
+def is_layered(head: object) -> bool:
     """Whether a head is linear layers: its first one is then computed before maps are interpolated."""
     return not isinstance(head, Head) or head_row(head.name).layered
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from drillcore.heads.base import Classifier, FitRun, Regressor, check_labels, ch
 from drillcore.heads.class_weights import class_weights, row_weights
 from drillcore.heads.dbn.estimator import DbnEstimator
 from drillcore.heads.dbn.plan import DbnParams, DbnRegressorParams
-from drillcore.heads.row_source import row_source
+from drillcore.heads.row_source import Table, row_source
 from drillcore.schemas import Params
 
 # Bias of a class that had no training row: exp of it is 0 in float32 beside any other logit, and unlike an infinity it
@@ -119,13 +119,13 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
 
     def fit(
         self,
-        X: Any,
+        X: Table,
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = None,
         *,
         run: FitRun = FitRun(),
-        validation: tuple[Any, npt.ArrayLike] | None = None,
-        unlabelled: Any = None,
+        validation: tuple[Table, npt.ArrayLike] | None = None,
+        unlabelled: Table | None = None,
     ) -> Self:
         """Learn from rows; killed and called again with the same arguments it goes on.
 
@@ -163,7 +163,7 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         self._take_outputs(count)
         return self
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows that cannot be used."""
         logits = self._outputs(X).astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
@@ -171,9 +171,10 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         logits /= logits.sum(axis=1, keepdims=True)
         return logits
 
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
-        return self._outputs(X).argmax(axis=1).astype(np.int64)
+        found: npt.NDArray[np.int64] = self._outputs(X).argmax(axis=1).astype(np.int64)
+        return found
 
     def _take_outputs(self, outputs: int) -> None:
         self.classes_ = np.arange(outputs, dtype=np.int64)
@@ -241,13 +242,13 @@ class DbnRegressor(RegressorMixin, DbnEstimator, Regressor):
 
     def fit(
         self,
-        X: Any,
+        X: Table,
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = None,
         *,
         run: FitRun = FitRun(),
-        validation: tuple[Any, npt.ArrayLike] | None = None,
-        unlabelled: Any = None,
+        validation: tuple[Table, npt.ArrayLike] | None = None,
+        unlabelled: Table | None = None,
     ) -> Self:
         """Learn from rows [N, D] and numbers [N, outputs] (or [N]); all else as `DbnHead.fit`."""
         self.checked_params()
@@ -272,7 +273,7 @@ class DbnRegressor(RegressorMixin, DbnEstimator, Regressor):
         self._take_outputs(values.shape[1])
         return self
 
-    def predict(self, X: Any) -> npt.NDArray[np.float32]:
+    def predict(self, X: Table) -> npt.NDArray[np.float32]:
         """Return numbers float32 [N, outputs] of rows [N, D]; raises InputError on rows that cannot be used."""
         return self._outputs(X)
 

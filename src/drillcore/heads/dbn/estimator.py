@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, FitRun, Head, check_params
 from drillcore.heads.class_weights import kept_class_weight, read_class_weight
 from drillcore.heads.dbn.plan import DbnParams, DbnPlan, DbnRegressorParams
-from drillcore.heads.row_source import RowSource, check_finite, row_source, slices
+from drillcore.heads.row_source import RowSource, Table, check_finite, row_source, slices
 from drillcore.json_types import Json
 
 
@@ -50,7 +50,7 @@ class DbnEstimator(BaseEstimator, Head):
         targets: tuple[Array, npt.NDArray[np.float32] | None, int],
         run: FitRun,
         validation: tuple[RowSource, Array] | None,
-        unlabelled: Any,
+        unlabelled: Table | None,
     ) -> None:
         from drillcore.devices import exact_computing, resolve_device
         from drillcore.heads.dbn.fine_tuning import Targets
@@ -72,7 +72,7 @@ class DbnEstimator(BaseEstimator, Head):
         self.curve_, self.pretraining_curve_ = done.curve, done.pretraining_curve
         self.best_epoch_, self.n_features_in_ = done.best_epoch, source.shape[1]
 
-    def _outputs(self, X: Any) -> npt.NDArray[np.float32]:
+    def _outputs(self, X: Table) -> npt.NDArray[np.float32]:
         """Return the last layer's values of rows, float32 [N, outputs]; a part of the rows at a time."""
         import torch
 
@@ -164,7 +164,7 @@ class DbnEstimator(BaseEstimator, Head):
         raise NotImplementedError
 
 
-def _some_rows(X: Any, features: int) -> RowSource:
+def _some_rows(X: Table, features: int) -> RowSource:
     source = row_source(X, features)
     if source.shape[0] == 0:
         raise InputError("there is no row without a label to learn from; leave unlabelled out")

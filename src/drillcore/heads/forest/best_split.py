@@ -139,7 +139,8 @@ def _apart(table: RankedTable, feature: Whole, low: Whole, high: Whole) -> bool:
     if not table.close[feature]:
         return True
     start = table.starts[feature]
-    return table.values[start + high] > table.values[start + low] + FEATURE_THRESHOLD
+    found: bool = table.values[start + high] > table.values[start + low] + FEATURE_THRESHOLD
+    return found
 
 
 @njit(nogil=True, error_model="numpy")

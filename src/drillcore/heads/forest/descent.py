@@ -19,7 +19,8 @@ _ROWS = 512  # rows that go down one tree after another: the tree stays in the p
 def leaf_numbers(trees: Trees) -> npt.NDArray[np.int32]:
     """Return how many leaves come before each node, int32 [M]: the number of a leaf, at its node."""
     leaf = trees.feature == LEAF
-    return (np.cumsum(leaf) - leaf).astype(np.int32)
+    found: npt.NDArray[np.int32] = (np.cumsum(leaf) - leaf).astype(np.int32)
+    return found
 
 
 def summed_shares(

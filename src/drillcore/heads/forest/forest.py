@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from drillcore.heads.forest.drawing import RowDraw, tree_seeds
 from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
 from drillcore.heads.forest.params import MAX_CLASSES, ForestParams
 from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
+from drillcore.heads.row_source import Table
 from drillcore.heads.temperature import fit_temperature, tempered
 from drillcore.json_types import Json
 from drillcore.schemas import Params
@@ -75,7 +76,7 @@ class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
         self.n_jobs = n_jobs
 
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Grow the trees, some at a time; killed and called again with the same arguments it goes on.
 
@@ -114,7 +115,7 @@ class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
         """Return `feature_importances_`."""
         return self.feature_importances_
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows of another width."""
         check_is_fitted(self, "trees_")
         rows = check_rows(X, self.n_features_in_)
@@ -127,9 +128,10 @@ class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
         check_is_fitted(self, "trees_")
         return mean_gains(self.trees_, self.n_features_in_)
 
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
-        return self.predict_proba(X).argmax(axis=1).astype(np.int64)
+        found: npt.NDArray[np.int64] = self.predict_proba(X).argmax(axis=1).astype(np.int64)
+        return found
 
     def state(self) -> tuple[Arrays, Json]:
         """Return the trees' arrays, and JSON with parameters, width and number of classes."""

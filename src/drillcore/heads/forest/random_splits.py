@@ -5,8 +5,6 @@ A threshold is compared with values: ranks would have to be looked up. Compiled 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -72,7 +70,7 @@ def random_split(
 @njit(nogil=True, error_model="numpy")
 def _extremes(
     table: ValueTable, node: Node, feature: Whole, values: npt.NDArray[np.float32], briefly: bool
-) -> tuple[Any, Any]:  # pragma: no cover - compiled
+) -> tuple[object, object]:  # pragma: no cover - compiled
     """Write the values of the rows; return the least and the greatest, `briefly`: as soon as they are two values."""
     rows, at = node.rows, np.uint64(feature)
     low, high = np.float32(np.inf), np.float32(-np.inf)

@@ -140,7 +140,8 @@ def _grower(split: str) -> Callable[..., tuple[Array, ...]]:
             leaf_share[:entries].copy(),
         )
 
-    return grown
+    compiled: Callable[..., tuple[Array, ...]] = grown
+    return compiled
 
 
 @njit(nogil=True, error_model="numpy")

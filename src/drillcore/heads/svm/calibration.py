@@ -40,7 +40,8 @@ def pairs(classes: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 def rest_logits(decisions: Array, slopes: npt.ArrayLike) -> Doubles:
     """Return logits [N, P] of decision values [N, P]; `slopes`: a, b, t."""
     a, b, t = np.asarray(slopes, np.float64)
-    return t * -np.logaddexp(0, -(a * decisions.astype(np.float64) + b))
+    found: Doubles = t * -np.logaddexp(0, -(a * decisions.astype(np.float64) + b))
+    return found
 
 
 def pair_evidence(decisions: npt.NDArray[np.float32], classes: int) -> tuple[Doubles, Doubles]:
@@ -70,13 +71,15 @@ def votes_and_confidence(decisions: npt.NDArray[np.float32], classes: int) -> Do
         votes[:, number + 1 :] += own <= 0
         sums[:, number] += own.sum(axis=1)
         sums[:, number + 1 :] -= own
-    return votes + sums / (3 * (np.abs(sums) + 1))
+    found: Doubles = votes + sums / (3 * (np.abs(sums) + 1))
+    return found
 
 
 def pair_logits(evidence: tuple[Doubles, Doubles], slopes: npt.ArrayLike) -> Doubles:
     """Return logits [N, P] of `pair_evidence`; `slopes`: u, v."""
     u, v = np.asarray(slopes, np.float64)
-    return u * evidence[0] + v * evidence[1]
+    found: Doubles = u * evidence[0] + v * evidence[1]
+    return found
 
 
 def fit_slopes(

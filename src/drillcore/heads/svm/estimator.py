@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
-from drillcore.heads.row_source import moments
+from drillcore.heads.row_source import Table, moments
 from drillcore.heads.svm.calibration import (
     PAIR_START,
     REST_START,
@@ -41,7 +41,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
     threads: int
 
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Learn from rows [N, D] and class indices [N]; a killed fit begins again.
 
@@ -92,7 +92,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
                 stacklevel=3,
             )
 
-    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
+    def decision_function(self, X: Table) -> npt.NDArray[np.float64]:
         """Return what the scheme itself decides by, [N, K]; -10,000 for a class without a training row.
 
         One-vs-rest: the distances from the hyperplanes in margins. One-vs-one: scikit-learn's: the votes, and a share
@@ -105,7 +105,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
             )
         return result
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows that cannot be used."""
         result = np.zeros((len(check_rows(X, self._width())), len(self.classes_)))
         for part, decisions in self._parts(X):
@@ -121,9 +121,10 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
             result[part, self.present_] = logits / logits.sum(axis=1, keepdims=True)
         return result
 
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N]; of equals the lowest."""
-        return self.predict_proba(X).argmax(axis=1).astype(np.int64)
+        found: npt.NDArray[np.int64] = self.predict_proba(X).argmax(axis=1).astype(np.int64)
+        return found
 
     def state(self) -> tuple[Arrays, Json]:
         """Return the arrays learnt, and JSON with parameters and number of classes."""
@@ -172,7 +173,7 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
     def _standardised(self, rows: Floats) -> Floats:
         return (rows - self.mean_) * self.inverse_
 
-    def _parts(self, X: Any) -> Any:
+    def _parts(self, X: Table) -> Iterator[tuple[slice, Floats]]:
         """Yield (slice, decisions [n, columns]) of some rows at a time."""
         rows = check_rows(X, self._width())
         step = max(1, _CHUNK // self._widest())

@@ -57,7 +57,8 @@ def rbf_gamma(given: object, rows: Floats, head: str) -> float:
     """
     width = rows.shape[1]
     if isinstance(given, str) and given == "auto":
-        return 1 / width
+        found: float = 1 / width
+        return found
     if isinstance(given, str) and given == "scale":
         variance = float(rows.var(dtype=np.float64))
         return 1 / (width * variance) if variance > 0 else 1.0

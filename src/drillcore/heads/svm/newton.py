@@ -213,4 +213,5 @@ class _Newton:
     def _loss(self, weights: Floats, decisions: Floats) -> npt.NDArray[np.float64]:
         slack = np.maximum(1 - self.signs * decisions, 0)
         losses = np.einsum("ij,ij,i->j", slack, slack, self.twice[:, 0], dtype=np.float64)
-        return (dots(weights, weights) + losses) / 2
+        found: npt.NDArray[np.float64] = (dots(weights, weights) + losses) / 2
+        return found

@@ -65,7 +65,8 @@ class Preconditioner:
 
 def dots(left: Floats, right: Floats) -> npt.NDArray[np.float64]:
     """Return the dot products [K] of the columns of two float32 [D, K]."""
-    return np.einsum("ij,ij->j", left, right, dtype=np.float64)
+    found: npt.NDArray[np.float64] = np.einsum("ij,ij->j", left, right, dtype=np.float64)
+    return found
 
 
 def norms(columns: Floats) -> npt.NDArray[np.float64]:

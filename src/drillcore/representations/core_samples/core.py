@@ -284,7 +284,7 @@ def read_bilinear(
     )
 
 
-def _pixels(values: Any, side: int, name: str) -> npt.NDArray[np.int64]:
+def _pixels(values: object, side: int, name: str) -> npt.NDArray[np.int64]:
     if isinstance(values, Tensor):
         values = values.cpu().numpy()
     pixels = np.asarray(values)

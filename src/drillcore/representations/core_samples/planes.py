@@ -107,4 +107,5 @@ def pooling_weights(grid: Grid, side: int, cells: int, out: int) -> npt.NDArray[
     part = side / out
     lower = np.arange(out)[:, None] * part
     overlap = np.minimum(lower + part, edges[1:]) - np.maximum(lower, edges[:-1])
-    return (np.maximum(overlap, 0.0) / part).astype(np.float32)
+    found: npt.NDArray[np.float32] = (np.maximum(overlap, 0.0) / part).astype(np.float32)
+    return found

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -173,7 +172,8 @@ def hard_pixels(
     others = probabilities.copy()
     np.put_along_axis(others, true, -np.inf, axis=0)
     over = right - others.max(axis=0)
-    return known & ((over < margin) | (over < 0))
+    found: npt.NDArray[np.bool_] = known & ((over < margin) | (over < 0))
+    return found
 
 
 def quotas(counts: Sequence[int], shares: Sequence[float], total: int) -> list[int]:
@@ -279,7 +279,7 @@ def _ranks(indices: Ints, start: int) -> npt.NDArray[np.uint64]:
     return state
 
 
-def _needed(given: Any, spec: SamplingSpec, what: str) -> Array:
+def _needed(given: object, spec: SamplingSpec, what: str) -> Array:
     if given is None:
         raise InputError(f"sampling by {spec.method} needs {what}; give it, or sample by {UNIFORM}")
     return np.asarray(given)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Checksums = NDArray[np.uint32]
 
 
-def row_checksums(table: Any) -> Checksums:
+def row_checksums(table: pa.Table) -> Checksums:
     """Return a CRC-32 for each row over all of its columns, in the table's order of columns.
 
     Args:
@@ -27,7 +30,7 @@ def row_checksums(table: Any) -> Checksums:
     return np.fromiter((zlib.crc32("\0".join(row).encode()) for row in rows), np.uint32, table.num_rows)
 
 
-def _texts(column: Any) -> list[str]:
+def _texts(column: pa.ChunkedArray) -> list[str]:
     import pyarrow as pa
 
     kind = column.type

@@ -100,7 +100,8 @@ def _starts(side: int, blending: Blending) -> list[int]:
 def _window(size: int) -> npt.NDArray[np.float32]:
     """A triangle that is nowhere 0, so that a pixel seen by one tile only keeps its answer."""
     centre = (size - 1) / 2
-    return (1 - np.abs(np.arange(size) - centre) / (size / 2)).astype(np.float32)
+    found: npt.NDArray[np.float32] = (1 - np.abs(np.arange(size) - centre) / (size / 2)).astype(np.float32)
+    return found
 
 
 def _cover(side: int, starts: list[int], window: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -26,7 +26,7 @@ from drillcore.runtime.model.network import Network
 BATCH_PIXELS = 2**20  # of a batch at most, six street scenes: a network's own maps take hundreds of bytes a pixel
 REFUSED = "refused"  # a reason beside those of decoding: the network itself cannot take an image of that size
 
-Keep = Callable[[DecodedImage, dict[str, Array]], Any]
+Keep = Callable[[DecodedImage, dict[str, Array]], object]
 
 
 @dataclass(frozen=True, slots=True)

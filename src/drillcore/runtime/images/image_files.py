@@ -10,7 +10,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import numpy as np
 from PIL import Image
@@ -212,4 +212,4 @@ def _silence_pillow() -> None:
         _FILTER_STATE[:] = [warnings.filters[0]]
 
 
-_FILTER_STATE: list[Any] = []
+_FILTER_STATE: list[object] = []

@@ -157,7 +157,8 @@ def _high_byte(samples: Array, bits: int) -> Array:
     if bits > 8:
         return (samples >> (bits - 8)).astype(np.uint8)
     top = 2**bits - 1
-    return ((samples.astype(np.uint16) * 255 + top // 2) // top).astype(np.uint8)
+    found: Array = ((samples.astype(np.uint16) * 255 + top // 2) // top).astype(np.uint8)
+    return found
 
 
 def _with_alpha(levels: Array, layout: TiffLayout) -> Image.Image:

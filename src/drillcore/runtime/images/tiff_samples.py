@@ -23,7 +23,7 @@ _BLOCK = 2**24  # bytes that are worked on at a time
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8).reshape(-1, 1), axis=1)[:, ::-1], axis=1).ravel()
 
 
-def read_samples(data: bytes, layout: TiffLayout, plugin: Any) -> Array:
+def read_samples(data: bytes, layout: TiffLayout, plugin: object) -> Array:
     """Return the wanted samples, [H, W, S], as stored: before turn and colours.
 
     Args:
@@ -72,7 +72,7 @@ def _row_bytes(layout: TiffLayout) -> int:
     return -(-layout.segment[1] * layout.packed * layout.bits // 8)
 
 
-def _blocks(data: bytes, layout: TiffLayout, first: int, across: int, plugin: Any) -> Iterator[tuple[int, Bytes]]:
+def _blocks(data: bytes, layout: TiffLayout, first: int, across: int, plugin: object) -> Iterator[tuple[int, Bytes]]:
     """Yield (first row, bytes [rows, segments side by side, bytes of a row]) of one plane from top to bottom."""
     rows, _ = layout.segment
     width = _row_bytes(layout)

@@ -9,7 +9,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from drillcore.digests import canonical_json
 from drillcore.errors import InputError, UnsafeModelError
@@ -170,15 +169,15 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     return checks
 
 
-def _is_int(value: Any, least: int | None = None) -> bool:
+def _is_int(value: object, least: int | None = None) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
 
 
-def _are_names(value: Any) -> bool:
+def _are_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
 
 
-def _are_colours(value: Any, classes: Any) -> bool:
+def _are_colours(value: object, classes: object) -> bool:
     if value is None:
         return True
     if not isinstance(value, list) or not isinstance(classes, list) or len(value) != len(classes):
@@ -189,7 +188,7 @@ def _are_colours(value: Any, classes: Any) -> bool:
     )
 
 
-def _is_input(value: Any) -> bool:
+def _is_input(value: object) -> bool:
     if not isinstance(value, dict) or tuple(sorted(map(str, value))) != _INPUT_FIELDS:
         return False
     resize_fits = value["resize"] is None or _is_size(value["resize"])
@@ -205,21 +204,21 @@ def _has_range(value: Json) -> bool:
     return True
 
 
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(_is_int(side, 1) for side in value)
 
 
-def _are_limits(value: Any) -> bool:
+def _are_limits(value: object) -> bool:
     if value is None:
         return True
     return isinstance(value, dict) and set(value) == set(_LIMITS) and all(_is_int(most, 1) for most in value.values())
 
 
-def _are_seeds(value: Any) -> bool:
+def _are_seeds(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) and _is_int(seed) for name, seed in value.items())
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

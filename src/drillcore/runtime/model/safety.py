@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
 from drillcore.errors import UnsafeModelError
 from drillcore.runtime.model.safety_scans import check_scans
@@ -53,7 +52,7 @@ _ITEM_BITS = {
 }
 
 
-def check_model_bytes(data: bytes) -> Any:
+def check_model_bytes(data: bytes) -> onnx.ModelProto:
     """Parse and check a model file.
 
     Returns:
@@ -80,7 +79,7 @@ def check_model_bytes(data: bytes) -> Any:
     return model
 
 
-def check_model(model: Any) -> None:
+def check_model(model: onnx.ModelProto) -> None:
     """Refuse a model that could do more than answer images.
 
     Args:
@@ -106,7 +105,7 @@ def check_model(model: Any) -> None:
     check_sizes(model)
 
 
-def _check_parts(model: Any) -> None:
+def _check_parts(model: onnx.ModelProto) -> None:
     """Look at every message, in subgraphs, functions and attributes too, for tensors that lie elsewhere or lie."""
     for part in _parts(model):
         kind = part.DESCRIPTOR.name
@@ -116,15 +115,15 @@ def _check_parts(model: Any) -> None:
             raise UnsafeModelError("the model has sparse tensors, which drillcore does not write")
 
 
-def _parts(model: Any) -> Iterator[Any]:
-    waiting: list[Any] = [model]
+def _parts(model: onnx.ModelProto) -> Iterator[Message]:
+    waiting: list[Message] = [model]
     count = 0
     while waiting:
         message = waiting.pop()
         count += 1
         if count > MAX_PARTS:
             raise UnsafeModelError(f"the model consists of more than {MAX_PARTS} parts")
-        children: list[Any] = []
+        children: list[Message] = []
         for field, value in message.ListFields():
             if field.message_type is not None:
                 # Repeated fields are containers, single ones messages.
@@ -137,7 +136,7 @@ def _parts(model: Any) -> Iterator[Any]:
         waiting.extend(children)
 
 
-def _check_tensor(tensor: Any) -> None:
+def _check_tensor(tensor: onnx.TensorProto) -> None:
     name = _shown(tensor.name)
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise UnsafeModelError(f"tensor {name} lies in another file; models must hold all their data themselves")
@@ -159,7 +158,7 @@ def _check_tensor(tensor: Any) -> None:
         raise UnsafeModelError(f"tensor {name} states {items} elements and holds {held}")
 
 
-def _check_versions(model: Any) -> None:
+def _check_versions(model: onnx.ModelProto) -> None:
     if model.ir_version not in IR_VERSIONS:
         known = f"{IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
         raise UnsafeModelError(f"the model has ONNX IR version {model.ir_version}; {known} are read")
@@ -177,7 +176,7 @@ def _check_versions(model: Any) -> None:
         seen.add(domain)
 
 
-def _check_nodes(graph: Any) -> None:
+def _check_nodes(graph: onnx.GraphProto) -> None:
     if len(graph.node) > MAX_NODES:
         raise UnsafeModelError(f"the model has {len(graph.node)} nodes; at most {MAX_NODES} are loaded")
     for node in graph.node:
@@ -188,7 +187,7 @@ def _check_nodes(graph: Any) -> None:
         _check_node(node, frozenset(_ALLOWED))
 
 
-def _check_step(body: Any) -> None:
+def _check_step(body: onnx.GraphProto) -> None:
     """Check the nodes of a scan's body: plain operators and forests, no loop within the loop."""
     for node in body.node:
         if node.op_type in (*_LOOPS, "Scan"):
@@ -197,7 +196,7 @@ def _check_step(body: Any) -> None:
         check_trees(node)
 
 
-def _check_node(node: Any, domains: frozenset[str]) -> None:
+def _check_node(node: onnx.NodeProto, domains: frozenset[str]) -> None:
     domain = _domain(node.domain)
     if domain not in domains or node.op_type not in _ALLOWED.get(domain, frozenset()):
         full = f"{domain}.{node.op_type}" if domain else node.op_type
@@ -209,7 +208,7 @@ def _check_node(node: Any, domains: frozenset[str]) -> None:
             raise UnsafeModelError(f"the operator {node.op_type} refers to an attribute of a function")
 
 
-def _check_inputs(graph: Any) -> None:
+def _check_inputs(graph: onnx.GraphProto) -> None:
     weights = {item.name for item in graph.initializer}
     for item in graph.input:
         if item.name not in _INPUTS:

@@ -7,18 +7,21 @@ be written out as the nodes of one step, whose sizes are checked like those of a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from onnx import TensorProto, helper
 
 from drillcore.errors import UnsafeModelError
+
+if TYPE_CHECKING:
+    import onnx
 
 MAX_SCANS = 16
 MAX_STEP_NODES = 1_000
 _FIELDS = {"body", "num_scan_inputs"}
 
 
-def check_scans(graph: Any) -> list[Any]:
+def check_scans(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
     """Check the form of a graph's scans and return their bodies, for whoever checks nodes.
 
     Raises:
@@ -49,7 +52,7 @@ def check_scans(graph: Any) -> list[Any]:
     return bodies
 
 
-def scan_body(node: Any) -> Any:
+def scan_body(node: onnx.NodeProto) -> onnx.GraphProto:
     """Return the graph of a Scan's steps; raises UnsafeModelError where there is none."""
     for item in node.attribute:
         if item.name == "body" and item.HasField("g"):
@@ -57,7 +60,7 @@ def scan_body(node: Any) -> Any:
     raise UnsafeModelError("a Scan has no body")
 
 
-def written_out(node: Any) -> Iterator[Any]:
+def written_out(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield nodes with the shapes of one step and of what all steps together hand out; see `safety_sizes`."""
     body = scan_body(node)
     for outer, inner in zip(node.input, body.input, strict=True):
@@ -73,6 +76,6 @@ def written_out(node: Any) -> Iterator[Any]:
         yield helper.make_node("Expand", [inner.name, f"{outer}/all"], [outer])
 
 
-def axis_name(node: Any) -> tuple[str, int]:
+def axis_name(node: onnx.NodeProto) -> tuple[str, int]:
     """Return the name of the number that `written_out` needs, and its element type."""
     return f"{node.output[0]}/axis", int(TensorProto.INT64)

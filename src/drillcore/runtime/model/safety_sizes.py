@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -29,9 +28,10 @@ _FIXED_ROWS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier", "SVMClassifier
                "LinearClassifier", "LinearRegressor")  # fmt: skip
 
 Shapes = dict[str, tuple[int, ...]]
+Typed = dict[str, tuple[tuple[int, ...], int]]  # shape and ONNX element type
 
 
-def check_sizes(model: Any) -> None:
+def check_sizes(model: onnx.ModelProto) -> None:
     """Refuse a model with a tensor whose size is unknown, huge, or grows faster than the images.
 
     Args:
@@ -46,7 +46,7 @@ def check_sizes(model: Any) -> None:
         _check_growth(model, found)
 
 
-def _check_growth(model: Any, found: float) -> None:
+def _check_growth(model: onnx.ModelProto, found: float) -> None:
     base = _shapes(model, 1, _SIDE, found)
     for shape in base.values():
         if math.prod(shape) > MAX_ELEMENTS:
@@ -59,7 +59,7 @@ def _check_growth(model: Any, found: float) -> None:
                 raise UnsafeModelError(f"the model's tensor {name[:60]!r} grows faster than the images")
 
 
-def _shapes(model: Any, batch: int, side: int, found: float) -> Shapes:
+def _shapes(model: onnx.ModelProto, batch: int, side: int, found: float) -> Shapes:
     """Return the shapes of all tensors that can be known for images [batch,side,side,C]; NonZero finds that share."""
     graph = model.graph
     values: dict[str, Value] = {}
@@ -87,10 +87,10 @@ def _shapes(model: Any, batch: int, side: int, found: float) -> Shapes:
 
 
 def _note_sizes(
-    nodes: list[Any],
+    nodes: list[onnx.NodeProto],
     shapes: Shapes,
     values: dict[str, Value],
-    inputs: dict[str, tuple[tuple[int, ...], int]],
+    inputs: Typed,
     found: float,
 ) -> None:
     """Add the sizes that ONNX's inference leaves open, as if their tensors were inputs.
@@ -113,7 +113,7 @@ def _note_sizes(
         shapes[name] = inputs[name][0]
 
 
-def _inputs(graph: Any, batch: int, side: int) -> dict[str, tuple[tuple[int, ...], int]]:
+def _inputs(graph: onnx.GraphProto, batch: int, side: int) -> Typed:
     result = {}
     for item in graph.input:
         dims = item.type.tensor_type.shape.dim
@@ -124,7 +124,7 @@ def _inputs(graph: Any, batch: int, side: int) -> dict[str, tuple[tuple[int, ...
     return result
 
 
-def _weights(graph: Any, values: dict[str, Value], inputs: Any) -> dict[str, tuple[tuple[int, ...], int]]:
+def _weights(graph: onnx.GraphProto, values: dict[str, Value], inputs: Typed) -> Typed:
     """Small initializers become values, the others inputs of a known shape."""
     weights = {}
     bodies = [scan_body(node) for node in graph.node if node.op_type == "Scan"]
@@ -138,7 +138,7 @@ def _weights(graph: Any, values: dict[str, Value], inputs: Any) -> dict[str, tup
     return weights
 
 
-def _plain(node: Any, values: dict[str, Value], weights: Any) -> Iterator[Any]:
+def _plain(node: onnx.NodeProto, values: dict[str, Value], weights: Typed) -> Iterator[onnx.NodeProto]:
     """Yield the node, or light ones that have its output's shape: heads carry megabytes of attributes."""
     attributes = {item.name: item for item in node.attribute}
     if node.op_type == "Constant" and "value" in attributes:
@@ -158,7 +158,7 @@ def _plain(node: Any, values: dict[str, Value], weights: Any) -> Iterator[Any]:
         yield node
 
 
-def _rows(node: Any, columns: int, values: dict[str, Value]) -> Iterator[Any]:
+def _rows(node: onnx.NodeProto, columns: int, values: dict[str, Value]) -> Iterator[onnx.NodeProto]:
     scores = node.output[-1]
     values[f"{scores}/axis"] = Value.of([1], TensorProto.INT64)
     values[f"{scores}/columns"] = Value.of([1, columns], TensorProto.INT64)
@@ -180,7 +180,9 @@ def _columns(kind: str, attributes: Json) -> int:
     return max(count, count * (count - 1) // 2) if kind == "SVMClassifier" else count
 
 
-def _infer(model: Any, nodes: list[Any], inputs: Any, weights: Any, values: dict[str, Value]) -> Shapes:
+def _infer(
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], inputs: Typed, weights: Typed, values: dict[str, Value]
+) -> Shapes:
     """Run ONNX's shape inference on a graph without weights."""
     todo = [n for n in nodes if n.output[0] not in inputs and any(name not in values for name in n.output)]
     made = {name for node in todo for name in node.output}

@@ -6,19 +6,22 @@ keeps watch over that.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drillcore.arrays import Ints
 from drillcore.errors import UnsafeModelError
 
+if TYPE_CHECKING:
+    import onnx
+
 MAX_DEPTH = 1000  # scikit-learn's fully grown trees reach about 60
 _KINDS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier")
 _INTS_FIELD = 8  # of onnx.AttributeProto
 
 
-def check_trees(node: Any) -> None:
+def check_trees(node: onnx.NodeProto) -> None:
     """Refuse a tree ensemble whose nodes do not form trees of a moderate depth.
 
     Args:
@@ -74,7 +77,7 @@ def _positions(trees: Ints, ids: Ints) -> tuple[Ints, Ints]:
     return starts, position
 
 
-def packed_ints(attribute: Any) -> Ints:
+def packed_ints(attribute: onnx.AttributeProto) -> Ints:
     """Return an attribute's integers from its wire format: several times faster than number by number.
 
     Args:

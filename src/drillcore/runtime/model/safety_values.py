@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from onnx import helper, numpy_helper
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from drillcore.arrays import Array
+from drillcore.json_types import Values
 
 MAX_ITEMS = 4096  # larger arrays are no shapes
+Operation = Callable[..., Array]  # attributes, then arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +24,17 @@ class Value:
     kind: int
 
     @classmethod
-    def of(cls, numbers: Any, kind: int) -> Value:
+    def of(cls, numbers: npt.ArrayLike, kind: int) -> Value:
         """Make a value; `kind` is an ONNX element type."""
         return cls(np.asarray(numbers).astype(helper.tensor_dtype_to_np_dtype(kind)), kind)
 
-    def tensor(self, name: str) -> Any:
+    def tensor(self, name: str) -> TensorProto:
         """Return it as an `onnx.TensorProto`."""
         # A number stays a number: contiguous arrays have an axis at least.
         return numpy_helper.from_array(np.ascontiguousarray(self.array).reshape(self.array.shape), name)
 
 
-def evaluate(nodes: list[Any], shapes: dict[str, tuple[int, ...]], values: dict[str, Value]) -> None:
+def evaluate(nodes: list[NodeProto], shapes: dict[str, tuple[int, ...]], values: dict[str, Value]) -> None:
     """Add to `values` what `nodes` compute from values, and to `shapes` the shapes of all values."""
     for node in nodes:
         if not node.output or node.output[0] in values or len(node.output) != 1:
@@ -45,7 +47,7 @@ def evaluate(nodes: list[Any], shapes: dict[str, tuple[int, ...]], values: dict[
         shapes[name] = value.array.shape
 
 
-def _answer(node: Any, shapes: dict[str, tuple[int, ...]], values: dict[str, Value]) -> Array | None:
+def _answer(node: NodeProto, shapes: dict[str, tuple[int, ...]], values: dict[str, Value]) -> Array | None:
     try:
         attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     except ValueError:
@@ -68,32 +70,33 @@ def _answer(node: Any, shapes: dict[str, tuple[int, ...]], values: dict[str, Val
             return None  # not worked out: whoever needs the number is told that it is unknown
 
 
-def _blows_up(kind: str, arrays: list[Any]) -> bool:
+def _blows_up(kind: str, given: list[Array | None]) -> bool:
+    arrays = [item for item in given if item is not None]
     if kind == "Range":
         start, stop, step = (float(np.ravel(item)[0]) if item.size else 0.0 for item in arrays)
         return step == 0 or not abs((stop - start) / step) <= MAX_ITEMS
     if kind in ("ConstantOfShape", "Expand"):
         target = arrays[-1].astype(np.float64)
         return not np.prod(np.maximum(np.abs(target), 1)) * (arrays[0].size if kind == "Expand" else 1) <= MAX_ITEMS
-    sizes = [item.size for item in arrays if item is not None]
-    return int(np.prod(sizes, dtype=np.float64)) > MAX_ITEMS**2
+    return int(np.prod([item.size for item in arrays], dtype=np.float64)) > MAX_ITEMS**2
 
 
-def _cast(attributes: Any, x: Array) -> Array:
+def _cast(attributes: Values, x: Array) -> Array:
     return x.astype(helper.tensor_dtype_to_np_dtype(attributes["to"]))
 
 
-def _divide(_: Any, a: Array, b: Array) -> Array:
+def _divide(_: Values, a: Array, b: Array) -> Array:
     if np.issubdtype(a.dtype, np.integer):
         if (b == 0).any():
             raise ValueError("division by zero")
         quotient = np.abs(a) // np.abs(b)
-        return (np.sign(a) * np.sign(b) * quotient).astype(a.dtype)  # towards zero, as ONNX divides
+        found: Array = (np.sign(a) * np.sign(b) * quotient).astype(a.dtype)
+        return found
     return a / b
 
 
 def _slice(
-    _: Any, x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
+    _: Values, x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
 ) -> Array:
     places = range(len(starts)) if axes is None else axes.tolist()
     strides = [1] * len(starts) if steps is None else steps.tolist()
@@ -105,8 +108,8 @@ def _slice(
     return x[tuple(cut)]
 
 
-def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
-    def reduced(attributes: Any, x: Array, axes: Array | None = None) -> Array:
+def _reduce(function: Operation) -> Operation:
+    def reduced(attributes: Values, x: Array, axes: Array | None = None) -> Array:
         chosen = attributes.get("axes") if axes is None else axes.tolist()
         if not chosen and attributes.get("noop_with_empty_axes", 0):
             return x
@@ -116,12 +119,12 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     return reduced
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(function: Operation) -> Operation:
     return lambda _, *arrays: function(*arrays)
 
 
-def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
-    def folded(_: Any, first: Array, *others: Array) -> Array:
+def _folded(function: Operation) -> Operation:
+    def folded(_: Values, first: Array, *others: Array) -> Array:
         for other in others:
             first = function(first, other)
         return first
@@ -129,34 +132,34 @@ def _folded(function: Callable[..., Any]) -> Callable[..., Any]:
     return folded
 
 
-def _squeeze(_: Any, x: Array, axes: Array | None = None) -> Array:
+def _squeeze(_: Values, x: Array, axes: Array | None = None) -> Array:
     return np.squeeze(x, None if axes is None else tuple(axes.tolist()))
 
 
-def _reshape(attributes: Any, x: Array, shape: Array) -> Array:
+def _reshape(attributes: Values, x: Array, shape: Array) -> Array:
     if attributes.get("allowzero", 0):
         return x.reshape(shape.tolist())
     return x.reshape([x.shape[i] if side == 0 else side for i, side in enumerate(shape.tolist())])
 
 
-def _filled(attributes: Any, shape: Array) -> Array:
+def _filled(attributes: Values, shape: Array) -> Array:
     value = numpy_helper.to_array(attributes["value"]) if "value" in attributes else np.zeros(1, np.float32)
     return np.full(shape.tolist(), value.ravel()[0], value.dtype)
 
 
-def _clip(_: Any, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
+def _clip(_: Values, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     x = x if low is None else np.maximum(x, low)
     return x if high is None else np.minimum(x, high)
 
 
-def _constant(attributes: Any) -> Array:
+def _constant(attributes: Values) -> Array:
     for name, kind in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32)):
         if name in attributes:
             return np.asarray(attributes[name], kind)
     return np.asarray(attributes["value_floats"], np.float32)
 
 
-_OPERATIONS: dict[str, Callable[..., Any]] = {
+_OPERATIONS: dict[str, Operation] = {
     "Constant": _constant,
     "Identity": _plain(np.copy),
     "Cast": _cast,

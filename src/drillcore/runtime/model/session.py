@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.pruning import pruned
 from drillcore.runtime.model.safety import MAX_MODEL_BYTES, check_model_bytes
 from drillcore.tasks import TASKS
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 DEVICES = ("auto", "cpu", "cuda")
 _CUDA = "CUDAExecutionProvider"
@@ -74,8 +77,8 @@ class Model:
         path: Path,
         sha256: str,
         metadata: ModelMetadata,
-        session: Any,
-        narrow: Callable[[Collection[str]], Any] | None = None,
+        session: ort.InferenceSession,
+        narrow: Callable[[Collection[str]], ort.InferenceSession] | None = None,
     ) -> None:
         self.path, self.sha256, self.metadata = path, sha256, metadata
         self.providers: list[str] = session.get_providers()
@@ -86,7 +89,7 @@ class Model:
         self._session = session
         # Opens a session for some of the outputs, where that spares more than it costs.
         self._narrow = narrow
-        self._narrowed: dict[frozenset[str], Any] = {}
+        self._narrowed: dict[frozenset[str], ort.InferenceSession] = {}
         self._opening = threading.Lock()
 
     def run(
@@ -138,7 +141,7 @@ class Model:
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise _run_error(error, f"{self.metadata.model} cannot answer images {list(canvas.shape)}") from error
 
-    def _options(self, release: bool) -> Any:
+    def _options(self, release: bool) -> ort.RunOptions:
         if not release or self.providers[0] != _CPU:
             return None
         import onnxruntime
@@ -147,7 +150,7 @@ class Model:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return options
 
-    def _session_for(self, names: Sequence[str]) -> Any:
+    def _session_for(self, names: Sequence[str]) -> ort.InferenceSession:
         wanted = frozenset(names)
         if self._narrow is None or wanted == frozenset(self.outputs):
             return self._session
@@ -230,7 +233,7 @@ def open_model(path: Path, *, sha256: str | None = None, device: str = "cpu", th
     task = TASKS.get(metadata.task)
     if task is not None and not all(output.asked for output in task.outputs):
         # What is asked for rarely, such as the probabilities of every pixel, is large.
-        def narrow(outputs: Collection[str]) -> Any:
+        def narrow(outputs: Collection[str]) -> ort.InferenceSession:
             return _open_session(pruned(data, outputs), threads, cuda=cuda, required=device == "cuda")
 
     model = Model(path, digest, metadata, session, narrow)
@@ -251,7 +254,7 @@ def cuda_devices() -> int:
     return count.value
 
 
-def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> Any:
+def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> ort.InferenceSession:
     # Read once, when onnxruntime is imported: without it each session is reported to its maker.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # Late: a tenth of a second, and more with CUDA.
@@ -264,7 +267,7 @@ def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> A
     options.inter_op_num_threads = 1
     # Plans of memory are kept per shape; images have thousands of shapes.
     options.enable_mem_pattern = False
-    providers: list[Any] = [_CPU]
+    providers: list[str | tuple[str, dict[str, str]]] = [_CPU]
     if cuda:
         onnxruntime.preload_dlls()
         # TF32 has a mantissa of 10 bits; parity is promised to 1e-4.
