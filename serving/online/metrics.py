@@ -45,6 +45,12 @@ class Metrics:
         self.model = Info("model", "What answers.", ("model",), **made)
         ProcessCollector(registry=self.registry)
 
+    def statistics(self, model: str) -> dict[str, int]:
+        """Return how many images a model has answered, in how many batches, by the inference protocol's names."""
+        names = {"inference_count": "drillcore_images_total", "execution_count": "drillcore_batch_images_count"}
+        found = {key: self.registry.get_sample_value(name, {"model": model}) for key, name in names.items()}
+        return {key: int(value or 0) for key, value in found.items()}
+
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -24,6 +24,7 @@ from drillcore_serving.online.tensors import LENGTH_HEADER, InferenceRequest, re
 _ERRORS: dict[int | str, dict[str, object]] = {
     status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)
 }
+EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
 _OCTETS = "application/octet-stream"
 
 Name = Annotated[str, Path(description="Name of a model.", max_length=200)]
@@ -36,7 +37,7 @@ def v2_routes(service: Service) -> APIRouter:
 
     @router.get("", summary="What this server is")
     async def server() -> Json:
-        return {"name": "drillcore", "version": release(), "extensions": ["binary_tensor_data"]}
+        return {"name": "drillcore", "version": release(), "extensions": EXTENSIONS}
 
     @router.get("/health/live", summary="Whether the process lives")
     async def live() -> dict[str, bool]:
@@ -45,6 +46,25 @@ def v2_routes(service: Service) -> APIRouter:
     @router.get("/health/ready", summary="Whether new requests are welcome")
     async def ready() -> Response:
         return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
+
+    @router.post("/repository/index", summary="The models of this server, and which are ready")
+    async def index() -> list[Json]:
+        return [
+            {
+                "name": loaded.name,
+                "version": str(loaded.version),
+                "state": "READY" if service.ready else "UNAVAILABLE",
+                "reason": loaded.problem,
+            }
+            for loaded in service.shelf.current()
+        ]
+
+    @router.get("/models/{model}/stats", summary="How much a model has answered")
+    @router.get("/models/{model}/versions/{version}/stats", summary="How much a version has answered")
+    async def statistics(request: Request, model: Name, version: Version | None = None) -> Json:
+        loaded = request.scope["drillcore.model"] = service.shelf.get(model, version)
+        counts = service.metrics.statistics(loaded.name)
+        return {"model_stats": [{"name": loaded.name, "version": str(loaded.version), **counts}]}
 
     @router.get("/models/{model}", summary="What a model takes and gives")
     @router.get("/models/{model}/versions/{version}", summary="What a version takes and gives")

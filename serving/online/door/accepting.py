@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from drillcore_serving.online.problems import RefusedError
 
 _MAX_RANGES = 32
+_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/tif": "image/tiff",
+}  # not registered, but sent
 
 
 def choose(accept: str, offers: Sequence[str]) -> str:
@@ -16,6 +21,8 @@ def choose(accept: str, offers: Sequence[str]) -> str:
         RefusedError: 406, it takes none of them.
 
     >>> choose("image/png;q=0.5, image/*;q=0.9", ["application/json", "image/png", "image/jpeg"])
+    'image/jpeg'
+    >>> choose("image/jpg", ["application/json", "image/jpeg"])
     'image/jpeg'
     >>> choose("", ["application/json"])
     'application/json'
@@ -35,6 +42,7 @@ def choose(accept: str, offers: Sequence[str]) -> str:
 
 def _parsed(item: str) -> tuple[str, float]:
     kind, *options = (part.strip().lower() for part in item.split(";"))
+    kind = _ALIASES.get(kind, kind)
     quality = 1.0
     for option in options:
         name, _, value = option.partition("=")

@@ -35,7 +35,7 @@ def test_health_and_metadata_through_a_published_client(settings: Settings, star
     assert client.is_model_ready("tiny", "3")
     assert not client.is_model_ready("tiny", "2")
     assert not client.is_model_ready("tinny")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_repository", "statistics"]
     found = client.get_model_metadata("tiny")
     assert (found["name"], found["versions"], found["platform"]) == ("tiny", ["3"], "onnxruntime_onnx")
     assert [(item["name"], item["datatype"], item["shape"]) for item in found["inputs"]] == [
@@ -76,6 +76,18 @@ def test_all_outputs_come_unless_some_are_asked_for(tiny_server: Running) -> Non
     assert both.as_numpy("probabilities").shape == (1, 3)
     one = client.infer("tiny", [images_input(images, True)], outputs=[triton.InferRequestedOutput("label")])
     assert one.as_numpy("probabilities") is None
+
+
+def test_index_and_statistics(settings: Settings, start: Start) -> None:
+    serve_tiny(settings)
+    client = triton_client(start("tiny"))
+    assert client.get_model_repository_index() == [{"name": "tiny", "version": "1", "state": "READY", "reason": ""}]
+    before = client.get_inference_statistics("tiny")["model_stats"]
+    assert before == [{"name": "tiny", "version": "1", "inference_count": 0, "execution_count": 0}]
+    client.infer("tiny", [images_input(np.full((3, 4, 4, 1), 200, np.uint8), True)])
+    (after,) = client.get_inference_statistics("tiny", "1")["model_stats"]
+    assert after["inference_count"] == 3
+    assert 1 <= after["execution_count"] <= 3
 
 
 def test_sizes_cut_images_from_their_canvas(tiny_server: Running) -> None:
