@@ -13,7 +13,7 @@ from drillcore.settings import Settings
 
 @click.group()
 def data() -> None:
-    """Import, sample, check, list and remove data sets."""
+    """Import, sample, check, show, list and remove data sets."""
 
 
 @data.command()
@@ -125,6 +125,35 @@ def list_(as_json: bool) -> None:
     for one in found:
         if one.reason:
             click.echo(f"{one.name} is {one.state}: {one.reason}")
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder; default datasets/ in the state folder."
+)
+@json_option
+def show(name: str, output: Path | None, as_json: bool) -> None:
+    """Show the data set NAME as it was last found good: counts, sizes, and a page with images of each class.
+
+    \b
+    Example:
+      drillcore data show shells
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.datasets.ingest import current_manifest
+    from drillcore.pages.dataset import COLUMNS, facts_of, write_dataset
+
+    manifest = current_manifest(settings, name)
+    made = write_dataset(settings, manifest, output or settings.state / "datasets" / name)
+    told = facts_of(manifest)
+    if as_json:
+        print_json({**told, "files": [str(path) for path in made]})
+        return
+    title = f"{name}: {told['images']:,} images, lineage {manifest.lineage}, {told['megabytes']:,} MB"
+    print_table(title, COLUMNS, ([row[column] for column in COLUMNS] for row in told["classes"]))
+    for path in made:
+        click.echo(shown(settings, path))
 
 
 @data.command()
