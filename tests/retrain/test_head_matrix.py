@@ -45,6 +45,7 @@ PARAMS = {
     "extra_trees": "{n_estimators: 10}",
     "linear_svm": "{calibration_folds: 2}",
     "kernel_svm": "{calibration_folds: 2}",
+    "dual_svm": "{folds: 2}",
     "softmax": "{}",
     "dbn": "{hidden: [24], epochs: 20, batch: 64}",
     "dbn_regressor": "{hidden: [24], epochs: 20, batch: 64}",

@@ -227,6 +227,7 @@ def run_of(settings: Settings, version: ModelVersion, recipe: Recipe, manifest: 
             recipe,
             f"sha256:{sha256}" if trained else recipe.backbone.weights,
             len(version.metadata["classes"]),
+            run.representation,
         )
     except UnknownNameError:
         if not trained:

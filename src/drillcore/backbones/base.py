@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from drillcore.backbones.preprocessing import Preprocessing, input_planes, prepare
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 from drillcore.runtime.images.value_range import Range, read_range
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Backbone:
         taps: by name, lowest first.
         channels: of the images it takes, 1 or 3.
         views: flips and quarter turns over which rows are averaged, 1, 2, 4 or 8 (`VIEWS`).
+        looks: how an image is cut into blocks, JSON (`backbones.blocks`); empty: it is not.
         preprocessing: JSON; stands in the store's key and in the model's metadata.
         weights_sha256: of its weights as safetensors bytes.
         images_passed: images that went through `forward_taps`, for reports and tests.
@@ -126,6 +128,7 @@ class Backbone:
         self.preprocessing = preprocessing
         self.channels = len(preprocessing["scale"])
         self.views = 1
+        self.looks: Json = {}
         self.weights_sha256 = weights_sha256 or weights_digest(module)
         self.images_passed = 0
         self.multiple = 1

@@ -20,6 +20,7 @@ from drillcore.heads.base import Classifier
 from drillcore.heads.catalogue import head_row
 from drillcore.plugins import attribute
 from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
+from drillcore.store.spec import DTYPES
 from drillcore.tasks import get_task
 
 OPSET, ML_OPSET, IR_VERSION = 20, 3, 10
@@ -169,8 +170,8 @@ def head_writer(name: str) -> HeadWriter:
 def _check_parts(
     backbone: Backbone, taps: Sequence[str], head: Classifier, dtype: str, metadata: ModelMetadata, width: int
 ) -> None:
-    if dtype not in ("float16", "float32"):
-        raise InputError(f"rows are stored as float16 or float32, not {dtype!r}")
+    if dtype not in DTYPES:
+        raise InputError(f"rows are stored as {', '.join(DTYPES)}, not {dtype!r}")
     if head.n_features_in_ != width:
         raise InputError(f"the head was fitted on {head.n_features_in_} features, the taps give {width}")
     if len(head.classes_) != len(metadata.classes):

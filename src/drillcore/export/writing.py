@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from drillcore.arrays import Array
 from drillcore.export.assemble import build_classifier, checked_bytes, input_contract, write_stored
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.parity import BATCHES, ODD_SIZES, Reference, check_parity
@@ -72,6 +73,15 @@ class RowsWriter(ModelWriter):
         """Write nodes from answers float32 [N * per_image, K] to one for each image, float32 [N, K], as `gather`."""
         raise NotImplementedError("a representation of several rows for an image writes how their answers are gathered")
 
+    def rows_agree(self, rows: Array, activations: Array) -> bool:
+        """Whether the file's rows are what becomes of its activations; for those that rounding changes in its own way.
+
+        Args:
+            rows: of the file, float32 [N * per_image, D].
+            activations: of the file, float32 [N, A].
+        """
+        raise NotImplementedError("rows are compared number by number")
+
     @property
     def representation(self) -> ImageRows:
         """Of the run."""
@@ -112,6 +122,7 @@ class RowsWriter(ModelWriter):
             per_image=representation.per_image,
             gather=representation.gather,
             exact=self.exact,
+            agree=None if type(self).rows_agree is RowsWriter.rows_agree else self.rows_agree,
         )
 
     def prove(self) -> Proof:

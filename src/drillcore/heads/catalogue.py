@@ -52,6 +52,15 @@ HEADS: Mapping[str, HeadRow] = {
         writer="drillcore.export.heads.linear_svm_nodes:write_linear_svm",
         tasks=(*_PIXELS, MULTILABEL),
     ),
+    # For rows longer than there are many, such as pooled maps.
+    "dual_svm": HeadRow(
+        head="drillcore.heads.svm.dual_svm:DualSvmHead",
+        params="drillcore.heads.svm.params:DualSvmParams",
+        writer="drillcore.export.heads.dual_svm_nodes:write_dual_svm",
+        tasks=(CLASSIFICATION,),
+        accepts=GRAM,
+        weighs=False,
+    ),
     # An answer costs as many kernel values as there are training rows: too much for each pixel.
     "kernel_svm": HeadRow(
         head="drillcore.heads.svm.kernel_svm:KernelSvmHead",

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.ahead import run_ahead, threads
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Doubles
 from drillcore.errors import InputError
 
 FloatRows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
 RUN = 64  # neighbouring rows read together: 190 kB of 1,507 float16 features, long enough for a disk
 BLOCK_VALUES = 1 << 25  # of a block: 67 MB in float16; two are held while one is learnt from
+GRAM_VALUES = 1 << 26  # of a block of rows multiplied at once: 268 MB in float32; two are held
+_PANEL = 1 << 15  # features multiplied at once: sums in float32 stay short
 _SLICE_VALUES = 1 << 22  # of a slice read in order: in float64 it stays below 34 MB
 
 
@@ -140,25 +142,41 @@ def check_finite(rows: FloatRows, first: int = 0) -> None:
         raise InputError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
 
 
-def gram(source: RowSource) -> npt.NDArray[np.float64]:
-    """Return the products of all rows with each other, float64 [N, N], a few megabytes of rows at a time.
+def gram(source: RowSource) -> Doubles:
+    """Return the products of all rows with each other, float64 [N, N], block by block: never all rows in memory.
 
     What a head learns from rows that are longer than there are many; `combine` brings its answer back to features.
     """
-    count = int(source.shape[0])
+    count, width = (int(side) for side in source.shape)
     found = np.empty((count, count))
-    for first, rows in slices(source):
-        ours = rows.astype(np.float64)
-        for other, more in slices(source):
-            if other > first:
-                break
-            product = ours @ more.astype(np.float64).T
-            found[first : first + len(rows), other : other + len(more)] = product
-            found[other : other + len(more), first : first + len(rows)] = product.T
+    step = max(1, GRAM_VALUES // width)
+    blocks = [slice(first, min(first + step, count)) for first in range(0, count, step)]
+    for place, own in enumerate(blocks):
+        ours = _multiplied(source, own)
+        for other in blocks[: place + 1]:
+            product = _products(ours, ours if other == own else _multiplied(source, other))
+            found[own, other] = product
+            found[other, own] = product.T
     return found
 
 
-def combine(source: RowSource, alpha: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _multiplied(source: RowSource, some: slice) -> Array:
+    """Return rows as they are multiplied: float32 for float16, whose products it holds exactly; else float64."""
+    rows = read_rows(source, some)
+    return rows.astype(np.float32 if rows.dtype == np.float16 else np.float64)
+
+
+def _products(ours: Array, others: Array) -> Doubles:
+    """Return ours times others turned, float64; sums of float32 products are short, then added in float64."""
+    total = np.zeros((len(ours), len(others)))
+    width = ours.shape[1]
+    for first in range(0, width, _PANEL):
+        panel = slice(first, first + _PANEL)
+        total += ours[:, panel] @ others[:, panel].T
+    return total
+
+
+def combine(source: RowSource, alpha: Doubles) -> Doubles:
     """Return sums of rows, float64 [K, D], weighted by dual coefficients [K, N], a few megabytes of rows at a time."""
     total = np.zeros((len(alpha), int(source.shape[1])))
     for first, rows in slices(source):
@@ -176,11 +194,11 @@ class Moments:
         digest: SHA-256 of all rows; empty when it was not asked for.
     """
 
-    mean: npt.NDArray[np.float64]
-    deviation: npt.NDArray[np.float64]
+    mean: Doubles
+    deviation: Doubles
     digest: str
 
-    def scale(self) -> npt.NDArray[np.float64]:
+    def scale(self) -> Doubles:
         """Return what standardised features are divided by, [D]: the deviation; 1 where a feature is constant.
 
         Constant is a deviation below one part in 10**7 of the mean, which is rounding, or below 1e-12.

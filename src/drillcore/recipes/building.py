@@ -11,7 +11,7 @@ from drillcore.plugins import attribute
 from drillcore.recipes.parts import part_mistakes
 from drillcore.recipes.reading import refusal
 from drillcore.recipes.schema import Recipe
-from drillcore.representations.catalogue import representation_row
+from drillcore.representations.catalogue import representation_class, representation_row
 from drillcore.schemas import Params, checked
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def check_parts(recipe: Recipe) -> None:
     if recipe.backbone.train is not None:
         _at(recipe, "backbone.train", lambda: _check_plan(recipe, backbone))
     if representation_row(recipe.representation.name).one_size:
-        views = getattr(representation_plan(recipe), "views", 1)
-        _at(recipe, "representation.params.views", lambda: backbone.averaged(views))
+        representation = representation_class(recipe.representation.name)(representation_plan(recipe))
+        field = "representation.params" + (".views" if "views" in recipe.representation.params else "")
+        _at(recipe, field, lambda: representation.look(backbone, recipe.backbone.taps))
 
 
 def representation_plan(recipe: Recipe) -> Any:

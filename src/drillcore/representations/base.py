@@ -6,7 +6,7 @@ Its stages are given a run (`retrain.run.Run`): settings, recipe, list of images
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ from drillcore.heads.row_source import RowSource
 if TYPE_CHECKING:
     import pandas as pd
 
+    from drillcore.backbones.base import Backbone
     from drillcore.retrain.run import Run
 
 FIT_SPLITS = ("train", "val")
@@ -99,6 +100,15 @@ class Representation(ABC):
 
     def __init__(self, plan: Any) -> None:
         self.plan = plan
+
+    def look(self, backbone: Backbone, taps: Sequence[str]) -> Backbone:
+        """Return a loaded backbone as it looks at images for these rows: over several views, or in blocks.
+
+        Raises:
+            UnknownNameError: a tap the backbone does not have.
+            InputError: taps or parameters that do not fit it.
+        """
+        return backbone.averaged(getattr(self.plan, "views", 1))
 
     def check(self, run: Run) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse what does not fit the data, before anything is computed. Raises InputError."""

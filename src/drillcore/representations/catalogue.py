@@ -44,6 +44,12 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
         tasks=(CLASSIFICATION, MULTILABEL),
         writer="drillcore.export.writing:RowsWriter",
     ),
+    "cross_pooling": RepresentationRow(
+        representation="drillcore.representations.cross_pooling.cross_rows:CrossPooling",
+        plan="drillcore.representations.cross_pooling.plan:PoolingPlan",
+        tasks=(CLASSIFICATION,),
+        writer="drillcore.export.cross_pooling_nodes:CrossPoolingWriter",
+    ),
     "core_samples": RepresentationRow(
         representation="drillcore.representations.core_samples.core_rows:CoreRows",
         plan="drillcore.recipes.cores:core_plan",

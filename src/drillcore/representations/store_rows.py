@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from drillcore.errors import InputError, StoreError
 from drillcore.store import FeatureStore
+from drillcore.store.signs import unpack_signs
+from drillcore.store.spec import SIGN2
 
 Rows = npt.NDArray[np.floating]
 Chosen = npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice
@@ -40,8 +42,8 @@ class StoreRows:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the store."""
-        return np.dtype(self.store.spec.dtype)
+        """Of the rows: the store's; packed signs come as float16."""
+        return np.dtype(np.float16 if self.store.spec.dtype == SIGN2 else self.store.spec.dtype)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -74,7 +76,8 @@ class StoreRows:
         result = np.empty((len(numbers), self.width), self.dtype)
         order = np.lexsort((within, shard))
         for part in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else ():
-            result[part] = self.store.shard_rows(str(self._names[shard[part[0]]]))[within[part]]
+            found = self.store.shard_rows(str(self._names[shard[part[0]]]))[within[part]]
+            result[part] = unpack_signs(found, self.width) if self.store.spec.dtype == SIGN2 else found
         return result
 
 

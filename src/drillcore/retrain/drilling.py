@@ -9,7 +9,7 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.recipes import Recipe
-from drillcore.recipes.building import input_size, representation_plan, training_plan
+from drillcore.recipes.building import input_size, training_plan
 from drillcore.recipes.parts import value_range
 from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.records import BackboneDone
@@ -18,6 +18,7 @@ from drillcore.settings import Settings
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
     from drillcore.backbones.weights.artifacts import Artifact
+    from drillcore.representations.base import Representation
     from drillcore.retrain.run import Run
 
 
@@ -46,14 +47,17 @@ def prepare_backbone(run: Run) -> tuple[BackboneDone, list[str]]:
     return record, []
 
 
-def recipe_backbone(settings: Settings, recipe: Recipe, weights: str, classes: int) -> Backbone:
-    """Return the backbone as a recipe looks through it: its input size, and its views where rows are means of several.
+def recipe_backbone(
+    settings: Settings, recipe: Recipe, weights: str, classes: int, representation: Representation
+) -> Backbone:
+    """Return the backbone as a recipe looks through it: its input size, its views or blocks.
 
     Args:
         settings: where weights are.
         recipe: names the backbone.
         weights: a form `build_backbone` reads.
         classes: of a network with a classifier of its own.
+        representation: the recipe's, which decides how the backbone looks at an image.
 
     Raises:
         UnknownNameError, InputError, IntegrityError: as `build_backbone`.
@@ -65,7 +69,7 @@ def recipe_backbone(settings: Settings, recipe: Recipe, weights: str, classes: i
         return build_backbone(recipe.backbone.name, weights, settings, any_size=True).reading(value_range(recipe))
     size = input_size(recipe)
     made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
-    return made.reading(value_range(recipe)).averaged(getattr(representation_plan(recipe), "views", 1))
+    return representation.look(made.reading(value_range(recipe)), recipe.backbone.taps)
 
 
 def weights_of_version(settings: Settings, name: str, weights: str) -> str:

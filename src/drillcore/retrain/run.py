@@ -96,7 +96,8 @@ class Run:
         """
         from drillcore.retrain.drilling import recipe_backbone
 
-        return recipe_backbone(self.settings, self.recipe, weights, len(self.manifest.classes))
+        classes = len(self.manifest.classes)
+        return recipe_backbone(self.settings, self.recipe, weights, classes, self.representation)
 
     @cached_property
     def representation(self) -> Representation:

@@ -34,7 +34,7 @@ class Shard:
     Attributes:
         keys: uint8 [K, 32].
         counts: int64 [K], rows of each key, in the order of the rows.
-        rows: float16 or float32 [R, D], read-only view of the file.
+        rows: float16 or float32 [R, D], or uint8 of packed signs; read-only view of the file.
         crc: CRC-32 of the tensors' bytes, as the header says.
     """
 
@@ -94,7 +94,11 @@ def open_shard(path: Path) -> Shard:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     forms = [(tensors[name].dtype.kind, tensors[name].ndim) for name in ("keys", "counts", "rows")]
-    if forms != [("u", 2), ("i", 1), ("f", 2)] or tensors["keys"].shape[1] != 32 or (tensors["counts"] < 0).any():
+    if (
+        forms not in ([("u", 2), ("i", 1), ("f", 2)], [("u", 2), ("i", 1), ("u", 2)])
+        or tensors["keys"].shape[1] != 32
+        or (tensors["counts"] < 0).any()
+    ):
         raise _damaged(path, "its arrays are of another form")
     if int(tensors["counts"].sum()) != len(tensors["rows"]) or len(tensors["keys"]) != len(tensors["counts"]):
         raise _damaged(path, "keys and rows differ in number")

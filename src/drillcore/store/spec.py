@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from drillcore.digests import canonical_json, sha256_json
 from drillcore.errors import InputError
 from drillcore.json_types import Json
 
-DTYPES = ("float16", "float32")
+SIGN2 = "sign2"  # -1, 0 and 1 in two bits each (`store.signs`)
+DTYPES = ("float16", "float32", SIGN2)
 _PLACE = "\u0001image\u0001"  # cannot be part of a digest or a tap's name
 
 
@@ -22,7 +25,7 @@ class FeatureSpec:
         weights: SHA-256 of the backbone's weights.
         taps: names, in the order their activations stand side by side.
         preprocessing: JSON of resize and normalisation.
-        dtype: of the rows, float16 or float32.
+        dtype: of the rows, one of DTYPES.
         sampling: JSON of what is sampled from an image, with its seed; None: all of it, one row per image.
     """
 
@@ -35,6 +38,11 @@ class FeatureSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"features of dtype {self.dtype!r} cannot be stored; allowed: {', '.join(DTYPES)}")
+
+    @property
+    def kept(self) -> np.dtype:
+        """Dtype of the numbers in a shard: bytes where signs are packed."""
+        return np.dtype(np.uint8 if self.dtype == SIGN2 else self.dtype)
 
     def to_dict(self) -> Json:
         """Return plain values, as they stand in the key beside `image`."""

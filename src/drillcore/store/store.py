@@ -89,7 +89,7 @@ class FeatureStore:
         return absent
 
     def read(self, keys: Sequence[str]) -> npt.NDArray[np.floating]:
-        """Return the rows of `keys`, in their order, [sum of rows, D] in the spec's dtype.
+        """Return the rows of `keys`, in their order, [sum of rows, D] as the shards have them (`FeatureSpec.kept`).
 
         Raises:
             StoreError: a key without a row, or in a damaged shard.
@@ -101,9 +101,9 @@ class FeatureStore:
         for name, chosen in _groups(shards):
             rows = self.shard_rows(name)
             if result is None:
-                result = np.empty((int(starts[-1]), rows.shape[1]), self.spec.dtype)
+                result = np.empty((int(starts[-1]), rows.shape[1]), self.spec.kept)
             _copy(rows, result, first[chosen], count[chosen], starts[:-1][chosen])
-        return np.empty((0, 0), self.spec.dtype) if result is None else result
+        return np.empty((0, 0), self.spec.kept) if result is None else result
 
     def counts(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the number of rows of each key, int64 [N]. Raises StoreError for a key without one."""

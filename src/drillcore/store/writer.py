@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from drillcore.errors import StoreError
 from drillcore.files import sweep_partials
 from drillcore.store.index import empty_index, index_of_shard, merge, write_index
 from drillcore.store.shards import SUFFIX, open_shard, verify_shard, write_shard
+from drillcore.store.signs import pack_signs
+from drillcore.store.spec import SIGN2
 from drillcore.store.store import FeatureStore
 
 SHARD_BYTES = 16 * 2**20
@@ -50,7 +53,7 @@ class StoreWriter:
         self.wait_seconds = wait_seconds
         self._keys: list[str] = []
         self._counts: list[npt.NDArray[np.int64]] = []
-        self._rows: list[npt.NDArray[np.floating]] = []
+        self._rows: list[npt.NDArray[Any]] = []
         self._bytes = 0
         self._index = empty_index()
         self._added = False
@@ -92,7 +95,7 @@ class StoreWriter:
 
         Args:
             keys: of the spec.
-            rows: [R, D]; cast to the spec's dtype.
+            rows: [R, D]; cast to the spec's dtype, or packed where it keeps signs.
             counts: int64 [K], rows of each key; None: one each.
 
         Raises:
@@ -101,9 +104,10 @@ class StoreWriter:
         counts = np.ones(len(keys), np.int64) if counts is None else counts
         if rows.ndim != 2 or len(counts) != len(keys) or int(counts.sum()) != len(rows):
             raise StoreError(f"{len(keys)} keys with {int(counts.sum())} rows do not fit an array {list(rows.shape)}")
+        signs = self.store.spec.dtype == SIGN2
         with np.errstate(over="ignore"):
-            cast = rows.astype(self.store.spec.dtype)
-        if not _all_finite(cast):
+            cast: npt.NDArray[Any] = pack_signs(rows) if signs else rows.astype(self.store.spec.dtype)
+        if not (bool(np.isfinite(rows).all()) if signs else _all_finite(cast)):
             raise StoreError(f"features that are not finite in {self.store.spec.dtype}; use float32 rows")
         self._keys.extend(keys)
         self._counts.append(counts)

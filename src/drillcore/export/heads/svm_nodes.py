@@ -7,7 +7,10 @@ from onnx import TensorProto
 
 from drillcore.export.builder import GraphBuilder
 from drillcore.heads.svm.calibration import LARGEST, SHARPNESS, pairs
+from drillcore.heads.svm.dual_svm import DualSvmHead
 from drillcore.heads.svm.estimator import ABSENT_LOGIT, SvmEstimator
+
+Machine = SvmEstimator | DualSvmHead
 
 
 def write_standardised(builder: GraphBuilder, head: SvmEstimator, rows: str, output: str) -> str:
@@ -17,7 +20,7 @@ def write_standardised(builder: GraphBuilder, head: SvmEstimator, rows: str, out
     return builder.add("Mul", [builder.add("Sub", [rows, mean], f"{output}/centred"), inverse], output)
 
 
-def write_only_class(builder: GraphBuilder, head: SvmEstimator, rows: str, probabilities: str) -> None:
+def write_only_class(builder: GraphBuilder, head: Machine, rows: str, probabilities: str) -> None:
     """Write the answer of a head that saw one class: probability 1 for it, whatever the row."""
     shape = (head.n_features_in_, len(head.classes_))
     nothing = builder.constant("head/nothing", np.zeros(shape), np.float32)
@@ -25,7 +28,7 @@ def write_only_class(builder: GraphBuilder, head: SvmEstimator, rows: str, proba
     builder.add("Add", [builder.add("MatMul", [rows, nothing], "head/zeros"), answer], probabilities)
 
 
-def write_probabilities(builder: GraphBuilder, head: SvmEstimator, decisions: str, probabilities: str) -> None:
+def write_probabilities(builder: GraphBuilder, head: Machine, decisions: str, probabilities: str) -> None:
     """Write what `heads.svm_calibration` makes of decisions, float32 [N, columns]; the output is float32 [N, K]."""
     logits = (
         _pair_logits(builder, head, decisions)
@@ -44,7 +47,7 @@ def write_probabilities(builder: GraphBuilder, head: SvmEstimator, decisions: st
     builder.add("Softmax", [logits], probabilities, axis=1)
 
 
-def _rest_logits(builder: GraphBuilder, head: SvmEstimator, decisions: str) -> str:
+def _rest_logits(builder: GraphBuilder, head: Machine, decisions: str) -> str:
     """Write t log sigmoid(a z + b) = -t softplus(-a z - b)."""
     a, b, t = (float(slope) for slope in head.slopes_)
     scaled = builder.add("Mul", [decisions, builder.constant("head/minus_a", -a, np.float32)], "head/scaled")
@@ -53,7 +56,7 @@ def _rest_logits(builder: GraphBuilder, head: SvmEstimator, decisions: str) -> s
     return builder.add("Mul", [soft, builder.constant("head/minus_t", -t, np.float32)], "head/logits")
 
 
-def _pair_logits(builder: GraphBuilder, head: SvmEstimator, decisions: str) -> str:
+def _pair_logits(builder: GraphBuilder, head: Machine, decisions: str) -> str:
     """Write u * -log sum_j exp(-S d_kj) + v * sum_j sigmoid(S d_kj); the sums are products with who is first."""
     u, v = (float(slope) for slope in head.slopes_)
     classes = len(head.present_)

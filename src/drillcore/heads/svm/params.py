@@ -46,6 +46,25 @@ class LinearSvmParams(SvmParams):
         return self
 
 
+class DualSvmParams(Params):
+    """Of `DualSvmHead`."""
+
+    c: Annotated[float, Field(gt=0)] | Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = Field(
+        1.0, json_schema_extra=words("a number above 0, or a list of them to choose from")
+    )
+    tol: float = Field(1e-4, gt=0)
+    folds: Annotated[int, AfterValidator(_folds)] = Field(4, ge=0, json_schema_extra=words("0 (none), or 2 or more"))
+    n_classes: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, json_schema_extra=words("0 (all cores) or more"))
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> Self:
+        if isinstance(self.c, list) and len(self.c) > 1 and not self.folds:
+            raise ValueError("of several c one is chosen on rows held out; give folds, or one c")
+        return self
+
+
 class KernelSvmParams(SvmParams):
     """Of `KernelSvmHead`."""
 

@@ -23,6 +23,8 @@ from drillcore.representations.feeding import Load, prepared_batches
 from drillcore.representations.store_rows import StoreRows
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
+from drillcore.store.signs import unpack_signs
+from drillcore.store.spec import SIGN2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +70,7 @@ class FeatureTable:
     @cached_property
     def rows(self) -> npt.NDArray[np.floating]:
         """All rows, [N, D] in the store's dtype; read when first asked for, then kept."""
-        return self.store.read(self.keys)
+        return self._unpacked(self.store.read(self.keys))
 
     @cached_property
     def _lying(self) -> StoreRows:
@@ -77,7 +79,10 @@ class FeatureTable:
     def select(self, chosen: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
         """Return some rows, by number or mask, without reading the others."""
         numbers = np.arange(len(self.keys))[chosen]
-        return self.store.read([self.keys[number] for number in numbers])
+        return self._unpacked(self.store.read([self.keys[number] for number in numbers]))
+
+    def _unpacked(self, kept: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
+        return unpack_signs(kept, self.width) if self.store.spec.dtype == SIGN2 else kept
 
 
 def feature_spec(backbone: Backbone, taps: Sequence[str], dtype: str = "float16") -> FeatureSpec:
@@ -85,7 +90,11 @@ def feature_spec(backbone: Backbone, taps: Sequence[str], dtype: str = "float16"
     return FeatureSpec(
         weights=backbone.weights_sha256,
         taps=backbone.check_taps(taps),
-        preprocessing=dict(backbone.preprocessing) | ({"views": backbone.views} if backbone.views > 1 else {}),
+        preprocessing={
+            **backbone.preprocessing,
+            **({"views": backbone.views} if backbone.views > 1 else {}),
+            **({"looks": backbone.looks} if backbone.looks else {}),
+        },
         dtype=dtype,
     )
 
@@ -111,7 +120,7 @@ def extract(
         images: SHA-256 of each image's file.
         load: number of an image to its decoded pixels uint8 [H, W, C]; called in worker threads.
         settings: device, threads, workers, state folder.
-        dtype: of the rows, float16 or float32.
+        dtype: of the rows, one of the store's.
         batch: images that pass at once; rows are bit-identical for one batch size, close to 1e-6 for others.
         root: of the store; None: in the state folder.
         spec: what the rows depend on; None: `feature_spec` of the activations.
