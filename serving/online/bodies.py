@@ -86,7 +86,7 @@ class Prediction(_Body):
 
 class _Facts(_Body):
     model: str
-    version: int = Field(ge=1)
+    version: int = Field(ge=0, description="0: an exported file, which no registry has numbered")
     model_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     task: str = Field(json_schema_extra={"enum": list(TASKS)})
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from drillcore.errors import DeviceError, DrillcoreError, UnknownNameError
-from drillcore.runtime.model.reference import ModelReference, parse_reference
-from drillcore.runtime.model.served import Pointer, blob_path, pointer_path, read_pointer
+from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError
+from drillcore.runtime.model.reference import is_model_file
+from drillcore.runtime.model.served import Pointer
 from drillcore.runtime.model.session import Model, cuda_devices, open_model
 from drillcore.settings import Settings
 from drillcore.tasks import TASKS
@@ -36,6 +36,7 @@ from drillcore_serving.online.door.turns import LARGE_PIXELS
 from drillcore_serving.online.logs import log
 from drillcore_serving.online.metrics import Metrics
 from drillcore_serving.online.options import BatchLimits, ServeOptions
+from drillcore_serving.online.sources import Source, source_of
 
 _SCENES = 16  # images larger than a tile that wait at most: each holds its pixels
 _T = TypeVar("_T")
@@ -112,7 +113,7 @@ class LoadedModel:
 
 @dataclass(slots=True)
 class _Place:
-    reference: ModelReference
+    source: Source
     current: LoadedModel
     seen: tuple[object, ...]
     tried: float = 0.0
@@ -153,20 +154,20 @@ class ModelShelf:
         return found
 
     async def add(self, reference: str) -> LoadedModel:
-        """Open what a reference points at.
+        """Open what a reference points at, or an exported file.
 
         Raises:
             DrillcoreError: it cannot be opened; says why.
         """
-        wanted = parse_reference(reference)
-        name = str(wanted)
+        source = await self._in_thread(source_of, self._settings, reference)
+        name = source.name
         if name not in self._places:
-            seen = self._signature(wanted)
-            loaded = await self._open(
-                name, await self._in_thread(read_pointer, self._settings, wanted.name, wanted.key)
-            )
-            self._places[name] = _Place(wanted, loaded, seen)
+            seen = source.signature()
+            loaded = await self._open(name, *await self._in_thread(source.read))
+            self._places[name] = _Place(source, loaded, seen)
             self._publish(loaded)
+        elif is_model_file(reference):
+            raise InputError(f"{reference} holds the model {name}, which is served already; one of a name can be")
         return self._places[name].current
 
     async def watch(self) -> None:
@@ -179,17 +180,17 @@ class ModelShelf:
     async def look(self, name: str) -> bool:
         """Follow one pointer; return whether another version answers now. What is wrong with a version is logged."""
         place = self._places[name]
-        signature = self._signature(place.reference)
+        signature = place.source.signature()
         retry = place.current.problem and time.monotonic() - place.tried > _RETRY_SECONDS
         if signature == place.seen and not retry:
             return False
         place.tried = time.monotonic()
         try:
-            pointer = await self._in_thread(read_pointer, self._settings, place.reference.name, place.reference.key)
+            pointer, path = await self._in_thread(place.source.read)
             if (pointer.version, pointer.sha256) == (place.current.version, place.current.pointer.sha256):
                 place.seen, place.current.problem = signature, ""
                 return False
-            loaded = await self._open(name, pointer)
+            loaded = await self._open(name, pointer, path)
         except (DrillcoreError, OSError, MemoryError) as error:
             place.seen = signature
             # The whole of it goes to the log; those who only predict learn that it is so.
@@ -223,9 +224,9 @@ class ModelShelf:
         self._metrics.model.labels(loaded.name).info(facts)
         self._metrics.version.labels(loaded.name).set(loaded.version)
 
-    async def _open(self, name: str, pointer: Pointer) -> LoadedModel:
+    async def _open(self, name: str, pointer: Pointer, path: Path) -> LoadedModel:
         began = time.monotonic()
-        model = await self._in_thread(self._open_checked, pointer)
+        model = await self._in_thread(self._open_checked, pointer, path)
         log(
             "model open",
             model=name,
@@ -253,8 +254,8 @@ class ModelShelf:
             large = Batcher(partial(run_batch, model), limits=alone, padded=False, lanes=lanes, events=silent)
         return LoadedModel(name, pointer, model, batcher, large)
 
-    def _open_checked(self, pointer: Pointer) -> Model:
-        options, path = self._options, blob_path(self._settings, pointer.sha256)
+    def _open_checked(self, pointer: Pointer, path: Path) -> Model:
+        options = self._options
         _, threads = self._lanes_and_threads()
         try:
             model = open_model(path, sha256=pointer.sha256, device=options.device, threads=threads)
@@ -273,19 +274,7 @@ class ModelShelf:
     async def _in_thread(self, action: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._opening, lambda: action(*arguments))
 
-    def _signature(self, reference: ModelReference) -> tuple[object, ...]:
-        """Return what changes when a pointer is moved: it is replaced, so its inode changes with every move."""
-        return _facts(pointer_path(self._settings, reference.name, reference.key))
-
 
 def _is_small(image: Image) -> bool:
     found: bool = image.shape[0] * image.shape[1] <= LARGE_PIXELS
     return found
-
-
-def _facts(path: Path) -> tuple[object, ...]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return ()
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size

@@ -39,7 +39,7 @@ def serve(
 
     Args:
         settings: where what was fetched stands.
-        references: `NAME`, `NAME@ALIAS` or `NAME@VERSION`; each must have been fetched.
+        references: `NAME`, `NAME@ALIAS` or `NAME@VERSION`, each fetched; or exported files.
         options: limits, keys, address.
         opened: told the address and the models once requests are welcome.
 

@@ -24,6 +24,10 @@ class InputError(DrillcoreError):
     exit_code = 2
 
 
+class ProjectError(InputError):
+    """A command that works in a project was called outside of one."""
+
+
 class UnknownNameError(InputError):
     """A name that is not in a registry; the message lists the known ones.
 

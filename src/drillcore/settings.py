@@ -1,4 +1,7 @@
-"""One frozen settings object, passed explicitly and logged with every run; `DRILLCORE_<FIELD>` overrides a field."""
+"""One frozen settings object, passed explicitly and logged with every run.
+
+A field is set in `drillcore.toml`; `DRILLCORE_<FIELD>` in the environment overrides it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UnknownNameError
 from drillcore.json_types import Json
+from drillcore.project import MARKER, find_root, no_project, read_settings, user_folder
 
 PREFIX = "DRILLCORE_"
 
@@ -24,7 +28,7 @@ def _described(text: str, default: Any) -> Any:
 class Settings:
     """Where things are and how much of the machine may be used. Importing or making one touches nothing on disk."""
 
-    root: Path = field(metadata={"help": "the checkout: models/, pipelines/, data.dvc"})
+    root: Path = field(metadata={"help": "the project: drillcore.toml, models/, data.dvc"})
     state: Path = field(metadata={"help": "all of drillcore's own state; default <root>/.drillcore"})
     tracking_uri: str = _described("MLflow tracking and registry; empty: SQLite in the state folder", "")
     state_url: str = _described("SQLAlchemy URL of leases and alias history; empty: SQLite in the state folder", "")
@@ -49,23 +53,46 @@ class Settings:
 
     @classmethod
     def load(cls, root: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings for a checkout.
+        """Read the settings of a project.
 
         Args:
-            root: the checkout; None: `DRILLCORE_ROOT`, else the nearest folder above the current one that holds
-                `models/` and `data.dvc`, else the checkout this package was installed from.
+            root: the project; None: `DRILLCORE_ROOT`, else the nearest folder from the current one upwards that holds
+                `drillcore.toml`.
             env: the environment; None: `os.environ`.
 
         Raises:
-            InputError: a variable that does not parse or is out of range.
+            ProjectError: there is no project here.
+            InputError: a value that does not parse or is out of range.
         """
         env = os.environ if env is None else env
-        root = (root or (Path(env[f"{PREFIX}ROOT"]) if f"{PREFIX}ROOT" in env else _find_root())).resolve()
-        values: Json = {"root": root, "state": root / ".drillcore"}
-        for item in dataclasses.fields(cls):
-            name = f"{PREFIX}{item.name.upper()}"
-            if item.name != "root" and name in env:
-                values[item.name] = _parse(name, env[name], item.type)
+        root = root or find_root(env, Path.cwd())
+        if root is None:
+            raise no_project(Path.cwd())
+        return cls._read(root.resolve(), root.resolve() / ".drillcore", env)
+
+    @classmethod
+    def load_anywhere(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings for what needs no project: those of the project here, else of the user's own folder.
+
+        Raises:
+            InputError: as `load`.
+        """
+        env = os.environ if env is None else env
+        root = find_root(env, Path.cwd())
+        own = user_folder(env).absolute()
+        return cls._read(own, own, env) if root is None else cls.load(root, env)
+
+    @classmethod
+    def _read(cls, root: Path, state: Path, env: Mapping[str, str]) -> Settings:
+        kinds = {item.name: item.type for item in dataclasses.fields(cls) if item.name != "root"}
+        values: Json = {"root": root, "state": state}
+        for name, value in read_settings(root).items():
+            if name not in kinds:
+                raise UnknownNameError(f"setting in {root / MARKER}", name, kinds)
+            values[name] = _checked(f"{root / MARKER}: {name}", value, kinds[name], root)
+        for name, kind in kinds.items():
+            if (variable := f"{PREFIX}{name.upper()}") in env:
+                values[name] = _parse(variable, env[variable], kind)
         settings = cls(**values)
         settings._validate()
         return settings
@@ -82,7 +109,7 @@ class Settings:
         if "?" in str(self.state):
             raise InputError(
                 f"the state folder {self.state} has a ? in its name, which the addresses of databases cannot hold; set "
-                f"{PREFIX}STATE to a folder without one, or move the checkout"
+                f"{PREFIX}STATE to a folder without one, or move the project"
             )
         if min(self.max_pixels, self.max_side) < 1 or self.lease_seconds <= 0:
             raise InputError(f"{PREFIX}MAX_PIXELS, {PREFIX}MAX_SIDE and {PREFIX}LEASE_SECONDS must be positive")
@@ -158,12 +185,15 @@ class Settings:
         }
 
 
-def _find_root() -> Path:
-    here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if (folder / "models").is_dir() and (folder / "data.dvc").is_file():
-            return folder
-    return Path(__file__).resolve().parents[2]
+def _checked(place: str, value: object, kind: object, root: Path) -> object:
+    """Return a value of drillcore.toml as its field has it; paths are meant from the project's root."""
+    fits: tuple[type, ...] = {"int": (int,), "float": (int, float)}.get(str(kind), (str,))
+    if not isinstance(value, fits) or isinstance(value, bool):
+        expected = {"int": "a whole number", "float": "a number"}.get(str(kind), "a text in quotes")
+        raise InputError(f"{place} is {value!r}; {expected} is expected")
+    if kind == "Path":
+        return (root / str(value)).resolve()
+    return float(str(value)) if kind == "float" else value
 
 
 def _parse(name: str, text: str, kind: object) -> object:

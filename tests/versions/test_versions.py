@@ -200,7 +200,9 @@ def test_removing_a_data_set_leaves_the_others(filled: Settings) -> None:
     versions.remove(filled, "a")
     versions.remove(filled, "b")
     assert data(filled) == {}
-    assert not (filled.root / "data.dvc").exists()
+    assert versions.outs_md5(versions.data_dvc_text(filled)) is None  # git sees a change, not a file that went
+    land(filled, {"b/3.txt": "three"})
+    assert versions.update(filled).changed
 
 
 def test_an_update_of_one_leaves_what_others_have(filled: Settings) -> None:

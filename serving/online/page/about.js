@@ -27,7 +27,7 @@ function facts(model) {
   const list = make("dl", { class: "facts" });
   const row = (name, ...value) => list.append(make("div", {}, make("dt", {}, name), make("dd", {}, ...value)));
   const code = (text) => make("code", { title: text }, short(text));
-  row("Version", `${model.version} · `, code(model.sha256));
+  row("Version", `${model.version || "none, an exported file"} · `, code(model.sha256));
   row("Answers", TASKS[model.task] || model.task, model.unit ? ` (${model.unit})` : "");
   row("Takes", takes(model.input));
   row("Runs on", model.providers.map((name) => name.replace("ExecutionProvider", "")).join(", "));

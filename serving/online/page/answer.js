@@ -282,7 +282,7 @@ function figures(entry) {
     list.append(make("div", {}, make("dt", {}, dot, words), make("dd", {}, milliseconds(value))));
   }
   list.append(make("div", {}, make("dt", {}, "Round trip"), make("dd", {}, milliseconds(ms))));
-  const who = make("p", { class: "who" }, make("strong", {}, said.model), ` version ${said.version} · `);
+  const who = make("p", { class: "who" }, make("strong", {}, said.model), `${said.version ? ` version ${said.version}` : ""} · `);
   who.append(make("code", { title: `sha256 ${said.model_sha256}` }, short(said.model_sha256)));
   if (said.batch > 1) who.append(` · in a batch of ${said.batch}`);
   return make("footer", { class: "figures" }, who, strip, list);

@@ -170,7 +170,7 @@ function followVersion(said) {
   const told = state.models.find(({ name }) => name === said.model);
   if (!told || told.sha256 === said.model_sha256) return;
   told.sha256 = said.model_sha256;
-  notice(`Version ${said.version} of ${said.model} answers now.`);
+  notice(`${said.version ? `Version ${said.version}` : "Another file"} of ${said.model} answers now.`);
   refresh();
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drillcore.errors import InputError
+from drillcore.runtime.model.exported_file import NO_VERSION
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from drillcore.runtime.batch.scoring import Predictions
     from drillcore.runtime.model.session import Model
 
-NO_VERSION = 0  # in the column `version`: no registry gave the file one
 TOP = 5
 _EXPECTED = "a folder of images, an image, or a list of paths is expected"
 
@@ -58,7 +58,7 @@ def score(
 
     from drillcore.retrain.opening import answers, open_for_batches
 
-    limits = settings or Settings.load()
+    limits = settings or Settings.load_anywhere()
     limits = replace(limits, device=device) if device else limits
     names, files = _list(inputs)
     opened = open_for_batches(limits, Path(model).expanduser())

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.settings import Settings
 
 
@@ -175,6 +176,7 @@ def remove(name: str, as_json: bool) -> None:
         print_json({"dataset": name, "models": models})
         return
     click.echo(f"{name} is removed; its earlier versions stay in the DVC cache")
+    say_uncommitted(settings, settings.root / "data.dvc", why=f"Without the data set {name}")
     if models:
         click.echo(f"these models cannot be trained again without it: {', '.join(models)}")
 
@@ -198,6 +200,7 @@ def undo(name: str, as_json: bool) -> None:
         print_json({**facts, "images": len(manifest.table)})
         return
     click.echo(f"{name} is again as it was: {len(manifest.table):,} images, lineage {manifest.lineage}")
+    say_uncommitted(settings, settings.root / "data.dvc", why=f"The data set {name} as it was")
 
 
 def _models_of(settings: Settings) -> dict[str, list[str]]:
@@ -248,6 +251,7 @@ def check(name: str | None, accept_change: bool, as_json: bool) -> None:
             click.echo(found.summary)
             if found.docs:
                 click.echo(f"data docs: {shown(settings, found.docs)}")
+        say_uncommitted(settings, settings.root / "data.dvc", why="A version of the data")
     failed = [one for one in checks if not one.ok]
     lines = [f"{one}: {text}" for one, text in broken.items()]
     if failed:

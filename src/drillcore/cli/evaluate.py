@@ -13,19 +13,21 @@ from drillcore.cli.session import begin, print_json, print_table
 @click.command()
 @click.argument("model")
 @click.option("--data", "source", required=True, type=click.Path(path_type=Path), help="Zip or folder, as published.")
+@click.option("--layout", help="How it is laid out; default: as the model's data set, of a file: classes or masks.")
 @click.option("--split", help="Where the layout names splits; else all is scored.")
 @click.option(
     "--json", "target", type=click.Path(path_type=Path, dir_okay=False), help="File for the figures; - prints."
 )
-def evaluate(model: str, source: Path, split: str | None, target: Path | None) -> None:
-    """Score the ONNX file of MODEL[@ALIAS|@VERSION] on labelled data.
+def evaluate(model: str, source: Path, layout: str | None, split: str | None, target: Path | None) -> None:
+    """Score the ONNX file of MODEL[@ALIAS|@VERSION], or FILE.onnx, on labelled data; a file needs no project.
 
     \b
     Example:
       drillcore evaluate plankton-forest@champion --data held_out.zip --split test --json figures.json
+      drillcore evaluate shells.onnx --data ~/labelled-shells
     """
     to_terminal = target == Path("-")
-    settings = begin(as_json=to_terminal)
+    settings = begin(as_json=to_terminal, model=model)
     from drillcore.errors import InputError
     from drillcore.files import write_json
     from drillcore.retrain.evaluating import evaluate_source
@@ -33,7 +35,7 @@ def evaluate(model: str, source: Path, split: str | None, target: Path | None) -
     if target and not to_terminal and not target.resolve().parent.is_dir():
         raise InputError(f"no such folder for --json: {target.parent}")
     served = bring(settings, model)
-    figures = evaluate_source(settings, served, source, split).to_dict()
+    figures = evaluate_source(settings, served, source, split, layout).to_dict()
     if target and not to_terminal:
         write_json(target, figures)
     if to_terminal:

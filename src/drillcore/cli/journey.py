@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from drillcore.cli.serving_models import bring
-from drillcore.cli.session import begin, json_option, print_json, print_table, shown
+from drillcore.cli.session import begin, json_option, print_json, print_table, program, shown
+from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.errors import InputError
 from drillcore.settings import Settings
 
@@ -59,8 +60,9 @@ def run(as_json: bool) -> None:
         print_json(facts)
         return
     print_table("done", ("what", "value"), facts.items())
-    click.echo("one image:   .venv/bin/drillcore predict plankton-forest IMAGE")
+    click.echo(f"one image:   {program(settings, 'drillcore')} predict {MODEL} IMAGE")
     click.echo(f"MLflow page: {facts['mlflow']}")
+    say_uncommitted(settings, settings.root / "data.dvc", why="The sample data")
 
 
 def _pretrained(settings: Settings, as_json: bool) -> dict[str, object]:
@@ -85,7 +87,7 @@ def _pretrained(settings: Settings, as_json: bool) -> dict[str, object]:
 
 
 def _facts(settings: Settings, summary: Summary, onnx: Path, output: Path) -> dict[str, object]:
-    uri = settings.resolved_tracking_uri.replace(str(settings.root) + "/", "")
+    uri = settings.shown_tracking_uri.replace(str(settings.root) + "/", "")
     return {
         "model": summary.model,
         "version": summary.version,
@@ -94,7 +96,7 @@ def _facts(settings: Settings, summary: Summary, onnx: Path, output: Path) -> di
         "onnx": shown(settings, onnx),
         "predictions": shown(settings, output),
         "pictures": shown(settings, Path(summary.folder) / "pictures"),
-        "mlflow": f".venv/bin/mlflow ui --backend-store-uri {uri} --port 5000",
+        "mlflow": f"{program(settings, 'mlflow')} ui --backend-store-uri {uri} --port 5000",
     }
 
 

@@ -14,8 +14,12 @@ from drillcore.settings import Settings
 _MAX_BYTES, _KEPT = 5_000_000, 3
 
 
-class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log file that never disturbs the work it tells of, nor the terminal: a disk may be full or go away."""
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A log file that never disturbs the work it tells of, nor the terminal: a disk may be full or go away.
+
+    Its name has no underscore in front: Prefect takes handlers of such names for nobody's, puts its own in the place of
+    all, and every line of the log is on the terminal.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Let the line go."""
@@ -31,7 +35,7 @@ def start_logging(settings: Settings) -> None:
     folder = settings.state / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = _LogFile(
+        handler: logging.Handler = LogFile(
             folder / "drillcore.log", maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8"
         )
     except OSError:

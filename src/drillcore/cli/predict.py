@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 )
 @json_option
 def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, tiles: str, as_json: bool) -> None:
-    """Answer for one IMAGE with MODEL[@ALIAS|@VERSION]; nothing is written unless a file is named.
+    """Answer for one IMAGE with MODEL[@ALIAS|@VERSION] or FILE.onnx; nothing is written unless a file is named.
 
     \b
     Example:
       drillcore predict plankton-forest data/plankton/copepod/00017.jpg
       drillcore predict camvid frame.png --overlay seen.jpg
     """
-    settings = begin(as_json=as_json)
+    settings = begin(as_json=as_json, model=model)
     from drillcore.runtime.batch.scoring import scorable
     from drillcore.runtime.dense.blending import Blending
     from drillcore.runtime.model.session import open_model
@@ -72,7 +72,7 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
         print_json({**origin, **written, **_dense_figures(answer)})
         return
     height, width = answer.image.shape[:2]
-    click.echo(f"{image}: {width} x {height} pixels   ({served.model} version {served.version})")
+    click.echo(f"{image}: {width} x {height} pixels   ({served})")
     _print_dense(answer)
     for name, path in written.items():
         click.echo(f"{name}: {path}")
@@ -90,7 +90,7 @@ def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, objec
         print_json({**origin, **said})
         return
     label = ", ".join(answer.present) or "none of its labels" if answer.several else answer.label
-    click.echo(f"{origin['image']}: {label}   ({served.model} version {served.version})")
+    click.echo(f"{origin['image']}: {label}   ({served})")
     rows = [(label, f"{probability:6.1%}", bar(probability)) for label, probability in answer.top5]
     print_table("", ("class", "probability", ""), rows)
 

@@ -27,7 +27,7 @@ def verify(output: AnyPath, as_json: bool) -> None:
     Example:
       drillcore receipt verify scored/
     """
-    begin(as_json=as_json)
+    begin(as_json=as_json, anywhere=True)
     from drillcore.runtime.batch.receipt import verify as check
     from drillcore.runtime.batch.receipt_chain import CHAIN, verify_chain
 
@@ -47,5 +47,5 @@ def verify(output: AnyPath, as_json: bool) -> None:
     else:
         click.echo(
             f"{output}: {found.scored} scored + {found.set_aside} set aside = {found.inputs} inputs, "
-            f"all as {found.model} version {found.version} wrote them"
+            f"all as {found.model} {f'version {found.version}' if found.version else 'of a file'} wrote them"
         )

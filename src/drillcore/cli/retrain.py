@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table
+from drillcore.cli.uncommitted import say_uncommitted
 
 if TYPE_CHECKING:
     from drillcore.retrain.retraining import Summary
@@ -50,8 +51,9 @@ def retrain(model: str, promote: bool, force: bool, as_json: bool) -> None:
         summary = Summary.from_dict(told)
     if as_json:
         print_json(summary.to_dict())
-    else:
-        show(summary)
+        return
+    show(summary)
+    say_uncommitted(settings, settings.root / "data.dvc", why=f"The data of {model} version {summary.version}")
 
 
 def show(summary: Summary) -> None:

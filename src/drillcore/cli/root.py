@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import click
 
@@ -11,6 +12,7 @@ from drillcore import __version__
 # name: (module below drillcore.cli, attribute, one line of help). The help stands here so that `drillcore --help`
 # imports none of them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("init", "init", "Make a project of your own: recipes, settings, schedules, git, DVC."),
     "run": ("journey", "run", "The main job end to end on the bundled sample data."),
     "data": ("data", "data", "Import, sample and check data sets."),
     "new": ("new", "new", "Make a recipe for images of your own."),
@@ -72,19 +74,28 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="drillcore")
+@click.option("--project", metavar="DIR", help="The project; default: DRILLCORE_ROOT, else the nearest above.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bars.")
-def cli(quiet: bool) -> None:
+def cli(project: str | None, quiet: bool) -> None:
     """Drill cores through a pretrained network, train a light head on them, ship one ONNX file.
 
     \b
-    Start with the bundled sample data:
+    Begin a project and try it on the bundled sample data:
+      drillcore init plankton
+      cd plankton
       drillcore run
     or with your own folder of classes:
       drillcore data import --layout classes shells ~/shells
-      drillcore new shells-lite --dataset shells
+      drillcore new shells-lite
       drillcore retrain shells-lite --promote
       drillcore score shells-lite ~/new-images scored/
     """
+    if project is not None:
+        import os
+
+        from drillcore.project import ROOT_VARIABLE, named_root
+
+        os.environ[ROOT_VARIABLE] = str(named_root(Path(project)))  # for the programs that are started, too
     if quiet:
         from drillcore.progress import set_quiet
 

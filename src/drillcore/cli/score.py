@@ -9,6 +9,7 @@ import click
 
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import PlaceType, begin, json_option, print_json, print_table, shown
+from drillcore.cli.uncommitted import say_left_lying
 from drillcore.errors import NoMemoryError
 from drillcore.remote import AnyPath
 
@@ -57,8 +58,9 @@ def score(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Score INPUT with MODEL[@ALIAS|@VERSION] into OUTPUT.
+    """Score INPUT with MODEL[@ALIAS|@VERSION], or an exported FILE.onnx, into OUTPUT.
 
+    A file needs no project; its results have version 0.
     INPUT is a folder (searched through), image files or a pattern, a text file with one path per line, a CSV or Parquet
     file with a column `path`, or - for paths on standard input.
     Both may be URLs that fsspec knows, such as s3://bucket/folder; credentials come from the environment.
@@ -76,9 +78,10 @@ def score(
       drillcore score camvid s3://bucket/frames s3://bucket/scored
       drillcore score baeri scenes/ scored/ --format geotiff
       drillcore score plankton-forest /shared/images/ /shared/scored/ --engine dask --scheduler tls://10.0.0.7:8786
+      drillcore score shells.onnx new-images/ scored/
       drillcore receipt verify scored/
     """
-    settings = begin(as_json=as_json)
+    settings = begin(as_json=as_json, model=model)
     from drillcore.runtime.dense.blending import Blending
     from drillcore_serving.batch.dense_files import DenseOptions
     from drillcore_serving.batch.score import score as run
@@ -125,6 +128,8 @@ def score(
         print_json(figures)
     else:
         print_table("", ("what", "value"), (figures | {"output": shown(settings, output)}).items())
+        if isinstance(output, Path):
+            say_left_lying(settings, output)
     if result.starved:
         raise NoMemoryError(
             "no image was answered: there is not memory enough; give the run more, and score again with --overwrite "

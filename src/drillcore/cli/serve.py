@@ -11,6 +11,7 @@ import click
 from drillcore.cli.session import begin
 from drillcore.errors import InputError
 from drillcore.json_types import Json
+from drillcore.runtime.model.reference import is_model_file
 
 Number = TypeVar("Number", int, float)
 
@@ -86,8 +87,9 @@ def _per_model(option: str, values: tuple[str, ...], kind: Callable[[str], Numbe
 @click.option("--poll-seconds", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Between two looks.")
 @click.option("--follow", is_flag=True, help="Run `drillcore fetch --watch` beside it, so that promotions arrive.")
 def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
-    """Serve MODEL[@ALIAS|@VERSION]...: a page for people, POST /predict, the Open Inference Protocol.
+    """Serve MODEL[@ALIAS|@VERSION] or FILE.onnx...: a page for people, POST /predict, the Open Inference Protocol.
 
+    An exported file needs no project; it is served under its model's name, and followed when it is replaced.
     What was promoted is fetched first where it is not here. A server follows its pointers: when `drillcore fetch`
     (or --follow) moves one, the new version is opened, warmed up and checked before it answers, and no request fails.
     On SIGTERM what was taken is finished.
@@ -96,8 +98,10 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
     Example:
       drillcore serve plankton-forest --port 8080
       curl -F file=@copepod.jpg localhost:8080/predict/plankton-forest
+      drillcore serve plankton.onnx
     """
-    settings = begin()
+    files = [model for model in models if is_model_file(model)]
+    settings = begin(anywhere=len(files) == len(models))
     from drillcore.cli.following import following
     from drillcore.cli.serving_models import bring
     from drillcore_serving.online.logs import start_logs
@@ -105,14 +109,15 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
 
     options = _options(settings.device, settings.max_pixels, given)
     start_logs(settings.log_level)
-    for model in models:
+    named = [model for model in models if model not in files]
+    for model in named:
         bring(settings, model)
 
     def opened(url: str, loaded: list[Any]) -> None:
-        names = ", ".join(f"{item.name} version {item.version}" for item in loaded)
+        names = ", ".join(f"{item.name} version {item.version}" if item.version else item.name for item in loaded)
         click.echo(f"{url} answers for {names}; press Ctrl+C to stop")
 
-    with following(settings, models if follow else ()):
+    with following(settings, named if follow else ()):
         run(settings, models, options, opened=opened)
 
 

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from drillcore.errors import RegistryError
-from drillcore.runtime.model.reference import parse_reference
+from drillcore.runtime.model.reference import is_model_file, parse_reference
 from drillcore.runtime.model.served import ServedModel, pointer_path, resolve
 from drillcore.settings import Settings
 
 
 def bring(settings: Settings, reference: str) -> ServedModel:
-    """Return the file of MODEL[@ALIAS|@VERSION], its digest verified.
+    """Return the file of MODEL[@ALIAS|@VERSION], its digest verified; or an exported file, where one is named.
 
     The default alias is read from the pointer that promotion and `fetch` keep; anything else is fetched now, as is one
     whose number the history of this checkout knows with another file.
 
     Raises:
+        InputError: no such file.
+        UnsafeModelError: a file that is refused.
         UnknownNameError: no such model, alias or version.
         RegistryError: it cannot be fetched.
         IntegrityError: the file is not the one that was registered.
     """
+    if is_model_file(reference):
+        from drillcore.runtime.model.exported_file import read_exported
+
+        return read_exported(Path(reference))
     from drillcore.registry.known import local_history, refuse_unknown
 
     wanted = parse_reference(reference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from drillcore.errors import InputError
 from drillcore.remote import AnyPath, RemotePath, is_url, place
+from drillcore.runtime.model.reference import is_model_file
 from drillcore.settings import Settings
 
 
@@ -46,22 +48,36 @@ class ImageType(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; no progress bars.")
 
 
-def begin(*, as_json: bool = False) -> Settings:
+def begin(*, as_json: bool = False, model: str = "", anywhere: bool = False) -> Settings:
     """Load the settings, keep third-party libraries inside the state folder, start the log.
 
+    Args:
+        as_json: no progress bars.
+        model: that is asked: an exported file needs no project.
+        anywhere: whether a project is needed at all.
+
     Raises:
+        ProjectError: a project is needed and there is none here.
         InputError: a setting that does not parse.
     """
     from drillcore.cli.logs import start_logging
     from drillcore.environment import confine
     from drillcore.progress import set_quiet
 
-    settings = Settings.load()
+    _settle_paths()
+    settings = Settings.load_anywhere() if anywhere or is_model_file(model) else Settings.load()
     confine(settings)
     start_logging(settings)
     if as_json:
         set_quiet(True)
     return settings
+
+
+def _settle_paths() -> None:
+    """Make folders that the environment names absolute: programs that are started work in other folders."""
+    for name in ("DRILLCORE_ROOT", "DRILLCORE_STATE"):
+        if given := os.environ.get(name):
+            os.environ[name] = str(Path(given).absolute())
 
 
 def readable_output() -> None:
@@ -109,13 +125,19 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def shown(settings: Settings, path: AnyPath) -> str:
-    """Return `path` as a user would type it from the checkout."""
+    """Return `path` as a user would type it from the project's root."""
     if isinstance(path, RemotePath):
         return str(path)
     try:
         return str(path.resolve().relative_to(settings.root))
     except ValueError:
         return str(path)
+
+
+def program(settings: Settings, name: str) -> str:
+    """Return an installed program as a user would type it from the project's root."""
+    own = settings.root / ".venv" / "bin" / name
+    return f".venv/bin/{name}" if own.exists() and Path(sys.prefix).resolve() == own.parents[1].resolve() else name
 
 
 def _cell(value: object) -> Any:

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drillcore.arrays import Array
-from drillcore.errors import DataError, LayoutError
+from drillcore.errors import DataError, InputError, LayoutError
 from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.recipes import load_recipe
 from drillcore.retrain.measuring import Measuring, unreadable
 from drillcore.retrain.opening import one_image_milliseconds, open_for_batches
 from drillcore.retrain.records import Evaluated, Figures
+from drillcore.runtime.model.exported_file import NO_VERSION
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 from drillcore.tasks import get_task
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout
     from drillcore.retrain.run import Run
+
+# How labelled images of one's own are laid out, by the task of an exported file, which names no data set.
+_OWN_LAYOUTS = {"classification": "classes", "dense_labels": "masks"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,33 +103,36 @@ def evidence_of(run: Run, model: Model) -> Array:
     return found.numbers
 
 
-def evaluate_source(settings: Settings, served: ServedModel, source: Path, split: str | None) -> Measured:
-    """Measure a registered model on a zip or folder laid out as its data set is published.
+def evaluate_source(
+    settings: Settings, served: ServedModel, source: Path, split: str | None, layout: str | None = None
+) -> Measured:
+    """Measure a model on a zip or folder of labelled data.
 
     Args:
         settings: limits and places.
         served: the model's file.
         source: the labelled data.
         split: train, val or test; ignored where the layout names no split.
+        layout: how the source is laid out; None: as the data set of the model's recipe is published, and for an
+            exported file as one's own images are: folders of classes, or masks.
 
     Raises:
+        InputError: an exported file whose task has no layout of one's own.
         LayoutError: another layout, or no such split.
         DataError: no image could be scored.
     """
-    from drillcore.datasets.landing import layout_of
     from drillcore.datasets.staging import opened_source
 
     started = time.monotonic()
-    recipe = load_recipe(settings, served.model)
-    layout = layout_of(settings, recipe.dataset.name)
     model = open_for_batches(settings, served.path, served.sha256)
-    measuring: Measuring = attribute(get_task(recipe.task).measuring)()
+    laid_out = _layout(settings, served, model, layout)
+    measuring: Measuring = attribute(get_task(model.metadata.task).measuring)()
     with opened_source(settings, source) as folder:
         try:
-            items = list(layout.find(folder, split))
+            items = list(laid_out.find(folder, split))
         except LayoutError as error:  # a zip was unpacked to a folder of ours: name what the user knows
             raise LayoutError(str(error).replace(str(folder), str(source))) from None
-        evidence = measuring.evidence(settings, model, measuring.outside(settings, model, items, layout))
+        evidence = measuring.evidence(settings, model, measuring.outside(settings, model, items, laid_out))
         images = len(items) - len(evidence.bad)
         figures = evidence.figures() if images else {}
     if not images:
@@ -138,3 +146,17 @@ def evaluate_source(settings: Settings, served: ServedModel, source: Path, split
         model_sha256=served.sha256,
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _layout(settings: Settings, served: ServedModel, model: Model, name: str | None) -> DatasetLayout:
+    from drillcore.datasets.catalogue import get_layout
+    from drillcore.datasets.landing import layout_of
+
+    if name is not None:
+        return get_layout(name)
+    if served.version != NO_VERSION:
+        return layout_of(settings, load_recipe(settings, served.model).dataset.name)
+    task = model.metadata.task
+    if task not in _OWN_LAYOUTS:
+        raise InputError(f"how the source is laid out is not known for the task {task!r}: say --layout NAME")
+    return get_layout(_OWN_LAYOUTS[task])

@@ -35,14 +35,12 @@ from drillcore.versions.tree import (
     trusted_landing,
     updating_mark,
 )
+from drillcore.versions.unversioned import NO_VERSION
 
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import Stage
-
-# What `dvc import-url remote://landing data` writes before it has looked.
-_FRESH = "frozen: true\ndeps:\n- path: remote://landing\nouts:\n- path: data\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,8 @@ def remove(settings: Settings, dataset: str) -> None:
     with turn(settings):
         shutil.rmtree(settings.data / dataset, ignore_errors=True)
         if not _folders(settings):
-            _data_dvc(settings).unlink(missing_ok=True)
+            if _data_dvc(settings).is_file():
+                write_text(_data_dvc(settings), NO_VERSION)
         elif files_of(current_tree(settings) or [], dataset):
             with _version(settings) as (_, out):
                 out.add(path=str(settings.data / dataset), relink=False)
@@ -134,7 +133,7 @@ def _version(settings: Settings) -> Iterator[tuple[Repo, Stage]]:
     path = _data_dvc(settings)
     fresh = not path.is_file()
     if fresh:
-        write_text(path, _FRESH)
+        write_text(path, NO_VERSION)
     try:
         md5 = outs_md5(dvc_text(path))
         with opened(settings) as repo:

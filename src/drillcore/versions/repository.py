@@ -35,7 +35,7 @@ CONFIG = """\
 ['remote "store"']
     url = ../.drillcore/dvc/remote
 """
-_IGNORED = "/config.local\n/tmp\n/cache\n"
+IGNORED = "/config.local\n/tmp\n/cache\n"
 _LOCAL_NOTE = "# Written by drillcore from its settings; edit those instead.\n"
 
 
@@ -51,7 +51,7 @@ def ensure(settings: Settings) -> None:
     if not (folder / "config").is_file():
         write_text(folder / "config", CONFIG)
     if not (folder / ".gitignore").is_file():
-        write_text(folder / ".gitignore", _IGNORED)
+        write_text(folder / ".gitignore", IGNORED)
     local, wanted = folder / "config.local", _local_config(settings)
     found = local.read_text(encoding="utf-8") if local.is_file() else ""
     # A local configuration that somebody wrote by hand (credentials, say) is theirs.

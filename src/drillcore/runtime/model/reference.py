@@ -1,4 +1,4 @@
-"""Which model is meant: `NAME`, `NAME@ALIAS` or `NAME@VERSION`."""
+"""Which model is meant: `NAME`, `NAME@ALIAS` or `NAME@VERSION`; or an exported file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _RESERVED = re.compile(r"latest|v[0-9]+", re.IGNORECASE)  # MLflow keeps these for itself
+
+
+def is_model_file(text: str) -> bool:
+    """Whether a model is named by its file: no recipe's name ends in `.onnx`."""
+    return text.lower().endswith(".onnx")
 
 
 @dataclass(frozen=True, slots=True)

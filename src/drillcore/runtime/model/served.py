@@ -41,7 +41,7 @@ class ServedModel:
     path: Path
 
     def __str__(self) -> str:
-        return f"{self.model} version {self.version}"
+        return f"{self.model} version {self.version}" if self.version else f"{self.model} of {self.path.name}"
 
 
 def pointer_path(settings: Settings, model: str, alias: str = DEFAULT_ALIAS) -> Path:

@@ -220,7 +220,7 @@ def open_model(path: Path, *, sha256: str | None = None, device: str = "cpu", th
     """
     if device not in DEVICES:
         raise InputError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
-    data = _read(path)
+    data = read_model(path)
     digest = sha256_bytes(data)
     if sha256 is not None and digest != sha256:
         raise IntegrityError(f"{path.name} has the digest {digest[:12]}, {sha256[:12]} is expected; fetch it again")
@@ -292,7 +292,13 @@ def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> o
     return session
 
 
-def _read(path: Path) -> bytes:
+def read_model(path: Path) -> bytes:
+    """Return the bytes of a model file.
+
+    Raises:
+        InputError: it cannot be read.
+        UnsafeModelError: it is larger than any that is loaded.
+    """
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size

@@ -1,0 +1,79 @@
+"""Where a served model comes from: the pointer that `drillcore fetch` keeps, or an exported file. Both are followed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from drillcore.errors import InputError
+from drillcore.runtime.model.exported_file import read_exported
+from drillcore.runtime.model.reference import is_model_file, parse_reference
+from drillcore.runtime.model.served import Pointer, blob_path, pointer_path, read_pointer
+from drillcore.settings import Settings
+
+
+class Source(ABC):
+    """What a model is served from.
+
+    Attributes:
+        name: it is served under.
+    """
+
+    name: str
+
+    @abstractmethod
+    def signature(self) -> tuple[object, ...]:
+        """Return what changes when another version is there: a file is replaced, so its inode changes."""
+
+    @abstractmethod
+    def read(self) -> tuple[Pointer, Path]:
+        """Return version and digest of what is there now, and its file. Raises DrillcoreError."""
+
+
+class PointerSource(Source):
+    """`NAME`, `NAME@ALIAS` or `NAME@VERSION`, as it was fetched."""
+
+    def __init__(self, settings: Settings, reference: str) -> None:
+        self._settings, self._wanted = settings, parse_reference(reference)
+        self.name = str(self._wanted)
+
+    def signature(self) -> tuple[object, ...]:
+        """Return the facts of the pointer."""
+        return _facts(pointer_path(self._settings, self._wanted.name, self._wanted.key))
+
+    def read(self) -> tuple[Pointer, Path]:
+        """Return the pointer and its blob."""
+        pointer = read_pointer(self._settings, self._wanted.name, self._wanted.key)
+        return pointer, blob_path(self._settings, pointer.sha256)
+
+
+class FileSource(Source):
+    """An exported file, served under the name that its metadata has."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name = read_exported(path).model
+
+    def signature(self) -> tuple[object, ...]:
+        """Return the facts of the file."""
+        return _facts(self._path)
+
+    def read(self) -> tuple[Pointer, Path]:
+        """Return what the file holds now. Raises InputError: another model."""
+        found = read_exported(self._path)
+        if found.model != self.name:
+            raise InputError(f"{self._path} holds the model {found.model} now; {self.name} is served from it")
+        return Pointer(found.model, "", found.version, found.sha256), self._path
+
+
+def source_of(settings: Settings, reference: str) -> Source:
+    """Return the source that a reference or a file's path names. Raises DrillcoreError: it cannot be read."""
+    return FileSource(Path(reference)) if is_model_file(reference) else PointerSource(settings, reference)
+
+
+def _facts(path: Path) -> tuple[object, ...]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size

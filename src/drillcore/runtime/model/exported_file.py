@@ -1,0 +1,34 @@
+"""A model file that somebody has exported, used as it is: without a project, a registry or a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drillcore.digests import sha256_bytes
+from drillcore.errors import InputError, UnsafeModelError
+from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.reference import parse_reference
+from drillcore.runtime.model.safety import check_model_bytes
+from drillcore.runtime.model.served import ServedModel
+from drillcore.runtime.model.session import read_model
+
+NO_VERSION = 0  # no registry gave the file one
+
+
+def read_exported(path: Path) -> ServedModel:
+    """Return an exported file under the name that its metadata has; its version is `NO_VERSION`.
+
+    Raises:
+        InputError: there is no such file.
+        UnsafeModelError: it is refused before anything in it runs, or has no metadata of ours.
+    """
+    data = read_model(path)
+    proto = check_model_bytes(data)
+    metadata = ModelMetadata.from_props({item.key: item.value for item in proto.metadata_props})
+    try:
+        wanted = parse_reference(metadata.model)
+    except InputError:
+        wanted = None
+    if wanted is None or wanted.name != metadata.model:
+        raise UnsafeModelError(f"{path}: its model is called {metadata.model[:80]!r}, which is no model's name")
+    return ServedModel(metadata.model, NO_VERSION, sha256_bytes(data), path)
