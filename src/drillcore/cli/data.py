@@ -14,7 +14,7 @@ from drillcore.settings import Settings
 
 @click.group()
 def data() -> None:
-    """Import, sample, check, show, list and remove data sets."""
+    """Import, sample, check, show, list, export and remove data sets."""
 
 
 @data.command()
@@ -155,6 +155,38 @@ def show(name: str, output: Path | None, as_json: bool) -> None:
     print_table(title, COLUMNS, ([row[column] for column in COLUMNS] for row in told["classes"]))
     for path in made:
         click.echo(shown(settings, path))
+
+
+@data.command()
+@click.argument("name")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["classes", "csv", "masks", "coco"]),
+    help="classes or csv for labels of images; masks or coco for those of pixels. Default: the first of the two.",
+)
+@json_option
+def export(name: str, folder: Path, form: str | None, as_json: bool) -> None:
+    """Write the data set NAME, with its splits, into the new folder DIR in a form that other tools read.
+
+    \b
+    Example:
+      drillcore data export shells shells-out/
+      drillcore data export boats boats-coco/ --format coco
+    """
+    settings = begin(as_json=as_json)
+    from drillcore.datasets.exporting import export_dataset
+    from drillcore.datasets.ingest import current_manifest
+
+    done = export_dataset(settings, current_manifest(settings, name), folder, form or "")
+    if as_json:
+        print_json(done.to_dict())
+        return
+    counts = ", ".join(f"{count:,} {split}" for split, count in done.splits.items())
+    click.echo(f"{name}: {counts} as {done.form} in {shown(settings, folder)}")
+    if done.left_out:
+        click.echo(f"left out: {done.left_out:,} images that belong to no split")
 
 
 @data.command()
