@@ -12,12 +12,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from drillcore.errors import DeviceError, DrillcoreError, InputError, UnknownNameError
+from drillcore.runtime.batch.planning import PYRAMIDS
 from drillcore.runtime.model.reference import is_model_file
 from drillcore.runtime.model.served import Pointer
 from drillcore.runtime.model.session import Model, cuda_devices, open_model
@@ -244,6 +245,8 @@ class ModelShelf:
             infer.observe(seconds)
 
         limits, lanes, padded = self._options.limits_of(name), self._lanes_and_threads()[0], takes_padding(model)
+        if model.metadata.any_size and not TASKS[model.metadata.task].dense:
+            limits = replace(limits, batch=min(limits.batch, PYRAMIDS))
         events, silent = BatchEvents(count, queue.set, failed.inc), BatchEvents(count)
         batcher = Batcher(partial(run_batch, model), limits=limits, padded=padded, lanes=lanes, events=events)
         if TASKS[model.metadata.task].dense:

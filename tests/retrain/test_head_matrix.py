@@ -47,6 +47,7 @@ PARAMS = {
     "kernel_svm": "{calibration_folds: 2}",
     "dual_svm": "{folds: 2}",
     "softmax": "{}",
+    "adaptation": "{hidden: [24], epochs: 8, batch: 16, dropout: 0.1}",
     "dbn": "{hidden: [24], epochs: 20, batch: 64}",
     "dbn_regressor": "{hidden: [24], epochs: 20, batch: 64}",
 }

@@ -27,6 +27,7 @@ BENCHES = {
     "heads": "heads",
     "backbones": "backbones",
     "plankton-paper": "plankton_paper",
+    "patches": "patches",
 }
 
 
@@ -36,7 +37,7 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="plankton-paper: the competition's zip or folder; backbones: a folder of zips.",
+    help="plankton-paper: the competition's zip or folder; patches: VOC's; backbones: a folder of zips.",
 )
 @click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
@@ -53,7 +54,7 @@ def bench(
 ) -> None:
     """Run the benchmark NAME.
 
-    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones or plankton-paper.
+    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, patches, backbones or plankton-paper.
 
     \b
     Example:

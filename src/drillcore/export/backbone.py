@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,37 @@ def write_backbone(builder: GraphBuilder, backbone: Backbone, taps: Sequence[str
     builder.add("Identity", found, output)
 
 
+@dataclass(frozen=True, slots=True)
+class TracedTaps:
+    """torch's graph of a backbone below some taps, for images of any size; see `trace_taps`."""
+
+    backbone: Backbone
+    names: tuple[str, ...]
+    program: torch.export.ExportedProgram
+    padded: frozenset[fx.Node]
+
+
+def trace_taps(backbone: Backbone, taps: Sequence[str]) -> TracedTaps:
+    """Trace a backbone once, to be written several times; raises as `write_taps`."""
+    names = backbone.check_taps(taps)
+    network = _Taps(backbone, names).eval()
+    program, other = (trace(backbone, network, size) for size in _EXAMPLE_SIZES)
+    padded = set()
+    for node, again in zip(program.graph.nodes, other.graph.nodes, strict=True):
+        if _recipe_of(node) == _recipe_of(again):
+            continue
+        if not (pads_as_tensorflow(node) and pads_as_tensorflow(again)):
+            raise InputError(f"backbone {backbone.name}: {node.target} depends on the image's size")
+        padded.add(node)
+    return TracedTaps(backbone, names, program, frozenset(padded))
+
+
+def write_traced(builder: GraphBuilder, traced: TracedTaps, source: str, *, scope: str) -> dict[str, str]:
+    """Write what was traced; arguments and result as of `write_taps`."""
+    found = _write_program(builder, traced.backbone, traced.program, source, scope, traced.padded)
+    return dict(zip(traced.names, found, strict=True))
+
+
 def write_taps(
     builder: GraphBuilder, backbone: Backbone, taps: Sequence[str], source: str, *, scope: str = "backbone"
 ) -> dict[str, str]:
@@ -79,17 +111,7 @@ def write_taps(
         UnknownNameError: a tap the backbone does not have.
         InputError: an operator that has no ONNX form here, or one that is bound to the image's size.
     """
-    names = backbone.check_taps(taps)
-    network = _Taps(backbone, names).eval()
-    program, other = (trace(backbone, network, size) for size in _EXAMPLE_SIZES)
-    padded = set()
-    for node, again in zip(program.graph.nodes, other.graph.nodes, strict=True):
-        if _recipe_of(node) == _recipe_of(again):
-            continue
-        if not (pads_as_tensorflow(node) and pads_as_tensorflow(again)):
-            raise InputError(f"backbone {backbone.name}: {node.target} depends on the image's size")
-        padded.add(node)
-    return dict(zip(names, _write_program(builder, backbone, program, source, scope, padded), strict=True))
+    return write_traced(builder, trace_taps(backbone, taps), source, scope=scope)
 
 
 class _Taps(nn.Module):

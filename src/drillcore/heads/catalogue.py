@@ -91,6 +91,12 @@ HEADS: Mapping[str, HeadRow] = {
         accepts=LOGITS,
         fit_splits=("val",),
     ),
+    "adaptation": HeadRow(
+        head="drillcore.heads.adaptation.head:AdaptationHead",
+        params="drillcore.heads.adaptation.params:AdaptationParams",
+        writer="drillcore.export.heads.adaptation_nodes:write_adaptation",
+        tasks=(MULTILABEL,),
+    ),
     "dbn": HeadRow(
         head="drillcore.heads.dbn.dbn:DbnHead",
         params="drillcore.heads.dbn.plan:DbnParams",

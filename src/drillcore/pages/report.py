@@ -23,7 +23,11 @@ _PICTURES: dict[str, tuple[str, str]] = {
     "head-curves": ("Learning curves of the head", "Each epoch sees all core samples once."),
     "worst-mistakes": ("Worst mistakes", "Wrong answers the model was surest of. Wrong labels are often among them."),
     "best-examples": ("Best examples", "Right answers the model was surest of, each class in turn."),
-    "per-class": ("Each class", "F1 of images, or intersection over union of pixels."),
+    "per-class": ("Each class", "F1 of images, average precision of labels, or intersection over union of pixels."),
+    "score-maps": (
+        "Where the classes are",
+        "Scores averaged over the patches that cover a pixel: the surest images of a class, and one that lacks it.",
+    ),
     "calibration": (
         "Calibration",
         "Bars below the dashed line: the model is surer than it is right; above: less sure.",

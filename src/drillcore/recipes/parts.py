@@ -121,7 +121,10 @@ def _head(recipe: Recipe, rows: RepresentationRow) -> Iterator[Mistake]:
     except InputError as error:
         yield Mistake(place, f"is {name!r}: {error}")
         return
-    if recipe.task not in row.tasks:
+    if rows.heads and name not in rows.heads:
+        allowed = ", ".join(rows.heads)
+        yield Mistake(place, f"is {name!r}; {recipe.representation.name} goes with: {allowed}")
+    elif recipe.task not in row.tasks:
         yield Mistake(place, f"is {name!r}, which has not the task {recipe.task}; allowed: {', '.join(able)}")
     elif row.accepts == LOGITS and len(recipe.backbone.taps) != 1:
         yield Mistake(

@@ -25,6 +25,7 @@ class RepresentationRow:
         check: function of a recipe to its mistakes (`schemas.Mistake`); "": the plan is a model, which tells them.
         headless: whether it answers by itself, and its recipes have `head: {name: none}`.
         fitting: function of a run that fits the head on its rows; "": the one all have.
+        heads: that it goes with; none named: all of its tasks.
     """
 
     representation: str
@@ -35,6 +36,7 @@ class RepresentationRow:
     check: str = ""
     headless: bool = False
     fitting: str = ""
+    heads: tuple[str, ...] = ()
 
 
 REPRESENTATIONS: dict[str, RepresentationRow] = {
@@ -49,6 +51,15 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
         plan="drillcore.representations.cross_pooling.plan:PoolingPlan",
         tasks=(CLASSIFICATION,),
         writer="drillcore.export.cross_pooling_nodes:CrossPoolingWriter",
+    ),
+    "patches": RepresentationRow(
+        representation="drillcore.representations.patches.patch_rows:Patches",
+        plan="drillcore.representations.patches.plan:PatchPlan",
+        tasks=(MULTILABEL,),
+        one_size=False,
+        writer="drillcore.export.patches.writing:PatchWriter",
+        heads=("adaptation",),
+        fitting="drillcore.retrain.patch_fitting:fit_patches",
     ),
     "core_samples": RepresentationRow(
         representation="drillcore.representations.core_samples.core_rows:CoreRows",

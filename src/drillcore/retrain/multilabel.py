@@ -74,11 +74,13 @@ class MultilabelMeasuring(Measuring):
     def draw(self, run: Run, model: Model, evidence: Any, figures: dict[str, Any]) -> list[str]:
         """Draw the average precision of each class."""
         from drillcore.evaluation.pictures.plots import class_bars_png
+        from drillcore.retrain.score_pictures import draw_score_maps
 
-        drawn = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))
-        name = f"{PICTURES}/per-class.png"
-        write_bytes(run.path / name, drawn)
-        return [name]
+        bars = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))
+        drawn = {"per-class": bars, **draw_score_maps(run, evidence.probabilities)}
+        for name, png in drawn.items():
+            write_bytes(run.path / PICTURES / f"{name}.png", png)
+        return [f"{PICTURES}/{name}.png" for name in drawn]
 
     def said(self, recipe: Recipe, figures: Figures) -> str:
         """Return the mean average precision."""

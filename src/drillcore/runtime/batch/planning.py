@@ -45,6 +45,9 @@ def pad_batch(
     return canvas, sizes
 
 
+PYRAMIDS = 2  # images of a batch, at most, where a model looks at each of them in many sizes
+
+
 def plan_batches(
     sizes: Sequence[tuple[int, ...]] | Array,
     *,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from drillcore import ahead
 from drillcore.arrays import Array
 from drillcore.errors import InputError, NoMemoryError
-from drillcore.runtime.batch.planning import pad_batch, plan_batches
+from drillcore.runtime.batch.planning import PYRAMIDS, pad_batch, plan_batches
 from drillcore.runtime.batch.windows import NO_MEMORY, WINDOW_ROWS, Rows, SetAside, Window, cut_windows, set_aside
 from drillcore.runtime.dense.scenes import DenseJob, start_dense
 from drillcore.runtime.images.decode_pool import DecodePool
@@ -198,7 +198,10 @@ def _group(model: Network, window: Window, batch: int) -> list[Rows]:
     if not good:
         return []
     canvas = _CANVAS_BYTES // model.metadata.channels
-    groups = plan_batches(sizes, batch=batch, waste=MAX_PADDING - 1, max_pixels=canvas)
+    if model.metadata.any_size:
+        groups = plan_batches(sizes, batch=min(batch, PYRAMIDS), waste=0, max_pixels=canvas)
+    else:
+        groups = plan_batches(sizes, batch=batch, waste=MAX_PADDING - 1, max_pixels=canvas)
     return [window.scored[group] for group in groups]
 
 

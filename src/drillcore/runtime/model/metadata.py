@@ -93,6 +93,11 @@ class ModelMetadata:
         return int(self.input["channels"])
 
     @property
+    def any_size(self) -> bool:
+        """Whether images are looked at as they are, those of a batch all of one size."""
+        return self.input["resize"] is None
+
+    @property
     def value_range(self) -> Range | None:
         """Stored numbers (low, high) that become levels 0 and 255, where the recipe states them."""
         return read_range(self.input["preprocessing"])

@@ -25,7 +25,7 @@ from drillcore.errors import (
     NoMemoryError,
     UnsafeModelError,
 )
-from drillcore.runtime.batch.planning import pad_batch, plan_batches
+from drillcore.runtime.batch.planning import PYRAMIDS, pad_batch, plan_batches
 from drillcore.runtime.dense import answering as dense
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.image_limits import excess
@@ -179,15 +179,17 @@ class Model:
         probabilities = np.zeros((len(images), len(self.metadata.classes)), np.float32)
         if any(image.ndim != 3 for image in images):
             raise InputError("images must be uint8 [h,w,C] each")
-        for rows in plan_batches([image.shape[:2] for image in images]):
+        shapes = [image.shape[:2] for image in images]
+        plan = plan_batches(shapes, batch=PYRAMIDS, waste=0) if self.metadata.any_size else plan_batches(shapes)
+        for rows in plan:
             try:
                 canvas, sizes = pad_batch([images[row] for row in rows])
             except ValueError as error:
                 raise InputError(str(error)) from None
             answer = self.run(canvas, sizes, names)
-            shapes = tuple(answer[name].shape for name in names)
-            if shapes != ((len(rows),), (len(rows), len(self.metadata.classes)))[-len(names) :]:
-                raise UnsafeModelError(f"model {self.metadata.model} answers {shapes}, not as its metadata promises")
+            found = tuple(answer[name].shape for name in names)
+            if found != ((len(rows),), (len(rows), len(self.metadata.classes)))[-len(names) :]:
+                raise UnsafeModelError(f"model {self.metadata.model} answers {found}, not as its metadata promises")
             probabilities[rows] = answer["probabilities"]
             label[rows] = answer["label"] if "label" in answer else answer["probabilities"].argmax(axis=1)
         return Classification(label, probabilities)

@@ -1,0 +1,1 @@
+"""Adaptation layers on features of patches (paper 001)."""

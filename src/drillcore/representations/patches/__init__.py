@@ -1,0 +1,1 @@
+"""Square patches of many scales, one row each (paper 001)."""
