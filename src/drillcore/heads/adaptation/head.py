@@ -15,7 +15,7 @@ from drillcore.heads.adaptation.params import AdaptationParams
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_indicators, check_params, check_rows
 from drillcore.heads.row_source import check_finite, moments, row_source, slices
 from drillcore.json_types import Json
-from drillcore.schemas import Params
+from drillcore.schemas import Params, checked
 
 TINY = 1e-12  # below which a score counts as this: its logarithm is calibrated
 _MAX_POWER = 50
@@ -93,7 +93,7 @@ class AdaptationHead(ClassifierMixin, BaseEstimator, Classifier):
 
     def checked_params(self) -> AdaptationParams:
         """Return the parameters as a model; raises InputError."""
-        return _params({**self.get_params(deep=False), "hidden": list(self.hidden)})
+        return checked(AdaptationParams, self.get_params(deep=False), f"head {self.name!r}")
 
     def fit(
         self,
@@ -236,12 +236,6 @@ class AdaptationHead(ClassifierMixin, BaseEstimator, Classifier):
             return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))))
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))[:, :-1]
-
-
-def _params(given: Mapping[str, Any]) -> AdaptationParams:
-    from drillcore.schemas import checked
-
-    return checked(AdaptationParams, given, f"head {AdaptationHead.name!r}")
 
 
 def _in_memory(X: Any) -> npt.NDArray[Any]:

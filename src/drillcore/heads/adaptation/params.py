@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from drillcore.schemas import Params, words
+from drillcore.schemas import Params, some, words
 
 _MAX_LAYERS, _MAX_UNITS = 8, 1 << 16
 
@@ -14,8 +14,8 @@ _MAX_LAYERS, _MAX_UNITS = 8, 1 << 16
 class AdaptationParams(Params):
     """Of `AdaptationHead`, which describes them."""
 
-    hidden: list[Annotated[int, Field(ge=1, le=_MAX_UNITS)]] = Field(
-        [2048], max_length=_MAX_LAYERS, json_schema_extra=words(f"up to {_MAX_LAYERS} widths, or none: []")
+    hidden: tuple[Annotated[int, Field(ge=1, le=_MAX_UNITS)], ...] = some(
+        default=(2048,), max_length=_MAX_LAYERS, json_schema_extra=words(f"up to {_MAX_LAYERS} widths, or none: []")
     )
     answers: Literal["auto", "softmax", "sigmoid"] = "auto"
     rounds: int = Field(3, ge=1, le=8)
