@@ -82,3 +82,16 @@ def test_kept_and_made_again_it_answers_the_same() -> None:
 def test_what_it_refuses(params: dict[str, Any], products: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         DualSvmHead(**params).fit(products, np.array([0, 1, 0]))
+
+
+def test_several_labels_have_probabilities_of_their_own() -> None:
+    rows, labels = table()
+    truth = np.stack([labels == 0, labels != 1, np.zeros(len(labels), bool)], axis=1)
+    head = DualSvmHead(c=[0.1, 1.0]).fit(gram(rows), truth)
+    head.settle(combine(rows, head.dual()))
+    found = head.predict_proba(rows)
+    assert (head.predict(rows) == truth).mean() > 0.95
+    assert not found[:, 2].any(), "a class without a row"
+    assert found[labels == 0, :2].sum(axis=1).min() > 1, "independent: they need not sum to 1"
+    again = DualSvmHead.from_state(*head.state())
+    np.testing.assert_array_equal(again.predict_proba(rows), found)

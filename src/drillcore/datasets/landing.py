@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drillcore.datasets.adapters.base import Choices
-from drillcore.datasets.adapters.catalogue import ADAPTERS
+from drillcore.datasets.adapters.catalogue import ADAPTERS, PUBLISHED
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.catalogue import DATASETS, get_layout
 from drillcore.datasets.description import (
@@ -78,6 +78,7 @@ def import_dataset(
         LayoutError: the source is laid out otherwise, or too many of its files would be set aside.
         DataError: the disk is full.
     """
+    layout = layout or (name if name in PUBLISHED else None)
     adapter = ADAPTERS.get(layout or "")
     chosen = _layout_for(settings, name, layout if adapter is None else OWN_LAYOUTS[0])
     recover_imports(settings)

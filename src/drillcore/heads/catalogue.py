@@ -57,7 +57,7 @@ HEADS: Mapping[str, HeadRow] = {
         head="drillcore.heads.svm.dual_svm:DualSvmHead",
         params="drillcore.heads.svm.params:DualSvmParams",
         writer="drillcore.export.heads.dual_svm_nodes:write_dual_svm",
-        tasks=(CLASSIFICATION,),
+        tasks=(CLASSIFICATION, MULTILABEL),
         accepts=GRAM,
         weighs=False,
     ),

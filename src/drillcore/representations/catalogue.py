@@ -49,7 +49,7 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
     "cross_pooling": RepresentationRow(
         representation="drillcore.representations.cross_pooling.cross_rows:CrossPooling",
         plan="drillcore.representations.cross_pooling.plan:PoolingPlan",
-        tasks=(CLASSIFICATION,),
+        tasks=(CLASSIFICATION, MULTILABEL),
         writer="drillcore.export.cross_pooling_nodes:CrossPoolingWriter",
     ),
     "patches": RepresentationRow(

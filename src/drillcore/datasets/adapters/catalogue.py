@@ -1,4 +1,4 @@
-"""The tools whose labels are read, by the name that `--layout` gives them."""
+"""The tools whose labels are read, by the name that `--layout` gives them, and published sets by their own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from drillcore.datasets.adapters.base import Adapter
 from drillcore.datasets.adapters.coco import from_coco
+from drillcore.datasets.adapters.published import from_birds200, from_h3d, from_mit67
 from drillcore.datasets.adapters.tables import from_image_folder, from_table
 from drillcore.datasets.adapters.yolo import from_yolo
 
@@ -14,4 +15,8 @@ ADAPTERS: Mapping[str, Adapter] = {
     "imagefolder": from_image_folder,
     "coco": from_coco,
     "yolo": from_yolo,
+    "mit67": from_mit67,
+    "birds200": from_birds200,
+    "h3d": from_h3d,
 }
+PUBLISHED = ("mit67", "birds200", "h3d")  # data sets of that name, imported without a word of their layout

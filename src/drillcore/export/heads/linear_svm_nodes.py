@@ -6,6 +6,7 @@ import numpy as np
 
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.heads.svm_nodes import write_only_class, write_probabilities, write_standardised
+from drillcore.heads.svm.dual_svm import DualSvmHead
 from drillcore.heads.svm.linear_svm import LinearSvmHead
 
 
@@ -26,12 +27,12 @@ def write_linear_svm(builder: GraphBuilder, head: LinearSvmHead, rows: str, prob
     bias = builder.constant("head/bias", head.bias_, np.float32)
     decisions = builder.add("Add", [builder.add("MatMul", [values, weights], "head/product"), bias], "head/decisions")
     if head.several:
-        _write_several(builder, head, decisions, probabilities)
+        write_several(builder, head, decisions, probabilities)
     else:
         write_probabilities(builder, head, decisions, probabilities)
 
 
-def _write_several(builder: GraphBuilder, head: LinearSvmHead, decisions: str, probabilities: str) -> None:
+def write_several(builder: GraphBuilder, head: LinearSvmHead | DualSvmHead, decisions: str, probabilities: str) -> None:
     """Write sigmoid(a z + b) of each class, and 0 for one that no row had."""
     a, b, _ = (float(slope) for slope in head.slopes_)
     places = np.zeros((len(head.present_), len(head.classes_)), np.float32)

@@ -22,10 +22,10 @@ from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array, Doubles, Floats, Ints
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, FitRun, check_labels, check_params
+from drillcore.heads.base import Arrays, FitRun, check_indicators, check_labels, check_params
 from drillcore.heads.dual import DualClassifier
 from drillcore.heads.row_source import row_source, slices
-from drillcore.heads.svm.calibration import REST_START, fit_slopes, rest_logits, stratified_folds
+from drillcore.heads.svm.calibration import REST_START, fit_sigmoid, fit_slopes, rest_logits, stratified_folds
 from drillcore.heads.svm.newton import one_vs_rest
 from drillcore.heads.svm.params import DualSvmParams
 from drillcore.json_types import Json
@@ -83,23 +83,24 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
     def fit(
         self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
-        """Learn from a Gram matrix [N, N] and class indices [N]; weights of rows are not taken.
+        """Learn from a Gram matrix [N, N] and class indices [N], or an indicator matrix [N, K] of several labels.
+
+        Weights of rows are not taken. With several labels each class has a probability of its own, and `predict` gives
+        an indicator matrix: where it is at least 1/2.
 
         Raises:
             InputError: no Gram matrix, labels or a parameter that cannot be used, weights of rows.
         """
         self.checked_params()
         products = _checked(X)
-        labels, count = check_labels(y, len(products), self.n_classes)
         if sample_weight is not None:
             raise InputError(f"head {self.name!r} takes no weights of rows")
-        self.classes_ = np.arange(count, dtype=np.int64)
-        self.present_, places = np.unique(labels, return_inverse=True)
+        places = self._places(y, len(products))
         self.tried_: dict[float, float] = {}
         choices = [float(c) for c in np.atleast_1d(np.asarray(self.c, np.float64))]
         self.c_, self.slopes_ = choices[0], np.array(REST_START)
         scale = float(np.trace(products)) / len(products)
-        if len(self.present_) == 1 or scale <= 0:
+        if (len(self.present_) == 1 and not self.several_) or scale <= 0:
             self.dual_, self.bias_ = np.zeros((len(self.present_), len(products))), self._only()
             return self
         threads = self.threads if run.threads is None else run.threads
@@ -131,13 +132,16 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         result = np.zeros((int(source.shape[0]), len(self.classes_)))
         for first, rows in slices(source):
             logits = rest_logits(rows.astype(np.float32) @ self.weights_ + self.bias_, self.slopes_)
-            logits -= logits.max(axis=1, keepdims=True)
+            logits -= 0 if self.several_ else logits.max(axis=1, keepdims=True)
             np.exp(logits, out=logits)
-            result[first : first + len(rows), self.present_] = logits / logits.sum(axis=1, keepdims=True)
+            total = 1 if self.several_ else logits.sum(axis=1, keepdims=True)
+            result[first : first + len(rows), self.present_] = logits / total
         return result
 
     def predict(self, X: Any) -> Ints:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
+        """Return the most probable label, int64 [N], of equals the lowest; with several labels 0 and 1, [N, K]."""
+        if self.several_:
+            return np.asarray(self.predict_proba(X) >= 0.5, np.int64)
         return np.asarray(self.predict_proba(X).argmax(axis=1), np.int64)
 
     def state(self) -> tuple[Arrays, Json]:
@@ -147,7 +151,9 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         params = self.get_params()
         params["c"] = list(params["c"]) if isinstance(params["c"], list | tuple) else params["c"]
         tried = [[c, loss] for c, loss in self.tried_.items()]
-        return arrays, {"params": params, "classes": len(self.classes_), "c": self.c_, "tried": tried}
+        return arrays, {"params": params, "classes": len(self.classes_), "c": self.c_, "tried": tried} | (
+            {"several": True} if self.several_ else {}
+        )
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
@@ -159,6 +165,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
             head.classes_, head.present_ = np.arange(count, dtype=np.int64), present
             head.weights_, head.bias_, head.slopes_ = (arrays[name] for name in ("weights", "bias", "slopes"))
             head.n_features_in_, head.c_ = len(head.weights_), float(meta["c"])
+            head.several_ = meta.get("several") is True
             head.tried_ = {float(c): float(loss) for c, loss in meta["tried"]}
             fits = (
                 head.weights_.shape[1:] == head.bias_.shape == present.shape
@@ -173,12 +180,38 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
             raise IntegrityError("the state is not one of a support vector machine; fit the head again") from None
         return head
 
+    @property
+    def several(self) -> bool:
+        """Whether it was fitted on an indicator matrix."""
+        return self.several_
+
+    def _places(self, y: npt.ArrayLike, count: int) -> Array:
+        """Take what labels there are; return int64 [N] among those present, or which a row has, bool [N, P]."""
+        self.several_ = np.ndim(y) == 2
+        if not self.several_:
+            labels, classes = check_labels(y, count, self.n_classes)
+            self.classes_ = np.arange(classes, dtype=np.int64)
+            self.present_, places = np.unique(labels, return_inverse=True)
+            return places
+        truth = check_indicators(y, count, self.n_classes)
+        self.classes_ = np.arange(truth.shape[1], dtype=np.int64)
+        self.present_ = np.flatnonzero(truth.any(axis=0))
+        if not len(self.present_):
+            raise InputError(f"head {self.name!r}: no row has a label; nothing can be learnt")
+        return truth[:, self.present_]
+
     def _only(self) -> Floats:
         return np.ones(len(self.present_), np.float32)
 
-    def _chosen(self, axes: Floats, places: Ints, choices: list[float]) -> Any:
+    def _folds(self, places: Array) -> Ints | None:
+        if not self.folds:
+            return None
+        rng = np.random.default_rng(self.seed)
+        return rng.permutation(len(places)) % self.folds if self.several_ else stratified_folds(places, self.folds, rng)
+
+    def _chosen(self, axes: Floats, places: Array, choices: list[float]) -> Any:
         """Fit with the best c of those to choose from; its slopes are learnt from the rows held out."""
-        fold = stratified_folds(places, self.folds, np.random.default_rng(self.seed)) if self.folds else None
+        fold = self._folds(places)
         best = None
         for c in choices:
             costs = np.full(len(places), c)
@@ -200,7 +233,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
     def _held_out(
         self,
         axes: Floats,
-        places: Ints,
+        places: Array,
         costs: Doubles,
         fold: Ints,
         start: Floats,
@@ -232,8 +265,12 @@ def _axes(products: Doubles) -> Floats:
     return np.concatenate([lower, np.ones((len(own), 1))], axis=1).astype(np.float32)
 
 
-def _calibrated(decisions: Floats, places: Ints) -> tuple[Doubles, float]:
+def _calibrated(decisions: Floats, places: Array) -> tuple[Doubles, float]:
     """Return the slopes of least log loss on rows held out, and that loss."""
+    if places.ndim == 2:
+        slopes = fit_sigmoid(decisions.astype(np.float64), places)
+        signed = np.where(places, 1.0, -1.0) * (slopes[0] * decisions + slopes[1])
+        return slopes, float(np.logaddexp(0, -signed).mean())
     slopes = fit_slopes(lambda some: rest_logits(decisions, some), places, REST_START)
     logits = rest_logits(decisions, slopes)
     logits = logits - logits.max(axis=1, keepdims=True)
