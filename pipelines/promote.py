@@ -6,6 +6,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import LeaseHeldError
+from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore_pipelines.reporting import show_promote
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
@@ -47,7 +48,6 @@ def promote(model: str, why: str = "promote flow") -> Summary:
         ConflictError: somebody else moved the champion meanwhile.
     """
     from drillcore import registry
-    from drillcore.runtime.model.reference import parse_reference
     from drillcore.state.leases import hold_lease
 
     settings = prepared()

@@ -11,9 +11,12 @@ from prefect.cache_policies import NO_CACHE
 from drillcore.digests import sha256_bytes
 from drillcore.errors import LeaseHeldError
 from drillcore.remote import AnyPath, place
+from drillcore.runtime.model.reference import parse_reference
+from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from drillcore_pipelines.reporting import show_score
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
+from drillcore_serving.engines.cluster import Cluster
 
 INBOX = "inbox"  # in the state folder, one folder per model
 _DIGITS = 12  # of a digest in an output's name
@@ -53,9 +56,7 @@ def score_images(
     settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
     """Return the counts and where the results are."""
-    from drillcore.runtime.model.served import resolve
     from drillcore_serving.batch.score import score as run
-    from drillcore_serving.engines.cluster import Cluster
 
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
@@ -106,9 +107,7 @@ def score_inbox(
     settings: Settings, reference: str, inbox: AnyPath, output: Path, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
     """Return the counts of this tick, what waits, and where the results are; each batch is verified."""
-    from drillcore.runtime.model.served import resolve
     from drillcore_serving.batch.inbox import Inbox
-    from drillcore_serving.engines.cluster import Cluster
 
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
@@ -157,7 +156,6 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
         InputError: there is nothing to score in a source that was named.
         DrillcoreError: the model cannot be fetched, or the output not be written.
     """
-    from drillcore.runtime.model.reference import parse_reference
     from drillcore.state.leases import hold_lease
     from drillcore_serving.batch.inputs import is_table
 

@@ -34,6 +34,7 @@ from drillcore_serving.batch.journal import exclusive
 from drillcore_serving.batch.ledger import Batch, Ledger, Waiting
 from drillcore_serving.batch.parts import read_digests
 from drillcore_serving.batch.score import score
+from drillcore_serving.batch.staging import Staging
 from drillcore_serving.engines.cluster import Cluster
 
 BATCH_ROWS = 100_000  # files of a batch at most
@@ -211,8 +212,6 @@ class Inbox:
 
     def _look(self, files: Sequence[tuple[str, str, float]]) -> Iterator[tuple[str, str]]:
         """Yield digest and reason of each file: the young are decoded, of the others only the bytes are read."""
-        from drillcore_serving.batch.staging import Staging
-
         base = self.source.url if isinstance(self.source, RemotePath) else str(self.source)
         now, remote = time.time(), isinstance(self.source, RemotePath)
         young = [remote or now - changed < self.settings.inbox_patience_seconds for _, _, changed in files]

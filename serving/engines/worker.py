@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from drillcore.digests import sha256_file
@@ -132,8 +133,6 @@ def score_shard(
 
 def versions() -> tuple[tuple[str, str], ...]:
     """Return name and version of the packages that answers and bytes depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
     found = []
     for name in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # onnxruntime-gpu, for instance

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from drillcore.files import write_bytes
@@ -29,8 +31,6 @@ def write_state(path: Path, scalars: Values, tensors: Mapping[str, Tensor]) -> N
     Raises:
         OSError: it cannot be written.
     """
-    from safetensors.torch import save
-
     text = json.dumps({"schema": _SCHEMA, **scalars})
     # safetensors refuses tensors that share memory
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -39,8 +39,6 @@ def write_state(path: Path, scalars: Values, tensors: Mapping[str, Tensor]) -> N
 
 def read_state(path: Path, identity: str) -> tuple[Json, dict[str, Tensor]] | None:
     """Return scalars and tensors, on the CPU; None where there is no file, it is of another training, or damaged."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         return None
     try:

@@ -159,8 +159,8 @@ def _training(settings: Settings) -> Iterator[Case]:
     import torch
 
     from drillcore.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-    from drillcore.heads.base import ARRAYS_FILE, META_FILE, load_head, save_head
     from drillcore.heads.forest.forest import ForestHead
+    from drillcore.heads.saving import ARRAYS_FILE, META_FILE, load_head, save_head
     from drillcore.retrain.records import Fitted, RunFolder
 
     torch.set_num_threads(1)

@@ -128,8 +128,9 @@ def test_checkpoints_and_kept_backbones(form: Form, marker: Path, settings: Sett
 
 @every_form
 def test_heads_and_growing_trees(form: Form, marker: Path, tmp_path: Path) -> None:
-    from drillcore.heads.base import ARRAYS_FILE, META_FILE, FitRun, load_head
+    from drillcore.heads.base import FitRun
     from drillcore.heads.forest.forest import ForestHead
+    from drillcore.heads.saving import ARRAYS_FILE, META_FILE, load_head
 
     data = form(marker)
     described = {"schema": 1, "head": "forest", "arrays_sha256": sha256_bytes(data), "meta": {}}

@@ -13,10 +13,10 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from drillcore.errors import InputError
-from drillcore.heads.base import load_head, load_regressor, save_head
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.class_weights import class_weights
 from drillcore.heads.dbn.dbn import DbnHead, DbnRegressor
+from drillcore.heads.saving import load_head, load_regressor, save_head
 
 
 @pytest.mark.parametrize(

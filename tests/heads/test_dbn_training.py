@@ -16,8 +16,9 @@ from sklearn.datasets import load_digits
 
 from drillcore.errors import DrillcoreError, InputError
 from drillcore.heads import row_source
-from drillcore.heads.base import FitRun, load_head
+from drillcore.heads.base import FitRun
 from drillcore.heads.dbn.dbn import DbnHead, DbnRegressor
+from drillcore.heads.saving import load_head
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -158,7 +159,8 @@ from pathlib import Path
 import numpy as np
 from drillcore.heads import row_source
 from drillcore.heads.dbn import stages as dbn_stages
-from drillcore.heads.base import FitRun, save_head
+from drillcore.heads.base import FitRun
+from drillcore.heads.saving import save_head
 from drillcore.heads.dbn.dbn import DbnHead
 dbn_stages.CHECKPOINT_SECONDS, row_source.BLOCK_VALUES = 0.0, 20 * 256
 folder = Path(sys.argv[1])

@@ -11,8 +11,9 @@ import pytest
 
 from drillcore import plugins
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
-from drillcore.heads.base import Classifier, load_head, save_head
+from drillcore.heads.base import Classifier
 from drillcore.heads.catalogue import build_head, head_names, head_params, head_row
+from drillcore.heads.saving import load_head, save_head
 from drillcore.recipes.editing import editor_schema
 
 MODULE = '''

@@ -10,8 +10,8 @@ from sklearn.svm import SVC
 from svm_case import SCHEMES, forged, standard, table
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import load_head, save_head
 from drillcore.heads.catalogue import build_head
+from drillcore.heads.saving import load_head, save_head
 from drillcore.heads.svm import dual_solvers as svm_dual
 from drillcore.heads.svm.gram import gram_matrix, kernel_block
 from drillcore.heads.svm.kernel_svm import KernelSvmHead

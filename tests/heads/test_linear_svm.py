@@ -14,8 +14,8 @@ from sklearn.svm import SVC, LinearSVC
 from svm_case import SCHEMES, forged, standard, table
 
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import load_head, save_head
 from drillcore.heads.catalogue import build_head
+from drillcore.heads.saving import load_head, save_head
 from drillcore.heads.svm import dual_solvers as svm_dual
 from drillcore.heads.svm import newton as svm_newton
 from drillcore.heads.svm import preconditioner as svm_preconditioner

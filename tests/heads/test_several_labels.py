@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.heads.linear_svm_nodes import write_linear_svm
-from drillcore.heads.base import load_head, save_head
+from drillcore.heads.saving import load_head, save_head
 from drillcore.heads.svm.linear_svm import LinearSvmHead
 
 

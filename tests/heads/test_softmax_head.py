@@ -13,7 +13,7 @@ from onnx import helper
 from drillcore.errors import InputError, IntegrityError
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.heads.softmax_nodes import write_softmax
-from drillcore.heads.base import load_head, save_head
+from drillcore.heads.saving import load_head, save_head
 from drillcore.heads.softmax import SoftmaxHead
 
 

@@ -14,9 +14,11 @@ import numpy as np
 from drillcore.analysis.class_clusters import ClassClusters, Space
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
 from drillcore.arrays import Doubles, Ints
+from drillcore.backbones.networks.pixels import TAP, build_pixels
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.class_tree import DEFAULT_LINKAGE, LINKAGES, class_centroids
 from drillcore.evaluation.figures.feature_scores import FeatureScores
+from drillcore.representations.activations.extraction import extract
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -163,9 +165,6 @@ def _pixel_space(
     settings: Settings, parts: TrainedParts, rows: pd.DataFrame, labels: Ints, linkage: str, neighbours: int
 ) -> tuple[Space | None, str]:
     """Return the classes by raw pixels, 28 x 28, kept in the feature store like any rows; or why there is none."""
-    from drillcore.backbones.networks.pixels import TAP, build_pixels
-    from drillcore.representations.activations.extraction import extract
-
     backbone = build_pixels(3 if parts.manifest.channels == 3 else 1)
     backbone = backbone.reading(parts.backbone.value_range)
     load = parts.run.load(rows, backbone.channels)

@@ -16,6 +16,7 @@ from drillcore.evaluation.pictures.class_pictures import common_features, draw_f
 from drillcore.files import write_json, write_text
 from drillcore.json_types import Json
 from drillcore.progress import progress
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 _COLUMNS = ("class", "images", "group", "rank", "neighbour", "distance", "pixels_neighbour", "pixels_distance")
@@ -136,8 +137,6 @@ def _features(found: ClassClusters) -> str:
 
 def _sample_images(settings: Settings, found: ClassClusters) -> list[list[Any]]:
     """Return the sample images of each class; one that cannot be read any more is left out."""
-    from drillcore.runtime.images.decode import decode_file
-
     manifest = found.parts.manifest
     channels = 3 if manifest.channels == 3 else 1
     how = settings.decoding(found.parts.backbone.value_range)

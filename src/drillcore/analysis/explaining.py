@@ -20,8 +20,12 @@ from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_impo
 from drillcore.arrays import Doubles
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
+from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.progress import progress
+from drillcore.retrain.opening import open_for_batches, version_file
+from drillcore.runtime.images.decode_worker import MISSING, read_image
 from drillcore.settings import Settings
+from drillcore.store import FeatureStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +116,6 @@ def explain_image(
 
 
 def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, NDArray[np.uint8]]:
-    from drillcore.runtime.images.decode_worker import MISSING, read_image
-
     found = read_image(str(image), parts.backbone.channels, **settings.decoding(parts.backbone.value_range))
     if found.reason == MISSING:
         raise InputError(f"no such image: {image}")
@@ -124,9 +126,6 @@ def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, ND
 
 def _answer(settings: Settings, parts: TrainedParts, pixels: NDArray[np.uint8]) -> Doubles:
     """Return the ONNX file's probabilities float64 [K] in the order of the manifest's classes."""
-    from drillcore.evaluation.figures.metrics import align_columns
-    from drillcore.retrain.opening import open_for_batches, version_file
-
     version = parts.version
     model = open_for_batches(settings, version_file(settings, version.model, version.version), version.sha256)
     found = np.asarray(model.classify([pixels]).probabilities, np.float64)
@@ -140,8 +139,6 @@ def _training_rows(
 
     Of a part there are all images of the class (a half at most), and the others evenly in the order of their digests.
     """
-    from drillcore.store import FeatureStore
-
     rows, note = parts.manifest.rows("train"), ""
     spec = parts.representation.spec(parts.run)
     new = int(FeatureStore.of(settings, spec).missing(spec.keys(list(rows["sha256"]))).sum())

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from drillcore.analysis.explanation import Planes, Response
 from drillcore.analysis.trained_parts import TrainedParts
 from drillcore.arrays import Array, Doubles, Ints
+from drillcore.backbones.deconvolution import project
 from drillcore.errors import BadImageError
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,8 +27,6 @@ TOP_IMAGES = 9  # of a feature, as in Zeiler and Fergus's figure 2
 
 def activations(parts: TrainedParts, pixels: NDArray[np.uint8]) -> tuple[Doubles, Any, Doubles]:
     """Return the image's row, as the head gets it; its prepared planes; its activations in the image as it lies."""
-    import torch
-
     x = torch.from_numpy(np.ascontiguousarray(parts.backbone.prepare(pixels)))
     taps = parts.recipe.backbone.taps
     row = parts.backbone.rows(x[None].to(parts.backbone.device), taps)[0].cpu().numpy()
@@ -71,10 +72,6 @@ def top_responses(
         tap: of the unit.
         unit: its number in the tap.
     """
-    import torch
-
-    from drillcore.runtime.images.decode import decode_file
-
     order: Ints = np.argsort(-scores.astype(np.float64), kind="stable")
     prepared: list[Any] = []
     kept: list[int] = []
@@ -99,8 +96,6 @@ def responses(
     backbone: Backbone, x: Any, tap: str, units: Sequence[int], paths: Sequence[str], labels: Sequence[str]
 ) -> list[Response]:
     """Project one unit of a tap for each prepared image [N, C, h, w], of these paths and classes."""
-    from drillcore.backbones.deconvolution import project
-
     projections, values = project(backbone.module, x.to(backbone.device), tap, units)
     pictures = projections[:, : backbone.channels].cpu().numpy()
     return [

@@ -14,7 +14,9 @@ from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.suspicion import FOLDS, Suspect, find_suspects, grouped_folds
 from drillcore.json_types import Json
+from drillcore.progress import progress
 from drillcore.recipes import Recipe, load_recipe
+from drillcore.recipes.building import build_head
 from drillcore.settings import Settings
 from drillcore.tasks import MULTILABEL
 
@@ -144,9 +146,6 @@ def held_out(
         InputError: all rows are in one fold.
     """
     from sklearn.base import clone
-
-    from drillcore.progress import progress
-    from drillcore.recipes.building import build_head
 
     head = build_head(recipe, n_classes=n_classes, n_jobs=settings.cpu_threads)
     trees = head.get_params().get("n_estimators")

@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
+from drillcore import tracking
 from drillcore.arrays import Array
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
 from drillcore.files import read_object
-from drillcore.recipes import Recipe, load_recipe
+from drillcore.heads.saving import load_any_head
+from drillcore.recipes import Recipe, load_recipe, read_recipe
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.retrain.drilling import recipe_backbone
+from drillcore.retrain.opening import HEAD_FOLDER
+from drillcore.retrain.records import RunFolder
 from drillcore.retrain.run import Run
+from drillcore.runtime.model.reference import parse_reference
+from drillcore.runtime.model.served import pointer_path
 from drillcore.settings import Settings
 from drillcore.tasks import CLASSIFICATION, get_task
 
@@ -150,11 +157,6 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
         UnknownNameError: there is neither.
         RecipeError: it cannot be read.
     """
-    import yaml
-
-    from drillcore import tracking
-    from drillcore.recipes import read_recipe
-
     present: Recipe | None
     try:
         present = load_recipe(settings, version.model)
@@ -181,10 +183,6 @@ def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDA
     None where the head does not know (only forests do), where other taps are looked at than it reads, or where it is
     gone from the folder of its run (`drillcore gc`).
     """
-    from drillcore.heads.base import load_any_head
-    from drillcore.retrain.records import RunFolder
-    from drillcore.retrain.run import HEAD_FOLDER
-
     if not parts.own_taps:
         return None
     recipe_sha256 = str(parts.version.metadata.get("recipe_sha256"))
@@ -198,8 +196,6 @@ def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDA
 
 def _version(settings: Settings, reference: str, command: str) -> ModelVersion:
     from drillcore.analysis.reporting import find_version
-    from drillcore.runtime.model.reference import parse_reference
-    from drillcore.runtime.model.served import pointer_path
 
     wanted = parse_reference(reference)
     try:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drillcore.digests import sha256_json
 from drillcore.errors import InputError
-from drillcore.files import read_object
+from drillcore.files import read_object, write_json
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,8 +129,6 @@ def _import(settings: Settings, dataset: str, source: Path, layout: str) -> tupl
     """Copy the images, list and split them; returns the manifest, and the settings under which its images are."""
     from drillcore.datasets.landing import import_dataset
     from drillcore.datasets.manifest import build_manifest, read_manifest, write_manifest
-    from drillcore.digests import sha256_json
-    from drillcore.files import write_json
 
     imports = settings.state / "loaded" / dataset
     try:

@@ -10,9 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from drillcore.api.images import Images
+from drillcore.digests import sha256_file
 from drillcore.errors import DataError, InputError
+from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
+from drillcore.files import atomic_path
 from drillcore.json_types import Values
+from drillcore.recipes.building import build_head, training_plan
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD
+from drillcore.recipes.reading import is_model_name
+from drillcore.recipes.schema import (
+    SCHEMA,
+    AugmentSection,
+    BackboneSection,
+    DatasetSection,
+    HeadSection,
+    Recipe,
+    SeedsSection,
+)
+from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Fitted, Proven
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,15 +95,6 @@ def train(
         >>> print(model.evaluate())  # doctest: +SKIP
     """
     from drillcore.backbones.catalogue import default_weights
-    from drillcore.recipes.schema import (
-        SCHEMA,
-        AugmentSection,
-        BackboneSection,
-        DatasetSection,
-        HeadSection,
-        Recipe,
-        SeedsSection,
-    )
 
     plan = _plan(backbone, training)
     head = head or (FROZEN_HEAD if plan is None else TRAINED_HEAD)
@@ -140,15 +146,12 @@ class TrainedModel:
     @property
     def curve(self) -> list[dict[str, object]]:
         """The backbone's learning curve, one row per epoch; empty where it came as it is."""
-        from drillcore.retrain.records import BackboneDone
-
         return list(self._run.record(BackboneDone).curve)
 
     @property
     def onnx(self) -> Path:
         """The model's ONNX file, exported and proven when first asked for. Raises ParityError."""
         from drillcore.retrain.exporting import export_model, prove_parity
-        from drillcore.retrain.records import Exported, Proven
 
         self._run.once(Exported, export_model)
         self._run.once(Proven, prove_parity)
@@ -173,8 +176,6 @@ class TrainedModel:
             DataError: there is no test image, or one cannot be read any more.
             ParityError: the ONNX file does not answer as what was trained.
         """
-        from drillcore.digests import sha256_file
-
         about = {"model": self.name, "model_sha256": sha256_file(self.onnx)}
         if images is None:
             record = self._evaluated()
@@ -188,8 +189,6 @@ class TrainedModel:
             InputError: the path cannot be written.
             ParityError: the answers differ; nothing is written.
         """
-        from drillcore.files import atomic_path
-
         target = Path(path).expanduser()
         made = self.onnx
         try:
@@ -222,7 +221,6 @@ class TrainedModel:
     def _fit(self) -> None:
         from drillcore.retrain.drilling import prepare_backbone
         from drillcore.retrain.fitting import fill_store, fit_head
-        from drillcore.retrain.records import BackboneDone, Fitted
 
         self._run.once(BackboneDone, prepare_backbone)
         fill_store(self._run)
@@ -230,7 +228,6 @@ class TrainedModel:
 
     def _evaluated(self) -> Evaluated:
         from drillcore.retrain.evaluating import evaluate_run
-        from drillcore.retrain.records import Evaluated
 
         _ = self.onnx
         return self._run.once(Evaluated, evaluate_run)
@@ -271,8 +268,6 @@ def _absolute(weights: str) -> str:
 def _check(model: TrainedModel) -> None:
     """Find a wrong name or value before the first minute is spent on it."""
     from drillcore.backbones.catalogue import build_backbone
-    from drillcore.recipes.building import build_head, training_plan
-    from drillcore.recipes.reading import is_model_name
 
     recipe = model.recipe
     if not is_model_name(recipe.name):
@@ -288,7 +283,6 @@ def _check(model: TrainedModel) -> None:
 
 def _measure(model: TrainedModel, images: Images) -> dict[str, object]:
     """Return the figures of a model on all usable rows of other images; classes it does not know count as misses."""
-    from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
     from drillcore.retrain.opening import answers, open_for_batches
 
     started = time.monotonic()

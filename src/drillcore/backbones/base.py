@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from drillcore.backbones.preprocessing import Preprocessing, input_planes, prepare
@@ -240,8 +241,6 @@ class Backbone:
 
 def weights_bytes(module: nn.Module) -> bytes:
     """Return a module's weights and buffers as safetensors bytes, the same for equal values."""
-    from safetensors.torch import save
-
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(module.state_dict().items())}
     found: bytes = save(state)
     return found

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drillcore.datasets.manifest import Manifest
+from drillcore.datasets.probe import values_seen
 from drillcore.errors import QualityError
 from drillcore.json_types import Json
+from drillcore.quality.frames import Facts
 from drillcore.quality.report import QualityReport
 from drillcore.settings import Settings
 
@@ -97,8 +99,6 @@ def validate_manifest(
         folder: where the images are; None: where the manifest says.
         accept_change: class shares that have moved are only warned about.
     """
-    from drillcore.datasets.probe import values_seen
-    from drillcore.quality.frames import Facts
     from drillcore.quality.validation import validate
 
     facts = Facts(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 
 from drillcore.arrays import Array
 from drillcore.backbones.base import Backbone
@@ -99,8 +100,6 @@ class Reference:
 
     def activations(self, images: Sequence[Image]) -> Array:
         """Return the rows before they are stored, float32 [N, D]."""
-        import torch
-
         batch = np.stack([self.backbone.prepare(image) for image in images])
         rows = self.backbone.rows(torch.from_numpy(batch).to(self.backbone.device), self.taps)
         return rows.cpu().numpy().astype(np.float32)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 
+import yaml
+
 from drillcore.analysis.reporting import Report
 from drillcore.json_types import Values
 from drillcore.pages.html import Html, details, element, facts, join, picture, section
@@ -119,6 +121,4 @@ def _parity(parity: Values) -> Html | None:
 
 
 def _yaml(values: Mapping[str, object]) -> str:
-    import yaml
-
     return str(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from drillcore.errors import BadImageError
 from drillcore.pages.html import Content, Html, element, picture
 from drillcore.settings import Settings
 
@@ -30,8 +31,6 @@ def thumbnail_bytes(settings: Settings, path: Path, channels: int) -> bytes:
 
 def image_card(settings: Settings, path: Path, channels: int, alt: str, *lines: Content) -> Html:
     """Return a list item with an image and a few lines; the reason where it cannot be read any more."""
-    from drillcore.errors import BadImageError
-
     try:
         shown: Content = picture(thumbnail_bytes(settings, path, channels), alt)
     except BadImageError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from PIL import Image
 
 from drillcore.errors import BadImageError
 from drillcore.files import atomic_path
@@ -101,8 +102,6 @@ def thumbnails(
 
 def thumbnail(path: Path, max_pixels: int) -> Thumbnails:
     """Return uint8 [256]; zeros, which correlate with nothing, for an image that cannot be read any more."""
-    from PIL import Image
-
     try:
         grey = decode_file(path, 1, max_pixels=max_pixels)[:, :, 0]
     except BadImageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from drillcore.backbones.training.plan import TrainingPlan
 from drillcore.errors import InputError, RecipeError
 from drillcore.heads.catalogue import LOGITS, head_row
 from drillcore.plugins import attribute
@@ -72,8 +73,6 @@ def representation_plan(recipe: Recipe) -> Any:
 
 def training_plan(recipe: Recipe) -> TrainingPlan:
     """Return the backbone's training plan, with the recipe's augmentation. Raises InputError."""
-    from drillcore.backbones.training.plan import TrainingPlan
-
     given = dict(recipe.backbone.train or {})
     if "augment" in given:
         raise InputError("augment stands at the top of the recipe, as augment: {name: ...}")

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.recipes.schema import Recipe
+from drillcore.representations.core_samples.context_spec import ContextSpec
+from drillcore.representations.core_samples.core_spec import CoreSpec
+from drillcore.representations.parameters import check_names
 from drillcore.tasks import get_task
 
 if TYPE_CHECKING:
@@ -100,10 +103,8 @@ def core_plan(recipe: Recipe) -> CorePlan:
     Raises:
         InputError: an unknown name, or a value that cannot be meant.
     """
-    from drillcore.representations.core_samples.core_spec import CoreSpec
     from drillcore.representations.core_samples.sampling import SamplingSpec
     from drillcore.representations.core_samples.views import ViewSpec
-    from drillcore.representations.parameters import check_names
 
     params = dict(recipe.representation.params)
     own = {name: params.pop(name) for name in _OWN if name in params}
@@ -164,9 +165,6 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
     Raises:
         InputError: an unknown name, a value that cannot be meant, or a task that has no stages.
     """
-    from drillcore.representations.core_samples.context_spec import ContextSpec
-    from drillcore.representations.parameters import check_names
-
     if "auto_context" not in recipe.representation.params:
         return None
     if not get_task(recipe.task).named:

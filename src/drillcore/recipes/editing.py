@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from drillcore.backbones.training.plan import TrainingParams
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import head_names, head_params
 from drillcore.json_types import Json
@@ -10,8 +11,6 @@ from drillcore.recipes.schema import recipe_schema
 
 def editor_schema() -> Json:
     """Return the JSON schema (draft 2020-12) of a recipe; heads that cannot be loaded have no parameters."""
-    from drillcore.backbones.training.plan import TrainingParams
-
     schema = recipe_schema()
     sections: Json = schema["$defs"]
     sections["HeadSection"]["properties"]["name"]["enum"] = head_names()

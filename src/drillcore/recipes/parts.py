@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from drillcore.backbones.training.plan import TrainingParams
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
 from drillcore.json_types import Values
@@ -80,8 +81,6 @@ def params_mistakes(values: Values) -> Iterator[Mistake]:
 
 
 def _training(train: dict[str, object], augment: object) -> Iterator[Mistake]:
-    from drillcore.backbones.training.plan import TrainingParams
-
     place = ("backbone", "train")
     if "augment" in train:
         yield Mistake((*place, "augment"), "stands at the top of the recipe, as augment: {name: ...}")

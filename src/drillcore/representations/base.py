@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
@@ -60,17 +62,12 @@ class State:
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file; equal arrays give equal bytes."""
-        from safetensors.numpy import save
-
         data: bytes = save({name: np.ascontiguousarray(array) for name, array in sorted(self.arrays.items())})
         return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> State:
         """Read what `to_bytes` gave. Raises ValueError."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         try:
             return cls(load(data))
         except SafetensorError as error:

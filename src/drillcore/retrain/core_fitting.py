@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from drillcore.datasets.targets import label_reader
 from drillcore.errors import DataError
 from drillcore.files import write_json
+from drillcore.heads.base import FitRun
+from drillcore.heads.row_source import SomeRows
+from drillcore.heads.saving import save_head
 from drillcore.json_types import Json, Values
+from drillcore.progress import progress
 from drillcore.representations.core_samples.core_rows import ANSWERS_FILE, FIRST_FOLDER, core_rows
+from drillcore.representations.core_samples.pixel_answers import shifted
+from drillcore.retrain.first_stage import DrilledImages, fit_first_stage
 from drillcore.retrain.fitting import unfitted
+from drillcore.retrain.held_out import TrainingImages, fit_bias
+from drillcore.retrain.opening import GROWTH_FOLDER, HEAD_FOLDER
 from drillcore.retrain.records import Fitted
-from drillcore.retrain.run import GROWTH_FOLDER, HEAD_FOLDER
 
 if TYPE_CHECKING:
     from drillcore.heads.base import Head
@@ -30,8 +38,6 @@ def fit_head(run: Run) -> tuple[Fitted, list[str]]:
     Raises:
         DataError: no pixel has a label; too few images or groups to hold some out, where that is asked for.
     """
-    from drillcore.heads.base import save_head
-
     folder, recipe = run.path, run.recipe
     folder.mkdir(parents=True, exist_ok=True)
     growth, held_out, subset = folder / GROWTH_FOLDER, folder / "held-out", folder / "subset.npy"
@@ -81,9 +87,6 @@ def _found_held_out(more: Values) -> str:
 
 def _fit(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path, advance: Any = None) -> Head:
     """Fit a head to the chosen samples, numbers int64 [n] ascending, and return it."""
-    from drillcore.heads.base import FitRun
-    from drillcore.heads.row_source import SomeRows
-
     rows = found.rows if len(chosen) == len(found) else SomeRows(found.rows, chosen)
     truth = found.targets[chosen]
     weights = sample_weights(found.weights[chosen], core_rows(run).plan.weighted)
@@ -93,16 +96,12 @@ def _fit(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path
 
 def _fit_shown(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Head:
     """Do as `_fit`, with a progress bar."""
-    from drillcore.progress import progress
-
     with progress(title, head.work(len(chosen)), unit="steps") as advance:
         return _fit(head, run, found, chosen, checkpoint, advance)
 
 
 def _first_stage(run: Run, found: CoreSamples, folder: Path) -> FirstStage:
     """Return the first stage of two, with the samples the second one learns from."""
-    from drillcore.retrain.first_stage import DrilledImages, fit_first_stage
-
     cores, rows = core_rows(run), run.fit_rows()
     plan, core = cores.plan, cores.core(run)
     assert plan.context is not None, "asked for where a recipe has two stages"  # noqa: S101
@@ -133,11 +132,6 @@ def _first_stage(run: Run, found: CoreSamples, folder: Path) -> FirstStage:
 
 def _fit_bias(run: Run, found: CoreSamples, folder: Path) -> dict[str, object]:
     """Return the record of a fitted bias: `answers`, and `held_out` with what it gains."""
-    from drillcore.datasets.targets import label_reader
-    from drillcore.progress import progress
-    from drillcore.representations.core_samples.pixel_answers import shifted
-    from drillcore.retrain.held_out import TrainingImages, fit_bias
-
     cores, rows = core_rows(run), run.fit_rows()
     plan, core = cores.plan, cores.core(run)
     read, listed = label_reader(run.settings, run.manifest), rows.to_dict("records")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
 from drillcore.json_types import Json
+from drillcore.progress import progress
 from drillcore.recipes import Recipe
 from drillcore.recipes.building import input_size, training_plan
 from drillcore.recipes.parts import value_range
@@ -191,12 +193,9 @@ def _labelled(run: Run, backbone: Backbone, split: str) -> Any:
 
 def _native(run: Run, backbone: Backbone, split: str) -> Any:
     """Return a split's images as they are, decoded, and labels."""
-    from concurrent.futures import ThreadPoolExecutor
-
     import torch
 
     from drillcore.backbones.training.native_images import NativeImages
-    from drillcore.progress import progress
 
     rows = run.manifest.table[run.manifest.table["split"] == split]
     load = run.load(rows, backbone.channels)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drillcore.arrays import Array
+from drillcore.datasets.staging import opened_source
 from drillcore.errors import DataError, InputError, LayoutError
 from drillcore.json_types import Json
 from drillcore.plugins import attribute
@@ -121,8 +122,6 @@ def evaluate_source(
         LayoutError: another layout, or no such split.
         DataError: no image could be scored.
     """
-    from drillcore.datasets.staging import opened_source
-
     started = time.monotonic()
     model = open_for_batches(settings, served.path, served.sha256)
     laid_out = _layout(settings, served, model, layout)

@@ -11,7 +11,9 @@ from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.opening import MODEL_FILE
+from drillcore.retrain.provenance import git_facts
 from drillcore.retrain.records import Exported, Proven
+from drillcore.runtime.images.image_limits import ImageLimits
 from drillcore.runtime.model.metadata import ModelMetadata
 
 if TYPE_CHECKING:
@@ -46,9 +48,6 @@ def _writer(run: Run) -> ModelWriter:
 
 def _metadata(run: Run, facts: Json) -> ModelMetadata:
     """Return what the file says of itself; `facts` are those of the representation's writer."""
-    from drillcore.retrain.provenance import git_facts
-    from drillcore.runtime.images.image_limits import ImageLimits
-
     recipe, manifest, task = run.recipe, run.manifest, run.task
     git = git_facts(run.settings.root)
     fields: Json = {

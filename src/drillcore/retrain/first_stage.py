@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from drillcore.ahead import side_by_side
 from drillcore.arrays import Array
 from drillcore.errors import DataError, InputError, IntegrityError
+from drillcore.export.sessions import cpu_session
 from drillcore.files import write_json
 from drillcore.heads.row_source import RowSource, SideBySide
+from drillcore.representations.core_samples.views import view_of
 
 if TYPE_CHECKING:
     from drillcore.recipes.cores import ContextPlan
@@ -164,7 +166,7 @@ def _columns(folder: Path, shape: tuple[int, int], dtype: str) -> Any:
 
 
 def _kept_head(folder: Path, fit: Callable[[], Any]) -> Any:
-    from drillcore.heads.base import load_head, save_head
+    from drillcore.heads.saving import load_head, save_head
 
     try:
         return load_head(folder)
@@ -189,9 +191,7 @@ def _answered(
     from drillcore.export.assemble import PROBABILITIES
     from drillcore.export.dense.context_nodes import first_stage_model
     from drillcore.export.graph import IMAGES
-    from drillcore.export.sessions import cpu_session
     from drillcore.representations.core_samples.auto_context import context_maps, read_plane
-    from drillcore.representations.core_samples.views import view_of
 
     session = cpu_session(first_stage_model(core, head), 1)
     number = np.flatnonzero(chosen)

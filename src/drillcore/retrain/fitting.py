@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from drillcore.heads.base import FitRun
+from drillcore.heads.catalogue import GRAM, head_row
+from drillcore.heads.dual import DualClassifier
+from drillcore.heads.row_source import combine, gram
+from drillcore.heads.saving import save_head
 from drillcore.plugins import attribute
+from drillcore.progress import progress
 from drillcore.recipes.building import build_head
 from drillcore.recipes.parts import NO_HEAD
 from drillcore.representations.catalogue import representation_row
+from drillcore.retrain.opening import GROWTH_FOLDER, HEAD_FOLDER, STATE_FILE
 from drillcore.retrain.records import Filled, Fitted
-from drillcore.retrain.run import GROWTH_FOLDER, HEAD_FOLDER, STATE_FILE
 
 if TYPE_CHECKING:
     from drillcore.heads.base import Head
@@ -48,12 +54,6 @@ def fit_head(run: Run) -> tuple[Fitted, list[str]]:
 
 
 def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
-    from drillcore.heads.base import FitRun, save_head
-    from drillcore.heads.catalogue import GRAM, head_row
-    from drillcore.heads.dual import DualClassifier
-    from drillcore.heads.row_source import combine, gram
-    from drillcore.progress import progress
-
     found = run.representation.rows(run, run.fit_rows())
     head, growth, name = unfitted(run), run.path / GROWTH_FOLDER, run.recipe.head.name
     with progress(f"fitting {name}", head.work(len(found)), unit="steps") as advance:

@@ -8,6 +8,7 @@ groups answers the fold's images, and the threshold of the highest intersection 
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from drillcore.arrays import Array
 from drillcore.errors import DataError
-from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, best_threshold
+from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, best_threshold, bin_floors
 from drillcore.evaluation.figures.suspicion import grouped_folds
+from drillcore.export.sessions import cpu_session
 from drillcore.files import write_bytes
 
 if TYPE_CHECKING:
@@ -142,7 +144,6 @@ def _histogram(
     """Answer images as the exported file would, and count their pixels."""
     from drillcore.export.dense.assembly import LOGITS, logits_model
     from drillcore.export.graph import IMAGES
-    from drillcore.export.sessions import cpu_session
 
     # Mode refined has exact's labels, and no threshold yet.
     data = logits_model(core, head, "fast" if mode == "fast" else "exact", answers=plan.answers)
@@ -166,16 +167,12 @@ def _middle(array: Array, side: int) -> Array:
 
 
 def _overlap(histogram: ProbabilityHistogram, threshold: float) -> float:
-    from drillcore.evaluation.figures.precision_recall import bin_floors
-
     above = bin_floors() > threshold
     hits, wrong = int(histogram.own[above].sum()), int(histogram.other[above].sum())
     return hits / max(int(histogram.own.sum()) + wrong, 1)
 
 
 def _keep(file: Path, table: NDArray[np.int64]) -> None:
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, table, allow_pickle=False)
     write_bytes(file, buffer.getvalue())

@@ -13,6 +13,7 @@ from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, confusion_axes, dense_figures
 from drillcore.evaluation.figures.ships import CLASSES as SHIP_CLASSES
 from drillcore.evaluation.figures.ships import ShipScores
+from drillcore.evaluation.pictures.ship_pictures import precision_recall_png
 from drillcore.json_types import Json
 from drillcore.promotion.candidates import LabelCandidate
 from drillcore.promotion.dense_gate import gate_labels
@@ -21,6 +22,7 @@ from drillcore.recipes import Recipe
 from drillcore.retrain.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
 from drillcore.retrain.records import Figures
 from drillcore.runtime.dense.answering import segment
+from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 
@@ -152,8 +154,6 @@ class _ShipLabelScores(LabelScores):
         return self.ships.figures()
 
     def pictures(self) -> dict[str, bytes]:
-        from drillcore.evaluation.pictures.ship_pictures import precision_recall_png
-
         if not self.ships.histogram.own.any():  # no ship among the images: there is no curve
             return {}
         return {"precision-recall": precision_recall_png({"this model": self.ships.histogram})}
@@ -166,8 +166,6 @@ def answered(
 
     As many images at a time as there are threads; memory does not grow with their number.
     """
-    from drillcore.runtime.images.decode import decode_file
-
     channels, paths = model.metadata.channels, truths.paths
 
     def work(index: int) -> tuple[Labels, Labels, Any] | None:

@@ -9,14 +9,14 @@ from drillcore.retrain.pictures import draw_curves
 from drillcore.retrain.records import BackboneDone, Evaluated, Proven
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
+from drillcore.tracking import Run as TrackedRun
+from drillcore.versions import data_dvc_text
 
 _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 def log_run(log: Any, run: Run) -> None:
     """Log everything a person looks for on the run's page."""
-    from drillcore.versions import data_dvc_text
-
     settings, recipe, manifest, evaluated = run.settings, run.recipe, run.manifest, run.record(Evaluated)
     log.params({"recipe": recipe.to_dict(), "settings": settings.as_dict()})
     log.params({"data_digest": manifest.digest, "lineage": manifest.lineage, "images": len(manifest.table)})
@@ -49,9 +49,7 @@ def log_run(log: Any, run: Run) -> None:
 
 def log_verdict(settings: Settings, run_id: str, verdict: dict[str, object]) -> None:
     """Keep the gate's reasoning with the run of the version it judged; a later judgement replaces it."""
-    from drillcore.tracking import Run
-
-    Run(run_id, "", settings).json("gate.json", verdict)
+    TrackedRun(run_id, "", settings).json("gate.json", verdict)
 
 
 def _data_facts(manifest: Manifest) -> dict[str, object]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.evaluation.figures.voc_precision import ABSENT, PRESENT, UNJUDGED, Truth, multilabel_metrics
+from drillcore.evaluation.pictures.plots import class_bars_png
 from drillcore.files import write_bytes
 from drillcore.promotion.candidates import Candidate
 from drillcore.promotion.multilabel_gate import gate_multilabel
@@ -73,7 +74,6 @@ class MultilabelMeasuring(Measuring):
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: dict[str, Any]) -> list[str]:
         """Draw the average precision of each class."""
-        from drillcore.evaluation.pictures.plots import class_bars_png
         from drillcore.retrain.score_pictures import draw_score_maps
 
         bars = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))

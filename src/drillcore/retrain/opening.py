@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from drillcore.runtime.batch.scoring import Predictions, predict_many
+from drillcore.runtime.images.decode import decode_file
+from drillcore.runtime.model.served import blob_path
 from drillcore.runtime.model.session import Model, open_model
 from drillcore.settings import Settings
 from drillcore.tasks import get_task
 
+HEAD_FOLDER, GROWTH_FOLDER, STATE_FILE = "head", "head-growth", "state.safetensors"
 MODEL_FILE = "model.onnx"
 _LATENCY_IMAGES, _LATENCY_ROUNDS = 64, 3
 _LATENCY_PIXELS = 4_000_000  # in all: large images are timed fewer times
@@ -21,7 +24,6 @@ _LATENCY_PIXELS = 4_000_000  # in all: large images are timed fewer times
 def version_file(settings: Settings, model: str, version: int) -> Path:
     """Return a registered version's file among the served blobs, brought there if need be."""
     from drillcore import registry
-    from drillcore.runtime.model.served import blob_path
 
     pointer = registry.fetch(settings, f"{model}@{version}")
     return blob_path(settings, pointer.sha256)
@@ -46,8 +48,6 @@ def answers(settings: Settings, model: Model, paths: Sequence[Path]) -> Predicti
 
 def one_image_milliseconds(path: Path, images: Sequence[Path], settings: Settings) -> float:
     """Return the median time of one image on one CPU core, decoded, in milliseconds."""
-    from drillcore.runtime.images.decode import decode_file
-
     model = open_model(path, device="cpu", threads=1)
     outputs = model.outputs[:1] if get_task(model.metadata.task).dense else None
     chosen = images[:: max(1, len(images) // _LATENCY_IMAGES)][:_LATENCY_IMAGES]

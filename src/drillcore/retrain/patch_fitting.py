@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from drillcore.evaluation.figures.voc_precision import multilabel_metrics
 from drillcore.heads.adaptation.head import TINY, AdaptationHead
-from drillcore.heads.base import FitRun, save_head
+from drillcore.heads.base import FitRun
+from drillcore.heads.saving import save_head
 from drillcore.heads.svm.calibration import fit_sigmoid
 from drillcore.progress import progress
 from drillcore.representations.base import Rows
@@ -19,8 +20,8 @@ from drillcore.representations.patches.patch_rows import Patches, chosen_rows
 from drillcore.representations.patches.scores import POWERS, aggregated
 from drillcore.retrain.fitting import unfitted
 from drillcore.retrain.multilabel import truth_matrix, unjudged_labels
+from drillcore.retrain.opening import GROWTH_FOLDER, HEAD_FOLDER
 from drillcore.retrain.records import Fitted
-from drillcore.retrain.run import GROWTH_FOLDER, HEAD_FOLDER
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drillcore.datasets.manifest import Manifest
+from drillcore.evaluation.figures.choosing import best_examples, worst_mistakes
+from drillcore.evaluation.figures.lookalikes import lookalikes
+from drillcore.evaluation.pictures import plots
+from drillcore.evaluation.pictures.gallery import Tile, gallery_png
 from drillcore.files import write_bytes
 from drillcore.json_types import Json
+from drillcore.quality.limits import limits_of
+from drillcore.quality.near_duplicates import thumbnails
+from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,8 +51,6 @@ def draw_evaluation(
     Returns:
         the files' names relative to the folder above `folder`.
     """
-    from drillcore.evaluation.pictures import plots
-
     truth, classes = manifest.label_indices(rows), list(manifest.classes)
     drawn = {
         "confusion": plots.confusion_png(truth, probabilities, classes),
@@ -64,8 +69,6 @@ def draw_evaluation(
 
 def draw_curves(curve: list[Json]) -> bytes | None:
     """Draw the learning curves of a backbone's training, one record per epoch; None where none was trained."""
-    from drillcore.evaluation.pictures import plots
-
     named = {name: [row[name] for row in curve if row.get(name) is not None] for name in _CURVES}
     told = {name if "val" in name else f"train_{name}": values for name, values in named.items() if values}
     return plots.curves_png(told, "Learning curves of the backbone") if told else None
@@ -73,9 +76,6 @@ def draw_curves(curve: list[Json]) -> bytes | None:
 
 def _examples(settings: Settings, manifest: Manifest, rows: pd.DataFrame, truth: Any, probabilities: Any) -> Any:
     """Draw the worst mistakes and the best examples; nothing where there are none."""
-    from drillcore.evaluation.figures.choosing import best_examples, worst_mistakes
-    from drillcore.evaluation.pictures.gallery import Tile, gallery_png
-
     load = _loader(settings, manifest)
     paths = list(rows["path"])
     answered = np.argmax(probabilities, axis=1)
@@ -101,11 +101,6 @@ def _examples(settings: Settings, manifest: Manifest, rows: pd.DataFrame, truth:
 
 def _duplicates(settings: Settings, manifest: Manifest) -> dict[str, bytes]:
     """Draw pairs of near duplicates, those across splits first; nothing where there are none."""
-    from drillcore.evaluation.figures.lookalikes import lookalikes
-    from drillcore.evaluation.pictures.gallery import Tile, gallery_png
-    from drillcore.quality.limits import limits_of
-    from drillcore.quality.near_duplicates import thumbnails
-
     table = manifest.table[manifest.table["split"] != "none"].reset_index(drop=True)
     # Of all, since what is remembered are the thumbnails asked for last.
     thumbs = thumbnails(settings, manifest.dataset, list(table["path"]), list(table["sha256"]))
@@ -134,8 +129,6 @@ def _duplicates(settings: Settings, manifest: Manifest) -> dict[str, bytes]:
 
 
 def _loader(settings: Settings, manifest: Manifest) -> Load:
-    from drillcore.runtime.images.decode import decode_file
-
     channels = 3 if manifest.channels == 3 else 1
     return lambda path: decode_file(manifest.path_of(path), channels, **settings.decoding())
 

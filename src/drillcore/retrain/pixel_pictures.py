@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drillcore.datasets.manifest import Manifest
+from drillcore.datasets.targets import label_reader
 from drillcore.evaluation.figures.dense_metrics import class_ious
 from drillcore.evaluation.figures.ships import CLASSES as SHIP_CLASSES
+from drillcore.evaluation.pictures import dense_charts
+from drillcore.evaluation.pictures.dense_pictures import LabelRow, ValueRow, label_panel_png, pick_rows, value_panel_png
+from drillcore.evaluation.pictures.plane_maps import plane_maps_png
+from drillcore.evaluation.pictures.ship_pictures import ShipRow, ship_panel_png
 from drillcore.files import write_bytes
 from drillcore.json_types import Json
 from drillcore.runtime.dense.answering import regress, segment
@@ -37,10 +42,6 @@ def draw_labels(
     figures: Json,
 ) -> list[str]:
     """Draw what an evaluation of labelled pixels found; return the files' names relative to the folder above."""
-    from drillcore.datasets.targets import label_reader
-    from drillcore.evaluation.pictures import dense_charts
-    from drillcore.evaluation.pictures.dense_pictures import LabelRow, label_panel_png, pick_rows
-
     counts, classes, colours = scores.counts, list(manifest.classes), manifest.colours
     read, listed = label_reader(settings, manifest), rows.to_dict("records")
     chosen = []
@@ -60,8 +61,6 @@ def draw_labels(
 
 
 def _ship_panel(model: Model, chosen: Sequence[Any]) -> bytes:
-    from drillcore.evaluation.pictures.ship_pictures import ShipRow, ship_panel_png
-
     rows = []
     for row in chosen:
         found = segment(model, row.image, probabilities=True)
@@ -74,8 +73,6 @@ def draw_values(
     settings: Settings, folder: Path, rows: pd.DataFrame, paths: Sequence[Path], model: Model, sums: Any
 ) -> list[str]:
     """Draw what an evaluation of predicted colours found; return the files' names relative to the folder above."""
-    from drillcore.evaluation.pictures.dense_pictures import ValueRow, pick_rows, value_panel_png
-
     errors = sums[..., 1].sum(axis=1) / np.maximum(sums[..., 0].sum(axis=1), 1)
     names, chosen = list(rows["path"]), []
     for name, index in pick_rows(-errors):
@@ -89,8 +86,6 @@ def draw_values(
 
 def draw_maps(run: Run, rows: pd.DataFrame, folder: Path) -> list[str]:
     """Draw the strongest maps that the rows of one image are read from (paper 000, figure 3), where there are maps."""
-    from drillcore.evaluation.pictures.plane_maps import plane_maps_png
-
     image = run.images(rows.iloc[:1], run.channels)[0]
     if not (shown := run.representation.maps(run, image)):
         return []

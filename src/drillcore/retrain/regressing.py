@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
 from drillcore.datasets.targets import colour_values
+from drillcore.errors import BadImageError
 from drillcore.evaluation.figures.regression_metrics import ImageErrors, regression_figures
 from drillcore.promotion.candidates import ValueCandidate
 from drillcore.promotion.dense_gate import gate_values
@@ -18,8 +19,10 @@ from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.recipes.parts import value_range
 from drillcore.retrain.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
+from drillcore.retrain.pixel_pictures import draw_maps, draw_values
 from drillcore.retrain.records import Figures
 from drillcore.runtime.dense.answering import regress
+from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.images.value_range import Range
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
@@ -70,8 +73,6 @@ class ValueMeasuring(Measuring):
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
         """Draw examples, and the maps that rows are read from."""
-        from drillcore.retrain.pixel_pictures import draw_maps, draw_values
-
         rows, folder = run.evaluated_rows(), run.path / PICTURES
         names = draw_values(run.settings, folder, rows, run.paths(rows), model, evidence.numbers)
         return names + draw_maps(run, rows, folder)
@@ -95,8 +96,6 @@ class ValueMeasuring(Measuring):
 
 
 def _colours(settings: Settings, paths: Sequence[Path], bounds: Range | None) -> Truths:
-    from drillcore.runtime.images.decode import decode_file
-
     def read(row: int) -> tuple[NDArray[np.float32]]:
         colour = decode_file(paths[row], 3, **settings.decoding(bounds))
         return (colour_values(colour).transpose(2, 0, 1),)
@@ -111,9 +110,6 @@ def predicted(
 
     As many images at a time as there are threads; memory does not grow with their number.
     """
-    from drillcore.errors import BadImageError
-    from drillcore.runtime.images.decode import decode_file
-
     how = settings.decoding(model.metadata.value_range)
 
     def work(index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:

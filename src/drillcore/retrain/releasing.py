@@ -17,11 +17,13 @@ from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.retrain.evaluating import evidence_of
 from drillcore.retrain.measuring import Standing, gate_limits
+from drillcore.retrain.mlflow_log import log_run, log_verdict
 from drillcore.retrain.opening import one_image_milliseconds, open_for_batches, version_file
 from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Figures, Judged, Promoted, Registered
 from drillcore.retrain.run import Run
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
+from drillcore.versions import data_dvc_text
 
 _FINGERPRINT = "fingerprint"
 
@@ -29,7 +31,6 @@ _FINGERPRINT = "fingerprint"
 def register_run(run: Run) -> Registered:
     """Log the run to MLflow and register its file as challenger, once; a version that is there is found again."""
     from drillcore import registry, tracking
-    from drillcore.retrain.mlflow_log import log_run
 
     settings, recipe, manifest, fingerprint = run.settings, run.recipe, run.manifest, run.folder.fingerprint
     export, figures = run.record(Exported), run.record(Evaluated).figures
@@ -66,7 +67,6 @@ def register_run(run: Run) -> Registered:
 def judge_run(run: Run) -> Judged:
     """Ask the gate about the run's version, against the champion's answers to the same images."""
     from drillcore import registry
-    from drillcore.retrain.mlflow_log import log_verdict
 
     registered = run.record(Registered)
     current = registry.aliases(run.settings, run.recipe.name).get(registry.CHAMPION)
@@ -281,8 +281,6 @@ def _challenge(settings: Settings, model: str, version: int, figures: Figures) -
 
 
 def _version_tags(settings: Settings, figures: Figures) -> dict[str, str]:
-    from drillcore.versions import data_dvc_text
-
     plain = {name: f"{value:.6f}" for name, value in figures.items() if isinstance(value, float)}
     # The .dvc text is kept with the version: a rebuild needs no commit of it.
     return {**plain, "data_dvc": data_dvc_text(settings)}

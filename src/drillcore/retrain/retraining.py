@@ -11,8 +11,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
+from drillcore.datasets.ingest import ingest
 from drillcore.json_types import Json, Values
 from drillcore.recipes import Recipe, load_recipe
+from drillcore.recipes.building import check_parts
+from drillcore.retrain.evaluating import evaluate_run
+from drillcore.retrain.exporting import export_model, prove_parity
+from drillcore.retrain.fitting import fill_store
 from drillcore.retrain.records import (
     SUMMARY,
     BackboneDone,
@@ -28,6 +33,7 @@ from drillcore.retrain.records import (
     Proven,
     Registered,
 )
+from drillcore.retrain.releasing import judge_run, promote_run, register_run
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
 
@@ -134,7 +140,6 @@ class Retrain:
 
     def __enter__(self) -> Self:
         from drillcore import registry
-        from drillcore.recipes.building import check_parts
         from drillcore.state.leases import hold_lease
 
         check_parts(self.recipe)
@@ -241,8 +246,6 @@ class Retrain:
         return judged and (last.status == "refused" or not self.promote)
 
     def _ingest(self) -> Ingested:
-        from drillcore.datasets.ingest import ingest
-
         manifest = ingest(self.settings, self.recipe.dataset.name)
         run = self._made = Run(self.settings, self.recipe, manifest)
         if self.force:
@@ -265,8 +268,6 @@ class Retrain:
         return self.made.once(BackboneDone, prepare_backbone)
 
     def _features(self) -> Filled:
-        from drillcore.retrain.fitting import fill_store
-
         # Asked each time: the store itself knows what it has, and a damaged shard must be noticed.
         return fill_store(self.made)
 
@@ -276,31 +277,19 @@ class Retrain:
         return self.made.once(Fitted, fit_head)
 
     def _export(self) -> Exported:
-        from drillcore.retrain.exporting import export_model
-
         return self.made.once(Exported, export_model)
 
     def _parity(self) -> Proven:
-        from drillcore.retrain.exporting import prove_parity
-
         return self.made.once(Proven, prove_parity)
 
     def _evaluate(self) -> Evaluated:
-        from drillcore.retrain.evaluating import evaluate_run
-
         return self.made.once(Evaluated, evaluate_run)
 
     def _register(self) -> Registered:
-        from drillcore.retrain.releasing import register_run
-
         return register_run(self.made)
 
     def _gate(self) -> Judged:
-        from drillcore.retrain.releasing import judge_run
-
         return judge_run(self.made)
 
     def _promote(self) -> Promoted:
-        from drillcore.retrain.releasing import promote_run
-
         return promote_run(self.made)

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from drillcore.arrays import Bytes
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError
+from drillcore.heads.catalogue import head_row
+from drillcore.heads.saving import load_head, load_regressor
 from drillcore.plugins import attribute
 from drillcore.recipes import Recipe
+from drillcore.recipes.building import representation_plan
 from drillcore.recipes.parts import value_range
-from drillcore.retrain.opening import MODEL_FILE
+from drillcore.representations.catalogue import representation_class
+from drillcore.retrain.drilling import recipe_backbone
+from drillcore.retrain.opening import HEAD_FOLDER, MODEL_FILE
 from drillcore.retrain.records import BackboneDone, Done, RunFolder
+from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.images.value_range import Range
 from drillcore.settings import Settings
 from drillcore.tasks import Task, get_task
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
     from drillcore.representations.base import Representation, State
     from drillcore.retrain.measuring import Measuring
 
-HEAD_FOLDER, GROWTH_FOLDER, STATE_FILE = "head", "head-growth", "state.safetensors"
 PARITY_SPLIT = "val"
 D = TypeVar("D", bound=Done)
 
@@ -94,17 +99,12 @@ class Run:
         Raises:
             UnknownNameError, InputError, IntegrityError: as `build_backbone`.
         """
-        from drillcore.retrain.drilling import recipe_backbone
-
         classes = len(self.manifest.classes)
         return recipe_backbone(self.settings, self.recipe, weights, classes, self.representation)
 
     @cached_property
     def representation(self) -> Representation:
         """What makes the rows, with its parameters. Raises RecipeError, InputError."""
-        from drillcore.recipes.building import representation_plan
-        from drillcore.representations.catalogue import representation_class
-
         return representation_class(self.recipe.representation.name)(representation_plan(self.recipe))
 
     @cached_property
@@ -123,15 +123,11 @@ class Run:
     @property
     def head(self) -> Any:
         """The fitted head, read from the folder."""
-        from drillcore.heads.base import load_head, load_regressor
-
         return (load_head if self.task.named else load_regressor)(self.path / HEAD_FOLDER)
 
     @property
     def head_splits(self) -> tuple[str, ...]:
         """Splits the head learns from."""
-        from drillcore.heads.catalogue import head_row
-
         return head_row(self.recipe.head.name).fit_splits
 
     def fit_rows(self) -> pd.DataFrame:
@@ -176,8 +172,6 @@ class DecodedImages(Sequence[Bytes]):
     def __getitem__(self, index: slice) -> list[Bytes]: ...
 
     def __getitem__(self, index: int | slice) -> Bytes | list[Bytes]:
-        from drillcore.runtime.images.decode import decode_file
-
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         return decode_file(self.paths[index], self.channels, **self.how)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from drillcore.digests import sha256_json
 from drillcore.files import read_object, write_bytes, write_json
+from drillcore.representations.base import Representation, State
 from drillcore.retrain.drilling import due
-from drillcore.retrain.run import STATE_FILE
+from drillcore.retrain.opening import STATE_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +25,6 @@ def run_state(run: Run) -> State | None:
     Where a state is taken again `backbone.refresh` decides, as for a backbone: `never`, `always`, or the share of new
     images from which on it is fitted anew.
     """
-    from drillcore.representations.base import Representation
-
     if type(run.representation).fit is Representation.fit:
         return None
     own = run.path / STATE_FILE
@@ -67,8 +66,6 @@ def _due(run: Run, about: Path, train: list[str]) -> bool:
 
 
 def _read(path: Path) -> State | None:
-    from drillcore.representations.base import State
-
     try:
         return State.from_bytes(path.read_bytes())
     except (OSError, ValueError):

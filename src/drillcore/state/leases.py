@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
@@ -226,8 +227,6 @@ def _new_token() -> str:
 
 def _is_dead(rest: str) -> bool:
     """Say whether a process of this machine, `process:start:random`, is no more; False where we cannot know."""
-    import psutil
-
     pid, started, *_ = [*rest.split(":"), ""]
     if not pid.isdigit():
         return False
@@ -245,8 +244,6 @@ def _started(pid: int) -> str:
     Raises:
         psutil.NoSuchProcess: there is none.
     """
-    import psutil
-
     try:
         # Ticks since the machine started, the 22nd field; the 2nd is a name in brackets that may hold anything.
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]

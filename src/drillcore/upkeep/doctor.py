@@ -8,7 +8,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import psutil
+
 from drillcore.errors import DrillcoreError
+from drillcore.retrain.records import last_summaries
 from drillcore.settings import Settings
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -58,8 +61,6 @@ def _packages(_settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _cores(settings: Settings) -> Iterator[tuple[str, str]]:
-    import psutil
-
     memory = psutil.virtual_memory()
     total, free = memory.total / 1e9, memory.available / 1e9
     yield OK, f"{settings.cpu_threads} CPU threads, {total:.0f} GB of memory, {free:.0f} GB of it free"
@@ -125,7 +126,6 @@ def _registry(settings: Settings) -> Iterator[tuple[str, str]]:
 def _forgotten(settings: Settings, names: list[str]) -> Iterator[tuple[str, str]]:
     """Look for versions that retrains of this checkout have registered and neither database knows any more."""
     from drillcore import registry
-    from drillcore.retrain.records import last_summaries
 
     for summary in last_summaries(settings):
         model, version, sha256 = summary["model"], summary["version"], summary["model_sha256"]

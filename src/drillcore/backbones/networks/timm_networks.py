@@ -13,6 +13,7 @@ Mean, deviation and input size come from timm's own table of each network.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -197,8 +198,6 @@ def fit_timm(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor
 
     Position embeddings of another size are resampled, names of the authors' own files turned into timm's.
     """
-    import sys
-
     import timm
 
     network = backbone.name.removeprefix(PREFIX)

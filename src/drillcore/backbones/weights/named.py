@@ -10,6 +10,7 @@ name, and converted once (`pth_conversion`). A site without a network brings a f
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tempfile
 import urllib.error
@@ -312,8 +313,6 @@ def _constants(network: str, weights: Any) -> tuple[tuple[float, ...], tuple[flo
 
 
 def _note(data: bytes) -> str:
-    import json
-
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     note = header.get("__metadata__", {}).get("source", "")
     return " ".join(str(note).split())[:_NOTE]

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors.torch import save_file
+
 from drillcore.errors import InputError
 
 _SECONDS = 900
@@ -50,7 +52,6 @@ def convert_pth(source: Path, target: Path, names: Sequence[str] = ()) -> None:
 
 def _convert(source: str, target: str, names: list[str]) -> None:
     import torch
-    from safetensors.torch import save_file
 
     values = torch.load(source, map_location="cpu", weights_only=True)
     if not isinstance(values, dict) or not values:

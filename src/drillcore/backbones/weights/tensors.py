@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from drillcore.backbones.base import Backbone, weights_digest
@@ -46,9 +48,6 @@ def load_state(module: nn.Module, path: Path, sha256: str, fit: Fit | None = Non
 
 def parse_tensors(data: bytes, name: str) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file's bytes; raises IntegrityError where they are none."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     try:
         found: dict[str, Tensor] = load(data)
         return found

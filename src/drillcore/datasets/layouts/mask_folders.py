@@ -13,6 +13,7 @@ image stands alone (no groups): frames of one film should be split by folders.
 
 from __future__ import annotations
 
+import colorsys
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,6 @@ def _class(line: str, number: int, path: Path) -> tuple[str, tuple[int, int, int
         )
     if number < len(_PALETTE):
         return check_class_name(line, path), _PALETTE[number], False
-    import colorsys
 
     red, green, blue = (int(255 * part) for part in colorsys.hsv_to_rgb(number * 0.618 % 1, 0.75, 0.9))
     return check_class_name(line, path), (red, green, blue), False

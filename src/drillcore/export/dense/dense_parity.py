@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import torch
 
 from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError, ParityError
@@ -107,8 +109,6 @@ class DenseReference:
             yield first, whole[first : first + _ROWS]
 
     def _last_layer(self, image: Image) -> Iterator[tuple[int, Floats]]:
-        import torch
-
         if not is_layered(self.head):
             yield from self._each_pixel(image)
             return
@@ -131,8 +131,6 @@ class DenseReference:
         A value that rounding carries over a head's threshold is answered otherwise; so the head is asked about the
         file's own rows, and the rows are compared with ours.
         """
-        import torch
-
         height, width = image.shape[:2]
         given = self._rows_session.run([ROWS], {IMAGES: image[None]})[0].reshape(height * width, -1)
         with torch.no_grad():
@@ -217,8 +215,6 @@ class _Checker:
     """Holds the sessions and the tally."""
 
     def __init__(self, data: bytes, reference: DenseReference, mode: str, threads: int) -> None:
-        import onnx
-
         model = onnx.ModelProto.FromString(data)
         about = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props})
         self.labels = get_task(about.task).named

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from drillcore.ahead import run_ahead
 from drillcore.arrays import Array
@@ -25,6 +27,7 @@ from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
 from drillcore.heads.forest.drawing import RowDraw, feature_seed, tree_seeds
+from drillcore.heads.forest.small_trees import grow_small, is_small
 from drillcore.heads.forest.trees import Rules, Trees, concatenate
 from drillcore.json_types import Values
 
@@ -56,9 +59,6 @@ class GrowthCheckpoint:
 
     def read(self, first: int, last: int) -> Trees | None:
         """Return trees `first` to `last` (excluded), or None where they are not there or damaged."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         path = self._path(first, last)
         if not path.is_file():
             return None
@@ -73,8 +73,6 @@ class GrowthCheckpoint:
 
     def write(self, first: int, last: int, trees: Trees) -> None:
         """Keep trees `first` to `last` (excluded), atomically. Raises OSError."""
-        from safetensors.numpy import save
-
         body = save(trees.arrays())
         write_bytes(self._path(first, last), sha256_bytes(body).encode() + b"\n" + body)
 
@@ -164,8 +162,6 @@ def _grow_trees(
 
 def _grower(rows: npt.NDArray[np.float32], plan: GrowthPlan, count: int, pool: Executor) -> Callable[[int], Trees]:
     """Return what grows the tree of a seed; by scikit-learn where compiling would take longer."""
-    from drillcore.heads.forest.small_trees import grow_small, is_small
-
     if is_small(len(rows), plan, count):
         return functools.partial(grow_small, rows, plan)
     from drillcore.heads.forest.ranks import rank_table, value_table

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array
 from drillcore.backbones.base import Backbone
+from drillcore.backbones.devices import exact_computing, resolve_device
 from drillcore.errors import InputError
 from drillcore.progress import progress
 from drillcore.representations.feeding import Load, prepared_batches
@@ -171,11 +174,6 @@ def _fill(
     then: Then | None,
 ) -> int:
     """Compute the rows `todo` and add them under `keys`; return the images forwarded, filling included."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    from drillcore.backbones.devices import exact_computing, resolve_device
-
     device = resolve_device(settings.device)
     backbone.to(device)
 

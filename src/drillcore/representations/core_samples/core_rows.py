@@ -11,6 +11,8 @@ from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.files import read_object
 from drillcore.representations.base import FIT_SPLITS, Representation
+from drillcore.representations.core_samples.drilling import Targets
+from drillcore.representations.core_samples.pixel_answers import Answers
 from drillcore.representations.core_samples.samples import STORE, CoreSamples, extract
 
 if TYPE_CHECKING:
@@ -87,7 +89,6 @@ class CoreRows(Representation):
     def targets(self, run: Run, table: pd.DataFrame) -> Targets:
         """Return what is learnt at each pixel of images: labels, or the image's own colours."""
         from drillcore.datasets.targets import colour_values, label_reader
-        from drillcore.representations.core_samples.drilling import Targets
 
         manifest = run.manifest
         if not run.task.named:
@@ -105,14 +106,12 @@ class CoreRows(Representation):
 
     def answers(self, run: Run) -> Answers:
         """Return how a fitted run's values become answers: as the recipe says, or with the bias that was fitted."""
-        from drillcore.representations.core_samples.pixel_answers import Answers
-
         found: Answers = self.plan.answers
         return found if self.plan.bias is None else Answers.from_dict(read_object(run.path / ANSWERS_FILE))
 
     def context(self, run: Run) -> AutoContext | None:
         """Return the first stage of a fitted run; None where it has one stage."""
-        from drillcore.heads.base import load_head
+        from drillcore.heads.saving import load_head
         from drillcore.representations.core_samples.auto_context import AutoContext
 
         plan = self.plan.context

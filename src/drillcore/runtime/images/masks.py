@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 from collections.abc import Sequence
 
@@ -60,7 +61,6 @@ def encode_colours(value: npt.NDArray[np.float32]) -> bytes:
 def _made(number: int) -> tuple[int, int, int]:
     if number == 0:
         return 0, 0, 0
-    import colorsys
 
     red, green, blue = colorsys.hsv_to_rgb(number * _TURN % 1.0, 0.85, 0.95 if number % 2 else 0.7)
     return round(255 * red), round(255 * green), round(255 * blue)
