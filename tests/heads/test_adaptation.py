@@ -14,7 +14,8 @@ from drillcore.errors import InputError, IntegrityError
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.heads.adaptation_nodes import write_adaptation, write_aggregation
 from drillcore.heads.adaptation.head import AdaptationHead
-from drillcore.heads.base import FitRun, load_head, save_head
+from drillcore.heads.base import FitRun
+from drillcore.heads.saving import load_head, save_head
 from drillcore.representations.patches.scores import aggregated
 
 SMALL = {"hidden": [24], "epochs": 4, "batch": 32, "threads": 1, "device": "cpu"}
