@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
+from drillcore.locks import take
 from drillcore.settings import Settings
 from drillcore_pipelines.tethered import tethered
 
@@ -64,12 +64,11 @@ def _free_database(folder: Path) -> tuple[Path, int]:
     while True:
         lock = os.open(folder / f"terminal-{number}.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            number += 1
-            continue
+            ours = take(lock, wait=False)
         except OSError:
             os.close(lock)
             raise
-        return folder / f"terminal-{number}.db", lock
+        if ours:
+            return folder / f"terminal-{number}.db", lock
+        os.close(lock)
+        number += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from drillcore.digests import canonical_json
 from drillcore.errors import InputError
 from drillcore.files import write_text
 from drillcore.json_types import Json
+from drillcore.locks import held_folder
 from drillcore.runtime.batch.receipt import Part
 from drillcore.runtime.batch.row_checksums import Checksums
 from drillcore.runtime.batch.windows import SetAside
@@ -127,15 +127,10 @@ def exclusive(output: Path) -> Iterator[None]:
     Raises:
         InputError: another run holds it.
     """
-    descriptor = os.open(output, os.O_RDONLY)  # the folder itself: no lock file is left in the output
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another run is scoring into {output}: wait for it or choose another folder") from None
+    with held_folder(output) as ours:
+        if not ours:
+            raise InputError(f"another run is scoring into {output}: wait for it or choose another folder")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def format_entry(entry: Entry) -> str:

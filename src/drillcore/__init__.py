@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Imported when first asked for: `import drillcore` stays instant, for the command line too.
-_API = ("Figures", "Images", "TrainedModel", "load_folder", "score", "train")
+__all__ = ["Figures", "Images", "TrainedModel", "__version__", "load_folder", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _API:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from drillcore import api
 
@@ -36,4 +36,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_API])
+    return sorted(__all__)

@@ -77,7 +77,7 @@ def test_an_image_lacks_nothing_and_holds_nothing_that_trains() -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("the images are Linux")
     cuda, cpu, fetch = (pinned(variant) for variant in ("cuda", "cpu", "fetch"))
-    serve = needed(["drillcore[serve]"]) - HARMLESS
+    serve = needed(["drillcore[serve,cuda]"]) - HARMLESS
     assert serve <= set(cuda)
     assert {name for name in serve if not name.startswith("nvidia-")} <= set(cpu)
     assert not any(name.startswith("nvidia-") for name in cpu)

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from drillcore.errors import DrillcoreError, RecipeError
+from drillcore.extras import missing_extra
 from drillcore.files import DISK_ERRORS
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -55,6 +56,8 @@ def guarded(command: click.Command, arguments: Sequence[str], *, is_stopped: Cal
     except Exception as error:  # noqa: BLE001 - the last resort: logged whole, said in one line
         if is_stopped():
             return _interrupted()
+        if isinstance(error, ModuleNotFoundError) and (text := missing_extra(error)):
+            return _say(text, 1)
         if (disk := _of_the_disk(error)) is not None:
             return _say(disk, 1)
         return _say(_explain(error), 1) if isinstance(error, OSError) else _unexpected(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from drillcore.errors import StoreError
 from drillcore.files import sweep_partials
+from drillcore.locks import take
 from drillcore.store.index import empty_index, index_of_shard, merge, write_index
 from drillcore.store.shards import SUFFIX, open_shard, verify_shard, write_shard
 from drillcore.store.signs import pack_signs
@@ -195,11 +195,9 @@ def _lock(path: Path, wait_seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + wait_seconds
     with path.open("a") as stream:
         while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if take(stream.fileno(), wait=False):
                 break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise StoreError("another process is writing these features; wait for it, or end it") from None
-                time.sleep(0.05)
+            if time.monotonic() >= deadline:
+                raise StoreError("another process is writing these features; wait for it, or end it")
+            time.sleep(0.05)
         yield

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psutil
 
 from drillcore.errors import DrillcoreError
+from drillcore.extras import missing_extra
 from drillcore.retrain.records import last_summaries
 from drillcore.settings import Settings
 
@@ -43,6 +44,8 @@ def examine(settings: Settings) -> list[Finding]:
     for subject, check in _CHECKS.items():
         try:
             findings += [Finding(subject, standing, text) for standing, text in check(settings)]
+        except ModuleNotFoundError as error:
+            findings.append(Finding(subject, WARNING, missing_extra(error) or str(error)))
         except (DrillcoreError, OSError) as error:
             findings.append(Finding(subject, FAILURE, " ".join(str(error).split())))
     return findings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from drillcore.environment import give_identity
 from drillcore.errors import DataError
 from drillcore.files import write_text
+from drillcore.locks import take
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def turn(settings: Settings) -> Iterator[None]:
     folder = settings.state / "dvc"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "turn.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take(lock.fileno(), wait=True)
         yield
 
 

@@ -9,7 +9,6 @@ parent, even one that was killed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -162,7 +161,9 @@ class _Worker:
         )
         self._in = cast(IO[bytes], self.process.stdin)
         self._out = cast(IO[bytes], self.process.stdout)
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
+        if sys.platform == "linux":
+            import fcntl
+
             with contextlib.suppress(OSError):  # the system's limit for one user may be reached
                 fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 

@@ -282,7 +282,8 @@ def _open_session(data: bytes, threads: int, *, cuda: bool, required: bool) -> o
         if cuda and "cuda" in str(error).lower():
             found = re.search(r"CUDA failure \d+: ([\w ]+)", str(error))
             reason = f": {found[1].strip()}" if found else ""
-            raise DeviceError(f"CUDA cannot be used{reason}; ask for the device cpu") from None
+            how = "pip install 'drillcore[cuda]' brings its libraries, or ask for the device cpu"
+            raise DeviceError(f"CUDA cannot be used{reason}; {how}") from None
         raise UnsafeModelError(
             f"onnxruntime cannot open the model ({type(error).__name__}); export it again with drillcore"
         ) from None
