@@ -22,11 +22,9 @@ from drillcore.arrays import Array
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
 from drillcore.files import read_object
-from drillcore.heads.saving import load_any_head
 from drillcore.recipes import Recipe, load_recipe, read_recipe
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.retrain.drilling import recipe_backbone
-from drillcore.retrain.opening import HEAD_FOLDER
 from drillcore.retrain.records import RunFolder
 from drillcore.retrain.run import Run
 from drillcore.runtime.model.reference import parse_reference
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.backbones.base import Backbone
+    from drillcore.heads.base import Classifier
     from drillcore.registry import ModelVersion
 
 
@@ -177,20 +176,27 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
         return read_recipe(path)
 
 
+def fitted_head(settings: Settings, parts: TrainedParts) -> Classifier | None:
+    """Return the version's fitted head from the folder of its run; None where it is gone (`drillcore gc`)."""
+    from drillcore.heads.base import load_head
+    from drillcore.retrain.run import HEAD_FOLDER
+
+    recipe_sha256 = str(parts.version.metadata.get("recipe_sha256"))
+    folder = RunFolder.of(settings, parts.version.model, recipe_sha256, parts.manifest.digest)
+    try:
+        return load_head(folder.path / HEAD_FOLDER)
+    except DrillcoreError:
+        return None
+
+
 def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDArray[np.float64] | None:
     """Return how much each feature tells the fitted head, float64 [width], summing to 1.
 
     None where the head does not know (only forests do), where other taps are looked at than it reads, or where it is
-    gone from the folder of its run (`drillcore gc`).
+    gone.
     """
-    if not parts.own_taps:
-        return None
-    recipe_sha256 = str(parts.version.metadata.get("recipe_sha256"))
-    folder = RunFolder.of(settings, parts.version.model, recipe_sha256, parts.manifest.digest)
-    try:
-        found = load_any_head(folder.path / HEAD_FOLDER).importances()
-    except DrillcoreError:
-        return None
+    head = fitted_head(settings, parts) if parts.own_taps else None
+    found = head.importances() if head is not None else None
     return found if found is not None and found.shape == (width,) else None
 
 

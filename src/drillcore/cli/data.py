@@ -45,7 +45,7 @@ def sample(force: bool, as_json: bool) -> None:
 @click.option(
     "--layout",
     help="Images of your own: classes (folders), masks, voc (boxes); labels of other tools: csv, imagefolder, coco, "
-    "yolo; or a package's. Known of a NAME that is there.",
+    "yolo, label-studio; or a package's. Known of a NAME that is there.",
 )
 @click.option(
     "--columns", metavar="PATH,LABEL[,SPLIT]", help="csv: names of the columns, where they are not the usual."
