@@ -178,8 +178,8 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
 
 def fitted_head(settings: Settings, parts: TrainedParts) -> Classifier | None:
     """Return the version's fitted head from the folder of its run; None where it is gone (`drillcore gc`)."""
-    from drillcore.heads.base import load_head
-    from drillcore.retrain.run import HEAD_FOLDER
+    from drillcore.heads.saving import load_head
+    from drillcore.retrain.opening import HEAD_FOLDER
 
     recipe_sha256 = str(parts.version.metadata.get("recipe_sha256"))
     folder = RunFolder.of(settings, parts.version.model, recipe_sha256, parts.manifest.digest)
