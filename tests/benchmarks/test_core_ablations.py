@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import core_ablations
-from benchmarks.ablation_plan import QUICK, WHOLE, ship_variations, street_variations
-from benchmarks.ablation_ships import best_cut, overlap
-from benchmarks.ablation_streets import Streets, fold_of_sequences, thinned_rows
-from benchmarks.ablation_tables import CoreTable, LabelledImages, core_network, on_grid, plane_columns
+from benchmarks.cores import ablations as core_ablations
+from benchmarks.cores.on_ships import best_cut, overlap
+from benchmarks.cores.on_streets import Streets, fold_of_sequences, thinned_rows
+from benchmarks.cores.tables import CoreTable, LabelledImages, core_network, on_grid, plane_columns
+from benchmarks.cores.variations import QUICK, WHOLE, ship_variations, street_variations
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.recipes import load_recipe
 from drillcore.representations.core_samples.drilling import samples_of

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.heads_svm import measure, smallest_speedup
+from benchmarks.heads.svm import measure, smallest_speedup
 
 
 def test_records_of_a_small_table() -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import plankton_paper
-from benchmarks.paper_clusters import family_by_chance, same_family
-from benchmarks.paper_data import open_images
-from benchmarks.paper_feature_picture import draw_class_features
-from benchmarks.paper_features import class_features, common_features, shown_classes
-from benchmarks.paper_networks import Network, bag, load_network, train_network, write_answers
-from benchmarks.paper_pieces import NotHereError, Piece, Records
-from benchmarks.paper_sweeps import (
+from benchmarks.pieces import NotHereError, Piece, Records
+from benchmarks.plankton_paper import paper as plankton_paper
+from benchmarks.plankton_paper.clusters import family_by_chance, same_family
+from benchmarks.plankton_paper.data import open_images
+from benchmarks.plankton_paper.feature_picture import draw_class_features
+from benchmarks.plankton_paper.features import class_features, common_features, shown_classes
+from benchmarks.plankton_paper.networks import Network, bag, load_network, train_network, write_answers
+from benchmarks.plankton_paper.sweeps import (
     Heads,
     choose_cost,
     machines,

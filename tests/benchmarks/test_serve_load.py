@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.serve_load import closed_loop
+from benchmarks.online.load import closed_loop
 
 CLIENTS = 3
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import ship_baselines
-from benchmarks.ship_baselines import fold_of, load_scenes
-from benchmarks.small_segnet import Plan, SegNet, train_segnet
+from benchmarks.ships import baselines as ship_baselines
+from benchmarks.ships.baselines import fold_of, load_scenes
+from benchmarks.ships.segnet import Plan, SegNet, train_segnet
 from drillcore.settings import Settings
 
 

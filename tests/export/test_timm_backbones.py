@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from benchmarks.backbones import export_rows, largest_difference
+from benchmarks.backbones.backbones import export_rows, largest_difference
 from drillcore.backbones.networks.timm_networks import build_timm
 from drillcore.errors import InputError
 from drillcore.export.backbone import write_taps

@@ -16,17 +16,17 @@ from drillcore.json_types import Json
 
 # name: the script under benchmarks/ that measures it.
 BENCHES = {
-    "dense": "dense",
+    "dense": "dense.dense",
     "store": "store",
-    "score": "score",
+    "score": "scoring.score",
     "retrain": "retrain",
-    "dbn": "dbn",
-    "cores": "core_ablations",
-    "ships": "ship_baselines",
-    "serve": "serve",
-    "heads": "heads",
-    "backbones": "backbones",
-    "plankton-paper": "plankton_paper",
+    "dbn": "heads.dbn",
+    "cores": "cores.ablations",
+    "ships": "ships.baselines",
+    "serve": "online.serve",
+    "heads": "heads.heads",
+    "backbones": "backbones.backbones",
+    "plankton-paper": "plankton_paper.paper",
     "patches": "patches",
 }
 

@@ -25,7 +25,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from benchmarks.dense_street import CLASSES, SEED, Street, load_streets, squeezenet, train_head
+from benchmarks.dense.streets import CLASSES, SEED, Street, load_streets, squeezenet, train_head
 from benchmarks.report import facts, table, write_report
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.datasets.layouts.camvid import VOID
@@ -296,7 +296,7 @@ def _planar(image: Image) -> torch.Tensor:
 
 def _peak_memory(path: Path, height: int, width: int) -> dict[str, int]:
     command = [sys.executable, "-c", _MEMORY_PROGRAM, str(path), str(height), str(width)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[2])
     opened, peak = (int(number) for number in done.stdout.split()[-2:])
     return {"opened": opened, "peak": peak}
 

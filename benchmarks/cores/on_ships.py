@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.ablation_plan import RANDOM, Variation
-from benchmarks.ablation_tables import CoreTable, Ints, LabelledImages, core_network, varied_head
-from benchmarks.ship_baselines import fold_of, load_scenes
+from benchmarks.cores.tables import CoreTable, Ints, LabelledImages, core_network, varied_head
+from benchmarks.cores.variations import RANDOM, Variation
+from benchmarks.ships.baselines import fold_of, load_scenes
 from drillcore.datasets.layouts.baeri import BaeriLayout
 from drillcore.evaluation.figures.ships import ShipScores
 from drillcore.recipes import Recipe

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import facts, table, write_report
-from benchmarks.ship_cores import MODEL, CoreSampleDetector
-from benchmarks.small_segnet import Plan, train_segnet
+from benchmarks.ships.core_detector import MODEL, CoreSampleDetector
+from benchmarks.ships.segnet import Plan, train_segnet
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.layouts.baeri import BaeriLayout
 from drillcore.datasets.synthetic import write_sample

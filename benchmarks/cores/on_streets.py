@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.ablation_plan import RANDOM, Variation
-from benchmarks.ablation_tables import (
+from benchmarks.cores.tables import (
     CoreTable,
     Ints,
     LabelledImages,
     core_network,
     varied_head,
 )
-from benchmarks.dbn import ablation
+from benchmarks.cores.variations import RANDOM, Variation
+from benchmarks.heads.dbn import ablation
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.base import TRAIN
 from drillcore.datasets.layouts.camvid import CamvidLayout
@@ -119,7 +119,7 @@ class Streets:
         epochs: int,
         thinned: int,
     ) -> dict[str, Any]:
-        """Say what pretraining buys at a share of the labels (`benchmarks.dbn.ablation`), on the base's rows.
+        """Say what pretraining buys at a share of the labels (`benchmarks.heads.dbn.ablation`), on the base's rows.
 
         Args:
             share: of the rows that have labels.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.paper_data import PaperImages
+from benchmarks.plankton_paper.data import PaperImages
 from drillcore.backbones.base import Backbone, weights_bytes
 from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.training.epochs import Labelled, train

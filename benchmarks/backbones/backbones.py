@@ -76,7 +76,7 @@ def run(settings: Settings, *, quick: bool = False, data: Path | None = None) ->
     }
     raw: dict[str, Any] = {"table": rows, "refused": [row["network"] for row in rows if row not in done]}
     if data is not None:
-        from benchmarks.backbone_features import features_table
+        from benchmarks.backbones.features import features_table
 
         raw["features"] = features_table(settings, data)
     folder = settings.state / "bench" if quick else RESULTS

@@ -9,7 +9,7 @@ Features are extracted once for each weights, at the most pixels; everything els
 is a piece (`paper_pieces`) with a record, so that a run that was killed goes on. On one core of a server the whole
 takes about 25 minutes, and 8 GB of disk until it is complete.
 
-    python -m benchmarks.core_ablations --only streets
+    python -m benchmarks.cores.ablations --only streets
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import ablation_ships, ablation_streets
-from benchmarks.ablation_plan import (
+from benchmarks.cores import on_ships as ablation_ships
+from benchmarks.cores import on_streets as ablation_streets
+from benchmarks.cores.on_ships import Ships
+from benchmarks.cores.on_streets import Streets
+from benchmarks.cores.variations import (
     BASE,
     IMAGENET,
     QUICK,
@@ -37,10 +40,8 @@ from benchmarks.ablation_plan import (
     ship_variations,
     street_variations,
 )
-from benchmarks.ablation_report import write_ablations
-from benchmarks.ablation_ships import Ships
-from benchmarks.ablation_streets import Streets
-from benchmarks.paper_pieces import NotHereError, Piece, Records
+from benchmarks.cores.write_up import write_ablations
+from benchmarks.pieces import NotHereError, Piece, Records
 from drillcore.backbones.weights.named import find_weights, stored_weights
 from drillcore.digests import sha256_json
 from drillcore.errors import InputError, UnknownNameError

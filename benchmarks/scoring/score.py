@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import facts, table, write_report
-from benchmarks.score_models import SEED, FittedForest, forest_model, served_model
-from benchmarks.score_scale import long_run, scale_text, two_workers
+from benchmarks.scoring.drawn_models import SEED, FittedForest, forest_model, served_model
+from benchmarks.scoring.scale import long_run, scale_text, two_workers
 from benchmarks.store import draw_images
 from drillcore.runtime.batch.planning import pad_batch, plan_batches
 from drillcore.runtime.batch.scoring import DEFAULT_BATCH, MAX_PADDING
@@ -200,7 +200,7 @@ def _peak_memory(settings: Settings, paths: Sequence[Path], count: int) -> float
     listing = settings.root / f"memory-{count}.txt"
     listing.write_text("\n".join(str(paths[number % len(paths)]) for number in range(count)))
     command = [sys.executable, "-c", _MEMORY_PROGRAM, str(settings.root), str(listing), str(listing.with_suffix(""))]
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=checkout)
     return float(done.stdout)
 
@@ -241,7 +241,7 @@ def _text(rates: dict[str, Any], forest: dict[str, Any], memory: dict[int, float
 
 
 def main() -> None:
-    """Run it from a checkout: `python benchmarks/score.py`."""
+    """Run it from a checkout: `python benchmarks/scoring/score.py`."""
     settings = Settings.load()
     for name, value in run(settings, quick="--quick" in sys.argv[1:]).items():
         if isinstance(value, float):

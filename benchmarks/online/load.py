@@ -1,7 +1,7 @@
 """The client of `bench serve`, a process of its own: many connections that send prepared requests and time the answers.
 
 Raw sockets under asyncio: what the client costs is taken from the same cores as the server, so it is kept small.
-Called as `python -m benchmarks.serve_load PLAN`, a JSON file; prints one JSON object.
+Called as `python -m benchmarks.online.load PLAN`, a JSON file; prints one JSON object.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.paper_figures import SHOWN
-from benchmarks.paper_found import NAME, NETWORKS, PAPER_IMAGES, Found
-from benchmarks.paper_sections import (
+from benchmarks.plankton_paper.figures import SHOWN
+from benchmarks.plankton_paper.found import NAME, NETWORKS, PAPER_IMAGES, Found
+from benchmarks.plankton_paper.sections import (
     claims_section,
     clusters_section,
     deconvolution_section,
@@ -25,7 +25,7 @@ from drillcore.errors import InputError
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    from benchmarks.paper_experiments import Experiments
+    from benchmarks.plankton_paper.experiments import Experiments
 
 
 def write_paper_report(experiments: Experiments, settings: Settings, *, quick: bool) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.paper_data import FIT, PaperImages, Rows
-from benchmarks.paper_sweeps import Heads, fit_forest
+from benchmarks.plankton_paper.data import FIT, PaperImages, Rows
+from benchmarks.plankton_paper.sweeps import Heads, fit_forest
 from drillcore.analysis.explanation import Response, StrongFeature
 from drillcore.analysis.projecting import TOP_IMAGES, responses
 from drillcore.backbones.base import Backbone
@@ -129,7 +129,7 @@ def deconvolve_classes(
     Returns:
         `file`: of the picture in `folder`; `classes`: `name` and `features` of each, in the picture's order.
     """
-    from benchmarks.paper_feature_picture import draw_class_features
+    from benchmarks.plankton_paper.feature_picture import draw_class_features
 
     found = class_features(images, backbone, tap, heads, growth)
     darker = all(scale < 0 for scale in backbone.preprocessing["scale"])

@@ -5,7 +5,7 @@ that was killed goes on, and the report holds what is there. On one core of a se
 hours; what keeps it there: float16 rows from the feature store, 100 trees in place of 400 on layers of more than 4,000
 features, 8,000 rows for the SVMs on CNN2's first layer, ten of the 63 epochs of figure 5.
 
-    python -m benchmarks.plankton_paper --data plankton_train.zip --only networks,sweep
+    python -m benchmarks.plankton_paper.paper --data plankton_train.zip --only networks,sweep
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper_data import open_images
-from benchmarks.paper_experiments import GROUPS, PRETRAINED_WEIGHTS, Experiments
-from benchmarks.paper_found import NAME
-from benchmarks.paper_report import write_paper_report
-from benchmarks.paper_scale import QUICK, WHOLE, shortened
+from benchmarks.plankton_paper.data import open_images
+from benchmarks.plankton_paper.experiments import GROUPS, PRETRAINED_WEIGHTS, Experiments
+from benchmarks.plankton_paper.found import NAME
+from benchmarks.plankton_paper.scale import QUICK, WHOLE, shortened
+from benchmarks.plankton_paper.write_up import write_paper_report
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 

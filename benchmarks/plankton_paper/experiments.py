@@ -12,13 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper_clusters import cluster_classes
-from benchmarks.paper_data import PaperImages
-from benchmarks.paper_features import FEATURES, IMAGES, deconvolve_classes, shown_classes
-from benchmarks.paper_networks import Network, bag, load_network, train_network
-from benchmarks.paper_pieces import NotHereError, Piece, Records
-from benchmarks.paper_scale import Scale
-from benchmarks.paper_sweeps import RBF, SCHEMES, SECOND_STAGES, Heads, choose_cost, measure_layer, with_mean_taps
+from benchmarks.pieces import NotHereError, Piece, Records
+from benchmarks.plankton_paper.clusters import cluster_classes
+from benchmarks.plankton_paper.data import PaperImages
+from benchmarks.plankton_paper.features import FEATURES, IMAGES, deconvolve_classes, shown_classes
+from benchmarks.plankton_paper.networks import Network, bag, load_network, train_network
+from benchmarks.plankton_paper.scale import Scale
+from benchmarks.plankton_paper.sweeps import (
+    RBF,
+    SCHEMES,
+    SECOND_STAGES,
+    Heads,
+    choose_cost,
+    measure_layer,
+    with_mean_taps,
+)
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.backbones.networks.plankton_cnn import ALL_LAYERS, NO_DROPOUT, PlanktonCnn

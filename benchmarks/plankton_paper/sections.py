@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.paper_clusters import tree_rows
-from benchmarks.paper_features import IMAGES, PAPER_GROUPS, common_features
-from benchmarks.paper_figures import SHOWN
-from benchmarks.paper_found import NAME, NETWORKS, NOT_RUN, PAPER, Found
+from benchmarks.plankton_paper.clusters import tree_rows
+from benchmarks.plankton_paper.features import IMAGES, PAPER_GROUPS, common_features
+from benchmarks.plankton_paper.figures import SHOWN
+from benchmarks.plankton_paper.found import NAME, NETWORKS, NOT_RUN, PAPER, Found
 from benchmarks.report import table
 from drillcore.analysis.projecting import TOP_IMAGES
 from drillcore.backbones.networks.plankton_cnn import ARCHITECTURES

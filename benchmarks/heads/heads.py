@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.heads_svm import measure, smallest_speedup
-from benchmarks.heads_table import PooledTable, pooled_table
+from benchmarks.heads.pooled_table import PooledTable, pooled_table
+from benchmarks.heads.svm import measure, smallest_speedup
 from benchmarks.report import facts, table, write_report
 from drillcore.heads.forest.extra_trees import ExtraTreesHead
 from drillcore.heads.forest.forest import ForestHead

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.paper_figures import SHOWN, draw_epochs, draw_losses, draw_significance, draw_sweep
+from benchmarks.plankton_paper.figures import SHOWN, draw_epochs, draw_losses, draw_significance, draw_sweep
 
 if TYPE_CHECKING:
-    from benchmarks.paper_experiments import Experiments
+    from benchmarks.plankton_paper.experiments import Experiments
 
 NAME = "plankton-paper"
 NOT_RUN = "not run yet"

@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 
 from benchmarks.report import facts, table, write_report
-from benchmarks.score_models import SEED, served_model
+from benchmarks.scoring.drawn_models import SEED, served_model
 from drillcore.runtime.images.decode import decode_bytes
 from drillcore.runtime.model.served import ServedModel
 from drillcore.settings import Settings
@@ -37,7 +37,7 @@ BATCH = 32
 CLIENTS = 64
 LOAD = 0.7
 _IMAGES = 64
-_CHECKOUT = Path(__file__).resolve().parents[1]
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,15 @@ def _litserve(settings: Settings, model: ServedModel, kinds: dict[str, Kind], ef
     threads = str(settings.cpu_threads)
 
     def command(port: int) -> list[str]:
-        return [sys.executable, "-m", "benchmarks.serve_litserve", str(model.path), str(port), str(BATCH), threads]
+        return [
+            sys.executable,
+            "-m",
+            "benchmarks.online.litserve_server",
+            str(model.path),
+            str(port),
+            str(BATCH),
+            threads,
+        ]
 
     with _server(command, settings, "/health") as server:
         load = _load(settings, server.port, kinds["litserve"], effort)
@@ -295,7 +303,7 @@ def _load(settings: Settings, port: int, kind: Kind, effort: Effort, rate: float
     path.write_text(json.dumps(plan))
     rounds = []
     for _ in range(effort.rounds):
-        command = [sys.executable, "-m", "benchmarks.serve_load", str(path)]
+        command = [sys.executable, "-m", "benchmarks.online.load", str(path)]
         done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"the client of {kind.path} failed: {done.stderr[-1000:]}")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.ablation_plan import Variation
+from benchmarks.cores.variations import Variation
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.heads.catalogue import build_head
 from drillcore.heads.row_source import RowSource, SomeRows

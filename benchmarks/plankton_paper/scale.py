@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from benchmarks.paper_sweeps import Heads
+from benchmarks.plankton_paper.sweeps import Heads
 from drillcore.backbones.training.plan import TrainingPlan
 
 

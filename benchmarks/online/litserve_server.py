@@ -1,6 +1,6 @@
 """LitServe serving the same ONNX file, for `bench serve`: its own batches, our decoder and session.
 
-Called as `python -m benchmarks.serve_litserve MODEL PORT BATCH THREADS`; only such a process imports it.
+Called as `python -m benchmarks.online.litserve_server MODEL PORT BATCH THREADS`; only such a process imports it.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.ablation_plan import BASE, Variation
-from benchmarks.ablation_streets import GRID
-from benchmarks.dbn import ablation_table
+from benchmarks.cores.on_streets import GRID
+from benchmarks.cores.variations import BASE, Variation
+from benchmarks.heads.dbn import ablation_table
 from benchmarks.report import facts, table, write_report
 
 if TYPE_CHECKING:
-    from benchmarks.core_ablations import Ablations
+    from benchmarks.cores.ablations import Ablations
 
 _SHOWN = {
     "streets": ("class_average", "global_average", "mean_iou"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.paper_data import FIT, PaperImages, open_images
+from benchmarks.plankton_paper.data import FIT, PaperImages, open_images
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.digests import sha256_json

@@ -26,7 +26,7 @@ from drillcore.retrain.held_out import TrainingImages, fit_bias
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    from benchmarks.ship_baselines import Scene
+    from benchmarks.ships.baselines import Scene
     from drillcore.representations.core_samples.core import CoreNetwork
     from drillcore.representations.core_samples.samples import CoreSamples
 

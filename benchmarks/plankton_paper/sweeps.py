@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.paper_data import FIT, PaperImages, Rows
+from benchmarks.plankton_paper.data import FIT, PaperImages, Rows
 from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.heads.base import FitRun
 from drillcore.heads.catalogue import build_head

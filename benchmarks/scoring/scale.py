@@ -157,7 +157,7 @@ def long_run(settings: Settings, model: ServedModel, count: int) -> dict[str, An
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=Path(__file__).resolve().parents[2],
     )
     found: dict[str, Any] = json.loads(done.stdout)
     peak = found["peak_mib"]

@@ -18,7 +18,7 @@ from drillcore.evaluation.pictures.feature_pictures import projection_picture
 from drillcore.files import write_bytes
 
 if TYPE_CHECKING:
-    from benchmarks.paper_features import ClassFeature
+    from benchmarks.plankton_paper.features import ClassFeature
 
 _TILE, _FRAME, _GAP = 84, 2, 5  # pixels; of 28x28 images each pixel is 3x3
 _MIDDLE = 22  # between the images of the class and those of all

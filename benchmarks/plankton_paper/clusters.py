@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.paper_data import SPLITS, PaperImages
-from benchmarks.paper_figures import draw_class_scores
+from benchmarks.plankton_paper.data import SPLITS, PaperImages
+from benchmarks.plankton_paper.figures import draw_class_scores
 from drillcore.backbones.base import Backbone
 from drillcore.evaluation.figures.class_tree import (
     ClassTree,
