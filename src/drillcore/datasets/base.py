@@ -17,7 +17,7 @@ from drillcore.arrays import Array
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.walking import list_folder
 
-Task = Literal["classification", "multilabel", "dense"]
+Task = Literal["classification", "multilabel", "dense", "segments"]
 
 TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
 # Folder names of a split as data sets are published, and the split they stand for.
@@ -64,7 +64,7 @@ class FoundItem:
         label: the class of a classification image.
         labels: all that a multilabel image has; None: another task.
         boxes: around its objects.
-        target: the annotation image of a dense task.
+        target: the annotation image of a dense task, or the file of all people's segments.
         target_path: where an import stores `target`.
         fault: why the file is set aside before it is opened; None: it is an image to be read.
     """
@@ -130,6 +130,21 @@ class DatasetLayout(ABC):
             BadImageError: reason "label_value", a value or colour that is not known.
         """
         raise BadImageError("label_value", f"data set {self.name} has no annotation images")
+
+    def read_truths(self, path: Path, *, max_pixels: int) -> list[NDArray[np.int32]]:
+        """Return what each person says of an image, for layouts of segments.
+
+        Args:
+            path: the file of an item's `target`.
+            max_pixels: a map of more is refused.
+
+        Returns:
+            one or more maps int32 [H, W]: ids from 0 without gaps, -1 where nothing is known.
+
+        Raises:
+            BadImageError: it cannot be read, or holds no segments.
+        """
+        raise BadImageError("label_value", f"data set {self.name} has no segments")
 
     def palette_as_colours(self, entries: Mapping[int, tuple[int, int, int]]) -> bool:
         """Return whether the colours of a palette annotation are its labels, not its indices.

@@ -6,16 +6,28 @@ from collections.abc import Mapping
 
 from drillcore.datasets.base import DatasetLayout
 from drillcore.datasets.layouts.baeri import BaeriLayout
+from drillcore.datasets.layouts.bsds500 import Bsds500Layout
 from drillcore.datasets.layouts.camvid import CamvidLayout
 from drillcore.datasets.layouts.classes import ClassesLayout
 from drillcore.datasets.layouts.mask_folders import MasksLayout
+from drillcore.datasets.layouts.msrc import MsrcLayout
 from drillcore.datasets.layouts.plankton import PlanktonLayout
 from drillcore.datasets.layouts.voc import VocLayout
 from drillcore.errors import UnknownNameError
 from drillcore.plugins import LAYOUTS, load_plugin, names
 
 DATASETS: Mapping[str, type[DatasetLayout]] = {
-    layout.name: layout for layout in (PlanktonLayout, CamvidLayout, BaeriLayout, VocLayout, ClassesLayout, MasksLayout)
+    layout.name: layout
+    for layout in (
+        PlanktonLayout,
+        CamvidLayout,
+        BaeriLayout,
+        Bsds500Layout,
+        MsrcLayout,
+        VocLayout,
+        ClassesLayout,
+        MasksLayout,
+    )
 }
 
 

@@ -49,7 +49,7 @@ class Manifest:
         dataset: its name.
         lineage: "sample" or "import-<n>".
         layout: name of its layout.
-        task: "classification", "multilabel" or "dense".
+        task: "classification", "multilabel", "dense" or "segments".
         classes: class names, in the order of a model's outputs.
         colours: one RGB triple per class, or None.
         channels: 1 or 3, what its images are decoded to.
@@ -175,12 +175,13 @@ def build_manifest(
     for row, name in zip(good, split.splits, strict=True):
         row["split"] = name
     table = to_frame(good, ROWS)
+    named = tuple(sorted({name for row in good for name in _names(row)}))
     return Manifest(
         dataset=dataset,
         lineage=description.lineage,
         layout=layout.name,
         task=layout.task,
-        classes=layout.classes or tuple(sorted({name for row in good for name in _names(row)})),
+        classes=named if layout.classes is None else layout.classes,
         colours=layout.colours,
         channels=layout.channels or int(max(row["channels"] for row in good)),
         split_seed=description.split_seed,

@@ -132,13 +132,21 @@ def _image_facts(path: Path, max_pixels: int) -> Facts:
 
 
 def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:
+    def several(path: Path, max_pixels: int) -> Facts:
+        truths = layout.read_truths(path, max_pixels=max_pixels)
+        height, width = truths[0].shape
+        if odd := next((one.shape for one in truths if one.shape != truths[0].shape), None):
+            sizes = f"{height} x {width} and {odd[0]} x {odd[1]} pixels"
+            raise BadImageError("label_value", f"{path.name}: people have {sizes}")
+        return {"sha256": sha256_file(path), "width": width, "height": height, "labels": None}
+
     def facts(path: Path, max_pixels: int) -> Facts:
         mask = decode_mask(path, max_pixels=max_pixels, as_colours=layout.palette_as_colours)
         labels = layout.read_target(mask)
         size = {"width": labels.shape[1], "height": labels.shape[0]}
         return {"sha256": sha256_file(path), **size, "labels": np.unique(labels).tolist()}
 
-    return facts
+    return several if layout.task == "segments" else facts
 
 
 def _stat(path: Path) -> tuple[int, int]:

@@ -35,6 +35,18 @@ def label_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], Labe
     return lambda row: read_labels(layout, manifest.target_of(row), settings)
 
 
+def truth_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], list[NDArray[np.int32]]]:
+    """Return what reads all people's segments of a manifest's row; none where it has none."""
+    layout = get_layout(manifest.layout)
+
+    def read(row: Any) -> list[NDArray[np.int32]]:
+        if not row["target_path"]:
+            return []
+        return layout.read_truths(manifest.target_of(row), max_pixels=settings.max_pixels)
+
+    return read
+
+
 def colour_values(colour: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return an image's own colours as values, uint8 [H,W,3] to float32 [H,W,3] from 0 to 1."""
     return colour.astype(np.float32) / 255.0

@@ -24,7 +24,7 @@ class Facts:
     Attributes:
         dataset: its name.
         layout: name of its layout.
-        task: "classification", "multilabel" or "dense".
+        task: "classification", "multilabel", "dense" or "segments".
         classes: known labels; empty: any.
         table: the manifest's rows.
         quarantine: what was set aside.
@@ -98,7 +98,7 @@ def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
         "images": good,
         "set_aside_share": bad / max(good + bad, 1),
         "constant_images": constant,
-        "classes": len(facts.classes) if facts.task == "dense" else int(labels.nunique()),
+        "classes": len(facts.classes) if facts.task != "classification" else int(labels.nunique()),
         "share_change": share_change(facts),
         "near_duplicate_share": float((images["near_split"] != "").mean()) if good else 0.0,
         "few_level_share": sum(levels < FEW_LEVELS for levels, _ in values) / max(len(values), 1),

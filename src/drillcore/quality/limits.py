@@ -61,6 +61,14 @@ LIMITS: Mapping[str, Limits] = {
         near_duplicates=False,  # the published split cuts video sequences
     ),
     "voc": replace(_OWN, dtypes=("uint8",), splits=("train", "val")),  # the labels of test are often kept apart
+    "bsds500": replace(
+        _OWN,
+        modes=("RGB", "L"),
+        min_classes=0,  # segments have no names
+        splits=("train",),  # of the benchmark's parts the test images are often kept apart
+        near_duplicates=False,  # published splits
+    ),
+    "msrc": replace(_OWN, modes=("RGB", "L"), min_classes=0, splits=("train",)),
     # In dB as float32, or already mapped to 8 or 16 bits as other radar sets are.
     "baeri": replace(
         _OWN,

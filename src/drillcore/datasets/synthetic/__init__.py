@@ -8,13 +8,14 @@ from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import UnknownNameError
 
 SAMPLES: tuple[str, ...] = ("plankton", "camvid", "baeri", "voc")
+FURTHER = ("bsds500", "msrc")  # drawn where they are asked for by name
 
 
 def write_sample(name: str, folder: Path, seed: int = 0) -> int:
     """Write a sample data set, laid out as its users download it, under `folder`.
 
     Args:
-        name: one of SAMPLES.
+        name: one of SAMPLES or FURTHER.
         folder: created where it is missing; what it holds is left alone.
         seed: another seed draws another set.
 
@@ -41,7 +42,15 @@ def write_sample(name: str, folder: Path, seed: int = 0) -> int:
         from drillcore.datasets.synthetic.voc import write_voc
 
         return write_voc(folder, seed)
-    raise UnknownNameError("sample", name, SAMPLES)
+    if name == "bsds500":
+        from drillcore.datasets.synthetic.segments import write_bsds500
+
+        return write_bsds500(folder, seed)
+    if name == "msrc":
+        from drillcore.datasets.synthetic.segments import write_msrc
+
+        return write_msrc(folder, seed)
+    raise UnknownNameError("sample", name, (*SAMPLES, *FURTHER))
 
 
 def folder_digest(folder: Path) -> str:
