@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from drillcore.errors import UnknownNameError
 
 CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION = "classification", "dense_labels", "dense_regression"
-MULTILABEL = "multilabel"
+MULTILABEL, SEGMENTS = "multilabel", "segments"
 CLASSES = "classes"  # an axis as long as the model's list of classes
 
 
@@ -171,6 +171,25 @@ TASKS: dict[str, Task] = {
             measuring="drillcore.retrain.regressing:ValueMeasuring",
             writer="drillcore_serving.batch.task_writers:VALUE_WRITER",
             shown="drillcore_serving.online.answers:ValueShown",
+        ),
+        Task(
+            name=SEGMENTS,
+            outputs=(Output(name="code", axes=(-1, -1, -1), datatype="UINT8"),),
+            dense=True,
+            named=False,
+            metrics=(
+                "covering",
+                "covering_ods",
+                "covering_ois",
+                "segmentation_iou",
+                "probabilistic_rand_ods",
+                "variation_of_information_ods",
+            ),
+            gate_metrics=("covering",),
+            measuring="drillcore.retrain.segmenting:SegmentMeasuring",
+            finish="drillcore.runtime.segments.segmenting:finish",
+            writer="drillcore_serving.batch.task_writers:SEGMENT_WRITER",
+            shown="drillcore_serving.online.segment_answers:SegmentShown",
         ),
     )
 }

@@ -98,7 +98,7 @@ def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
         "images": good,
         "set_aside_share": bad / max(good + bad, 1),
         "constant_images": constant,
-        "classes": len(facts.classes) if facts.task != "classification" else int(labels.nunique()),
+        "classes": len(facts.classes) if facts.task in ("dense", "segments") else int(labels.nunique()),
         "share_change": share_change(facts),
         "near_duplicate_share": float((images["near_split"] != "").mean()) if good else 0.0,
         "few_level_share": sum(levels < FEW_LEVELS for levels, _ in values) / max(len(values), 1),

@@ -111,7 +111,7 @@ def _of_splits(limits: Limits) -> list[Expected]:
 
 
 def _of_labels(facts: Facts, limits: Limits) -> list[Expected]:
-    if facts.task == "dense":
+    if facts.task in ("dense", "segments"):
         words = "every class has pixels in the training masks"
         return [_between("classes", "train", words, 1, None)] if facts.painted else []
     has_label = Expected(
@@ -152,7 +152,7 @@ def _of_the_set(facts: Facts, limits: Limits, quarantine_limit: float) -> list[E
             options={"value_set": [""]},
         )
     )
-    if facts.previous is not None and facts.task != "dense":
+    if facts.previous is not None and facts.task not in ("dense", "segments"):
         words = f"class shares moved at most {limits.share_change:.2f} since the last version"
         found.append(_between("set", "share_change", words, None, limits.share_change, not facts.accept_change))
         found.append(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from drillcore.plugins import REPRESENTATIONS as GROUP
 from drillcore.plugins import attribute, names, row_of
 from drillcore.representations.base import Representation
-from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, MULTILABEL
+from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, DENSE_REGRESSION, MULTILABEL, SEGMENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,14 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
         writer="drillcore.export.dense.core_writing:CoreWriter",
         check="drillcore.recipes.parts:core_mistakes",
         fitting="drillcore.retrain.core_fitting:fit_head",
+    ),
+    "binary_codes": RepresentationRow(
+        representation="drillcore.representations.binary_codes.code_rows:BinaryCodes",
+        plan="drillcore.representations.binary_codes.params:CodeParams",
+        tasks=(SEGMENTS,),
+        one_size=False,
+        writer="drillcore.export.code_writing:CodeWriter",
+        headless=True,
     ),
 }
 

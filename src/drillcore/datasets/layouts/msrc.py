@@ -9,7 +9,7 @@ and as cleaned by Malisiewicz and Efros (2007), in lossless formats:
     MSRC_v2/labels.txt          a line for each image: its name and the class of each of its segments
 
 Facts: 591 images, one truth each. Of the colours, what hangs together in one colour is a segment. There is no split:
-images are drawn to train, val and test at import, and an evaluation scores all of them. Licence: non-commercial research.
+images are drawn to train, val and test at import, and an evaluation scores all of them. Licence: research only.
 """
 
 from __future__ import annotations

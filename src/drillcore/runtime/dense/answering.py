@@ -176,7 +176,8 @@ def run_dense(model: Network, canvas: Array, outputs: Sequence[str], *, release:
         release: give the memory back at once: tiles are large, and those at the border of other sizes.
 
     Returns:
-        label uint8 [N,H,W], probabilities float32 [N,K,H,W], value float32 [N,D,H,W], as asked for.
+        label uint8 [N,H,W], probabilities float32 [N,K,H,W], value float32 [N,D,H,W], code uint8 [N,B,H,W], as asked
+            for.
 
     Raises:
         InputError: the model cannot answer an image of that size.
@@ -185,7 +186,8 @@ def run_dense(model: Network, canvas: Array, outputs: Sequence[str], *, release:
     answers = model.run(canvas, None, outputs, release=release)
     count, classes = len(canvas), len(model.metadata.classes)
     for name, array in answers.items():
-        kind, channels = (np.uint8, ()) if name == "label" else (np.float32, array.shape[1:2])
+        kind, channels = (np.uint8 if name in ("label", "code") else np.float32), array.shape[1:2]
+        channels = () if name == "label" else channels
         fits = array.dtype == kind and array.shape == (count, *channels, *canvas.shape[1:3])
         if name == "label":
             fits = fits and int(array.max(initial=0)) < classes

@@ -41,6 +41,27 @@ def borders(regions: Map) -> Borders:
     return Borders(pairs // count, pairs % count, length.astype(np.int64))
 
 
+def border_means(regions: Map, found: Borders, values: npt.NDArray[np.floating]) -> Float:
+    """Return the mean of values along each border, of each pair of pixels across it the larger one, float64 [E].
+
+    Args:
+        regions: ids from 0, int32 [H, W].
+        found: `borders` of the regions.
+        values: numbers [H, W].
+    """
+    count = int(regions.max()) + 1
+    one = np.concatenate([regions[1:].ravel(), regions[:, 1:].ravel()]).astype(np.int64)
+    other = np.concatenate([regions[:-1].ravel(), regions[:, :-1].ravel()]).astype(np.int64)
+    most = np.concatenate(
+        [np.maximum(values[1:], values[:-1]).ravel(), np.maximum(values[:, 1:], values[:, :-1]).ravel()]
+    )
+    apart = one != other
+    pairs = np.minimum(one, other)[apart] * count + np.maximum(one, other)[apart]
+    places = np.searchsorted(found.first * count + found.second, pairs)
+    found_means: Float = np.bincount(places, most[apart], minlength=len(found.length)) / found.length
+    return found_means
+
+
 def areas(regions: Map) -> npt.NDArray[np.int64]:
     """Return the pixels of each region, int64 [S]."""
     return np.bincount(regions.ravel()).astype(np.int64)
