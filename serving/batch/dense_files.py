@@ -27,7 +27,7 @@ from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.images.float_tiff import encode_float_tiff
 from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask
 from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
-from drillcore.tasks import TASKS
+from drillcore.tasks import SEGMENTS, TASKS
 from drillcore_serving.batch.committed import writing
 from drillcore_serving.batch.geotiff import (
     decode_label,
@@ -69,8 +69,12 @@ class DenseOptions:
     def check(self, task: str) -> None:
         """Raise InputError where an option does not fit a model's task, or needs what is not installed."""
         about = TASKS[task]
-        if about.dense and not about.named and self.overlay:
+        if about.dense and not about.named and self.overlay and task != SEGMENTS:
             raise InputError(f"overlays show labels; a model of the task {task!r} has none")
+        if task == SEGMENTS and self.format != "png":
+            raise InputError("segments are written as PNG of 16 bits")
+        if about.dense and not about.blended and self.blending is not None:
+            raise InputError(f"a model of the task {task!r} has nothing that tiles could blend")
         if not about.dense and self.text():
             raise InputError(f"{self.text()}: these options are for dense models; this model's task is {task!r}")
         if self.format == "geotiff":
@@ -137,8 +141,8 @@ class DenseFiles:
         label = answers["label"]
         name = f"{MASKS}/{item.sha256}.{'tif' if self.options.format == 'geotiff' else 'png'}"
         data = label_bytes(label, self.metadata, self.options.format, Path(item.path))
-        with writing(self.output), self._lock(item.sha256):
-            standing = self._first(name, data, lambda found: self._fits(name, found, label.shape))
+        with writing(self.output), self.lock(item.sha256):
+            standing = self.first(name, data, lambda found: self._fits(name, found, label.shape))
             if standing != data:
                 label, data = self._read_label(name, standing), standing
             overlay, overlay_sha256 = "", ""
@@ -156,15 +160,16 @@ class DenseFiles:
         value = answers["value"]
         suffix, data = value_bytes(value, self.metadata, self.options.format, Path(item.path))
         name = f"{VALUES}/{item.sha256}{suffix}"
-        with writing(self.output), self._lock(item.sha256):
-            data = self._first(name, data, lambda found: True)
+        with writing(self.output), self.lock(item.sha256):
+            data = self.first(name, data, lambda found: True)
         _, height, width = value.shape
         return KeptValues(name, sha256_bytes(data), height, width, value_statistics(value))
 
-    def _lock(self, sha256: str) -> threading.Lock:
+    def lock(self, sha256: str) -> threading.Lock:
+        """Return the lock of an image's files."""
         return self._locks[int(sha256[:8], 16) % _LOCKS]
 
-    def _first(self, name: str, data: bytes, fits: Callable[[bytes], bool]) -> bytes:
+    def first(self, name: str, data: bytes, fits: Callable[[bytes], bool]) -> bytes:
         """Return what stands under a name from now on: what is there and fits, else `data`.
 
         Another process may be at the same image: whoever writes first is right.

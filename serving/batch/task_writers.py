@@ -20,6 +20,7 @@ from drillcore.tasks import TASKS
 from drillcore_serving.batch.dense_files import DenseFiles, DenseOptions
 from drillcore_serving.batch.mask_parts import mask_rows, value_rows
 from drillcore_serving.batch.parts import Shard, label_rows, multilabel_rows
+from drillcore_serving.batch.segment_parts import keep_segments, segment_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,3 +60,4 @@ MULTILABEL_WRITER = TaskWriter(4096, multilabel_rows)
 # Few rows: each stands for a file, and what a kill undoes is at most a shard of them.
 LABEL_WRITER = TaskWriter(64, mask_rows, DenseFiles.keep_label)
 VALUE_WRITER = TaskWriter(64, value_rows, DenseFiles.keep_value)
+SEGMENT_WRITER = TaskWriter(64, segment_rows, keep_segments)

@@ -45,6 +45,10 @@ class Shown(ABC):
         """Return a picture of the image's size, of a media type that is offered."""
         raise InputError(f"a model of the task {metadata.task!r} has no pictures")
 
+    def mask(self, metadata: ModelMetadata, row: Row) -> bytes:
+        """Return the PNG that stands in the JSON, for the page: the picture as a rule."""
+        return self.picture(metadata, row)
+
     def overlay(self, metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
         """Return a JPEG: the answer's colours over the image, uint8 [H,W,C], with an opacity from 0 to 1."""
         above = Image.open(io.BytesIO(self.picture(metadata, row))).convert("RGB")

@@ -59,6 +59,17 @@ class Bounds(_Body):
     mean: float
 
 
+class SegmentFound(_Body):
+    """A segment: the id it has in the map, pixels, their share, its code as hexadecimal digits, its box, half-open."""
+
+    segment: int = Field(ge=0)
+    area: int = Field(ge=1)
+    share: _Probability
+    code: str = Field(pattern="^([0-9a-f]{2})*$")
+    box: list[int] = Field(min_length=4, max_length=4)
+    colour: list[int] = Field(min_length=3, max_length=3)
+
+
 class Milliseconds(_Body):
     """Of decoding, waiting for the batch, and of the batch itself."""
 
@@ -79,7 +90,8 @@ class Prediction(_Body):
     shares: list[ClassShare] = _absent()
     values: list[Bounds] = _absent()
     unit: str | None = _absent("Of the values, dense regression.")
-    mask: str = _absent("The PNG of labels as a data URL, where asked for.")
+    segments: list[SegmentFound] = _absent("In the order of their ids, models of segments.")
+    mask: str = _absent("The PNG of labels as a data URL, where asked for; of segments, ids as colours.")
     ms: Milliseconds = _absent()
     batch: int = _absent("Images of the batch it went in.")
 

@@ -44,8 +44,9 @@ Send an image file as the body, or several as fields `file` of a form.
     curl -F file=@image.png -H 'Accept: image/png' {HOST}/predict/{DENSE_MODEL} -o labels.png
     curl -F file=@image.png -H 'Accept: image/jpeg' {HOST}/predict/{DENSE_MODEL} -o overlay.jpg
 
-By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models);
-`image/jpeg`, the classes' colours over the image with the `opacity` asked for; or `image/tiff`, predicted values.
+By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models), or the ids
+of segments in grey of 16 bits; `image/jpeg`, the classes' colours over the image with the `opacity` asked for, or the
+outlines of segments; or `image/tiff`, predicted values.
 A form with several files is answered in JSON, one entry a file; a file that cannot be read has `error` and `reason` in
 its entry and does not touch the others.
 """

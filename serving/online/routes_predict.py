@@ -155,7 +155,7 @@ async def _said(asked: _Asked, answer: Answer, spent: float, *, mask: bool) -> d
     else:
         said = await asked.in_thread(lambda: form.answer(metadata, answer.row))
         if mask:
-            png = await asked.in_thread(lambda: form.picture(metadata, answer.row))
+            png = await asked.in_thread(lambda: form.mask(metadata, answer.row))
             said["mask"] = f"data:{PNG};base64,{base64.b64encode(png).decode()}"
     return {**said, "ms": timings([answer], spent), "batch": answer.batch}
 

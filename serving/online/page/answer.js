@@ -2,6 +2,7 @@
 
 import { blobOf, bytes, figure, make, milliseconds, percent, save, short } from "./dom.js";
 import { LabelMap } from "./mask.js";
+import { segments } from "./segments.js";
 
 const VIEWS = [["over", "Both"], ["image", "Image"], ["mask", "Labels"]];
 const NOTHING = "none of its labels";
@@ -22,7 +23,7 @@ export async function showAnswer(root, entry, act) {
     return root.append(make("p", { class: "waiting" }, words), preview(entry));
   }
   const { said } = entry;
-  const draw = said.top5 || said.labels ? bars : said.shares ? labels : values;
+  const draw = said.top5 || said.labels ? bars : said.shares ? labels : said.segments ? parted : values;
   const drawn = await draw(entry, act);
   if (mine === turn) root.append(...drawn, figures(entry));
   return undefined;
@@ -36,6 +37,7 @@ export function inWords(said) {
     const best = [...said.shares].sort((one, other) => other.share - one.share)[0];
     return `${best.label} on ${percent(best.share)}`;
   }
+  if (said.segments) return `${said.segments.length} segments`;
   return `mean ${said.values.map((value) => figure(value.mean)).join(", ")}`;
 }
 
@@ -47,7 +49,10 @@ function tools(entry, act) {
     const text = JSON.stringify({ name: entry.name, ...rest, round_trip_ms: Math.round(entry.ms) }, null, 2);
     const json = () => save(new Blob([text], { type: "application/json" }), `${name}.json`);
     row.append(make("button", { type: "button", class: "plain", onclick: json }, "Save JSON"));
-    if (mask) {
+    if (mask && rest.segments) {
+      row.append(asked("Save segments", "image/png", `${name}-segments.png`, entry, act));
+      row.append(asked("Save outlines", "image/jpeg", `${name}-outlines.jpg`, entry, act));
+    } else if (mask) {
       const words = rest.shares ? "Save labels" : "Save picture";
       const png = () => save(blobOf(mask), `${name}-${rest.shares ? "labels" : "predicted"}.png`);
       row.append(make("button", { type: "button", class: "plain", onclick: png }, words));
@@ -237,6 +242,14 @@ function legend(shares, shown, draw) {
     element: make("div", {}, list, hint, rest),
     mark: (index) => buttons.forEach((button, place) => button.classList.toggle("here", place === index)),
   };
+}
+
+async function parted(entry, act) {
+  const [image, picture] = await Promise.all([original(entry, act), loaded(entry.said.mask)]);
+  const { stack, ...rest } = segments(entry, image, picture);
+  enlarge(image || picture, stack);
+  (image || picture).dispatchEvent(new Event("load"));
+  return [make("div", { class: "two wide-left" }, make("figure", {}, stack), rest.side)];
 }
 
 async function values(entry, act) {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from drillcore.backbones.base import Backbone, weights_digest
+from drillcore.backbones.networks.convolved import build_alexnet_conv, build_vgg16_conv
 from drillcore.backbones.networks.grey_squeezenet import NAME as GREY_SQUEEZENET
 from drillcore.backbones.networks.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
 from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
@@ -105,6 +106,8 @@ BACKBONES: dict[str, Entry] = {
     "squeezenet1_0": _pretrained("squeezenet1_0", build_squeezenet),
     GREY_SQUEEZENET: Entry(_grey, trainable=True, torchvision="squeezenet1_0"),
     "vgg16": _pretrained("vgg16", build_vgg16),
+    "alexnet_conv": _pretrained("alexnet", build_alexnet_conv),
+    "vgg16_conv": _pretrained("vgg16", build_vgg16_conv),
 }
 
 

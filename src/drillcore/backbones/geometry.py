@@ -117,6 +117,8 @@ def _after(node: fx.Node, below: list[fx.Node], network: nn.Module, found: dict[
 def _after_layer(layer: nn.Module, below: Geometry) -> Geometry | None:
     if isinstance(layer, _EACH_VALUE):
         return below
+    if isinstance(layer, nn.Linear) and hasattr(layer, "kernel_size"):  # `networks.convolved`
+        return None if below.channels_last else _windowed(below, layer.kernel_size, 1, 0)
     if isinstance(layer, nn.Linear | nn.LayerNorm):  # acts on the last axis
         return below if below.channels_last else None
     if below.channels_last:

@@ -9,7 +9,7 @@ from drillcore.backbones.training.plan import TrainingPlan
 from drillcore.errors import InputError, RecipeError
 from drillcore.heads.catalogue import LOGITS, head_row
 from drillcore.plugins import attribute
-from drillcore.recipes.parts import part_mistakes
+from drillcore.recipes.parts import NO_HEAD, part_mistakes
 from drillcore.recipes.reading import refusal
 from drillcore.recipes.schema import Recipe
 from drillcore.representations.catalogue import representation_class, representation_row
@@ -51,7 +51,8 @@ def check_parts(recipe: Recipe) -> None:
     _at(recipe, field, lambda: untrained.append(_untrained(recipe)))
     (backbone,) = untrained
     _at(recipe, "backbone.taps", lambda: backbone.check_taps(recipe.backbone.taps))
-    if head_row(recipe.head.name).accepts == LOGITS and (width := backbone.flat_width(recipe.backbone.taps)) != _UNITS:
+    takes = "" if recipe.head.name == NO_HEAD else head_row(recipe.head.name).accepts
+    if takes == LOGITS and (width := backbone.flat_width(recipe.backbone.taps)) != _UNITS:
         what = f"are {width} numbers of two classes; the head {recipe.head.name} takes logits, one for each class"
         _fail(recipe, "backbone.taps", what)
     if recipe.backbone.train is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,11 @@ from drillcore.settings import Settings
 from drillcore.tasks import get_task
 
 if TYPE_CHECKING:
-    from drillcore.datasets.base import DatasetLayout
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 # How labelled images of one's own are laid out, by the task of an exported file, which names no data set.
-_OWN_LAYOUTS = {"classification": "classes", "dense_labels": "masks"}
+_OWN_LAYOUTS = {"classification": "classes", "dense_labels": "masks", "segments": "bsds500"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ def evaluate_source(
     measuring: Measuring = attribute(get_task(model.metadata.task).measuring)()
     with opened_source(settings, source) as folder:
         try:
-            items = list(laid_out.find(folder, split))
+            laid_out, items = _found(laid_out, folder, split)
         except LayoutError as error:  # a zip was unpacked to a folder of ours: name what the user knows
             raise LayoutError(str(error).replace(str(folder), str(source))) from None
         evidence = measuring.evidence(settings, model, measuring.outside(settings, model, items, laid_out))
@@ -159,3 +160,23 @@ def _layout(settings: Settings, served: ServedModel, model: Model, name: str | N
     if task not in _OWN_LAYOUTS:
         raise InputError(f"how the source is laid out is not known for the task {task!r}: say --layout NAME")
     return get_layout(_OWN_LAYOUTS[task])
+
+
+def _found(layout: DatasetLayout, folder: Path, split: str | None) -> tuple[DatasetLayout, list[FoundItem]]:
+    """Return a source's items, and the layout that reads them.
+
+    Where segments have no names any layout of them is as good as the one of the model's own data set.
+
+    Raises:
+        LayoutError: of the model's own layout.
+    """
+    from drillcore.datasets.catalogue import DATASETS
+
+    try:
+        return layout, list(layout.find(folder, split))
+    except LayoutError:
+        others = [kind for kind in DATASETS.values() if kind.task == layout.task == "segments"]
+        for other in others:
+            with contextlib.suppress(LayoutError):
+                return other(), list(other().find(folder, split))
+        raise
