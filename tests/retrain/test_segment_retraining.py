@@ -27,7 +27,7 @@ schema: 1
 name: parted
 task: segments
 dataset: {name: bsds500}
-backbone: {name: squeezenet1_0, weights: "seed:3", taps: [conv1, fire3]}
+backbone: {name: squeezenet1_0, weights: WEIGHTS, taps: [conv1, fire3]}
 representation:
   name: binary_codes
   params:

@@ -28,6 +28,7 @@ BENCHES = {
     "backbones": "backbones.backbones",
     "plankton-paper": "plankton_paper.paper",
     "patches": "patches",
+    "binary-map": "binary_map",
 }
 
 
@@ -37,11 +38,13 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="plankton-paper: the competition's zip or folder; patches: VOC's; backbones: a folder of zips.",
+    help="plankton-paper: the competition's zip or folder; patches: VOC's; backbones, binary-map: a folder of zips.",
 )
 @click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
 @click.option("--trees", type=click.IntRange(min=1), help="heads: of each forest.")
+@click.option("--full", is_flag=True, default=None, help="binary-map: all images, not some of each set.")
+@click.option("--speed", is_flag=True, default=None, help="binary-map: how long an image takes.")
 @json_option
 def bench(
     name: str,
@@ -50,11 +53,14 @@ def bench(
     only: str | None,
     epochs: int | None,
     trees: int | None,
+    full: bool | None,
+    speed: bool | None,
     as_json: bool,
 ) -> None:
     """Run the benchmark NAME.
 
-    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, patches, backbones or plankton-paper.
+    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, patches, backbones, plankton-paper or
+    binary-map.
 
     \b
     Example:
@@ -69,7 +75,7 @@ def bench(
         raise InputError("the benchmarks are part of the checkout; run drillcore from there")
     run = importlib.import_module(module).run
     chosen = None if only is None else [] if only == "report" else only.split(",")
-    given = {"data": data, "only": chosen, "epochs": epochs, "trees": trees}
+    given = {"data": data, "only": chosen, "epochs": epochs, "trees": trees, "full": full, "speed": speed}
     result = run(settings, quick=quick, **_taken(name, run, given))
     if as_json:
         print_json(result)
