@@ -35,7 +35,7 @@ from PIL import Image, ImageDraw
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
 MAKE = {"make run": ".venv/bin/drillcore run"}
-_DENSE = r"(?:data import|retrain|score) (?:camvid|baeri)"
+_DENSE = r"(?:data import|retrain|score|evaluate) (?:camvid|baeri|bsds500|binary-map)"
 _TUNED = r"retrain plankton(?!-)"
 _LASTING = re.compile(rf"(\S*drillcore (?:flows \w+|serve|fetch|{_DENSE}|{_TUNED})|\S*mlflow ui)\b.*")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

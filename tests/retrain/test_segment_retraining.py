@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from drillcore.backbones.base import weights_bytes
+from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.synthetic import write_sample
+from drillcore.digests import sha256_bytes
 from drillcore.promotion.segment_gate import SegmentCandidate, gate_segments
 from drillcore.retrain.evaluating import evaluate_source
 from drillcore.retrain.retraining import Retrain
@@ -53,7 +56,10 @@ def test_from_import_to_champion_to_segments_of_a_folder(tmp_path: Path, empty_m
     write_sample("bsds500", tmp_path / "bsds")
     write_sample("msrc", tmp_path / "msrc")
     import_dataset(settings, "bsds500", tmp_path / "bsds")
-    (settings.models / "parted.yaml").write_text(RECIPE)
+    data = weights_bytes(build_squeezenet(seed=3).module)  # random, from a file: people's data are no place for seeds
+    (root / "random.safetensors").write_bytes(data)
+    weights = f"random.safetensors#sha256={sha256_bytes(data)}"
+    (settings.models / "parted.yaml").write_text(RECIPE.replace("WEIGHTS", f'"{weights}"'))
     with Retrain(settings, "parted", promote=True) as work:
         summary = work.run_all().to_dict()
     assert summary["status"] == "promoted", summary["reason"]
