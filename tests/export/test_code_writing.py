@@ -8,7 +8,7 @@ import pytest
 from code_case import TAPS, blobs, core_of, taps_of
 
 from drillcore.export.code_writing import build_codes, compare, torch_values
-from drillcore.representations.binary_codes.hashing import HashLayer, cell_of, packed
+from drillcore.representations.binary_codes.hashing import HashedTap, HashLayer, cell_of, packed
 from drillcore.representations.core_samples.planes import Grid
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.session import open_model
@@ -98,6 +98,23 @@ def test_cells_lie_where_the_network_looks() -> None:
             assert moved[rows[y], columns[x]] > 0
             touched = np.argwhere(moved > 0)
             assert np.abs(touched.mean(axis=0) - [rows[y], columns[x]]).max() <= 1, plane.name
+
+
+def test_a_network_that_pads_as_tensorflow_does_gets_whole_cells(tmp_path: Path) -> None:
+    """Its input is brought to a multiple of its stride in the file, as in torch."""
+    from drillcore.backbones.networks.timm_networks import build_timm
+    from drillcore.representations.core_samples.core import CoreNetwork
+    from drillcore.representations.core_samples.core_spec import CoreSpec
+
+    core = CoreNetwork(build_timm("tf_efficientnet_lite0", any_size=True), ["blocks.1"], CoreSpec(image=False))
+    rng = np.random.default_rng(0)
+    taps = [HashedTap(weights=rng.normal(size=(24, 8)).astype(np.float32), bias=np.zeros(8, np.float32))]
+    data = build_codes(core, taps, metadata(answers={"bits": [8]})).SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for size in ((33, 50), (8, 8)):
+        image = blobs(*size)
+        code = session.run(["code"], {"images": image[None]})[0][0]
+        assert compare(code, torch_values(core, taps, image))[0] == 0
 
 
 def test_depth_normalisation_changes_no_bit_and_half_is_nought() -> None:

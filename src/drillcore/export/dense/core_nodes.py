@@ -99,7 +99,8 @@ def _write_padding(builder: GraphBuilder, core: CoreNetwork, scaled: str, scope:
     pad = builder.constant("core/pad", [core.pad] * 2, np.int64)
     after = builder.add("Max", [lacking, pad], f"{scope}/after_spatial")  # pad + max(0, min_side - side - 2 pad)
     if (multiple := core.backbone.multiple) > 1:
-        whole = builder.add("Sum", [sides, pad, after], f"{scope}/whole")
+        before = builder.add("Add", [sides, pad], f"{scope}/before")  # Sum takes no whole numbers
+        whole = builder.add("Add", [before, after], f"{scope}/whole")
         minus = builder.add("Neg", [whole], f"{scope}/minus_whole")
         step = builder.constant("core/multiple", [multiple] * 2, np.int64)
         rest = builder.add("Mod", [minus, step], f"{scope}/rest")  # of the divisor's sign, as Python's

@@ -58,7 +58,8 @@ def colours(count: int) -> npt.NDArray[np.uint8]:
     import colorsys
 
     rows = [colorsys.hsv_to_rgb(one * _TURN % 1.0, 0.55, 0.95 if one % 2 else 0.7) for one in range(count)]
-    return np.rint(255 * np.array(rows).reshape(-1, 3)).astype(np.uint8)
+    found: npt.NDArray[np.uint8] = np.rint(255 * np.array(rows, np.float64).reshape(-1, 3)).astype(np.uint8)
+    return found
 
 
 def coloured(segments: Map) -> npt.NDArray[np.uint8]:
