@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Modules that are imported late, by the extra of pyproject.toml that brings them.
 _TRAIN = """
-dvc dvc_data dvc_objects great_expectations markdown_it matplotlib mlflow numba prefect safetensors scipy skl2onnx
+dvc dvc_data dvc_objects great_expectations markdown_it matplotlib mlflow numba prefect scipy skl2onnx
 sklearn threadpoolctl timm torch torchvision
 """
 MODULES = {
