@@ -113,7 +113,7 @@ def _write_tap(scope: Scope, source: str, tap: HashedTap, grid: Grid) -> str:
     for number in range(bits):
         powers[number // 8, number] = 2.0 ** (7 - number % 8)
     code = scope.cast(scope.op("Conv", bit, scope.array(powers, np.float32)), "uint8")
-    for axis in (2, 3):
+    for axis in (3, 2):  # columns while there are few rows; then rows are copied whole
         code = scope.op("Gather", code, _write_cells(scope, source, grid, axis), axis=axis)
     return code
 

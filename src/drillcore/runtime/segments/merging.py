@@ -98,21 +98,24 @@ def build_hierarchy(
         edge: what is added to |f - g|^2 at each border, mean along it, float64 [E]; None: nothing.
     """
     count = len(area)
-    means: list[Float] = list(np.asarray(features, np.float64))
-    sizes: list[float] = area.astype(np.float64).tolist()
-    neighbours: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
+    means = np.zeros((2 * count, features.shape[1]))
+    means[:count] = features
+    sizes = np.zeros(2 * count)
+    sizes[:count] = area
     strength = np.zeros(len(touching.length)) if edge is None else edge
-    pairs = zip(touching.first.tolist(), touching.second.tolist(), strict=True)
+    pairs = list(zip(touching.first.tolist(), touching.second.tolist(), strict=True))
+    neighbours: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
     for (one, other), length, value in zip(pairs, touching.length.tolist(), strength.tolist(), strict=True):
         neighbours[one][other] = neighbours[other][one] = (length, length * value)
 
-    def cost(one: int, other: int) -> float:
-        length, value = neighbours[one][other]
+    def costs(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64] | int, along: Float) -> list[float]:
         apart = means[one] - means[other]
         share = sizes[one] * sizes[other] / (sizes[one] + sizes[other])
-        return float(share**power * (apart @ apart + value / length))
+        found: list[float] = (share**power * ((apart**2).sum(axis=1) + along)).tolist()
+        return found
 
-    heap = [(cost(one, other), one, other) for one in range(count) for other in neighbours[one] if one < other]
+    first = costs(touching.first, touching.second, strength) if pairs else []
+    heap = [(price, one, other) for price, (one, other) in zip(first, pairs, strict=True)]
     heapq.heapify(heap)
     gone: set[int] = set()
     made: list[tuple[int, int, float]] = []
@@ -122,14 +125,18 @@ def build_hierarchy(
             continue
         made.append((one, other, max(price, made[-1][2] if made else price)))
         gone |= {one, other}
-        union = len(means)
-        whole = sizes[one] + sizes[other]
-        means.append((sizes[one] * means[one] + sizes[other] * means[other]) / whole)
-        sizes.append(whole)
-        neighbours.append(_joined(neighbours, one, other))
-        for near, border in neighbours[union].items():
-            neighbours[near][union] = border
-            heapq.heappush(heap, (cost(near, union), near, union))
+        union = len(neighbours)
+        sizes[union] = sizes[one] + sizes[other]
+        means[union] = (sizes[one] * means[one] + sizes[other] * means[other]) / sizes[union]
+        border = _joined(neighbours, one, other)
+        neighbours.append(border)
+        if not border:
+            continue
+        for near, along in border.items():
+            neighbours[near][union] = along
+        prices = costs(np.array(list(border)), union, np.array([value / length for length, value in border.values()]))
+        for near, price in zip(border, prices, strict=True):
+            heapq.heappush(heap, (price, near, union))
     columns = np.array(made, np.float64).reshape(-1, 3)
     return Hierarchy(count, columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64), columns[:, 2])
 

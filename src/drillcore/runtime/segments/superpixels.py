@@ -82,11 +82,14 @@ def connected(labels: npt.NDArray[np.integer]) -> Map:
 
 
 def renumbered(labels: npt.NDArray[np.integer]) -> Map:
-    """Return ids from 0 without gaps, in the order in which regions first appear, int32 [H, W]."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.empty(len(first), np.int32)
-    order[np.argsort(first, kind="stable")] = np.arange(len(first), dtype=np.int32)
-    found: Map = order[inverse].reshape(labels.shape)
+    """Return ids from 0 without gaps, in the order in which regions first appear, int32 [H, W]; ids are 0 or more."""
+    flat = labels.ravel()
+    first = np.full(int(flat.max()) + 1, -1)
+    first[flat[::-1]] = np.arange(flat.size)[::-1]  # of pixels with one id the first is written last
+    there = np.flatnonzero(first >= 0)
+    number = np.zeros(len(first), np.int32)
+    number[there[np.argsort(first[there])]] = np.arange(len(there), dtype=np.int32)
+    found: Map = number[labels]
     return found
 
 
