@@ -35,7 +35,6 @@ from drillcore.evaluation.figures.voc_precision import multilabel_metrics
 from drillcore.heads.adaptation.head import AdaptationHead
 from drillcore.heads.svm.linear_svm import LinearSvmHead
 from drillcore.progress import progress
-from drillcore.representations.patches.geometry import patch_count
 from drillcore.representations.patches.labelling import thinned
 from drillcore.representations.patches.patch_rows import patch_labels
 from drillcore.representations.patches.plan import PatchPlan
@@ -44,6 +43,7 @@ from drillcore.representations.patches.scores import aggregated
 from drillcore.retrain.multilabel import truth_matrix, unjudged_labels
 from drillcore.retrain.patch_fitting import choose_power
 from drillcore.runtime.images.decode import decode_file
+from drillcore.runtime.patches.geometry import patch_count
 from drillcore.settings import Settings
 
 NAME = "patches"

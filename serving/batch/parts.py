@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOP = 5
-PRESENT = 0.5  # the probability from which on one of several labels is said to be there
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.errors import BadImageError, InputError
+from drillcore.errors import BadImageError, DrillcoreError, InputError
+from drillcore.files import write_bytes
 from drillcore.runtime.images.decode_worker import MISSING, DecodedImage, read_image
 from drillcore.runtime.images.image_files import MAX_SIDE
+from drillcore.runtime.images.masks import thing_colours
 from drillcore.runtime.model.session import Model
-from drillcore_serving.batch.parts import PRESENT, TOP
+from drillcore.runtime.patches.drawing import OUTPUT, PRESENT, class_maps, encode_map_overlay, shown_classes
+from drillcore_serving.batch.parts import TOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,26 @@ def predict_one(model: Model, image: Path, *, max_pixels: int, max_side: int = M
     label = int(answer.label[0])
     top = [(names[index], float(row[index])) for index in best]
     return Prediction(names[label], float(row[label]), top, found.sha256, several, found.note)
+
+
+def write_map_overlay(model: Model, image: Path, target: Path, *, max_pixels: int, max_side: int = MAX_SIDE) -> None:
+    """Write a JPEG of an image under the maps of its labels.
+
+    Raises:
+        InputError: the model has no maps, or there is no such file.
+        BadImageError: the file is no image that can be scored.
+        DrillcoreError: the picture cannot be written.
+    """
+    if OUTPUT not in model.outputs:
+        raise InputError(f"{model.metadata.model} looks at no patches; it has no maps to lay over an image")
+    _, pixels = read_one(model, image, max_pixels, max_side)
+    found = model.run(pixels[None], outputs=("probabilities", OUTPUT))
+    maps = class_maps(model.metadata, found[OUTPUT][0], *pixels.shape[:2])
+    data = encode_map_overlay(pixels, maps, thing_colours(model.metadata), shown_classes(found["probabilities"][0]))
+    try:
+        write_bytes(target, data)
+    except OSError as error:
+        raise DrillcoreError(f"{target} cannot be written: {error.strerror}") from None
 
 
 def read_one(model: Model, image: Path, max_pixels: int, max_side: int) -> tuple[DecodedImage, npt.NDArray[np.uint8]]:

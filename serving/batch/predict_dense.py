@@ -16,6 +16,7 @@ from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.images.masks import class_colours, class_pixels
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.session import Model
+from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
 from drillcore.tasks import TASKS
 from drillcore_serving.batch.committed import writing
 from drillcore_serving.batch.dense_files import label_bytes, value_bytes, value_statistics
@@ -101,7 +102,8 @@ def check_targets(task: str, mask: Path | None, overlay: Path | None) -> None:
         InputError: another suffix than the formats there are, or an overlay of a model without labels.
     """
     about = TASKS[task]
-    if overlay is not None and not (about.dense and about.named):
+    mapped = about.output(PATCHES) is not None
+    if overlay is not None and not ((about.dense and about.named) or mapped):
         raise InputError(f"overlays show labels; a model of the task {task!r} has none")
     if mask is not None and not about.dense:
         raise InputError(f"masks are the answers of dense models; this model's task is {task!r}")

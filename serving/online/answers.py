@@ -15,12 +15,13 @@ from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.runtime.images.float_tiff import encode_float_tiff
-from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask
+from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask, thing_colours
 from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
+from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
+from drillcore.runtime.patches.drawing import PRESENT, class_maps, encode_map_overlay, has_maps, shown_classes
 from drillcore.tasks import TASKS
 from drillcore_serving.batch.dense_files import value_statistics
 from drillcore_serving.batch.overlays import encode_overlay
-from drillcore_serving.batch.parts import PRESENT
 from drillcore_serving.online.batcher import Answer, Row
 
 TOP = 5
@@ -33,9 +34,11 @@ class Shown(ABC):
 
     Attributes:
         offers: media types it is answered in, the default first.
+        drawn: outputs that a picture is made of beside those of a plain prediction.
     """
 
     offers: ClassVar[tuple[str, ...]] = (JSON,)
+    drawn: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def answer(self, metadata: ModelMetadata, row: Row) -> Json:
@@ -69,14 +72,26 @@ class ClassShown(Shown):
 
 
 class MultilabelShown(Shown):
-    """All labels with their probabilities, the most probable first, and those that are more probable than not."""
+    """All labels with their probabilities, the most probable first, and those that are more probable than not.
+
+    Models of patches say where the labels are: an overlay of the maps of those that are there.
+    """
+
+    offers = (JSON, JPEG)
+    drawn = (PATCHES,)
+
+    def overlay(self, metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
+        """Return a JPEG of the image under the maps of its labels. Raises InputError: the model has no maps."""
+        maps = class_maps(metadata, row[PATCHES], *image.shape[:2])
+        return encode_map_overlay(image, maps, thing_colours(metadata), shown_classes(row["probabilities"]), opacity)
 
     def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, object]:
-        """Return `labels` and `present`."""
+        """Return `labels`, `present`, and whether there are maps of them."""
         probabilities = row["probabilities"]
         order = np.argsort(-probabilities, kind="stable")
         labels = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in order]
-        return {"labels": labels, "present": [one["label"] for one in labels if one["probability"] >= PRESENT]}
+        present = [one["label"] for one in labels if one["probability"] >= PRESENT]
+        return {"labels": labels, "present": present, "mapped": has_maps(metadata)}
 
 
 class LabelShown(Shown):

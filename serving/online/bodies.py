@@ -86,6 +86,7 @@ class Prediction(_Body):
     top5: list[Probable] = _absent(max_length=5)
     labels: list[Probable] = _absent("Of several labels, all of them, the most probable first.")
     present: list[str] = _absent("Of several labels, those that are more probable than not.")
+    mapped: bool = _absent("Of several labels, whether an overlay shows where they are: Accept: image/jpeg.")
     size: list[int] = _absent("Height and width, dense models.")
     shares: list[ClassShare] = _absent()
     values: list[Bounds] = _absent()

@@ -67,6 +67,8 @@ def predict_routes(service: Service) -> APIRouter:
             request.scope["drillcore.model"] = loaded
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             wanted = choose(request.headers.get("accept", ""), shown(loaded.task).offers)
+            if wanted != JSON and not set(shown(loaded.task).drawn) <= set(loaded.model.outputs):
+                raise RefusedError(406, f"{loaded.name} has no pictures of its answers; take application/json")
             if kind == "multipart/form-data":
                 return await _several(service, request, loaded, share, wanted, mask=mask, opacity=opacity)
             if kind not in _RAW and not kind.startswith("image/"):
@@ -84,7 +86,7 @@ async def _single(
     data = await read_body(request, service.options.max_body, share, service.options.read_seconds)
     with service.turns.place(request.scope["drillcore.client"]) as place:
         asked = _Asked(service, loaded, share, deadline, place)
-        image, answer, spent = await service.unless_gone(request, _answer(asked, Part("", "", data)))
+        image, answer, spent = await service.unless_gone(request, _answer(asked, Part("", "", data), wanted))
         if wanted != JSON:
             return await _picture(asked, image, answer, spent, wanted, opacity)
         return _answered(loaded, await _said(asked, answer, spent, mask=mask))
@@ -106,7 +108,7 @@ async def _several(
             raise RefusedError(406, f"{wanted} is one picture and {len(files)} files came; take application/json")
         with service.turns.place(client) as place:
             asked = _Asked(service, loaded, share, deadline, place)
-            image, answer, spent = await service.unless_gone(request, _answer(asked, files[0]))
+            image, answer, spent = await service.unless_gone(request, _answer(asked, files[0], wanted))
             return await _picture(asked, image, answer, spent, wanted, opacity)
 
     async def one(part: Part) -> Json:
@@ -134,8 +136,9 @@ async def _all(works: Iterable[Coroutine[object, object, _T]]) -> list[_T]:
             task.cancel()
 
 
-async def _answer(asked: _Asked, part: Part) -> tuple[Image, Answer, float]:
+async def _answer(asked: _Asked, part: Part, wanted: str = JSON) -> tuple[Image, Answer, float]:
     service, loaded = asked.service, asked.loaded
+    outputs = loaded.outputs if wanted == JSON else (*loaded.outputs, *shown(loaded.task).drawn)
     began = time.monotonic()
     try:
         image = await service.decode(loaded, part.data, part.filename, asked.share, asked.deadline, asked.place)
@@ -144,7 +147,7 @@ async def _answer(asked: _Asked, part: Part) -> tuple[Image, Answer, float]:
         raise
     spent = time.monotonic() - began
     service.metrics.stages.labels(loaded.name, "decode").observe(spent)
-    answers = await service.answer(loaded, [image], loaded.outputs, asked.deadline, asked.place.client)
+    answers = await service.answer(loaded, [image], outputs, asked.deadline, asked.place.client)
     return image, answers[0], spent
 
 

@@ -123,7 +123,11 @@ TASKS: dict[str, Task] = {
         Task(
             name=MULTILABEL,
             # Independent: an image has any number of the labels, none too.
-            outputs=(Output(name="probabilities", axes=(CLASSES,)),),
+            outputs=(
+                Output(name="probabilities", axes=(CLASSES,)),
+                # Of models that look at patches, for maps of where a class is: as many as an image's size makes.
+                Output(name="patches", axes=(-1, CLASSES), asked=False),
+            ),
             dense=False,
             named=True,
             metrics=("mean_average_precision", "mean_average_precision_11"),

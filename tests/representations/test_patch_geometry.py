@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drillcore.representations.patches.geometry import levels_of, patch_boxes, patch_count, starts
 from drillcore.representations.patches.labelling import common_areas, label_patches, thinned
-from drillcore.representations.patches.maps import score_maps
 from drillcore.representations.patches.plan import LAMBDAS, PatchPlan
+from drillcore.runtime.patches.geometry import levels_of, patch_boxes, patch_count, starts
+from drillcore.runtime.patches.maps import score_maps
 
 CLASSES = ["cat", "dog"]
 

@@ -21,8 +21,11 @@ from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.model.served import resolve
 from drillcore.runtime.model.session import open_model
+from drillcore.runtime.patches.drawing import class_maps
 from drillcore.settings import Settings
+from drillcore_serving.batch.predict import write_map_overlay
 from drillcore_serving.batch.score import score
+from drillcore_serving.online.answers import MultilabelShown
 from drillcore_serving.online.batches import check_answers, takes_padding
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -88,6 +91,25 @@ def test_images_of_many_sizes_are_scored(champion: tuple[Settings, dict[str, Any
         pixels = np.asarray(Image.open(tmp_path / Path(row["path"]).name))
         found = dict(zip(model.metadata.classes, model.classify([pixels]).probabilities[0].tolist(), strict=True))
         assert {one["label"]: one["probability"] for one in row["labels"]} == pytest.approx(found, abs=1e-5)
+
+
+def test_it_shows_where_its_labels_are(champion: tuple[Settings, dict[str, Any]], tmp_path: Path) -> None:
+    from PIL import Image
+
+    settings, _ = champion
+    model = open_model(resolve(settings, "pieces").path, threads=1)
+    folder = settings.data / "voc" / "VOC2012"
+    (row, *_) = sorted((folder / "JPEGImages").iterdir())
+    write_map_overlay(model, row, tmp_path / "seen.jpg", max_pixels=10**8)
+    with Image.open(tmp_path / "seen.jpg") as seen, Image.open(row) as image:
+        assert seen.size == image.size
+        pixels = np.asarray(image)
+    outputs = {name: array[0] for name, array in model.run(pixels[None]).items()}
+    said = MultilabelShown().answer(model.metadata, outputs)
+    assert said["mapped"]
+    maps = class_maps(model.metadata, outputs["patches"], *pixels.shape[:2])
+    assert maps.shape == (4, 120, 160)
+    assert MultilabelShown().overlay(model.metadata, outputs, pixels, 0.5)[:2] == b"\xff\xd8"
 
 
 def test_it_is_served_without_padding(champion: tuple[Settings, dict[str, Any]]) -> None:

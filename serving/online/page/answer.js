@@ -109,7 +109,19 @@ function enlarge(image, box) {
   });
 }
 
-function bars(entry) {
+// The image under the maps of its labels, where the model says where they are.
+async function mapped(entry, act) {
+  try {
+    const blob = await act.picture(entry, "image/jpeg", 0.6);
+    const image = await loaded(URL.createObjectURL(blob));
+    image.alt = "The image under the maps of its labels";
+    return image;
+  } catch {
+    return preview(entry);
+  }
+}
+
+async function bars(entry, act) {
   const { said } = entry;
   const several = Boolean(said.labels);
   const best = several ? said.present : [said.label];
@@ -125,8 +137,9 @@ function bars(entry) {
   }
   const words = make("strong", {}, inWords(said));
   const sure = [make("strong", {}, said.label ?? ""), ` ${percent(said.probability ?? 0)}`];
+  const picture = several && said.mapped ? await mapped(entry, act) : preview(entry);
   const verdict = make("p", { class: "verdict" }, ...(several ? [words] : sure));
-  return [make("div", { class: "two" }, make("figure", {}, preview(entry)), make("div", {}, verdict, list))];
+  return [make("div", { class: "two" }, make("figure", {}, picture), make("div", {}, verdict, list))];
 }
 
 async function loaded(source) {

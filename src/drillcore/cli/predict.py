@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.argument("image", type=ImageType())
 @click.option("--mask", type=click.Path(path_type=Path), help="Dense models: write the answer here, .png or .tif.")
 @click.option(
-    "--overlay", type=click.Path(path_type=Path), help="Dense labels: write the image under its colours, .jpg."
+    "--overlay",
+    type=click.Path(path_type=Path),
+    help="Labels of pixels, or of patches: write the image under its colours, .jpg.",
 )
 @click.option(
     "--tiles",
@@ -44,7 +46,7 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     from drillcore.runtime.batch.scoring import scorable
     from drillcore.runtime.dense.blending import Blending
     from drillcore.runtime.model.session import open_model
-    from drillcore_serving.batch.predict import predict_one
+    from drillcore_serving.batch.predict import predict_one, write_map_overlay
     from drillcore_serving.batch.predict_dense import check_targets, predict_dense, write_mask, write_overlay
 
     served = bring(settings, model)
@@ -58,6 +60,9 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
             raise InputError(f"blended tiles are for dense models; this model's task is {task.name!r}")
         found = predict_one(opened, image, **limits)
         _warn(found.note)
+        if overlay is not None:
+            write_map_overlay(opened, image, overlay, **limits)
+            origin["overlay"] = str(overlay)
         _show_label(found, served, origin, as_json)
         return
     blending = Blending() if tiles == "blended" else None

@@ -8,8 +8,8 @@ from drillcore.export.backbone import TracedTaps, trace_taps, write_traced
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
-from drillcore.representations.patches.geometry import LONGEST, TENTHS
 from drillcore.representations.patches.pyramid import PatchNetwork
+from drillcore.runtime.patches.geometry import LONGEST, TENTHS
 
 
 def write_pyramid(builder: GraphBuilder, network: PatchNetwork, output: str) -> str:

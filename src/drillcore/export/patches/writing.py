@@ -25,6 +25,7 @@ from drillcore.progress import progress
 from drillcore.representations.patches.patch_rows import network_of
 from drillcore.representations.patches.scores import aggregated
 from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
+from drillcore.runtime.patches.drawing import OUTPUT
 
 # A point, lines, primes, and a photograph's shape: every level is enlarged, or squashed, or neither.
 SIZES = ((1, 1), (1, 37), (31, 7), (97, 211), (240, 180))
@@ -53,8 +54,10 @@ class PatchWriter(ModelWriter):
 
     def facts(self) -> dict[str, Any]:
         """Return the input's contract: any size, no padding."""
-        rule = self.run.backbone.preprocessing
-        return {"input": {"channels": self.run.backbone.channels, "resize": None, "preprocessing": dict(rule)}}
+        network = network_of(self.run)
+        patches = {"lambdas": list(network.plan.lambdas), "window": network.window}
+        rule = {**self.run.backbone.preprocessing, OUTPUT: patches}
+        return {"input": {"channels": self.run.backbone.channels, "resize": None, "preprocessing": rule}}
 
     @property
     def head(self) -> AdaptationHead:
@@ -71,17 +74,18 @@ class PatchWriter(ModelWriter):
         graph.name = metadata.model
         graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["N", "H", "W", channels]))
         builder = GraphBuilder(graph)
-        write_pyramid(builder, network, "patches")
-        flat = builder.constant("patches/flat", [-1, network.width], np.int64)
-        builder.add("Reshape", ["patches", flat], "patches/rows")
-        write_stored(builder, "patches/rows", "rows", dtype=network.plan.dtype)
+        write_pyramid(builder, network, "pyramid/rows")
+        flat = builder.constant("rows/flat", [-1, network.width], np.int64)
+        builder.add("Reshape", ["pyramid/rows", flat], "rows/of_patches")
+        write_stored(builder, "rows/of_patches", "rows", dtype=network.plan.dtype)
         write_adaptation(builder, head, "rows", "answers")
         count = builder.add("Shape", [IMAGES], "images/count", start=0, end=1)
         rest = builder.constant("answers/rest", [-1, classes], np.int64)
         shape = builder.add("Concat", [count, rest], "answers/shape", axis=0)
-        builder.add("Reshape", ["answers", shape], "answers/of_images")
-        write_aggregation(builder, head, "answers/of_images", PROBABILITIES)
+        builder.add("Reshape", ["answers", shape], OUTPUT)
+        write_aggregation(builder, head, OUTPUT, PROBABILITIES)
         graph.output.append(helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", classes]))
+        graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", "P", classes]))
         helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
         return checked_bytes(model)
 

@@ -14,12 +14,12 @@ from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.progress import progress
 from drillcore.representations.base import Representation, Rows
-from drillcore.representations.patches.geometry import levels_of, patch_boxes
 from drillcore.representations.patches.labelling import label_patches, thinned
-from drillcore.representations.patches.maps import score_maps
 from drillcore.representations.patches.plan import PatchPlan
 from drillcore.representations.patches.scores import aggregated
 from drillcore.representations.store_rows import StoreRows
+from drillcore.runtime.patches.geometry import levels_of, patch_boxes
+from drillcore.runtime.patches.maps import score_maps
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
 from drillcore.tasks import MULTILABEL
 

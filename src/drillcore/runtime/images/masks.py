@@ -25,6 +25,13 @@ def class_colours(metadata: ModelMetadata) -> Colours:
     return [_made(number) for number in range(len(metadata.classes))]
 
 
+def thing_colours(metadata: ModelMetadata) -> Colours:
+    """Return one (r, g, b) per class, none of them black: the model's own, or made ones."""
+    if metadata.colours is not None:
+        return class_colours(metadata)
+    return [_made(number + 1) for number in range(len(metadata.classes))]
+
+
 def encode_mask(label: npt.NDArray[np.uint8], colours: Sequence[tuple[int, int, int]]) -> bytes:
     """Return a palette PNG of class indices uint8 [H,W]; the same labels give the same bytes on one machine."""
     image = Image.frombytes("P", (label.shape[1], label.shape[0]), np.ascontiguousarray(label).tobytes())
