@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.json_types import Json
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 # name: the script under benchmarks/ that measures it.
 BENCHES = {
     "dense": "dense.dense",
@@ -71,6 +73,8 @@ def bench(
     if name not in BENCHES:
         raise UnknownNameError("benchmark", name, BENCHES)
     module = f"benchmarks.{BENCHES[name]}"
+    if (CHECKOUT / "benchmarks").is_dir() and str(CHECKOUT) not in sys.path:
+        sys.path.insert(0, str(CHECKOUT))  # they are no part of what is installed
     if importlib.util.find_spec("benchmarks") is None:
         raise InputError("the benchmarks are part of the checkout; run drillcore from there")
     run = importlib.import_module(module).run
