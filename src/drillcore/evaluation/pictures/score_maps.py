@@ -70,6 +70,7 @@ def score_maps_png(rows: Sequence[tuple[str, Sequence[ScoredImage]]], title: str
                         vmin=0,
                         vmax=most,
                         alpha=0.65,
+                        aspect="auto",
                         extent=(-0.5, one.image.shape[1] - 0.5, one.image.shape[0] - 0.5, -0.5),
                     )
     return _png(figure)
