@@ -3,6 +3,8 @@
 The blocks run one after the other in a copy of the checkout, as a reader would run them, with these replacements:
 
     make run                     drillcore run: what the target calls once the environment is there
+    pip install, drillcore run   left out: tests/package/ installs the wheel and runs all of it in a project of its own
+    drillcore init plankton      made beside the copy, not in it
     make test, make docs, ...    left out: this is one of its tests
     what keeps running           its --help (servers, workers, --watch): other tests start and stop those
     .venv                        a link to the environment the tests run in
@@ -35,6 +37,11 @@ from PIL import Image, ImageDraw
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = CHECKOUT / "README.md"
 MAKE = {"make run": ".venv/bin/drillcore run"}
+BESIDE = {
+    "drillcore init plankton": ".venv/bin/drillcore init ../plankton",
+    "cd plankton": "cd ../plankton",
+    "drillcore run": "git log --oneline",
+}
 _DENSE = r"(?:data import|retrain|score|evaluate) (?:camvid|baeri|bsds500|binary-map)"
 _TUNED = r"retrain plankton(?!-)"
 _LASTING = re.compile(rf"(\S*drillcore (?:flows \w+|serve|fetch|{_DENSE}|{_TUNED})|\S*mlflow ui)\b.*")
@@ -62,6 +69,10 @@ def runnable(line: str) -> str:
     """Return what is run in the place of a line."""
     if line.startswith("make "):
         return MAKE.get(line, "true")
+    if line.startswith("pip install"):
+        return "true"
+    if line in BESIDE:
+        return BESIDE[line]
     lasting = _LASTING.fullmatch(line)
     return f"{lasting[1]} --help" if lasting else line
 
@@ -87,6 +98,8 @@ def test_there_are_blocks_and_only_of_known_languages() -> None:
     [
         ("make run", ".venv/bin/drillcore run"),
         ("make test", "true"),
+        ('pip install "drillcore[train,serve]"', "true"),
+        ("drillcore init plankton", ".venv/bin/drillcore init ../plankton"),
         (".venv/bin/drillcore flows server &", ".venv/bin/drillcore flows server --help"),
         (".venv/bin/drillcore score MODEL a b", ".venv/bin/drillcore score MODEL a b"),
     ],
