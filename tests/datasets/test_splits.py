@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drillcore.datasets.splits import SPLITS, SplitRow, assign_splits, quotas
+from drillcore.datasets.splits import SPLITS, SplitRow, assign_splits, carve_val, quotas
 from drillcore.errors import DataError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -153,3 +153,24 @@ def test_another_seed_gives_another_split() -> None:
 def test_fractions_that_are_no_shares(shares: tuple[float, ...]) -> None:
     with pytest.raises(DataError, match="sum to 1"):
         assign_splits([row(0)], fractions=dict(zip(SPLITS, shares, strict=False)), seed=0)
+
+
+def test_a_published_train_and_test_give_val_an_eighth_of_train_by_group() -> None:
+    rows = [
+        SplitRow(
+            path=f"{split}/{label}/{number}", sha256=f"{split}{label}{number}", group=group, label=label, split=split
+        )
+        for label in ("a", "b")
+        for split, count in (("train", 32), ("test", 8))
+        for number in range(count)
+        for group in [f"{split}{label}{number // 2}"]
+    ]
+    rows += [SplitRow(path=f"train/c/{n}", sha256=f"c{n}", group=f"c{n}", label="c", split="train") for n in range(2)]
+    found = carve_val(rows, SHARES, 5)
+    assert found == carve_val(rows[::-1], SHARES, 5)[::-1]
+    val = [row for row in found if row.split == "val"]
+    assert {label: sum(row.label == label for row in val) for label in "abc"} == {"a": 4, "b": 4, "c": 0}
+    assert not {row.group for row in val} & {row.group for row in found if row.split != "val"}
+    assert [row.split for row in found if row.path.startswith("test")] == ["test"] * 16
+    without_test = [row for row in rows if row.split == "train"]
+    assert carve_val(without_test, SHARES, 5) == without_test

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from shells import write_shells
 
 from drillcore import load_folder
@@ -196,3 +197,21 @@ def test_what_cannot_be_pooled_is_told_before_anything_is_computed(
 ) -> None:
     with pytest.raises((RecipeError, InputError), match=said):
         run_of(params, **backbone)
+
+
+@pytest.mark.parametrize("params", [{}, {"blocks": [2, 2]}, {"normalise": "sign", "blocks": [3, 1], "step": 0.5}])
+def test_what_spoke_for_a_class_sums_to_its_decision(run_of: Any, params: dict[str, Any]) -> None:
+    run = run_of(params)
+    fill_store(run)
+    run.once(Fitted, fit_head)
+    image = np.random.default_rng(0).integers(0, 256, (40, 53, 3), np.uint8)
+    maps = run.representation.maps(run, image)
+    assert [name for name, _ in maps] == list(run.manifest.classes)
+    rows = run.representation.transform(
+        run.backbone.rows(torch.from_numpy(run.backbone.prepare(image)[None]), run.recipe.backbone.taps).numpy(),
+        run.state,
+    )
+    decisions = rows @ run.head.weights_
+    for (_, found), decision in zip(maps, decisions[0], strict=True):
+        assert found.shape == (1, 40, 53)
+        assert found.sum() == pytest.approx(decision, rel=2e-2, abs=2e-2)

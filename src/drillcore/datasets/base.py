@@ -95,6 +95,7 @@ class DatasetLayout(ABC):
         classes: class names in their fixed order; None: the sorted labels found.
         colours: one RGB triple per class for pictures of label maps; None: none are published.
         channels: of the decoded image; None: 1 where every image is grey, else 3.
+        carves_val: whether train and test without val are a set whose val is taken from train.
         fractions: shares of train, val and test where the layout names no split; they sum to 1.
     """
 
@@ -103,6 +104,7 @@ class DatasetLayout(ABC):
     classes: ClassVar[tuple[str, ...] | None] = None
     colours: ClassVar[tuple[tuple[int, int, int], ...] | None] = None
     channels: ClassVar[int | None] = None
+    carves_val: ClassVar[bool] = False
     fractions: ClassVar[Mapping[str, float]] = {TRAIN: 0.7, VAL: 0.1, TEST: 0.2}
 
     @abstractmethod

@@ -33,7 +33,7 @@ from drillcore.datasets.manifest_table import (
 )
 from drillcore.datasets.probe import Facts, probe_folder
 from drillcore.datasets.set_aside import Row, sort_out, unopened
-from drillcore.datasets.splits import Assignment, SplitRow, assign_splits
+from drillcore.datasets.splits import Assignment, SplitRow, assign_splits, carve_val
 from drillcore.errors import DataError, IntegrityError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
@@ -282,6 +282,8 @@ def _split(
         )
         for row in good
     ]
+    if layout.carves_val:
+        rows = carve_val(rows, layout.fractions, seed)
     previous = []
     if carried is not None:
         columns = (carried[name].tolist() for name in ("path", "sha256", "group", "split"))

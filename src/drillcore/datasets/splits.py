@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drillcore.datasets.base import NONE, TEST, TRAIN, VAL
 from drillcore.errors import DataError
@@ -93,6 +93,31 @@ def assign_splits(
     _join(rows, parts, held, result, bridging)
     train_only = _share_out(rows, parts, result, fractions, seed)
     return Assignment([split or NONE for split in result], train_only, sorted(bridging))
+
+
+def carve_val(rows: Sequence[SplitRow], fractions: Mapping[str, float], seed: int) -> list[SplitRow]:
+    """Return rows of a published train and test without val, with whole groups of train in val; others as they are.
+
+    Of each class in train val gets its share of train and val, at least one group of three.
+
+    Args:
+        rows: the data set, with its published splits.
+        fractions: shares of train, val and test.
+        seed: belongs to the data set.
+    """
+    if {row.split for row in rows} != {"train", "test"}:
+        return list(rows)
+    share = fractions["val"] / (fractions["train"] + fractions["val"])
+    tested = {row.group for row in rows if row.split == "test"}
+    classes: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.split == "train" and row.group not in tested:
+            classes[row.label].add(row.group)
+    chosen: set[str] = set()
+    for groups in classes.values():
+        ordered = sorted(groups, key=lambda group: hashlib.sha256(f"{group}|{seed}".encode()).hexdigest())
+        chosen.update(ordered[: max(1, round(share * len(ordered))) if len(ordered) >= MIN_GROUPS else 0])
+    return [replace(row, split="val") if row.split == "train" and row.group in chosen else row for row in rows]
 
 
 def quotas(groups: int, fractions: Mapping[str, float]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Images of one's own: a folder of class folders.
 
     <class>/<image>                        no split: it is given once, 70 / 10 / 20, and kept
-    train/<class>/<image>, val/..., test/...   the splits as named
+    train/<class>/<image>, val/..., test/...   the splits as named; without val an eighth of train is, class by class
 
 Classes: the folder names, sorted. Images: JPEG, PNG, WebP, TIFF or BMP, grey or colour, any size; a set whose images
 are all grey is read with one channel, any other with three.
@@ -20,6 +20,7 @@ class ClassesLayout(DatasetLayout):
 
     name = "classes"
     task = "classification"
+    carves_val = True
 
     def items(self, source: Path) -> list[FoundItem]:
         """Return every image, sorted by stored path. Raises LayoutError."""

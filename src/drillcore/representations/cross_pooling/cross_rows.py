@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from drillcore.arrays import Floats
+from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import State
@@ -105,6 +106,25 @@ class CrossPooling(ImageRows):
             normalised(part, kind, unit_length=self.plan.unit_length) for part, kind in zip(parts, kinds, strict=True)
         ]
         return made[0] if len(made) == 1 else np.concatenate(made, axis=1)
+
+    def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, Array]]:
+        """Return what spoke for each class, float32 [1, H, W] by name; none where the head is no linear machine.
+
+        A map's pixels sum to the decision without its bias; what stands beside has no place in it.
+        """
+        import torch
+
+        from drillcore.representations.cross_pooling.speaking import linear_weights, painted, unit_shares
+
+        head, state = run.head, run.state
+        weights = linear_weights(head)
+        if weights is None or state is None:
+            return []
+        x = torch.from_numpy(run.backbone.prepare(image)[None]).to(run.backbone.device)
+        activations = run.backbone.rows(x, run.recipe.backbone.taps).cpu().numpy()
+        found = painted(self, unit_shares(self, state, activations, weights), *image.shape[:2])
+        names = [run.manifest.classes[number] for number in head.present_]
+        return list(zip(names, found[:, None], strict=True))
 
 
 def pca_of(state: State, part: Part) -> Pca:
