@@ -41,7 +41,7 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="plankton-paper: the competition's zip or folder; patches: VOC's; backbones, binary-map, cross-pooling: of zips.",
+    help="plankton-paper: the competition's zip or folder; patches: VOC's; backbones, binary-map, cross-pooling: zips.",
 )
 @click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
