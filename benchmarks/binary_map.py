@@ -50,7 +50,7 @@ from drillcore.settings import Settings
 SEED = 7
 SETS = {"BSDS500": ("bsds500_train_val.zip", "bsds500", "val"), "MSRC": ("msrc_v2.zip", "msrc", None)}
 OTHER = "voc2012_animals.zip"
-LEVELS = tuple(np.geomspace(0.02, 6, 24).tolist())
+LEVELS = tuple(np.geomspace(0.5, 80, 30).tolist())
 _LEARNT_FROM, _QUICK, _SHORT = 60, 3, 12
 
 

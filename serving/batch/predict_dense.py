@@ -17,7 +17,7 @@ from drillcore.runtime.images.masks import class_colours, class_pixels
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
-from drillcore.tasks import TASKS
+from drillcore.tasks import SEGMENTS, TASKS
 from drillcore_serving.batch.committed import writing
 from drillcore_serving.batch.dense_files import label_bytes, value_bytes, value_statistics
 from drillcore_serving.batch.geotiff import TIFF_SUFFIXES
@@ -103,7 +103,7 @@ def check_targets(task: str, mask: Path | None, overlay: Path | None) -> None:
     """
     about = TASKS[task]
     mapped = about.output(PATCHES) is not None
-    if overlay is not None and not ((about.dense and about.named) or mapped):
+    if overlay is not None and not ((about.dense and about.named) or mapped or task == SEGMENTS):
         raise InputError(f"overlays show labels; a model of the task {task!r} has none")
     if mask is not None and not about.dense:
         raise InputError(f"masks are the answers of dense models; this model's task is {task!r}")

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from drillcore.api import Figures as Figures
     from drillcore.api import Images as Images
+    from drillcore.api import Segments as Segments
     from drillcore.api import TrainedModel as TrainedModel
     from drillcore.api import load_folder as load_folder
     from drillcore.api import score as score
+    from drillcore.api import segments as segments
     from drillcore.api import train as train
 
 __version__ = "0.1.0"
 
 # Imported when first asked for: `import drillcore` stays instant, for the command line too.
-__all__ = ["Figures", "Images", "TrainedModel", "__version__", "load_folder", "score", "train"]
+__all__ = ["Figures", "Images", "Segments", "TrainedModel", "__version__", "load_folder", "score", "segments", "train"]
 
 
 def __getattr__(name: str) -> Any:

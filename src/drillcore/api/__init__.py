@@ -6,6 +6,7 @@ gated and retrained by a schedule belongs into a recipe: `drillcore new`, then `
 
 from drillcore.api.images import Images, load_folder
 from drillcore.api.scoring import score
+from drillcore.api.segmenting import Segments, segments
 from drillcore.api.training import Figures, TrainedModel, train
 
-__all__ = ["Figures", "Images", "TrainedModel", "load_folder", "score", "train"]
+__all__ = ["Figures", "Images", "Segments", "TrainedModel", "load_folder", "score", "segments", "train"]

@@ -46,8 +46,10 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     from drillcore.runtime.batch.scoring import scorable
     from drillcore.runtime.dense.blending import Blending
     from drillcore.runtime.model.session import open_model
+    from drillcore.tasks import SEGMENTS
     from drillcore_serving.batch.predict import predict_one, write_map_overlay
     from drillcore_serving.batch.predict_dense import check_targets, predict_dense, write_mask, write_overlay
+    from drillcore_serving.batch.predict_segments import predict_segments
 
     served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)
@@ -64,6 +66,12 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
             write_map_overlay(opened, image, overlay, **limits)
             origin["overlay"] = str(overlay)
         _show_label(found, served, origin, as_json)
+        return
+    if task.name == SEGMENTS:
+        if tiles == "blended":
+            raise InputError("segments have nothing that tiles could blend")
+        parted = predict_segments(opened, image, mask=mask, overlay=overlay, **limits)
+        _show_segments(parted, origin, as_json)
         return
     blending = Blending() if tiles == "blended" else None
     answer = predict_dense(opened, image, blending=blending, **limits)
@@ -98,6 +106,20 @@ def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, objec
     click.echo(f"{origin['image']}: {label}   ({served})")
     rows = [(label, f"{probability:6.1%}", bar(probability)) for label, probability in answer.top5]
     print_table("", ("class", "probability", ""), rows)
+
+
+def _show_segments(parted: Json, origin: dict[str, object], as_json: bool) -> None:
+    _warn(parted.pop("note"))
+    if as_json:
+        print_json({**origin, **parted})
+        return
+    (height, width), listed = parted["size"], parted["segments"]
+    click.echo(f"{origin['image']}: {width} x {height} pixels, {len(listed)} segments   ({origin['model']})")
+    rows = [
+        (number, f"{one['area']:,}", f"{one['area'] / (height * width):.1%}", str(one["box"]), one["code"])
+        for number, one in enumerate(listed)
+    ]
+    print_table("", ("segment", "pixels", "share", "box", "code"), rows)
 
 
 def _dense_figures(answer: DensePrediction) -> dict[str, object]:

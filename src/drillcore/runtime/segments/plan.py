@@ -51,7 +51,7 @@ class MergeParams(Params):
     method: Literal["hamming", "hierarchy"] = "hierarchy"
     distance: int = Field(default=0, ge=0, le=1024)
     everywhere: bool = False
-    level: float = Field(default=1.0, ge=0)
+    level: float = Field(default=8.0, ge=0)
     power: float = Field(default=0.3, ge=0, le=1)
     colour: float = Field(default=1.0, ge=0, le=100)
     edge: float = Field(default=0.25, ge=0, le=100)
