@@ -140,5 +140,5 @@ def _text(rows: list[dict[str, Any]]) -> str:
     heads = ("data", "seed", "labels", "first", *budgets)
     return (
         "Accuracy on images kept apart, by how many times the first labels are known: asked for by `label-next`, or "
-        f"drawn at random. Features of a frozen EfficientNet-Lite0 at {SIDE} pixels, a linear SVM.\n\n{table(heads, lines)}"
+        f"drawn at random. EfficientNet-Lite0, frozen, at {SIDE} pixels; a linear SVM.\n\n{table(heads, lines)}"
     )
