@@ -42,7 +42,7 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="The competition's or VOC's zip or folder; backbones, binary-map, cross-pooling, label-next: a folder of zips.",
+    help="The competition's or VOC's zip; backbones, binary-map, cross-pooling, label-next: a folder of zips.",
 )
 @click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
@@ -63,8 +63,8 @@ def bench(
 ) -> None:
     """Run the benchmark NAME.
 
-    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling, patches,
-    binary-map or label-next.
+    One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling,
+    patches, binary-map or label-next.
 
     \b
     Example:
