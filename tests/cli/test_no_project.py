@@ -123,3 +123,18 @@ def test_new_says_what_to_commit(outside: Callable[..., Any], tmp_path: Path, im
     done = outside("--project", tmp_path / "mine", "new", "shells-lite")
     assert done.code == 0, done.err
     assert "to keep: git add models/shells-lite.yaml && git commit -m 'The recipe shells-lite'" in done.err
+
+
+def test_an_output_that_git_would_see_is_told(
+    outside: Callable[..., Any],
+    tmp_path: Path,
+    images: Path,
+    tiny_model_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outside("init", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    told = "git sees results/ as new: commit it, or leave it out with: echo /results/ >> .gitignore"
+    assert told in outside("score", tiny_model_file, images, "results").err
+    assert "git sees" not in outside("score", tiny_model_file, images, "scored").err
+    assert "git sees" not in outside("score", tiny_model_file, images, tmp_path / "away").err
