@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -210,6 +211,8 @@ def _log(
     import mlflow.onnx
     import onnx
 
+    # It warns that an environment has no pip, as uv makes them.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     proto = onnx.load(str(model_file), load_external_data=False)
     before = client.get_run(run_id).info
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
