@@ -29,9 +29,11 @@ from benchmarks.binary_map_methods import (
     parts_of,
     slic,
 )
+from benchmarks.binary_map_speed import figures_of
 from benchmarks.report import RESULTS, table, write_report
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.catalogue import get_layout
+from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.segment_scores import (
     ImageScores,
@@ -61,24 +63,31 @@ def run(
     """Measure, and write the report; `data` is the folder of zips, `full` judges all images."""
     folder = settings.state / "bench" if quick else RESULTS
     if speed:
-        from benchmarks.binary_map_speed import figures_of
-
         figures, text = figures_of(settings)
         return write_report("binary-map-speed", figures, {}, text, folder=folder)
-    source = data or settings.root.parent / "shared" / "data"
-    if not (source / OTHER).is_file():
-        raise InputError(
-            f"no {OTHER} in {source}; --data names the folder of {OTHER}, {', '.join(s[0] for s in SETS.values())}"
-        )
+    source: Path | None = data or settings.root.parent / "shared" / "data"
+    if source is not None and not (source / OTHER).is_file():
+        if not quick:
+            names = ", ".join([OTHER, *(row[0] for row in SETS.values())])
+            raise InputError(f"no {OTHER} in {source}; --data names the folder of {names}")
+        source = None  # a small version without the data: drawn photographs
     network, most = _network(settings, source), _QUICK if quick else None if full else _SHORT
     rows = {name: _measured(settings, network, source, name, most) for name in SETS}
-    figures = _figures(rows)
-    return write_report(
-        "binary-map", figures, {"sets": {n: _raw(r) for n, r in rows.items()}}, _text(rows), folder=folder
-    )
+    fast, text = figures_of(settings)
+    figures, raw = _figures(rows) | fast, {"sets": {name: _raw(found) for name, found in rows.items()}}
+    return write_report("binary-map", figures, raw, f"{_text(rows)}\n\n## Speed\n\n{text}", folder=folder)
 
 
-def _network(settings: Settings, source: Path) -> Network:
+def _unpacked(source: Path | None, file: str, drawn: str, scratch: str) -> Path:
+    """Return a folder with a data set's photographs: of its zip, or drawn ones."""
+    if source is None:
+        write_sample(drawn, Path(scratch), SEED)
+    else:
+        extract_zip(source / file, Path(scratch))
+    return Path(scratch)
+
+
+def _network(settings: Settings, source: Path | None) -> Network:
     """Return the recipe's network with bits learnt from the other data set."""
     import torch
 
@@ -94,8 +103,8 @@ def _network(settings: Settings, source: Path) -> Network:
     drawn: list[list[Any]] = [[] for _ in core.taps]
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory(dir=settings.state) as scratch:
-        extract_zip(source / OTHER, Path(scratch))
-        paths = sorted(Path(scratch).rglob("JPEGImages/*.jpg"))
+        folder = _unpacked(source, OTHER, "bsds500", scratch)
+        paths = sorted(folder.rglob("*.jpg"))
         for path in paths[:: max(1, len(paths) // _LEARNT_FROM)][:_LEARNT_FROM]:
             pixels = decode_file(path, 3, max_pixels=10**7)
             batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float()[None]
@@ -121,17 +130,18 @@ def _axes(rows: Any) -> tuple[Any, Any]:
     return mean, axes[:24].T / np.sqrt((spread[:24] ** 2).sum() / len(rows))
 
 
-def _measured(settings: Settings, network: Network, source: Path, name: str, most: int | None) -> list[dict[str, Any]]:
+def _measured(
+    settings: Settings, network: Network, source: Path | None, name: str, most: int | None
+) -> list[dict[str, Any]]:
     """Return what each image of a set gives, kept image by image so that a killed run goes on."""
     file, layout_name, split = SETS[name]
     layout, recipe = get_layout(layout_name), load_recipe(settings, "binary-map")
     params = recipe.representation.params
     merge, base = MergeParams(**params["merge"]), SuperpixelParams(**params["superpixels"])
-    kept = settings.state / "bench" / "binary-map" / recipe.sha256[:12] / name
+    kept = settings.state / "bench" / "binary-map" / recipe.sha256[:12] / ("drawn" if source is None else "") / name
     found = []
     with tempfile.TemporaryDirectory(dir=settings.state) as scratch:
-        extract_zip(source / file, Path(scratch))
-        items = list(layout.find(Path(scratch), split))
+        items = list(layout.find(_unpacked(source, file, layout_name, scratch), split))
         items = items if most is None else items[:: max(1, len(items) // most)][:most]
         with progress(f"parting {name}", len(items), unit="images") as advance:
             for item in items:
