@@ -127,7 +127,7 @@ def _tightest() -> str:
         return 0 if found.f_flag & os.ST_RDONLY else found.f_bavail * found.f_frsize
 
     try:
-        state = [Settings.load().state]
+        state = [Settings.load_anywhere().state]
     except DrillcoreError:
         state = []
     return str(min((*state, Path(tempfile.gettempdir()), Path.cwd()), key=free))
