@@ -35,7 +35,7 @@ class Settings:
     artifact_root: str = _described("where MLflow keeps artifacts (path or s3://); empty: in the state folder", "")
     dvc_remote: str = _described("URL of the DVC remote; empty: a folder in the state folder", "")
     device: str = _described("auto, cpu or cuda; cuda is an error where there is none", "auto")
-    threads: int = _described("CPU threads for computing; 0: all cores", 0)
+    threads: int = _described("CPU threads for computing; 0: all cores, for trainings 1 where that is sooner", 0)
     workers: int = _described("processes or threads that decode images; 0: all cores", 0)
     max_pixels: int = _described("images of more pixels are set aside before they are decoded", 200_000_000)
     max_side: int = _described("images of more rows or columns are set aside likewise", 65_500)
@@ -171,6 +171,11 @@ class Settings:
         if self.threads:
             return self.threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def measures_threads(self) -> bool:
+        """Whether a training tries one thread against all cores; a number that was stated is kept to."""
+        return not self.threads and self.cpu_threads > 1
 
     @property
     def decode_workers(self) -> int:

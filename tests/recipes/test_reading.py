@@ -74,7 +74,7 @@ def test_digest_ignores_comments_order_and_defaults(tmp_path: Path) -> None:
         ("task: classification", "task: poetry", "tiny.yaml:3:1: task is 'poetry'; allowed: classification"),
         ("name: tiny", "name: other", "tiny.yaml:2:1: name is 'other'; the file's own name, 'tiny', is expected"),
         ("name: tiny", "name: ../tiny", "tiny.yaml:2:1: name is '../tiny'; lower-case letters"),
-        ("  taps: [layer3]\n", "", "tiny.yaml:5:1: backbone lacks the field 'taps'"),
+        ("  name: cnn1\n", "", "tiny.yaml:5:1: backbone lacks the field 'name'"),
         ("[layer3]", "[]", "tiny.yaml:7:3: backbone.taps is empty"),
         ("[layer3]", "[3]", "tiny.yaml:7:10: backbone.taps[0] is 3; text is expected"),
         ("gate:\n", "gate:\n  metric: log_loss\n", "tiny.yaml:14:3: gate.metric stands twice"),

@@ -256,7 +256,7 @@ def _taps(backbone: str, size: int | None) -> list[str]:
     if backbone == BACKBONE:
         return [TAP]
     made = get_entry(backbone).build(2, 0, (size, size) if size else None)
-    return list(made.row_taps) or list(made.taps)[-1:]
+    return made.default_taps()
 
 
 def _absolute(weights: str) -> str:

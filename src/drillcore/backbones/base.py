@@ -174,6 +174,17 @@ class Backbone:
             )
         return tuple(taps)
 
+    def default_taps(self, *, maps: bool = False) -> list[str]:
+        """Return the taps that are read where none is named: of a row or, with `maps`, of a core.
+
+        Where the network has none of its own for that: its highest tap, and of maps the highest one of each stride, the
+        last five at most, as many as paper 000 drills.
+        """
+        if not maps:
+            return list(self.row_taps) or list(self.taps)[-1:]
+        highest = {tap.stride: name for name, tap in self.taps.items() if tap.stride > 0}
+        return list(self.map_taps) or [highest[stride] for stride in sorted(highest)][-5:]
+
     def flat_width(self, taps: Sequence[str]) -> int:
         """Return the features per image of `taps` side by side; raises as `check_taps`."""
         return sum(self.taps[tap].flat for tap in self.check_taps(taps))

@@ -154,7 +154,7 @@ def _classifier(model: str, dataset: str, backbone: str, head: str | None, size:
 
         made = get_entry(backbone).build(2, 0, (size, size) if size else None)
         weights, trained = default_weights(backbone), get_entry(backbone).trainable and task != MULTILABEL
-        taps = list(made.row_taps) or list(made.taps)[-1:]
+        taps = made.default_taps()
     chosen = head or (TRAINED_HEAD if trained else FROZEN_HEAD)
     if head is not None:
         from drillcore.heads.catalogue import head_row

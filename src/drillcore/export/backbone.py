@@ -18,6 +18,7 @@ from torch import fx, nn
 from drillcore.backbones.base import Backbone
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
+from drillcore.export.map_operators import ADAPTIVE_CELLS, INFORMED
 from drillcore.export.operators import LINEAR_PER_CELL, OPERATORS, SAME
 from drillcore.export.token_operators import PARTED, RANKED, SHAPED, shape_of, side_of
 from drillcore.json_types import Json
@@ -207,11 +208,13 @@ def _write_node(
         return PARTED[name](builder, arguments, output, [shape_of(part) for part in value])
     if name in RANKED:
         return OPERATORS[name](builder, [*arguments, node.args[0].meta["val"].dim()], output)  # type: ignore[union-attr]
+    if name in INFORMED:
+        return INFORMED[name](builder, arguments, output, shape_of(node.args[0].meta["val"]))  # type: ignore[union-attr]
     if name in OPERATORS:
         return OPERATORS[name](builder, arguments, output)
     if name in _CASTS and node.args[0].meta["val"].dtype == value.dtype:  # type: ignore[union-attr]
         return arguments[0]
-    known = sorted({*OPERATORS, *SHAPED, *PARTED})
+    known = sorted({*OPERATORS, *SHAPED, *PARTED, *INFORMED})
     raise InputError(f"backbone {backbone.name} uses {name}, which has no ONNX form here; known: {', '.join(known)}")
 
 
@@ -273,6 +276,8 @@ def _operator(node: fx.Node) -> str:
         return _FLATTEN_SOME
     if name == "aten.linear.default" and isinstance(node.args[0], fx.Node) and node.args[0].meta["val"].dim() > 2:
         return LINEAR_PER_CELL
+    if name == "aten.adaptive_avg_pool2d.default" and _pair_of(node.args, 1, 1) != [1, 1]:
+        return ADAPTIVE_CELLS
     return name
 
 
@@ -301,6 +306,8 @@ def _recipe_of(node: fx.Node) -> tuple[str, ...]:
     """Return what a node computes, as text; equal for nodes that are written the same."""
     shaped = node.op == "call_function" and _operator(node) in SHAPED and _operator(node) != _ATTENTION
     sides = str(tuple(node.meta["val"].shape[1:])) if shaped else ""
+    if node.op == "call_function" and _operator(node) == ADAPTIVE_CELLS:
+        sides = str(tuple(node.args[0].meta["val"].shape[2:]))  # type: ignore[union-attr]
     return (str(node.target), str(node.args), str(node.kwargs), sides)
 
 

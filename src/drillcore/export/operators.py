@@ -100,8 +100,11 @@ def _max_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 def _average_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     kernel, padding = _pair(arguments[1]), _pair(_argument(arguments, 3, 0))
-    if _argument(arguments, 4, False):
-        raise InputError("average pooling with ceil_mode has no ONNX form here: its last cell is divided differently")
+    ceil_mode, padded = bool(_argument(arguments, 4, False)), bool(_argument(arguments, 5, True))
+    strides = _pair(_argument(arguments, 2, None) or kernel)
+    _check_ceil_mode(ceil_mode, kernel, strides, padding)
+    if ceil_mode and padded and any(padding):
+        raise InputError("average pooling with ceil_mode and padding that counts has no ONNX form here")
     if _argument(arguments, 6, None):
         raise InputError("average pooling with a divisor of its own has no ONNX form here")
     return builder.add(
@@ -109,9 +112,10 @@ def _average_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> s
         [arguments[0]],
         output,
         kernel_shape=kernel,
-        strides=_pair(_argument(arguments, 2, None) or kernel),
+        strides=strides,
         pads=padding * 2,
-        count_include_pad=int(_argument(arguments, 5, True)),
+        count_include_pad=int(padded and not ceil_mode),  # beyond the image nothing counts, in torch either
+        ceil_mode=int(ceil_mode),
     )
 
 
@@ -170,8 +174,6 @@ def _reduce(operator: str) -> Writer:
 
 
 def _global_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    if _pair(arguments[1]) != [1, 1]:
-        raise InputError("adaptive pooling to more than one cell has no ONNX form here")
     return builder.add("GlobalAveragePool", [arguments[0]], output)
 
 

@@ -214,25 +214,6 @@ def _norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("ReduceL2", [arguments[0], places], output, keepdims=int(_argument(arguments, 3, False)))
 
 
-def _group_norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    """Groups as the channels of an instance normalisation; then each channel's weight and bias."""
-    groups, rank = int(arguments[1]), arguments[-1]
-    shape = builder.constant(f"{output}/shape", [0, groups, -1], np.int64)
-    ones = builder.constant(f"{output}/ones", np.ones(groups), np.float32)
-    zeros = builder.constant(f"{output}/zeros", np.zeros(groups), np.float32)
-    grouped = builder.add("Reshape", [arguments[0], shape], f"{output}/grouped")
-    epsilon = float(_argument(arguments, 4, 1e-5))
-    normal = builder.add("InstanceNormalization", [grouped, ones, zeros], f"{output}/normal", epsilon=epsilon)
-    own = builder.add("Shape", [arguments[0]], f"{output}/own")
-    values = builder.add("Reshape", [normal, own], f"{output}/apart")
-    axes = builder.constant(f"{output}/axes", list(range(1, rank - 1)), np.int64)
-    for operator, index in (("Mul", 2), ("Add", 3)):
-        if given := _argument(arguments, index, None):
-            given = builder.add("Unsqueeze", [given, axes], f"{output}/{operator}/each")
-            values = builder.add(operator, [values, given], f"{output}/{operator}")
-    return builder.add("Identity", [values], output)
-
-
 def _whole_mean(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     return builder.add("ReduceMean", [arguments[0]], output, keepdims=0)
 
@@ -270,7 +251,6 @@ TOKEN_OPERATORS: dict[str, Writer] = {
     "aten.clamp.default": _clamp,
     "aten.clamp_min.default": _clamp,
     "aten.elu.default": _slope("Elu", 1.0),
-    "aten.group_norm.default": _group_norm,
     "aten.leaky_relu.default": _slope("LeakyRelu", 0.01),
     "aten.leaky_relu_.default": _slope("LeakyRelu", 0.01),
     "aten.linalg_vector_norm.default": _norm,
@@ -288,7 +268,7 @@ TOKEN_OPERATORS: dict[str, Writer] = {
     "aten.unsqueeze.default": _axes("Unsqueeze"),
 }
 # What these writers are told beside their arguments: the number of axes of the first.
-RANKED = ("aten.group_norm.default", "aten.mT.default", "aten.transpose.int")
+RANKED = ("aten.mT.default", "aten.transpose.int")
 
 
 def _unbind(builder: GraphBuilder, arguments: Arguments, output: str, shapes: Sequence[Shape]) -> list[str]:

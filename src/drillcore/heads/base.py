@@ -23,7 +23,7 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitRun:
-    """How a fit is run; nothing of it decides what is learnt.
+    """How a fit is run; nothing of it decides what is learnt, but for the last bits.
 
     Attributes:
         checkpoint: folder for what a killed fit goes on from; None: nothing is kept. Removing it is the caller's.
@@ -89,6 +89,13 @@ class Head(ABC):
     def learning_curve(self) -> list[Json]:
         """Return a record of each epoch of the fit; empty where it has none."""
         return []
+
+    def fastest_threads(self, features: int, most: int) -> int | None:
+        """Return with how many CPU threads, 1 or `most`, rows of that many features are learnt from soonest.
+
+        None: what is learnt does not depend on their number, to the bit.
+        """
+        return None
 
     def importances(self) -> npt.NDArray[np.float64] | None:
         """Return how much each feature tells the fitted head, float64 [D], summing to 1; None: it does not know."""

@@ -9,6 +9,7 @@ from drillcore.backbones.training.plan import TrainingPlan
 from drillcore.errors import InputError, RecipeError
 from drillcore.heads.catalogue import LOGITS, head_row
 from drillcore.plugins import attribute
+from drillcore.recipes.network import UNITS, untrained
 from drillcore.recipes.parts import NO_HEAD, part_mistakes
 from drillcore.recipes.reading import refusal
 from drillcore.recipes.schema import Recipe
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
     from drillcore.backbones.training.plan import TrainingPlan
     from drillcore.heads.base import Head
-
-_UNITS = 2  # classes of the backbone that taps are looked up in
 
 
 def check_words(recipe: Recipe) -> None:
@@ -47,12 +46,12 @@ def check_parts(recipe: Recipe) -> None:
     if recipe.backbone.train is not None and not get_entry(recipe.backbone.name).trainable:
         _fail(recipe, "backbone.train", f"{recipe.backbone.name} has no training of its own; leave train out")
     field = "backbone.resize" if recipe.backbone.resize else "backbone.name"
-    untrained: list[Backbone] = []
-    _at(recipe, field, lambda: untrained.append(_untrained(recipe)))
-    (backbone,) = untrained
+    built: list[Backbone] = []
+    _at(recipe, field, lambda: built.append(untrained(recipe)))
+    (backbone,) = built
     _at(recipe, "backbone.taps", lambda: backbone.check_taps(recipe.backbone.taps))
     takes = "" if recipe.head.name == NO_HEAD else head_row(recipe.head.name).accepts
-    if takes == LOGITS and (width := backbone.flat_width(recipe.backbone.taps)) != _UNITS:
+    if takes == LOGITS and (width := backbone.flat_width(recipe.backbone.taps)) != UNITS:
         what = f"are {width} numbers of two classes; the head {recipe.head.name} takes logits, one for each class"
         _fail(recipe, "backbone.taps", what)
     if recipe.backbone.train is not None:
@@ -93,22 +92,6 @@ def build_head(
 
     more = {"n_classes": n_classes, "seed": recipe.seeds.train, "n_jobs": n_jobs, "threads": n_jobs, "device": device}
     return build(recipe.head.name, {**recipe.head.params, **(params or {})}, **more)
-
-
-def input_size(recipe: Recipe) -> tuple[int, int] | None:
-    """Return height and width of a classifier's input; None: the backbone's own."""
-    side = recipe.backbone.resize
-    return (side, side) if side else None
-
-
-def _untrained(recipe: Recipe) -> Backbone:
-    """Return the recipe's backbone with random weights and two classes: it has the taps of the real one."""
-    from drillcore.backbones.catalogue import get_entry
-
-    build = get_entry(recipe.backbone.name).build
-    if not representation_row(recipe.representation.name).one_size:
-        return build(None, 0, "any")
-    return build(_UNITS, 0, input_size(recipe))
 
 
 def _check_plan(recipe: Recipe, backbone: Backbone) -> None:

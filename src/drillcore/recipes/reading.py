@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from drillcore.errors import RecipeError, UnknownNameError
 from drillcore.json_types import Json
+from drillcore.recipes.network import with_taps
 from drillcore.recipes.parts import params_mistakes
 from drillcore.recipes.schema import Recipe, place_of, recipe_schema
 from drillcore.schemas import Mistake, dotted_name, mistakes, not_a_field
@@ -50,7 +51,7 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read one recipe file.
+    """Read one recipe file; where it names no taps, those of its backbone are filled in.
 
     Raises:
         RecipeError: see `load_recipe`; a line for each thing that is wrong, after one that sums them up.
@@ -61,7 +62,7 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path.name}: cannot be read ({error.strerror})") from None
     if len(data) > MAX_BYTES:
         raise RecipeError(f"{path.name}: {len(data)} bytes; a recipe has at most {MAX_BYTES}")
-    return _Reader(path).recipe(data)
+    return with_taps(_Reader(path).recipe(data))
 
 
 def refusal(file: str, lines: dict[str, tuple[int, int]], wrong: Iterable[Mistake]) -> RecipeError:

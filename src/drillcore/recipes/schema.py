@@ -45,14 +45,15 @@ class BackboneSection(_Strict):
     Attributes:
         name: a name of the backbone catalogue.
         weights: a torchvision weights name, a file with its digest, `seed:N` for random ones, or `model@version`.
-        taps: names of the layers that are read.
+        taps: names of the layers that are read; none named: those of the network that make a good row, or a good core
+            (`network.with_taps`, as soon as the recipe is read from its file).
         train: parameters of the backbone's own training; None: frozen as it comes.
         refresh: `never`, `always`, or the share of new images (0 to 1) from which on it is trained anew.
         resize: side of the square input, for classifiers whose backbone takes several; 0: the backbone's own.
     """
 
     name: Text
-    taps: Annotated[list[Text], Field(min_length=1)]
+    taps: Annotated[list[Text], Field(min_length=1)] = field(default_factory=list)
     weights: Text = "seed:0"
     train: Mapped | None = None
     refresh: Text | Number = "never"

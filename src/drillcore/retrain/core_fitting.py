@@ -20,7 +20,7 @@ from drillcore.progress import progress
 from drillcore.representations.core_samples.core_rows import ANSWERS_FILE, FIRST_FOLDER, core_rows
 from drillcore.representations.core_samples.pixel_answers import shifted
 from drillcore.retrain.first_stage import DrilledImages, fit_first_stage
-from drillcore.retrain.fitting import unfitted
+from drillcore.retrain.fitting import fit_threads, unfitted
 from drillcore.retrain.held_out import TrainingImages, fit_bias
 from drillcore.retrain.opening import GROWTH_FOLDER, HEAD_FOLDER
 from drillcore.retrain.records import Fitted
@@ -71,6 +71,7 @@ def fit_head(run: Run) -> tuple[Fitted, list[str]]:
     made += [ANSWERS_FILE] * ("answers" in more)
     curve = head.learning_curve()
     text = f"{recipe.head.name} on {count:,} core samples of {images:,} images{_found_held_out(more)}"
+    more["threads"] = fit_threads(run, head, found.rows.shape[1])
     return Fitted(arrays_sha256=digest, rows=count, curve=curve, note=text, **more), made
 
 
@@ -91,7 +92,8 @@ def _fit(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path
     truth = found.targets[chosen]
     weights = sample_weights(found.weights[chosen], core_rows(run).plan.weighted)
     truth = truth.astype(np.int64) if run.task.named else truth
-    return head.fit(rows, truth, weights, run=FitRun(checkpoint=checkpoint, advance=advance))
+    threads = fit_threads(run, head, rows.shape[1])
+    return head.fit(rows, truth, weights, run=FitRun(checkpoint=checkpoint, advance=advance, threads=threads))
 
 
 def _fit_shown(head: Head, run: Run, found: CoreSamples, chosen: Any, checkpoint: Path, title: str) -> Head:

@@ -11,7 +11,8 @@ from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.recipes import Recipe
-from drillcore.recipes.building import input_size, training_plan
+from drillcore.recipes.building import training_plan
+from drillcore.recipes.network import input_size
 from drillcore.recipes.parts import value_range
 from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.records import BackboneDone
@@ -43,6 +44,7 @@ def prepare_backbone(run: Run) -> tuple[BackboneDone, list[str]]:
         weights=f"sha256:{kept.sha256}",
         weights_sha256=kept.sha256,
         trained=True,
+        threads=kept.training.get("threads"),
         curve=kept.training["curve"],
         note=f"{section.name}: {why}",
     )
@@ -161,6 +163,7 @@ def _train(run: Run) -> Artifact:
         seed=recipe.seeds.train,
         device=settings.device,
         threads=settings.cpu_threads,
+        measure=settings.measures_threads,
         checkpoint=checkpoint,
     )
     facts: Json = {

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from drillcore.heads.base import Head
     from drillcore.retrain.run import Run
 
+_THREADS = "threads"  # record of the number fits are made with
+
 
 def fill_store(run: Run) -> Filled:
     """Bring the rows of images that are learnt from or measured on into the store; what is missing is computed.
@@ -57,7 +59,8 @@ def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
     found = run.representation.rows(run, run.fit_rows())
     head, growth, name = unfitted(run), run.path / GROWTH_FOLDER, run.recipe.head.name
     with progress(f"fitting {name}", head.work(len(found)), unit="steps") as advance:
-        how = FitRun(checkpoint=growth, advance=advance)
+        threads = fit_threads(run, head, found.rows.shape[1])
+        how = FitRun(checkpoint=growth, advance=advance, threads=threads)
         if head_row(name).accepts == GRAM:
             assert isinstance(head, DualClassifier), f"{name} says that it takes a Gram matrix"  # noqa: S101
             head.fit(gram(found.rows), found.targets, found.weights, run=how)
@@ -73,9 +76,29 @@ def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
         arrays_sha256=digest,
         rows=len(found),
         state_sha256=state.sha256 if state else None,
+        threads=threads,
         note=f"{name} on {len(found):,} rows",
     )
     return record, made
+
+
+def fit_threads(run: Run, head: Head, features: int) -> int | None:
+    """Return with how many CPU threads the heads of a run are fitted; None: as the recipe says, or it does not matter.
+
+    One is tried against all cores before the first fit, unless settings or recipe state a number. What came out is kept
+    in the run's folder, since the last bits depend on it: after a kill, and in every fold, it is the same.
+    """
+    if "threads" in run.recipe.head.params or head.fastest_threads(features, 1) is None:
+        return None
+    if not run.settings.measures_threads:
+        return run.settings.cpu_threads
+    kept = run.folder.read_plain(_THREADS)
+    if kept is not None and isinstance(kept.get(_THREADS), int):
+        return int(kept[_THREADS])
+    found = head.fastest_threads(features, run.settings.cpu_threads)
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.folder.write_plain(_THREADS, {_THREADS: found})
+    return found
 
 
 def unfitted(run: Run, params: Mapping[str, object] | None = None) -> Head:

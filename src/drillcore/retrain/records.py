@@ -65,13 +65,17 @@ class Ingested(Done):
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneDone(Done):
-    """The backbone: weights in a form `build_backbone` reads, their digest, and how they were learnt."""
+    """The backbone: weights in a form `build_backbone` reads, their digest, and how they were learnt.
+
+    `threads` of the CPU they were learnt with; the last bits depend on it, and on it alone of the machine's load.
+    """
 
     stage = "backbone"
     weights: str
     weights_sha256: str
     trained: bool = False
     curve: list[dict[str, object]] = field(default_factory=list)
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,8 @@ class Filled(Done):
 class Fitted(Done):
     """The head: digest of its arrays, rows it learnt from, its curve; a first stage and a fitted bias, where asked for.
 
-    `state_sha256` is of what the representation has learnt without labels. Without a head there is no digest.
+    `state_sha256` is of what the representation has learnt without labels. Without a head there is no digest. `threads`
+    of the CPU, where the last bits depend on it.
     """
 
     stage = "fit"
@@ -99,6 +104,7 @@ class Fitted(Done):
     answers: Json | None = None
     held_out: dict[str, object] | None = None
     state_sha256: str | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

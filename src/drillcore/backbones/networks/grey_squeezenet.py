@@ -114,4 +114,6 @@ def build_grey_squeezenet(*, units: int, seed: int = 0, resize: Sequence[int] = 
     rule = preprocessing_of(resize, [-1.0 / 255.0], [1.0], letterbox=WHITE, sizes=True)
     widths = {POOLED: 2 * WIDTH + SIZE_PLANES, LOGITS: units}
     taps = {name: Tap(width=width, stride=0, flat=width) for name, width in widths.items()}
-    return Backbone(NAME, module, taps, rule)
+    backbone = Backbone(NAME, module, taps, rule)
+    backbone.row_taps = (POOLED,)
+    return backbone

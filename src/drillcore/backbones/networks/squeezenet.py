@@ -26,6 +26,9 @@ LAYERS = {
 }
 
 
+CORE_TAPS = ("conv1", "fire3", "fire5", "fire8", "fire9")
+
+
 def build_squeezenet(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
     """Return the convolutional part of SqueezeNet 1.0 with random weights.
 
@@ -36,4 +39,6 @@ def build_squeezenet(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
     from torchvision.models import squeezenet1_0
 
     module = TracedNetwork(seeded(lambda: squeezenet1_0(weights=None), seed), LAYERS, any_size=resize is None)
-    return traced_backbone("squeezenet1_0", module, mean_std("squeezenet1_0"), resize)
+    backbone = traced_backbone("squeezenet1_0", module, mean_std("squeezenet1_0"), resize)
+    backbone.map_taps = CORE_TAPS
+    return backbone

@@ -7,7 +7,10 @@ What a tap is depends on what its node holds. Maps with channels last (Swin) are
 transformer the patch tokens are a map, [N, C, h, w] as they lie on the image, and the class token is a row, the tap
 `<node>.class`; a network that holds tokens takes images of one size only.
 
-Mean, deviation and input size come from timm's own table of each network.
+Mean, deviation and input size come from timm's own table of each network. Its interpolation and crop are not followed:
+images are brought to the input's size by the one antialiased bilinear resize there is, whole, where timm judges its
+networks on the middle of an image that bicubic interpolation made a little larger. What lies at the edge is seen, and
+the aspect ratio lost (figures: docs/how-to/backbones.md).
 """
 
 from __future__ import annotations
@@ -175,7 +178,12 @@ def build_timm(name: str, *, seed: int = 0, resize: Size | None = None, any_size
     constants = constants_of(network)
     size = constants.size if resize is None else (int(resize[0]), int(resize[1]))
     if any_size and constants.only:
-        raise InputError(f"{PREFIX}{network} takes images of one size only; it has no map of images as they are")
+        # Attention between all patches of an image: the checks on model files refuse what outgrows the image.
+        raise InputError(
+            f"{PREFIX}{network} takes images of one size only, so it has no map of images as they are: its attention "
+            "grows with the square of the pixels, and tiles do not see what the whole image shows; for pixels take a "
+            "convolutional network, such as timm:tf_efficientnet_lite0 or timm:convnext_atto"
+        )
     made = seeded(lambda: _create(network, size, constants), seed)
     grid, prefix = _tokens(made)
     last = getattr(made, "output_fmt", "NCHW") == "NHWC"

@@ -56,4 +56,6 @@ def build_vgg16(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     module = TracedNetwork(network, LAYERS, any_size=resize is None)
-    return traced_backbone("vgg16", module, mean_std("vgg16"), resize)
+    backbone = traced_backbone("vgg16", module, mean_std("vgg16"), resize)
+    backbone.map_taps = CORE_TAPS
+    return backbone

@@ -25,6 +25,7 @@ class Checkpoint:
         stale: epochs since then.
         curve: one record per epoch.
         seconds: spent on training so far.
+        threads: of the CPU it computes with, which decide the last bits; 0: not known.
     """
 
     identity: str
@@ -39,9 +40,10 @@ class Checkpoint:
     stale: int = 0
     curve: list[Json] = field(default_factory=list)
     seconds: float = 0.0
+    threads: int = 0
 
 
-_SCALARS = ("identity", "epoch", "best_epoch", "best_score", "stale", "curve", "seconds")
+_SCALARS = ("identity", "epoch", "best_epoch", "best_score", "stale", "curve", "seconds", "threads")
 _GROUPS = ("weights", "momentum", "second", "average", "best")
 
 

@@ -7,6 +7,7 @@ generator that runs on.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from drillcore.backbones.base import weights_digest
-from drillcore.backbones.devices import exact_computing, resolve_device
+from drillcore.backbones.devices import exact_computing, fastest_threads, resolve_device
 from drillcore.backbones.training.allocator import keep_freed_memory
 from drillcore.backbones.training.augmentation import get_augmentation
 from drillcore.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -96,6 +97,7 @@ def train(
     seed: int,
     device: str = "auto",
     threads: int = 0,
+    measure: bool = False,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Values], None] | None = None,
     on_weights: Callable[[int], None] | None = None,
@@ -110,6 +112,8 @@ def train(
         seed: of the order and the augmentation; the initial weights are the module's.
         device: auto, cpu or cuda.
         threads: CPU threads; 0: torch's.
+        measure: whether one thread is taken where a short trial shows that it is sooner; a training that was killed
+            goes on with the number it began with.
         checkpoint: file to continue from and to write after each epoch; None: none.
         on_epoch: called with each new record of the curve.
         on_weights: called with an epoch's number while the module holds its weights, 0 for the initial ones; before the
@@ -131,6 +135,9 @@ def train(
     with exact_computing(threads), progress("training", plan.epochs * len(training)) as advance:
         run = _Run(module.to(target), plan, training, validation, seed, target)
         resumed = run.restore(checkpoint) if checkpoint else 0
+        if measure and target.type == "cpu":
+            torch.set_num_threads(run.state.threads or run.fastest_threads(torch.get_num_threads()))
+        run.state.threads = torch.get_num_threads()
         advance(resumed * len(training))
         if on_weights and not resumed:
             on_weights(0)
@@ -144,7 +151,6 @@ def train(
             log.info("epoch %(epoch)d: loss %(loss).4f, validation %(val_loss)s, %(val_accuracy)s", record)
             if on_epoch:
                 on_epoch(record)
-        used = torch.get_num_threads()
         module.load_state_dict(run.state.best)
     module.cpu().eval().requires_grad_(False)
     state = run.state
@@ -154,7 +160,7 @@ def train(
         seconds=state.seconds,
         resumed_from=resumed,
         device=target.type,
-        threads=used,
+        threads=state.threads,
     )
 
 
@@ -189,6 +195,21 @@ class _Run:
         self.state = state
         self.optimisation.restore(state, state.epoch * math.ceil(len(self.training) / self.plan.batch))
         return state.epoch
+
+    def fastest_threads(self, most: int) -> int:
+        """Return 1 or `most`, with whichever a step takes less time; nothing is learnt by it."""
+        module = copy.deepcopy(self.module).train()
+        images = self._images(self.plan.side(self.state.epoch))
+        chosen = torch.arange(min(self.plan.batch, len(self.training)))
+
+        def step() -> None:
+            x = images.batch(chosen, torch.Generator().manual_seed(0), self.plan)
+            with self.optimisation.computing():
+                logits = module(self.optimisation.laid_out(x)).float()
+            cross_entropy(logits, images.labels[chosen]).backward()  # type: ignore[no-untyped-call]
+
+        with torch.random.fork_rng(devices=[]):
+            return fastest_threads(step, most)
 
     def epoch(self, advance: Callable[[int], None]) -> Json:
         """Pass once over the training images and look at the validation images; return the record."""

