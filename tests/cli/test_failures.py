@@ -58,7 +58,7 @@ def test_help_has_an_example(drillcore: Run, command: str) -> None:
         (["score", "tiny@v2", "in", "out"], ["neither an alias nor a version"]),
         (["predict", "Ti ny", "image.png"], ["no model name"]),
         (["history", "nothing"], ["unknown model 'nothing'"]),
-        (["models", "shells.onnx"], ["the model file shells.onnx cannot be read: No such file"]),
+        (["models", "shells.onnx"], ["unknown model 'shells.onnx'", "known: tiny"]),
         (["report", "tinny"], ["unknown model 'tinny'", "did you mean tiny?"]),
         (["compare", "tinny", "tiny"], ["unknown model 'tinny'"]),
         (["predict", "tinny", "image.png"], ["unknown model 'tinny'", "did you mean tiny?"]),
