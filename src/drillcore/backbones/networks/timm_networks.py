@@ -10,7 +10,7 @@ transformer the patch tokens are a map, [N, C, h, w] as they lie on the image, a
 Mean, deviation and input size come from timm's own table of each network. Its interpolation and crop are not followed:
 images are brought to the input's size by the one antialiased bilinear resize there is, whole, where timm judges its
 networks on the middle of an image that bicubic interpolation made a little larger. What lies at the edge is seen, and
-the aspect ratio lost (figures: docs/how-to/backbones.md).
+the aspect ratio lost.
 """
 
 from __future__ import annotations
