@@ -9,7 +9,7 @@ export UV_CACHE_DIR := $(CURDIR)/$(VENV)/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 WORKERS ?= auto
 
-.PHONY: run test test-slow lint format docs bench lock setup clean
+.PHONY: run test test-slow coverage lint format docs bench lock setup clean
 
 setup: $(READY)
 
@@ -28,6 +28,9 @@ test: $(READY)  ## the tests, in parallel
 
 test-slow: $(READY)  ## the long ones: kills, whole flows
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "slow and not gpu"
+
+coverage: $(READY)  ## branch coverage of the tests; TESTS=tests/store for a room's alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not gpu" --cov --cov-branch --cov-report=term $(TESTS)
 
 lint: $(READY)  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

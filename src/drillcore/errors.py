@@ -24,6 +24,10 @@ class InputError(DrillcoreError):
     exit_code = 2
 
 
+class RowsError(InputError, ValueError):
+    """Rows, truths or weights that a head cannot use; a ValueError too, as scikit-learn expects it."""
+
+
 class ProjectError(InputError):
     """A command that works in a project was called outside of one."""
 

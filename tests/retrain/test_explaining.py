@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from drillcore.analysis import explaining
-from drillcore.analysis.explaining import explain_image
-from drillcore.analysis.explanation_picture import default_picture, write_picture
+from drillcore.analysis import deconvolving
+from drillcore.analysis.deconvolving import explain_image
+from drillcore.analysis.feature_sheet import default_picture, write_picture
 from drillcore.cli import cli
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.evaluation.pictures.feature_pictures import projection_picture, sheet_of_nine, visible_box
@@ -89,7 +89,7 @@ def test_only_a_part_is_looked_at_where_all_would_cost_too_much(
     retrained: Retrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, _ = retrained
-    monkeypatch.setattr(explaining, "MOST_NEW", 12)
+    monkeypatch.setattr(deconvolving, "MOST_NEW", 12)
     assert explain_image(settings, MODEL, image_of(settings), features=1).compared > 12  # the store has them all
     found = explain_image(settings, MODEL, image_of(settings), features=1, taps=["layer1"])
     assert found.compared <= 12

@@ -1,4 +1,4 @@
-"""What an image's answer may rest on, as `explaining` finds it: strong features, and what they respond to."""
+"""What an image's answer may rest on, as `deconvolving` finds it: strong features, and what they respond to."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def explain(
       drillcore explain plankton-forest image.jpg --class detritus_blob --tap layer2 --json
     """
     settings = begin(as_json=as_json)
-    from drillcore.analysis.explaining import explain_image
-    from drillcore.analysis.explanation_picture import default_picture, write_picture
+    from drillcore.analysis.deconvolving import explain_image
+    from drillcore.analysis.feature_sheet import default_picture, write_picture
     from drillcore.errors import InputError
 
     if output is not None and output.suffix.lower() not in (".png", ".svg"):
@@ -66,7 +66,7 @@ def explain(
 
 
 def _print(found: Explanation) -> None:
-    from drillcore.analysis.explanation_picture import told_classes
+    from drillcore.analysis.feature_sheet import told_classes
 
     click.echo(f"{found.image}: {found.label}   ({found.parts.name})")
     rows = [(label, f"{share:6.1%}", bar(share)) for label, share in found.probabilities]

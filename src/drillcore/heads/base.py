@@ -13,8 +13,8 @@ import numpy.typing as npt
 import psutil
 
 from drillcore.arrays import Array
-from drillcore.errors import InputError
-from drillcore.heads.row_source import Table, read_rows, row_source
+from drillcore.errors import RowsError
+from drillcore.heads.row_source import Table, check_plain, read_rows, row_source
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
 
@@ -149,16 +149,19 @@ def check_rows(X: Table, features: int | None = None) -> npt.NDArray[np.float32]
     """Return rows as float32 [N, D], C order, those of a source read into memory.
 
     Raises:
-        InputError: not two axes, another width than `features`, more than memory holds, or a value that is not finite.
+        RowsError: not two axes, another width than `features`, more than memory holds, or a value that is not finite.
     """
+    check_plain(X)
     rows = np.ascontiguousarray(X if isinstance(X, np.ndarray) else _in_memory(X), dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] < 1:
-        raise InputError(f"rows of shape [N, D] are expected, shape {list(rows.shape)} came")
+        raise RowsError(f"rows of shape [N, D] are expected, shape {list(rows.shape)} came. Reshape your data")
     if features is not None and rows.shape[1] != features:
-        raise InputError(f"rows of {features} features are expected, {rows.shape[1]} came; were other taps extracted?")
+        raise RowsError(f"rows of {features} features are expected, {rows.shape[1]} came; were other taps extracted?")
     if not np.isfinite(rows).all():
         bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise InputError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
+        raise RowsError(
+            f"row {bad} has a value that is not finite, NaN or infinity; a store of float16 overflows above 65504"
+        )
     return rows
 
 
@@ -167,7 +170,7 @@ def _in_memory(X: Table) -> Array:
     count, width = source.shape
     needed, free = 4 * count * width, psutil.virtual_memory().available
     if needed > free:
-        raise InputError(
+        raise RowsError(
             f"{count:,} rows of {width:,} numbers take {needed / 1e9:,.1f} GB, and this head reads all at once; "
             f"{free / 1e9:,.1f} GB are free: take fewer, for instance with storage: subset and max_rows"
         )
@@ -183,18 +186,20 @@ def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[np
         n_classes: length of the model's class list; None: one more than the highest label.
 
     Raises:
-        InputError: another number of labels, no row at all, or a label outside 0 to n_classes - 1.
+        RowsError: another number of labels, no row at all, or a label outside 0 to n_classes - 1.
     """
+    if y is None:
+        raise RowsError("a classifier requires y to be passed, but the target y is None")
     labels = np.asarray(y)
     if labels.shape != (rows,) or rows == 0:
-        raise InputError(f"one label for each of {rows} rows is expected (at least one), {list(labels.shape)} came")
+        raise RowsError(f"one label for each of {rows} rows is expected (at least one), {list(labels.shape)} came")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"labels are class indices (integers), {labels.dtype} came")
+        raise RowsError(f"Unknown label type: labels are class indices (integers), {labels.dtype} came")
     labels = labels.astype(np.int64)
     low, high = int(labels.min()), int(labels.max())
     count = high + 1 if n_classes is None else int(n_classes)
     if low < 0 or high >= count:
-        raise InputError(f"labels from 0 to {count - 1} are expected, {low if low < 0 else high} came")
+        raise RowsError(f"labels from 0 to {count - 1} are expected, {low if low < 0 else high} came")
     return labels, count
 
 
@@ -207,14 +212,14 @@ def check_indicators(y: npt.ArrayLike, rows: int, n_classes: int | None) -> npt.
         n_classes: length of the model's class list; None: as many as there are columns.
 
     Raises:
-        InputError: another shape, no row at all, or another value.
+        RowsError: another shape, no row at all, or another value.
     """
     given = np.asarray(y)
     if given.ndim != 2 or len(given) != rows or rows == 0 or given.shape[1] != (n_classes or given.shape[1] or -1):
         wanted = f"[{rows}, {n_classes or 'K'}]"
-        raise InputError(f"an indicator matrix {wanted} is expected (at least one row), {list(given.shape)} came")
+        raise RowsError(f"an indicator matrix {wanted} is expected (at least one row), {list(given.shape)} came")
     if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all():
-        raise InputError("an indicator matrix has 0 and 1 only, 1 where a row has the label")
+        raise RowsError("an indicator matrix has 0 and 1 only, 1 where a row has the label")
     return given.astype(np.bool_)
 
 
@@ -226,17 +231,17 @@ def check_values(y: npt.ArrayLike, rows: int) -> npt.NDArray[np.float32]:
         rows: how many rows of them are expected.
 
     Raises:
-        InputError: another number of rows, no row at all, or a value that is not finite.
+        RowsError: another number of rows, no row at all, or a value that is not finite.
     """
     values = np.asarray(y)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) != rows or rows == 0 or values.shape[1] == 0 or values.dtype.kind not in "biuf":
-        raise InputError(
+        raise RowsError(
             f"numbers [N, outputs] for each of {rows} rows are expected (at least one), "
             f"{values.dtype} {list(values.shape)} came"
         )
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        raise InputError(f"the numbers of row {bad} are not finite")
+        raise RowsError(f"the numbers of row {bad} are not finite")
     return values

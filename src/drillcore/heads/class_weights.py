@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, RowsError
 from drillcore.schemas import words
 
 CLASS_WEIGHTS = ("balanced", "sqrt_median_frequency")
@@ -86,13 +86,13 @@ def row_weights(
     if sample_weight is not None:
         given = np.asarray(sample_weight, np.float64)
         if given.shape != weights.shape or not np.isfinite(given).all() or (given < 0).any():
-            raise InputError(
+            raise RowsError(
                 f"head {head!r}: one sample_weight of at least 0 for each of {len(weights)} rows is expected"
             )
         weights = weights * given
     mean = weights.mean()
     if not mean > 0:
-        raise InputError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
+        raise RowsError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
     return None if (weights == weights[0]).all() else (weights / mean).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from drillcore.ahead import run_ahead, threads
 from drillcore.arrays import Array, Doubles
-from drillcore.errors import InputError
+from drillcore.errors import InputError, RowsError
 
 FloatRows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
@@ -92,6 +92,14 @@ class SideBySide:
         return np.concatenate([first, np.asarray(self.second[indices]).astype(first.dtype, copy=False)], axis=1)
 
 
+def check_plain(X: Table) -> None:
+    """Raise RowsError where rows are sparse, or complex numbers."""
+    if hasattr(X, "tocsr"):
+        raise RowsError("sparse rows are not read; give them dense, as X.toarray()")
+    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
+        raise RowsError("Complex data not supported: rows are real numbers")
+
+
 def row_source(X: Table, features: int | None = None) -> RowSource:
     """Return `X` as a source; an array, or a source, of float16 or float32 is not copied.
 
@@ -100,8 +108,9 @@ def row_source(X: Table, features: int | None = None) -> RowSource:
         features: the width that is expected; None: any.
 
     Raises:
-        InputError: not two axes, no feature, or another width than `features`.
+        RowsError: not two axes, no feature, or another width than `features`.
     """
+    check_plain(X)
     found: RowSource
     reads_itself = hasattr(X, "shape") and hasattr(X, "__getitem__") and not hasattr(X, "iloc")  # not a data frame
     if isinstance(X, np.ndarray) or not reads_itself:
@@ -111,9 +120,9 @@ def row_source(X: Table, features: int | None = None) -> RowSource:
         found = cast(RowSource, X)
     shape = tuple(found.shape)
     if len(shape) != 2 or shape[1] < 1:
-        raise InputError(f"rows of shape [N, D] are expected, shape {list(shape)} came")
+        raise RowsError(f"rows of shape [N, D] are expected, shape {list(shape)} came. Reshape your data")
     if features is not None and shape[1] != features:
-        raise InputError(f"rows of {features} features are expected, {shape[1]} came; were other taps extracted?")
+        raise RowsError(f"rows of {features} features are expected, {shape[1]} came; were other taps extracted?")
     return found
 
 
@@ -139,7 +148,7 @@ def check_finite(rows: FloatRows, first: int = 0) -> None:
     finite = np.isfinite(rows)
     if not finite.all():
         bad = first + int(np.flatnonzero(~finite.all(axis=1))[0])
-        raise InputError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
+        raise RowsError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
 
 
 def gram(source: RowSource) -> Doubles:
@@ -215,7 +224,7 @@ def moments(source: RowSource, *, digest: bool = False) -> Moments:
         digest: hash the rows on the way.
 
     Raises:
-        InputError: a value is not finite.
+        RowsError: a value is not finite.
     """
     hashed = hashlib.sha256(str(tuple(source.shape)).encode())
     seen, mean, squares = 0, np.zeros(source.shape[1]), np.zeros(source.shape[1])

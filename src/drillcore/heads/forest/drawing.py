@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.errors import InputError
+from drillcore.errors import RowsError
 from drillcore.heads.class_weights import class_weights
 
 SUBSAMPLE = "balanced_subsample"
@@ -43,7 +43,7 @@ class RowDraw:
         counts = np.bincount(labels, minlength=classes)
         unit = class_weights("balanced" if subsample else given, counts, head)
         if not unit[labels].any():
-            raise InputError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
+            raise RowsError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
         return cls(labels, classes, bootstrap, unit, subsample and bootstrap)
 
     def counts(self, seed: int) -> npt.NDArray[np.int64]:

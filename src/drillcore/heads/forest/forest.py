@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
-from drillcore.errors import InputError, IntegrityError
+from drillcore.errors import InputError, IntegrityError, RowsError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.forest.drawing import RowDraw, tree_seeds
 from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
@@ -91,7 +91,7 @@ class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
         """
         self.checked_params()
         if sample_weight is not None:
-            raise InputError(f"head {self.name!r} draws rows and does not weigh them; leave sample_weight out")
+            raise RowsError(f"head {self.name!r} draws rows and does not weigh them; leave sample_weight out")
         rows = check_rows(X)
         labels, count = check_labels(y, len(rows), self.n_classes)
         if count > MAX_CLASSES:

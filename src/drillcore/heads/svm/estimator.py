@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array, Floats
-from drillcore.errors import InputError, IntegrityError
+from drillcore.errors import InputError, IntegrityError, RowsError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
 from drillcore.heads.row_source import Table, moments
@@ -197,12 +197,12 @@ class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
         if sample_weight is not None:
             given = np.asarray(sample_weight, np.float64)
             if given.shape != costs.shape or not np.isfinite(given).all() or (given < 0).any():
-                raise InputError(
+                raise RowsError(
                     f"head {self.name!r}: one sample_weight of at least 0 for each of {len(costs)} rows is expected"
                 )
             costs = costs * given
         if not (costs > 0).any():
-            raise InputError(f"head {self.name!r}: all rows have weight 0; nothing can be learnt")
+            raise RowsError(f"head {self.name!r}: all rows have weight 0; nothing can be learnt")
         return costs
 
     def _check_arrays(self, given: set[str]) -> None:

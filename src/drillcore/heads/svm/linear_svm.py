@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Floats
@@ -117,6 +118,7 @@ class LinearSvmHead(SvmEstimator):
     @property
     def several(self) -> bool:
         """Whether it was fitted on an indicator matrix."""
+        check_is_fitted(self, "several_")
         return self.several_
 
     def _more_state(self) -> Json:
