@@ -12,6 +12,7 @@ import torch
 from shells import write_shells
 
 from drillcore import load_folder
+from drillcore.analysis.spoken import BESIDE, draw_spoken, spoken_maps
 from drillcore.errors import InputError, ParityError, RecipeError
 from drillcore.heads.row_source import gram
 from drillcore.recipes import read_recipe
@@ -215,3 +216,23 @@ def test_what_spoke_for_a_class_sums_to_its_decision(run_of: Any, params: dict[s
     for (_, found), decision in zip(maps, decisions[0], strict=True):
         assert found.shape == (1, 40, 53)
         assert found.sum() == pytest.approx(decision, rel=2e-2, abs=2e-2)
+
+
+def test_what_spoke_is_drawn_beside_training_images(run_of: Any) -> None:
+    run = run_of()
+    fill_store(run)
+    run.once(Fitted, fit_head)
+    image = np.random.default_rng(1).integers(0, 256, (30, 44, 3), np.uint8)
+    classes = list(run.manifest.classes)
+    maps = spoken_maps(run, image)
+    assert list(maps) == classes
+    assert all(found.shape == (30, 44) and found.min() >= 0 for found in maps.values())
+    asked: list[Any] = []
+
+    def answer(pixels: Any) -> Any:
+        asked.append(pixels.shape)
+        return np.full(len(classes), 1 / len(classes))
+
+    png = draw_spoken(run, image, answer, classes[:2], "title")
+    assert png.startswith(b"\x89PNG")
+    assert len(asked) == 1 + 2 * BESIDE, "the image once, and training images of two classes"

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from drillcore.analysis.explanation import ExplainedFeature, Explanation
 from drillcore.analysis.projecting import activations, places, responses, top_responses
+from drillcore.analysis.spoken import Asked, draw_spoken
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
 from drillcore.arrays import Doubles
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
 from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.progress import progress
+from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.retrain.opening import open_for_batches, version_file
 from drillcore.runtime.images.decode_worker import MISSING, read_image
 from drillcore.settings import Settings
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 FEATURES = 5
 TOP_CLASSES = 5
+SPOKEN = 3  # classes whose maps are drawn
 MOST_NEW = 2000  # training images that may have to pass the backbone; beyond, a part of them is looked at
 
 
@@ -65,10 +68,13 @@ def explain_image(
     if explained is not None and explained not in classes:
         raise UnknownNameError("class", explained, classes)
     sha256, pixels = _read(settings, parts, image)
-    probabilities = _answer(settings, parts, pixels)
+    asked = _asking(settings, parts)
+    probabilities = asked(pixels)
     order = np.argsort(-probabilities, kind="stable")
     label = classes[int(order[0])]
     number = classes.index(explained or label)
+    if type(parts.representation).transform is not ImageRows.transform:
+        return _by_maps(parts, (image, sha256, pixels), asked, probabilities, classes[number])
     rows, table, note = _training_rows(settings, parts, number)
     labels = parts.manifest.label_indices(rows)
     scores = FeatureScores.of(table, labels, len(classes))
@@ -124,12 +130,42 @@ def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, ND
     return found.sha256, found.image
 
 
-def _answer(settings: Settings, parts: TrainedParts, pixels: NDArray[np.uint8]) -> Doubles:
-    """Return the ONNX file's probabilities float64 [K] in the order of the manifest's classes."""
+def _by_maps(
+    parts: TrainedParts, seen: tuple[Path, str, NDArray[np.uint8]], asked: Asked, probabilities: Doubles, explained: str
+) -> Explanation:
+    """Explain an answer to rows that are made of activations: no single unit is a feature, maps say where it spoke."""
+    image, sha256, pixels = seen
+    classes, order = list(parts.manifest.classes), np.argsort(-probabilities, kind="stable")
+    best = [classes[place] for place in order[:SPOKEN].tolist()]
+    labels = [explained, *(name for name in best if name != explained)][:SPOKEN]
+    spoken = draw_spoken(parts.run, pixels, asked, labels, f"{parts.name}: what spoke for each class")
+    notes = [*parts.notes, f"{parts.representation.name} is no list of single units: DeConvNet has none to project"]
+    return Explanation(
+        parts=parts,
+        image=image,
+        sha256=sha256,
+        pixels=pixels,
+        label=best[0],
+        probabilities=[(classes[place], float(probabilities[place])) for place in order[:TOP_CLASSES].tolist()],
+        explained=explained,
+        features=[],
+        weighted_by="nothing",
+        compared=0,
+        notes=notes if spoken else [*notes, "its head is no linear machine: there are no maps either"],
+        spoken=spoken,
+    )
+
+
+def _asking(settings: Settings, parts: TrainedParts) -> Asked:
+    """Return what gives the ONNX file's probabilities float64 [K] in the order of the manifest's classes."""
     version = parts.version
     model = open_for_batches(settings, version_file(settings, version.model, version.version), version.sha256)
-    found = np.asarray(model.classify([pixels]).probabilities, np.float64)
-    return np.asarray(align_columns(found, model.metadata.classes, list(parts.manifest.classes))[0], np.float64)
+
+    def asked(pixels: NDArray[np.uint8]) -> Doubles:
+        found = np.asarray(model.classify([pixels]).probabilities, np.float64)
+        return np.asarray(align_columns(found, model.metadata.classes, list(parts.manifest.classes))[0], np.float64)
+
+    return asked
 
 
 def _training_rows(

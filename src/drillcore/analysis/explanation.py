@@ -105,6 +105,7 @@ class Explanation:
         weighted_by: what the weights are, in words.
         compared: training images the feature's scores are of.
         notes: what a reader should know.
+        spoken: a PNG of where spoke for the most probable classes; b"": the representation has no maps.
     """
 
     parts: TrainedParts
@@ -118,6 +119,7 @@ class Explanation:
     weighted_by: str
     compared: int
     notes: list[str]
+    spoken: bytes = field(default=b"", repr=False)
 
     def to_dict(self) -> Json:
         """Return plain values for JSON."""

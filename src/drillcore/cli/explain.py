@@ -40,7 +40,8 @@ def explain(
 
     A feature is strong where it stands far above the training images of the other classes (times its importance to the
     forest). DeConvNet (Zeiler and Fergus 2014) shows what it responds to, here and in the training images that excite
-    it most. It is for networks of rectifiers and maxout: CNN1 to CNN3, SqueezeNet, VGG, ResNet.
+    it most. It is for networks of rectifiers and maxout: CNN1 to CNN3, SqueezeNet, VGG, ResNet. Of rows that are pooled
+    maps it shows where in the image spoke for each class, beside training images on the same scale.
 
     \b
     Example:
@@ -52,17 +53,23 @@ def explain(
     from drillcore.analysis.deconvolving import explain_image
     from drillcore.analysis.feature_sheet import default_picture, write_picture
     from drillcore.errors import InputError
+    from drillcore.files import write_bytes
 
     if output is not None and output.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"a picture ends in .png or .svg, {output.name} came")
     found = explain_image(settings, model, image, features=features, explained=explained, taps=taps)
     target = output or default_picture(settings, found)
+    maps = target.with_name(f"{target.stem}-maps.png")
     write_picture(found, target)
+    if found.spoken:
+        write_bytes(maps, found.spoken)
     if as_json:
-        print_json({**found.to_dict(), "file": str(target)})
+        print_json({**found.to_dict(), "file": str(target)} | ({"maps": str(maps)} if found.spoken else {}))
         return
     _print(found)
     click.echo(shown(settings, target))
+    if found.spoken:
+        click.echo(shown(settings, maps))
 
 
 def _print(found: Explanation) -> None:
