@@ -9,8 +9,8 @@ from drillcore.export.assemble import write_stored
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.scope import Scope
 from drillcore.export.writing import RowsWriter
-from drillcore.representations.cross_pooling.cross_rows import CrossPooling, pca_of
-from drillcore.representations.cross_pooling.layout import Part, Place
+from drillcore.representations.cross_pooling.cross_rows import CrossPooling
+from drillcore.representations.cross_pooling.layout import Part, Place, pca_of
 from drillcore.representations.cross_pooling.pooling import LENGTH, inner
 
 _NEAR = 1e-4  # of the largest pooled number: what rounding of a sum may be

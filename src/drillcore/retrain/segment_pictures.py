@@ -12,9 +12,12 @@ from PIL import Image
 
 from drillcore.files import write_bytes
 from drillcore.retrain.measuring import Truths
+from drillcore.runtime.dense.answering import Scene
 from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.segments.pictures import coloured, outlined
+from drillcore.runtime.segments.plan import segment_params
+from drillcore.runtime.segments.segmenting import CODE, Parts
 
 if TYPE_CHECKING:
     from drillcore.retrain.run import Run
@@ -24,8 +27,6 @@ _SHOWN, _GAP = 6, 6  # images of a panel, pixels between them
 
 def draw_segments(run: Run, model: Model, folder: Path, truths: Truths) -> list[str]:
     """Draw images, what one person and what the model says of them; return the file's name in the run's folder."""
-    from drillcore.retrain.segmenting import parts_of
-
     how, rows = run.settings.decoding(model.metadata.value_range), []
     for index in np.linspace(0, len(truths.paths) - 1, _SHOWN).round().astype(int).tolist():
         image = decode_file(truths.paths[index], model.metadata.channels, **how)
@@ -38,6 +39,11 @@ def draw_segments(run: Run, model: Model, folder: Path, truths: Truths) -> list[
         )
     write_bytes(folder / "examples.png", panel_png(rows))
     return [f"{folder.name}/examples.png"]
+
+
+def parts_of(model: Model, image: NDArray[np.uint8]) -> Parts:
+    """Return an image's superpixels with the codes a model gives them. Raises InputError: it cannot answer it."""
+    return Parts(image, Scene(model, image, (CODE,)).run()[CODE], segment_params(model.metadata))
 
 
 def panel_png(rows: list[list[NDArray[np.uint8]]]) -> bytes:

@@ -21,10 +21,9 @@ from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.retrain.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
 from drillcore.retrain.records import Figures
-from drillcore.runtime.dense.answering import Scene
+from drillcore.retrain.segment_pictures import draw_segments, parts_of
 from drillcore.runtime.model.session import Model
-from drillcore.runtime.segments.plan import segment_params
-from drillcore.runtime.segments.segmenting import CODE, Parts
+from drillcore.runtime.segments.segmenting import Parts
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,8 +85,6 @@ class SegmentMeasuring(Measuring):
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
         """Draw some images with people's segments and the model's."""
-        from drillcore.retrain.segment_pictures import draw_segments
-
         return draw_segments(run, model, run.path / PICTURES, self.truths(run))
 
     def said(self, recipe: Recipe, figures: Figures) -> str:
@@ -108,11 +105,6 @@ class SegmentMeasuring(Measuring):
         rival = None if champion is None else candidate(champion)
         groups, seed = list(rows["group"]), run.recipe.seeds.bootstrap
         return gate_segments(gate_limits(run.recipe), candidate(challenger), rival, groups=groups, seed=seed)
-
-
-def parts_of(model: Model, image: NDArray[np.uint8]) -> Parts:
-    """Return an image's superpixels with the codes a model gives them. Raises InputError: it cannot answer it."""
-    return Parts(image, Scene(model, image, (CODE,)).run()[CODE], segment_params(model.metadata))
 
 
 def scored(settings: Settings, model: Model, truths: Truths) -> Iterator[tuple[ImageScores, float] | str | None]:

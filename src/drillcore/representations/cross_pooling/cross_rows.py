@@ -11,10 +11,9 @@ from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import State
-from drillcore.representations.cross_pooling.layout import Part, RowLayout, row_layout, tap_shapes
+from drillcore.representations.cross_pooling.layout import Part, RowLayout, pca_of, row_layout, tap_shapes
 from drillcore.representations.cross_pooling.plan import PoolingPlan
 from drillcore.representations.cross_pooling.pooling import (
-    Pca,
     guides,
     local_features,
     normalised,
@@ -125,8 +124,3 @@ class CrossPooling(ImageRows):
         found = painted(self, unit_shares(self, state, activations, weights), *image.shape[:2])
         names = [run.manifest.classes[number] for number in head.present_]
         return list(zip(names, found[:, None], strict=True))
-
-
-def pca_of(state: State, part: Part) -> Pca:
-    """Return a part's PCA of a state."""
-    return Pca(state.arrays[f"{part.name}/mean"], state.arrays[f"{part.name}/axes"])

@@ -10,7 +10,9 @@ import numpy as np
 
 from drillcore.arrays import Floats
 from drillcore.errors import InputError
+from drillcore.representations.base import State
 from drillcore.representations.cross_pooling.plan import PoolingPlan
+from drillcore.representations.cross_pooling.pooling import Pca
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
@@ -140,3 +142,8 @@ def _check_pair(plan: PoolingPlan, local: str, guide: str, shapes: Mapping[str, 
             f"{local} has maps of {own[0]} x {own[1]} cells, smaller than a subarray of {wanted}; take a larger "
             "backbone.resize, a lower tap or a smaller subarray"
         )
+
+
+def pca_of(state: State, part: Part) -> Pca:
+    """Return a part's PCA of a state."""
+    return Pca(state.arrays[f"{part.name}/mean"], state.arrays[f"{part.name}/axes"])

@@ -7,7 +7,7 @@ bias, exactly. What stands beside (a mean over cells) has no place and is left o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from drillcore.arrays import Floats
 from drillcore.backbones.blocks import Blocks
 from drillcore.backbones.preprocessing import resize_weights
 from drillcore.representations.base import State
-from drillcore.representations.cross_pooling.cross_rows import CrossPooling, pca_of
-from drillcore.representations.cross_pooling.layout import Part
+from drillcore.representations.cross_pooling.layout import Part, pca_of
 from drillcore.representations.cross_pooling.pooling import inner
+
+if TYPE_CHECKING:
+    from drillcore.representations.cross_pooling.cross_rows import CrossPooling
 
 _LEAST = 1e-12  # of a pooled number: below it nothing was pooled
 
