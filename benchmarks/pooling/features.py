@@ -63,11 +63,11 @@ NETWORKS = {
         "SqueezeNet 1.0 of random weights",
         "torchvision:squeezenet1_0",
         "seed:3",
-        ("features.11", "features.12"),
-        ("features.9", "features.10"),
-        "features.12",
+        ("features.3", "features.4"),
+        ("features.3", "features.4"),
+        "features.4",
         blocks34=False,
-        side=64,
+        side=32,
     ),
 }
 
