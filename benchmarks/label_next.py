@@ -20,6 +20,7 @@ import drillcore
 from benchmarks.report import RESULTS, table, write_report
 from drillcore.analysis.choosing_labels import choose, unsureness
 from drillcore.backbones.catalogue import build_backbone
+from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import InputError
 from drillcore.heads.svm.linear_svm import LinearSvmHead
 from drillcore.progress import progress
@@ -36,13 +37,16 @@ Curve = list[float]
 
 
 def run(settings: Settings, *, quick: bool = False, data: Path | None = None) -> dict[str, Any]:
-    """Measure all sets of the folder `data` that are there."""
-    if data is None or not data.is_dir():
-        raise InputError("label-next needs --data, a folder with flowers17.zip, scene15.zip or plankton_train.zip")
+    """Measure all sets of the folder `data` that are there; without it the drawn plankton of the sample."""
     seeds = SEEDS[:1] if quick else SEEDS
     rows: list[dict[str, Any]] = []
-    for name in SETS[:1] if quick else SETS:
-        if (data / f"{name}.zip").is_file():
+    if data is None:
+        settings.state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=settings.state) as drawn:
+            write_sample("plankton", Path(drawn) / "sample")
+            rows += _measured(settings, Path(drawn) / "sample", seeds)
+    for name in () if data is None else SETS[:1] if quick else SETS:
+        if data is not None and (data / f"{name}.zip").is_file():
             rows += _measured(settings, data / f"{name}.zip", seeds)
     if not rows:
         raise InputError(f"none of {', '.join(SETS)} is in {data}")

@@ -180,7 +180,7 @@ def test_unknown_parts(trained: Reference) -> None:
         build_classifier(trained.backbone, ["layer2"], trained.head, dtype="float16", metadata=metadata)
     with pytest.raises(UnknownNameError, match="tap of cnn1"):
         build_classifier(trained.backbone, ["layer9"], trained.head, dtype="float16", metadata=metadata)
-    with pytest.raises(InputError, match="float16 or float32"):
+    with pytest.raises(InputError, match="float16, float32"):
         build_classifier(trained.backbone, ["layer3"], trained.head, dtype="int8", metadata=metadata)
     with pytest.raises(UnknownNameError, match="unknown head"):
         head_writer("svm")

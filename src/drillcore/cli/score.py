@@ -98,12 +98,13 @@ def score(
                 f"no --scheduler: {settings.cpu_threads} Dask workers of 1 thread each are started here", err=True
             )
     options = DenseOptions(overlay=overlay, format=form, blending=Blending() if tiles == "blended" else None)
+    inputs = gathered(sources, sys.stdin, skip=output)
     served = bring(settings, model)
     device = device or settings.device
     result = run(
         settings,
         served,
-        gathered(sources, sys.stdin, skip=output),
+        inputs,
         output,
         device=device,
         overwrite=overwrite,

@@ -148,7 +148,7 @@ def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str
             continue
         with told_in_one_line(settings, name), scratch(settings) as folder:
             images = write_sample(name, folder)
-            if there is not None and _same(get_layout(name).items(folder), target):
+            if there is not None and _same(get_layout(name), folder, target):
                 results.append(
                     ImportResult(dataset=name, lineage=SAMPLE_LINEAGE, images=images, added=0, note="already there")
                 )
@@ -230,11 +230,13 @@ def layout_of(settings: Settings, dataset: str) -> DatasetLayout:
     return get_layout(dataset)
 
 
-def _same(items: Sequence[FoundItem], target: Path) -> bool:
+def _same(layout: DatasetLayout, folder: Path, target: Path) -> bool:
+    items = layout.items(folder)
     there = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     there -= {FILE_NAME, LEFT_OUT}
     pairs = [(item.source, item.path) for item in items]
     pairs += [(item.target, item.target_path) for item in items if item.target and item.target_path]
+    pairs += layout.extras(folder)
     return there == {path for _, path in pairs} and all(
         filecmp.cmp(source, target / path, shallow=False) for source, path in pairs
     )

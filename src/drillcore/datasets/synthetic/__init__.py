@@ -7,8 +7,8 @@ from pathlib import Path
 from drillcore.digests import sha256_bytes, sha256_file
 from drillcore.errors import UnknownNameError
 
-SAMPLES: tuple[str, ...] = ("plankton", "camvid", "baeri", "voc")
-FURTHER = ("bsds500", "msrc")  # drawn where they are asked for by name
+SAMPLES: tuple[str, ...] = ("plankton", "camvid", "baeri")
+FURTHER = ("voc", "bsds500", "msrc")  # drawn where they are asked for by name
 
 
 def write_sample(name: str, folder: Path, seed: int = 0) -> int:
