@@ -18,7 +18,17 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def test_dir_shows_the_interface_and_nothing_else() -> None:
-    names = ["Figures", "Images", "TrainedModel", "__version__", "load_folder", "score", "train"]
+    names = [
+        "Figures",
+        "Images",
+        "Segments",
+        "TrainedModel",
+        "__version__",
+        "load_folder",
+        "score",
+        "segments",
+        "train",
+    ]
     assert dir(drillcore) == sorted(drillcore.__all__) == names
     assert all(getattr(drillcore, name) is not None for name in names)
     with pytest.raises(AttributeError, match="no attribute 'annotate'"):

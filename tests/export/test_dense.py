@@ -86,6 +86,7 @@ def test_vgg_whose_cells_do_not_meet() -> None:
     assert (label.ravel() == expected.argmax(axis=1)).mean() > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one scale", "many planes"])
 def test_refined_keeps_the_labels_once_its_threshold_is_fitted(backbone: Backbone, name: str) -> None:
     core = core_of(backbone, name)

@@ -71,6 +71,7 @@ def test_maps_equal_torchs_at_odd_and_even_sides(network: str, taps: list[str]) 
             assert np.abs(found - wanted[tap].numpy()).max() < 1e-4 * scale, (tap, height, width)
 
 
+@pytest.mark.slow
 def test_a_map_of_one_size_is_refused_at_any() -> None:
     backbone = build_timm("mobilevit_xxs", seed=3, resize=(64, 64))  # unfolds patches: bound to the size
     with pytest.raises(InputError, match="size"):

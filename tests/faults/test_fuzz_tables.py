@@ -31,6 +31,7 @@ def tried(first: int, count: int) -> dict[str, int]:
     return outcome
 
 
+@pytest.mark.slow
 def test_sixty_mutated_files() -> None:
     outcome = tried(0, 60)
     # Whatever passes must not hide that most are refused, each in the words of its own part.

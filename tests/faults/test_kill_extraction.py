@@ -96,6 +96,7 @@ def check(folder: Path, points: int, seed: int) -> None:
     assert resumed >= 1
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_ends_in_the_same_rows(tmp_path: Path) -> None:
     check(tmp_path, points=2, seed=2)
 

@@ -51,6 +51,7 @@ def run_case(settings: Settings, folder: Path, points: int, seed: int, kind: str
     assert by_name["finish_move"]["champion"] == 2  # after both, not yet noted
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_between_the_writes(two_versions: Settings, tmp_path: Path) -> None:
     run_case(two_versions, tmp_path / "points", 1, seed=1)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests are no pac
 from test_kill_retrain import killed_at
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_registrations_end_as_an_undisturbed_one(shells_checkout: Path, tmp_path: Path) -> None:
     killed_at(shells_checkout, tmp_path / "points", 3, seed=1, what="registration")

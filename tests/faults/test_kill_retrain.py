@@ -36,6 +36,7 @@ def killed_at(checkout: Path, folder: Path, points: int, seed: int, what: str) -
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_retrains_end_as_an_undisturbed_one(shells_checkout: Path, tmp_path: Path) -> None:
     killed_at(shells_checkout, tmp_path / "points", 3, seed=3, what="whole")

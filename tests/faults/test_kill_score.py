@@ -79,6 +79,7 @@ def check(case: tuple[Path, Path, dict[str, bytes]], folder: Path, points: int, 
     assert resumed >= 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(case: tuple[Path, Path, dict[str, bytes]], tmp_path: Path) -> None:
     check(case, tmp_path, points=3, seed=3)
 

@@ -77,6 +77,7 @@ def check(folder: Path, points: int, seed: int) -> None:
     assert resumed >= 1
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
     check(tmp_path, points=2, seed=2)
 

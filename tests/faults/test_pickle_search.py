@@ -56,7 +56,7 @@ def test_no_source_file_can_load_a_pickle() -> None:
     # The one place where torchvision's .pth is read: in a process of its own, tensors only.
     (converted,) = found.pop("pth_conversion.py")
     assert converted.endswith("torch.load")
-    text = (SOURCE / "src" / "drillcore" / "backbones" / "pth_conversion.py").read_text()
+    text = (SOURCE / "src" / "drillcore" / "backbones" / "weights" / "pth_conversion.py").read_text()
     assert text.count("torch.load(") == text.count("weights_only=True)") == 1
     assert found == {}
 

@@ -14,6 +14,7 @@ import pytest
 from shells import RECIPE, write_shells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_what_a_retrain_started_ends_with_it(tmp_path: Path, number: int) -> None:
     root = tmp_path / "checkout"

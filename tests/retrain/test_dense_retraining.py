@@ -104,6 +104,7 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
     assert len(list((tmp_path / "scored" / "masks").glob("*.png"))) == result.scored
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_stages_killed_between_the_folds(checkout: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from drillcore.heads.dbn.dbn import DbnHead

@@ -162,6 +162,7 @@ def test_wrong_recipes_are_refused_at_once(tmp_path: Path, old: str, new: str, e
         pass
 
 
+@pytest.mark.slow
 def test_the_recipe_that_is_shipped_on_the_bundled_sample(tmp_path: Path, empty_mlflow: Path) -> None:
     """models/plankton.yaml with random weights, a small input, and two epochs of small steps."""
     text = (Path(__file__).parents[2] / "models" / "plankton.yaml").read_text(encoding="utf-8")

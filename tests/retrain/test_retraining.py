@@ -138,8 +138,8 @@ def test_evaluate_on_a_folder_that_names_no_split(retrained: Retrained, tmp_path
     ("old", "new", "expected"),
     [
         ("taps: [layer3]", "taps: [layer9]", "layer9"),
-        ("name: cnn1", "name: cnn7", "known: cnn1"),
-        ("name: forest", "name: jungle", "known: dbn, dbn_regressor, extra_trees, forest, "),
+        ("name: cnn1", "name: cnn7", "known: alexnet_conv, cnn1"),
+        ("name: forest", "name: jungle", "known: adaptation, dbn, dbn_regressor, dual_svm, extra_trees, forest, "),
         ("n_estimators: 10", "trees: 10", "n_estimators"),
         ("n_estimators: 10", "n_estimators: many", "n_estimators"),
         ("epochs: 3", "epochs: 0", "epochs"),

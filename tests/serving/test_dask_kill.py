@@ -90,6 +90,7 @@ def check(case: Case, client: Client, victims: list[str], seed: int) -> None:
     assert "driver" not in victims or any(0 < done < case.inputs for _, done in found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_driver_or_worker_changes_nothing(settings: Settings, tmp_path: Path, client: Client) -> None:
     check(Case(settings, tmp_path, "tiny", ROWS), client, ["worker", "driver"], seed=3)
@@ -109,6 +110,7 @@ def test_random_kills_of_a_dense_run(settings: Settings, tmp_path: Path, client:
     check(Case(settings, tmp_path, "tiny-dense", 4), client, victims, seed=8)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_scheduler_that_dies_is_one_line_and_the_run_goes_on_with_another(settings: Settings, tmp_path: Path) -> None:
     case = Case(settings, tmp_path, "tiny", ROWS)

@@ -325,6 +325,7 @@ print(result.resumed)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_a_store_ends_as_an_undisturbed_one(settings: Settings, tmp_path: Path, server: str) -> None:
     store = bucket(f"b{uuid.uuid4().hex[:12]}")
     model = serve_tiny(settings)

@@ -232,8 +232,8 @@ def test_models_are_named_never_located(settings: Settings, start: Start, refere
 
 def test_nothing_administers_the_server(tiny_server: Running) -> None:
     paths = [
-        "/v2/repository/index",
         "/v2/repository/models/tiny/load",
+        "/v2/repository/models/tiny/unload",
         "/models?url=http://evil.example/m.onnx",
         "/admin",
     ]
@@ -245,6 +245,7 @@ def test_nothing_administers_the_server(tiny_server: Running) -> None:
         "/predict/{model}",
         "/v2/models/{model}/infer",
         "/v2/models/{model}/versions/{version}/infer",
+        "/v2/repository/index",  # reads: nothing is loaded or unloaded
     }
 
 
