@@ -79,6 +79,7 @@ def test_windows_locks_one_byte_behind_what_is_written(tmp_path: Path, monkeypat
 
 PROGRAM = """
 import importlib.abc, sys
+import psutil  # its part for Linux, which other systems do without, imports resource
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name in ("fcntl", "resource", "pwd", "grp", "uvloop"):

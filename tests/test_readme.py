@@ -40,7 +40,7 @@ MAKE = {"make run": ".venv/bin/drillcore run"}
 BESIDE = {
     "drillcore init plankton": ".venv/bin/drillcore init ../plankton",
     "cd plankton": "cd ../plankton",
-    "drillcore run": "git log --oneline",
+    "drillcore run": "git status --short --branch",
 }
 _DENSE = r"(?:data import|retrain|score|evaluate) (?:camvid|baeri|bsds500|binary-map)"
 _TUNED = r"retrain plankton(?!-)"
