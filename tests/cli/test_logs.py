@@ -17,7 +17,7 @@ from drillcore.settings import Settings
 start_logging(Settings.load(Path()))
 import prefect.main  # sets up its own
 logging.getLogger("drillcore.backbones.training").info("epoch 1")
-logging.getLogger("other.library").warning("odd")
+logging.getLogger("somebody.else").warning("odd")
 """
 
 

@@ -17,6 +17,7 @@ from types import ModuleType
 import httpx
 import pytest
 from deploy_case import CHECKOUT, DEPLOY, SERVING, USER, instructions, stages
+from distributions import needed
 from PIL import Image
 from scoring_case import serve_tiny
 
@@ -42,27 +43,6 @@ def pinned(variant: str) -> dict[str, str]:
     blocks = re.split(r"\n(?=[A-Za-z0-9])", text.partition("\n")[2].strip())
     assert all("--hash=sha256:" in block for block in blocks)
     return dict(re.match(r"([^=\[]+)==([^ ]+)", block).groups() for block in blocks)  # type: ignore[union-attr]
-
-
-def needed(roots: list[str]) -> set[str]:
-    """Distributions that requirements bring on this machine, by what is installed: another way than the lock's."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found: dict[str, set[str]] = {}
-    waiting = [Requirement(root) for root in roots]
-    while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        if name in found and wanted.extras <= found[name]:
-            continue
-        found[name] = found.get(name, set()) | wanted.extras
-        for text in importlib.metadata.requires(name) or []:
-            more = Requirement(text)
-            extras = found[name] or {""}
-            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in extras):
-                waiting.append(more)
-    return set(found)
 
 
 def test_requirements_are_those_of_the_lock(deriving: ModuleType) -> None:

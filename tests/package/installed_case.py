@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from distributions import needed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _OWN = ("DRILLCORE_", "PREFECT_", "MLFLOW_", "DVC_", "XDG_", "PYTHON", "VIRTUAL_ENV", "GIT_")
@@ -120,27 +121,6 @@ def _lend(name: str, packages: Path) -> None:
         source, link = Path(str(found.locate_file(first))), packages / first
         if source.exists() and not link.is_symlink():
             link.symlink_to(source)
-
-
-def needed(roots: list[str]) -> set[str]:
-    """Distributions that requirements bring on this machine, by what is installed: another way than the lock's."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found: dict[str, set[str]] = {}
-    waiting = [Requirement(root) for root in roots]
-    while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        if name in found and wanted.extras <= found[name]:
-            continue
-        found[name] = found.get(name, set()) | wanted.extras
-        for text in importlib.metadata.requires(name) or []:
-            more = Requirement(text)
-            extras = found[name] or {""}
-            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in extras):
-                waiting.append(more)
-    return set(found)
 
 
 def until(condition: Callable[[], bool], seconds: float = 300) -> None:

@@ -50,12 +50,12 @@ def class_counts(manifest: Manifest) -> list[dict[str, object]]:
 
 def write_dataset(settings: Settings, manifest: Manifest, folder: Path) -> list[Path]:
     """Write `index.html` and `classes.csv`; return both."""
-    return write_page(folder, dataset_page(settings, manifest), "classes.csv", COLUMNS, class_counts(manifest))
-
-
-def dataset_page(settings: Settings, manifest: Manifest) -> str:
-    """Return the page, with up to six images of each class: those whose digests come first, whatever their names."""
     told = facts_of(manifest)
+    return write_page(folder, dataset_page(settings, manifest, told), "classes.csv", COLUMNS, told["classes"])
+
+
+def dataset_page(settings: Settings, manifest: Manifest, told: Json) -> str:
+    """Return the page, with up to six images of each class: those whose digests come first, whatever their names."""
     lead = f"{told['images']:,} images in {len(manifest.classes):,} classes, lineage {manifest.lineage}."
     header = join([element("h1", f"Data set {manifest.dataset}"), element("p", lead, class_="lead")])
     sides = [

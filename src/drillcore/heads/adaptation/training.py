@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.heads.adaptation.params import AdaptationParams
+from drillcore.heads.row_source import FloatRows
 from drillcore.heads.standardisation import Standardisation
 from drillcore.json_types import Json
 from drillcore.trained_state import read_state, write_state
 
-Rows = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 _CHUNK = 4096  # rows judged at once
 FALL = 10.0  # what the rate is divided by between rounds
 
@@ -37,7 +37,7 @@ class Patches:
         weights: of the rows, float32 [N].
     """
 
-    rows: Rows
+    rows: FloatRows
     truth: npt.NDArray[np.uint8]
     weights: npt.NDArray[np.float32]
 
