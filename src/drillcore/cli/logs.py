@@ -43,6 +43,9 @@ def start_logging(settings: Settings) -> None:
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"))
     root = logging.getLogger()
+    for before in root.handlers:
+        if isinstance(before, LogFile):
+            before.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("drillcore").setLevel(settings.log_level.upper())
