@@ -46,7 +46,7 @@ from drillcore.files import read_object, write_json
 from drillcore.progress import progress
 from drillcore.recipes import load_recipe
 from drillcore.runtime.images.decode import decode_file
-from drillcore.runtime.segments.plan import MergeParams, SuperpixelParams
+from drillcore.runtime.segments.segment_params import MergeParams, SuperpixelParams
 from drillcore.settings import Settings
 
 SEED = 7

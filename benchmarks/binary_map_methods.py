@@ -17,8 +17,8 @@ from drillcore.evaluation.figures.segment_scores import ImageScores, merged, sco
 from drillcore.representations.binary_codes.hashing import HashedTap, cell_of, packed
 from drillcore.representations.core_samples.core import CoreNetwork
 from drillcore.runtime.segments.merging import Hierarchy, merge_codes
-from drillcore.runtime.segments.plan import MergeParams, SegmentParams, SuperpixelParams
 from drillcore.runtime.segments.regions import borders, means
+from drillcore.runtime.segments.segment_params import MergeParams, SegmentParams, SuperpixelParams
 from drillcore.runtime.segments.segmenting import Parts
 from drillcore.runtime.segments.superpixels import connected, superpixels
 

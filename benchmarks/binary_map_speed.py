@@ -26,7 +26,7 @@ from drillcore.recipes import load_recipe
 from drillcore.representations.binary_codes.hashing import HashedTap
 from drillcore.representations.core_samples.core import CoreNetwork
 from drillcore.runtime.model.metadata import ModelMetadata
-from drillcore.runtime.segments.plan import MergeParams, SegmentParams, SuperpixelParams
+from drillcore.runtime.segments.segment_params import MergeParams, SegmentParams, SuperpixelParams
 from drillcore.runtime.segments.segmenting import Parts
 from drillcore.settings import Settings
 

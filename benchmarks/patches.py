@@ -36,14 +36,14 @@ from drillcore.heads.adaptation.head import AdaptationHead
 from drillcore.heads.svm.linear_svm import LinearSvmHead
 from drillcore.progress import progress
 from drillcore.representations.patches.labelling import thinned
+from drillcore.representations.patches.params import PatchPlan
 from drillcore.representations.patches.patch_rows import patch_labels
-from drillcore.representations.patches.plan import PatchPlan
 from drillcore.representations.patches.pyramid import PatchNetwork
 from drillcore.representations.patches.scores import aggregated
-from drillcore.retrain.multilabel import truth_matrix, unjudged_labels
-from drillcore.retrain.patch_fitting import choose_power
+from drillcore.retrain.fitting.patch_fitting import choose_power
+from drillcore.retrain.judging.multilabel import truth_matrix, unjudged_labels
 from drillcore.runtime.images.decode import decode_file
-from drillcore.runtime.patches.geometry import patch_count
+from drillcore.runtime.patches.patch_places import patch_count
 from drillcore.settings import Settings
 
 NAME = "patches"

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from benchmarks.report import facts, table, write_report
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.backbones.devices import exact_computing, resolve_device
+from drillcore.devices import exact_computing, resolve_device
 from drillcore.digests import sha256_bytes
 from drillcore.representations.activations.extraction import BATCH, extract, feature_spec
 from drillcore.runtime.images.decode import decode_file

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from drillcore.errors import DataError, LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
-from drillcore_pipelines.reporting import show_ingest
+from drillcore_pipelines.prefect_artifacts import show_ingest
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
 
 

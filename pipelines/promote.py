@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from drillcore.errors import LeaseHeldError
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
-from drillcore_pipelines.reporting import show_promote
+from drillcore_pipelines.prefect_artifacts import show_promote
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
 

@@ -12,7 +12,7 @@ from drillcore.errors import LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.retrain.retraining import STAGES, Retrain, Stage
 from drillcore.settings import Settings
-from drillcore_pipelines.reporting import show_retrain
+from drillcore_pipelines.prefect_artifacts import show_retrain
 from drillcore_pipelines.running import (
     RETRY_SECONDS,
     Summary,

@@ -14,9 +14,9 @@ from drillcore.remote import AnyPath, place
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_pipelines.reporting import show_score
+from drillcore_pipelines.prefect_artifacts import show_score
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
-from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.engines.dask_cluster import Cluster
 
 INBOX = "inbox"  # in the state folder, one folder per model
 _DIGITS = 12  # of a digest in an output's name
@@ -56,7 +56,7 @@ def score_images(
     settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
     """Return the counts and where the results are."""
-    from drillcore_serving.batch.score import score as run
+    from drillcore_serving.batch.score_batch import score as run
 
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
@@ -157,7 +157,7 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
         DrillcoreError: the model cannot be fetched, or the output not be written.
     """
     from drillcore.state.leases import hold_lease
-    from drillcore_serving.batch.inputs import is_table
+    from drillcore_serving.batch.inputs.input_list import is_table
 
     settings = prepared()
     name = parse_reference(model).name
@@ -204,6 +204,6 @@ def _growing(settings: Settings, name: str, source: str) -> Path:
 
 def _output(settings: Settings, name: str, version: int, folder: AnyPath) -> AnyPath:
     """Return where the results of a list go."""
-    from drillcore_serving.batch.inputs import list_inputs
+    from drillcore_serving.batch.inputs.input_list import list_inputs
 
     return settings.state / "scored" / f"{name}-{version}-{list_inputs(folder).digest()[:_DIGITS]}"

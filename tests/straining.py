@@ -29,7 +29,7 @@ from drillcore.heads.dual import DualClassifier
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import Representation, Rows, State
 from drillcore.representations.catalogue import RepresentationRow
-from drillcore.retrain.measuring import Evidence, Measuring, Truths
+from drillcore.retrain.judging.measuring import Evidence, Measuring, Truths
 from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
 from drillcore.schemas import Params
 from drillcore.tasks import Output, Task
@@ -324,7 +324,7 @@ OUTLINES = Task(
     gate_metrics=("segmentation_iou",),
     measuring="straining:OutlineMeasuring",
     finish="straining:outlined",
-    writer="drillcore_serving.batch.task_writers:VALUE_WRITER",
+    writer="drillcore_serving.batch.writing.task_writers:VALUE_WRITER",
     shown="drillcore_serving.online.answers:ValueShown",
 )
 PROJECTED = RepresentationRow(

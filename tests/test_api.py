@@ -128,7 +128,7 @@ def test_scoring_has_the_columns_of_the_batch_scorer(model: drillcore.TrainedMod
     pq = pytest.importorskip("pyarrow.parquet")
     from drillcore.digests import sha256_file
     from drillcore.runtime.model.served import ServedModel
-    from drillcore_serving.batch.score import score
+    from drillcore_serving.batch.score_batch import score
 
     folder = draw_folder(tmp_path / "new", 2)
     served = ServedModel(model.name, 3, sha256_file(model.onnx), model.onnx)
@@ -155,13 +155,14 @@ def test_evaluating_other_images(model: drillcore.TrainedModel, limits: Settings
 def test_the_same_again_trains_nothing(
     model: drillcore.TrainedModel, source: Path, limits: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drillcore.retrain import drilling, fitting
+    from drillcore.retrain import backbone_stage
+    from drillcore.retrain.fitting import head_fitting
 
     def fail(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(drilling, "prepare_backbone", fail)
-    monkeypatch.setattr(fitting, "fit_head", fail)
+    monkeypatch.setattr(backbone_stage, "prepare_backbone", fail)
+    monkeypatch.setattr(head_fitting, "fit_head", fail)
     images = drillcore.load_folder(source, state=model.settings.state, settings=limits)
     again = drillcore.train(images, **QUICK)
     assert images.manifest.digest == model.images.manifest.digest

@@ -13,11 +13,11 @@ from torch import nn
 
 from drillcore.backbones.training import epochs
 from drillcore.backbones.training.epochs import Labelled, train
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.devices import fastest_threads
 from drillcore.heads.dbn.dbn import DbnHead
 from drillcore.heads.softmax import SoftmaxHead
-from drillcore.retrain.fitting import fit_threads
+from drillcore.retrain.fitting.head_fitting import fit_threads
 from drillcore.retrain.records import RunFolder
 from drillcore.settings import Settings
 

@@ -25,7 +25,7 @@ from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 from drillcore_serving.online.batches import check_answers
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "extend.md"

@@ -104,9 +104,9 @@ def test_modules_are_found() -> None:
     names = all_modules()
     for expected in (
         "drillcore.cli.root",
-        "drillcore.api.training",
+        "drillcore.api.trained_model",
         "drillcore_pipelines.retrain",
-        "drillcore_serving.batch.score",
+        "drillcore_serving.batch.score_batch",
     ):
         assert expected in names
 

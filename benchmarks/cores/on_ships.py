@@ -25,7 +25,7 @@ from drillcore.evaluation.figures.ships import ShipScores
 from drillcore.recipes import Recipe
 from drillcore.recipes.cores import core_plan
 from drillcore.representations.core_samples.sampling import draw
-from drillcore.retrain.core_fitting import sample_weights
+from drillcore.retrain.fitting.core_fitting import sample_weights
 from drillcore.settings import Settings
 
 MODEL = "baeri"

@@ -18,7 +18,7 @@ from benchmarks.plankton_paper.data import PaperImages
 from drillcore.backbones.base import Backbone, weights_bytes
 from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.training.epochs import Labelled, train
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.backbones.weights.tensors import load_state
 from drillcore.digests import sha256_bytes
 from drillcore.files import write_bytes

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from benchmarks.plankton_paper.sweeps import Heads
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 
 
 def _plan(epochs: int, rate: float, patience: int = 0, batch: int = 128) -> TrainingPlan:

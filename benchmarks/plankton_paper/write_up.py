@@ -122,7 +122,7 @@ def _open(found: Found) -> str:
 
 
 def _log(settings: Settings, value: Mapping[str, Any], results: Path, quick: bool) -> None:
-    from drillcore.tracking.run import start_run
+    from drillcore.tracking.mlflow_run import start_run
 
     numbers = {name: one for name, one in value.items() if isinstance(one, int | float)}
     with start_run(

@@ -23,8 +23,8 @@ from benchmarks.report import table
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
-from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.engines.dask_cluster import Cluster
 from drillcore_serving.engines.dask_engine import local_workers
 
 _SHARD_ROWS = 50  # many shards, so that the last ones do not leave a worker idle for long
@@ -39,7 +39,7 @@ import psutil
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 settings, peaks, done = Settings.load(Path(sys.argv[1])), {}, False
 output, parts = Path(sys.argv[3]), int(sys.argv[4])
 def watch():

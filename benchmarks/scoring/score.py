@@ -31,7 +31,7 @@ from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 # name: backbone, tap, resize, trees, drawn rows the forest is fitted on
 MODELS: dict[str, tuple[str, str, list[int] | None, int, int]] = {
@@ -46,7 +46,7 @@ from pathlib import Path
 import psutil
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 settings, peak, done = Settings.load(Path(sys.argv[1])), 0, False
 def watch():
     global peak

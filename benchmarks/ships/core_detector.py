@@ -21,8 +21,8 @@ from drillcore.recipes import load_recipe
 from drillcore.recipes.building import build_head
 from drillcore.recipes.cores import core_plan
 from drillcore.representations.core_samples.pixel_answers import Answers, shifted
-from drillcore.retrain.core_fitting import sample_weights
-from drillcore.retrain.held_out import TrainingImages, fit_bias
+from drillcore.retrain.fitting.core_fitting import sample_weights
+from drillcore.retrain.fitting.held_out import TrainingImages, fit_bias
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:

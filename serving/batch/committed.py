@@ -25,8 +25,8 @@ from drillcore.runtime.batch.row_checksums import row_checksums
 from drillcore.runtime.batch.windows import SetAside
 from drillcore.runtime.dense import kept_files
 from drillcore_serving.batch.journal import JOURNAL, Entry, Journal, Plan
-from drillcore_serving.batch.parts import read_set_aside, write_part, write_set_aside
 from drillcore_serving.batch.remote_journal import journal_of
+from drillcore_serving.batch.writing.part_tables import read_set_aside, write_part, write_set_aside
 
 
 def committed(output: AnyPath, plan: Plan) -> tuple[dict[int, Entry], bool]:

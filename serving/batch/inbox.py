@@ -29,13 +29,13 @@ from drillcore.runtime.images.walking import claims_image, is_hidden_path, walk_
 from drillcore.runtime.model.served import ServedModel
 from drillcore.settings import Settings
 from drillcore_serving.batch.committed import writing
-from drillcore_serving.batch.inputs import InputList
+from drillcore_serving.batch.inputs.input_list import InputList
+from drillcore_serving.batch.inputs.url_staging import Staging
 from drillcore_serving.batch.journal import exclusive
 from drillcore_serving.batch.ledger import Batch, Ledger, Waiting
-from drillcore_serving.batch.parts import read_digests
-from drillcore_serving.batch.score import score
-from drillcore_serving.batch.staging import Staging
-from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.part_tables import read_digests
+from drillcore_serving.engines.dask_cluster import Cluster
 
 BATCH_ROWS = 100_000  # files of a batch at most
 SETTLE_SECONDS = 2.0  # without a change, before a file is looked at
@@ -78,7 +78,7 @@ class Inbox:
         model: the model of this tick.
         source: the folder, here or behind a URL.
         output: the folder of this machine that grows.
-        engine: where shards are scored, see `drillcore_serving.batch.score.score`.
+        engine: where shards are scored, see `drillcore_serving.batch.score_batch.score`.
         cluster: see there.
         settle: seconds without a change before a file is looked at.
     """
@@ -96,7 +96,7 @@ class Inbox:
 
         Raises:
             InputError: the inbox cannot be listed, or another run is at this output.
-            DrillcoreError: what `drillcore_serving.batch.score.score` raises; the next tick goes on.
+            DrillcoreError: what `drillcore_serving.batch.score_batch.score` raises; the next tick goes on.
         """
         done = Tick()
         with writing(self.output):

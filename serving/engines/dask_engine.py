@@ -24,8 +24,8 @@ from drillcore.remote import is_url
 from drillcore.settings import Settings
 from drillcore_serving.batch.committed import commit
 from drillcore_serving.batch.journal import Entry, Journal
-from drillcore_serving.batch.shards import ScoredShard, ShardScorer
-from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.batch.shard_scorer import ScoredShard, ShardScorer
+from drillcore_serving.engines.dask_cluster import Cluster
 from drillcore_serving.engines.worker import Errand, Refusal, score_shard, seen_size, versions
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.settings import Settings
 from drillcore_serving.batch.committed import commit
 from drillcore_serving.batch.journal import Entry, Journal
-from drillcore_serving.batch.parts import Shard
-from drillcore_serving.batch.shards import ShardScorer
+from drillcore_serving.batch.shard_scorer import ShardScorer
+from drillcore_serving.batch.writing.part_tables import Shard
 
 
 def execute(

@@ -25,9 +25,9 @@ from drillcore.remote import AnyPath
 from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model, open_model
-from drillcore_serving.batch.dense_files import DenseOptions
 from drillcore_serving.batch.journal import Plan
-from drillcore_serving.batch.shards import ScoredShard, ShardScorer, session_threads
+from drillcore_serving.batch.shard_scorer import ScoredShard, ShardScorer, session_threads
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 
 _KINDS: tuple[type[DrillcoreError], ...] = (InputError, DeviceError, IntegrityError, DrillcoreError)
 _PACKAGES = ("drillcore", "onnxruntime", "numpy", "pillow", "pyarrow")
@@ -86,7 +86,7 @@ class ModelNeededError(DrillcoreError):
 
 @dataclass(frozen=True, slots=True)
 class SentRows:
-    """The rows of one shard as they were sent; a `drillcore_serving.batch.shards.Source`."""
+    """The rows of one shard as they were sent; a `drillcore_serving.batch.shard_scorer.Source`."""
 
     start: int
     recorded: list[str]

@@ -20,8 +20,8 @@ from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
 from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
 from drillcore.runtime.patches.drawing import PRESENT, class_maps, encode_map_overlay, has_maps, shown_classes
 from drillcore.tasks import TASKS
-from drillcore_serving.batch.dense_files import value_statistics
-from drillcore_serving.batch.overlays import encode_overlay
+from drillcore_serving.batch.writing.dense_files import value_statistics
+from drillcore_serving.batch.writing.overlays import encode_overlay
 from drillcore_serving.online.batcher import Answer, Row
 
 TOP = 5

@@ -15,12 +15,13 @@ from starlette.types import ASGIApp
 
 from drillcore.errors import DrillcoreError
 from drillcore.json_types import Json
-from drillcore_serving.online import examples, metrics
 from drillcore_serving.online.cards import describe_all, release
-from drillcore_serving.online.docs_page import docs_page
+from drillcore_serving.online.document import examples
+from drillcore_serving.online.document.docs_page import docs_page
+from drillcore_serving.online.document.openapi import Described
 from drillcore_serving.online.door.guard import Guard, refusal
-from drillcore_serving.online.openapi import Described
 from drillcore_serving.online.problems import RefusedError, problem_of
+from drillcore_serving.online.prometheus import CONTENT_TYPE
 from drillcore_serving.online.routes_predict import predict_routes
 from drillcore_serving.online.routes_v2 import v2_routes
 from drillcore_serving.online.service import ClientGoneError, Service
@@ -30,7 +31,7 @@ _ERRORS: dict[int | str, dict[str, object]] = {status: examples.REFUSALS[status]
 
 
 def build_app(service: Service) -> ASGIApp:
-    """Return the ASGI application; models are opened before, see `run.py`."""
+    """Return the ASGI application; models are opened before, see `server.py`."""
     app = FastAPI(
         title="drillcore",
         version=release(),
@@ -70,7 +71,7 @@ def _about_routes(app: FastAPI, service: Service) -> None:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_ERRORS},
     )
     async def prometheus() -> Response:
-        return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _page_routes(app: FastAPI, service: Service) -> None:

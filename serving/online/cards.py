@@ -11,8 +11,8 @@ from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore.tasks import TASKS
 from drillcore_serving.online.answers import shown
-from drillcore_serving.online.models import LoadedModel
 from drillcore_serving.online.service import Service
+from drillcore_serving.online.shelf import LoadedModel
 
 _MAX_CARD = 200_000  # bytes
 

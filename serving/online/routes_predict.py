@@ -13,15 +13,15 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from drillcore.errors import BadImageError
 from drillcore.json_types import Json
-from drillcore_serving.online import bodies, examples
 from drillcore_serving.online.answers import JPEG, JSON, PNG, shown, timings
 from drillcore_serving.online.batcher import Answer, Image
+from drillcore_serving.online.document import bodies, examples
 from drillcore_serving.online.door.accepting import choose
 from drillcore_serving.online.door.limits import Part, Share, read_body, split_multipart
 from drillcore_serving.online.door.turns import Place
-from drillcore_serving.online.models import LoadedModel
 from drillcore_serving.online.problems import RefusedError, problem_of
 from drillcore_serving.online.service import Service
+from drillcore_serving.online.shelf import LoadedModel
 
 IMAGE_TYPES = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/tiff": "TIFF", "image/bmp": "BMP"}
 # Besides image/*, whose content decides: what clients say that know no better, curl --data-binary among them.

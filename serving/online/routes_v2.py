@@ -11,15 +11,15 @@ from fastapi.responses import JSONResponse
 from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.tasks import CLASSES, TASKS, Output
-from drillcore_serving.online import examples
 from drillcore_serving.online.batcher import Image
 from drillcore_serving.online.batches import takes_padding
 from drillcore_serving.online.cards import release
+from drillcore_serving.online.document import examples
 from drillcore_serving.online.door.limits import Share, read_body
-from drillcore_serving.online.models import LoadedModel
 from drillcore_serving.online.problems import RefusedError
+from drillcore_serving.online.protocol_tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
 from drillcore_serving.online.service import Service, check_size
-from drillcore_serving.online.tensors import LENGTH_HEADER, InferenceRequest, read_request, write_response
+from drillcore_serving.online.shelf import LoadedModel
 
 _ERRORS: dict[int | str, dict[str, object]] = {
     status: examples.REFUSALS[status] for status in (401, 404, 422, 500, 503)

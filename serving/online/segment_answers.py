@@ -11,7 +11,7 @@ from PIL import Image
 from drillcore.arrays import Bytes
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.segments.pictures import colours, map_png, overlay_jpeg
-from drillcore.runtime.segments.plan import segment_params
+from drillcore.runtime.segments.segment_params import segment_params
 from drillcore.runtime.segments.segmenting import CODE, SEGMENTS, describe
 from drillcore_serving.online.answers import JPEG, JSON, PNG, Shown
 from drillcore_serving.online.batcher import Row

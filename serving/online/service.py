@@ -26,10 +26,10 @@ from drillcore_serving.online.door.auth import ApiKeys
 from drillcore_serving.online.door.clients import RequestsInWork
 from drillcore_serving.online.door.limits import MemoryBudget, Share, until_gone
 from drillcore_serving.online.door.turns import LARGE_PIXELS, Place, Turns
-from drillcore_serving.online.metrics import Metrics
-from drillcore_serving.online.models import LoadedModel, ModelShelf
 from drillcore_serving.online.options import ServeOptions
 from drillcore_serving.online.problems import RefusedError, too_late
+from drillcore_serving.online.prometheus import Metrics
+from drillcore_serving.online.shelf import LoadedModel, ModelShelf
 
 DEADLINE_HEADER = "x-deadline-ms"
 _T = TypeVar("_T")

@@ -77,7 +77,7 @@ class Task:
         measuring: class that measures answers and asks the gate (`retrain.measuring.Measuring`).
         finish: function (outputs of one image, image, metadata) to the finished outputs, of what comes after the file;
             "": nothing does.
-        writer: how a batch writes answers (`drillcore_serving.batch.task_writers.TaskWriter`).
+        writer: how a batch writes answers (`drillcore_serving.batch.writing.task_writers.TaskWriter`).
         shown: how a server answers (`drillcore_serving.online.answers.Shown`).
     """
 
@@ -116,8 +116,8 @@ TASKS: dict[str, Task] = {
             named=True,
             metrics=("accuracy", "top5_accuracy", "macro_f1", "log_loss", "expected_calibration_error"),
             gate_metrics=("accuracy", "macro_f1", "log_loss"),
-            measuring="drillcore.retrain.classifying:ClassMeasuring",
-            writer="drillcore_serving.batch.task_writers:CLASS_WRITER",
+            measuring="drillcore.retrain.judging.classifying:ClassMeasuring",
+            writer="drillcore_serving.batch.writing.task_writers:CLASS_WRITER",
             shown="drillcore_serving.online.answers:ClassShown",
         ),
         Task(
@@ -132,8 +132,8 @@ TASKS: dict[str, Task] = {
             named=True,
             metrics=("mean_average_precision", "mean_average_precision_11"),
             gate_metrics=("mean_average_precision", "mean_average_precision_11"),
-            measuring="drillcore.retrain.multilabel:MultilabelMeasuring",
-            writer="drillcore_serving.batch.task_writers:MULTILABEL_WRITER",
+            measuring="drillcore.retrain.judging.multilabel:MultilabelMeasuring",
+            writer="drillcore_serving.batch.writing.task_writers:MULTILABEL_WRITER",
             shown="drillcore_serving.online.answers:MultilabelShown",
         ),
         Task(
@@ -158,8 +158,8 @@ TASKS: dict[str, Task] = {
                 "mean_squared_error",
             ),
             gate_metrics=("mean_iou", "class_average", "global_average", "ship_iou", "ship_f1"),
-            measuring="drillcore.retrain.labelling:LabelMeasuring",
-            writer="drillcore_serving.batch.task_writers:LABEL_WRITER",
+            measuring="drillcore.retrain.judging.pixel_labels:LabelMeasuring",
+            writer="drillcore_serving.batch.writing.task_writers:LABEL_WRITER",
             shown="drillcore_serving.online.answers:LabelShown",
         ),
         Task(
@@ -172,8 +172,8 @@ TASKS: dict[str, Task] = {
             unit="rgb 0..1",
             metrics=("mean_squared_error", "psnr"),
             gate_metrics=("mean_squared_error",),
-            measuring="drillcore.retrain.regressing:ValueMeasuring",
-            writer="drillcore_serving.batch.task_writers:VALUE_WRITER",
+            measuring="drillcore.retrain.judging.pixel_values:ValueMeasuring",
+            writer="drillcore_serving.batch.writing.task_writers:VALUE_WRITER",
             shown="drillcore_serving.online.answers:ValueShown",
         ),
         Task(
@@ -190,9 +190,9 @@ TASKS: dict[str, Task] = {
                 "variation_of_information_ods",
             ),
             gate_metrics=("covering",),
-            measuring="drillcore.retrain.segmenting:SegmentMeasuring",
+            measuring="drillcore.retrain.judging.segment_agreement:SegmentMeasuring",
             finish="drillcore.runtime.segments.segmenting:finish",
-            writer="drillcore_serving.batch.task_writers:SEGMENT_WRITER",
+            writer="drillcore_serving.batch.writing.task_writers:SEGMENT_WRITER",
             shown="drillcore_serving.online.segment_answers:SegmentShown",
         ),
     )

@@ -17,7 +17,7 @@ from drillcore.backbones.preprocessing import preprocessing_of
 from drillcore.backbones.training.augmentation import warp
 from drillcore.backbones.training.epochs import Labelled, train
 from drillcore.backbones.training.native_images import NativeImages
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.errors import InputError, UnknownNameError
 
 FIELDS: dict[str, Any] = {

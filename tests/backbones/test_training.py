@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from drillcore.backbones.base import weights_digest
-from drillcore.backbones.devices import resolve_device
 from drillcore.backbones.networks.plankton_cnn import ALL_LAYERS, PlanktonCnn
 from drillcore.backbones.training.augmentation import AUGMENTATIONS, flip_and_turn, get_augmentation, rotate
 from drillcore.backbones.training.epochs import Labelled, train
 from drillcore.backbones.training.optimisation import Optimisation, limit_norms, norm_limits
-from drillcore.backbones.training.plan import WARP, TrainingPlan
+from drillcore.backbones.training.training_plan import WARP, TrainingPlan
+from drillcore.devices import resolve_device
 from drillcore.errors import DeviceError, DrillcoreError, InputError
 
 CLASSES = 4

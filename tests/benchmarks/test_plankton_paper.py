@@ -27,7 +27,7 @@ from benchmarks.plankton_paper.sweeps import (
     with_mean_taps,
 )
 from drillcore.backbones.networks.squeezenet import build_squeezenet
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.cli.bench import bench as bench_command
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from shells import write_shells
 
-from drillcore.datasets.exporting import export_dataset
+from drillcore.datasets.export_formats import export_dataset
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.manifest import Manifest, build_manifest
 from drillcore.datasets.targets import label_reader

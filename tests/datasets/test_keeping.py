@@ -41,7 +41,7 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept what comes, for tests that are not about the suites: each judgement takes seconds."""
-    from drillcore.quality.report import QualityReport
+    from drillcore.quality.outcome import QualityReport
 
     def accept(settings: Settings, manifest: Manifest, *_: object, **__: object) -> QualityReport:
         return QualityReport(dataset=manifest.dataset, results=())

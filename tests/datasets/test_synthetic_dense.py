@@ -14,7 +14,7 @@ from drillcore.datasets.manifest import build_manifest
 from drillcore.datasets.synthetic import folder_digest, write_sample
 from drillcore.datasets.synthetic.baeri import closing, opening, scene
 from drillcore.datasets.synthetic.chance import Chance, direction
-from drillcore.datasets.synthetic.files import tiff_bytes
+from drillcore.datasets.synthetic.image_bytes import tiff_bytes
 from drillcore.settings import Settings
 
 PINNED = {

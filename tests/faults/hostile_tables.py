@@ -205,9 +205,9 @@ def _tiny(settings: Settings) -> Path:
 def _scored(settings: Settings) -> Iterator[Case]:
     from drillcore.runtime.batch.receipt import RECEIPT, ROWS, SET_ASIDE, verify
     from drillcore.runtime.model.served import resolve
-    from drillcore_serving.batch.inputs import list_inputs
+    from drillcore_serving.batch.inputs.input_list import list_inputs
     from drillcore_serving.batch.journal import JOURNAL, Journal
-    from drillcore_serving.batch.score import score
+    from drillcore_serving.batch.score_batch import score
 
     source, output = settings.root / "in", settings.root / "out"
     source.mkdir()

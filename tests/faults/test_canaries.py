@@ -268,7 +268,7 @@ def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, setting
 
 @every_form
 def test_inputs_of_scoring(form: Form, marker: Path, tmp_path: Path) -> None:
-    from drillcore_serving.batch.inputs import list_inputs
+    from drillcore_serving.batch.inputs.input_list import list_inputs
 
     for name in ("list.parquet", "list.txt"):
         (tmp_path / name).write_bytes(form(marker))
@@ -289,7 +289,7 @@ def test_outputs_of_scoring(
     from drillcore.runtime.batch.receipt import RECEIPT, SET_ASIDE, read_receipt, verify
     from drillcore.runtime.model.served import put_blob, resolve, write_pointer
     from drillcore_serving.batch.journal import JOURNAL, Journal
-    from drillcore_serving.batch.score import score
+    from drillcore_serving.batch.score_batch import score
 
     write_pointer(settings, "tiny", 1, put_blob(settings, tiny_models.write_tiny_model(tmp_path / "tiny.onnx")))
     model, source, output = resolve(settings, "tiny"), tmp_path / "in", tmp_path / "out"

@@ -30,7 +30,7 @@ from drillcore.runtime.batch.receipt import RECEIPT, verify
 from drillcore.runtime.model.served import put_blob, resolve, write_pointer
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 Retrained = tuple[Settings, dict[str, Any]]
 
@@ -104,7 +104,7 @@ def test_a_file_size_limit_while_scoring(settings: Settings, scoring: tuple[Any,
         "from drillcore.errors import DrillcoreError\n"
         "from drillcore.runtime.model.served import resolve\n"
         "from drillcore.settings import Settings\n"
-        "from drillcore_serving.batch.score import score\n"
+        "from drillcore_serving.batch.score_batch import score\n"
         "import onnxruntime, pyarrow.parquet\n"
         "root, source, output = map(Path, sys.argv[1:])\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 from drillcore.backbones.networks.plankton_cnn import PlanktonCnn
 from drillcore.backbones.training.epochs import Labelled, train
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 folder = Path(sys.argv[1])
 generator = torch.Generator().manual_seed(0)
 x, y = torch.rand(300, 1, 28, 28, generator=generator), torch.randint(12, (300,), generator=generator)

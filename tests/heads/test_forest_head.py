@@ -14,9 +14,9 @@ from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.heads.base import FitRun
 from drillcore.heads.catalogue import build_head, head_class
 from drillcore.heads.forest import growth, ranks, small_trees
-from drillcore.heads.forest.drawing import RowDraw, tree_seeds
 from drillcore.heads.forest.extra_trees import ExtraTreesHead
 from drillcore.heads.forest.forest import ForestHead
+from drillcore.heads.forest.row_draw import RowDraw, tree_seeds
 from drillcore.heads.forest.trees import LEAF, concatenate, float32_below, tree_arrays
 from drillcore.heads.saving import ARRAYS_FILE, META_FILE, load_head, save_head
 

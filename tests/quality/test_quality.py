@@ -10,8 +10,8 @@ from PIL import Image
 
 from drillcore.quality import QualityReport, validate
 from drillcore.quality.frames import Facts, share_change
-from drillcore.quality.limits import LIMITS, limits_of
 from drillcore.quality.near_duplicates import near_pairs, near_splits, thumbnails
+from drillcore.quality.thresholds import LIMITS, limits_of
 from drillcore.settings import Settings
 
 

@@ -14,7 +14,7 @@ from drillcore.errors import DrillcoreError, IntegrityError
 from drillcore.runtime.model.served import read_pointer
 from drillcore.settings import Settings
 from drillcore.state import moves, open_state
-from drillcore.state.schema import alias_history
+from drillcore.state.migrations import alias_history
 from drillcore.tracking.connection import mlflow_client
 
 Add = Callable[..., int]

@@ -28,7 +28,7 @@ from drillcore.representations.cross_pooling.pooling import (
     projected_first,
 )
 from drillcore.retrain.exporting import export_model, prove_parity
-from drillcore.retrain.fitting import fill_store, fit_head
+from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
 from drillcore.retrain.records import Exported, Fitted
 from drillcore.retrain.run import Run
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from drillcore.representations.patches.labelling import common_areas, label_patches, thinned
-from drillcore.representations.patches.plan import LAMBDAS, PatchPlan
-from drillcore.runtime.patches.geometry import levels_of, patch_boxes, patch_count, starts
+from drillcore.representations.patches.params import LAMBDAS, PatchPlan
 from drillcore.runtime.patches.maps import score_maps
+from drillcore.runtime.patches.patch_places import levels_of, patch_boxes, patch_count, starts
 
 CLASSES = ["cat", "dog"]
 

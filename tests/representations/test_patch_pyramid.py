@@ -13,9 +13,9 @@ from drillcore.backbones.catalogue import get_entry
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.patches.pyramid_nodes import write_pyramid
-from drillcore.representations.patches.plan import PatchPlan
+from drillcore.representations.patches.params import PatchPlan
 from drillcore.representations.patches.pyramid import PatchNetwork
-from drillcore.runtime.patches.geometry import patch_boxes
+from drillcore.runtime.patches.patch_places import patch_boxes
 
 
 def backbone(name: str) -> Backbone:

@@ -97,7 +97,7 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
     assert {"examples", "confusion", "per-class", "hypercolumn-maps"} <= pictures
     assert Retrain(checkout, "streets", promote=True).peek() is not None  # nothing new: the next one ends at once
 
-    from drillcore_serving.batch.score import score
+    from drillcore_serving.batch.score_batch import score
 
     result = score(checkout, served, outside / "val", tmp_path / "scored")
     assert result.scored == found["images"]

@@ -20,7 +20,7 @@ from drillcore.representations.core_samples.context_spec import ContextSpec
 from drillcore.representations.core_samples.core import CoreNetwork
 from drillcore.representations.core_samples.samples import CoreSamples
 from drillcore.representations.core_samples.views import ViewSpec, view_of
-from drillcore.retrain.first_stage import DrilledImages, FirstStage, fit_first_stage, stretches
+from drillcore.retrain.fitting.first_stage import DrilledImages, FirstStage, fit_first_stage, stretches
 
 SIDE = (18, 26)
 SPEC = ContextSpec(cells=(1, 3), offsets=(4,))

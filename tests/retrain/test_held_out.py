@@ -19,7 +19,7 @@ from drillcore.representations.core_samples.pixel_answers import Answers
 from drillcore.representations.core_samples.samples import CoreSamples
 from drillcore.representations.core_samples.sampling import SamplingSpec
 from drillcore.representations.core_samples.views import ViewSpec
-from drillcore.retrain.held_out import HeldOutBias, TrainingImages, fit_bias
+from drillcore.retrain.fitting.held_out import HeldOutBias, TrainingImages, fit_bias
 
 SIDE, SHIP = 40, 150  # pixels; the grey level from which on a pixel is a ship
 

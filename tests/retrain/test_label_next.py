@@ -18,7 +18,7 @@ from drillcore.cli.label_next import label_next as command
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.landing import import_dataset
 from drillcore.errors import InputError, LayoutError
-from drillcore.pages.label_next import write_label_next
+from drillcore.pages.images_to_label import write_label_next
 from drillcore.settings import Settings
 
 

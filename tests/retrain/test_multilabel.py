@@ -23,8 +23,8 @@ from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.model.served import resolve
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.predict import predict_one
 from drillcore_serving.online.answers import MultilabelShown
+from drillcore_serving.predict.one_image import predict_one
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 RECIPE = """\
@@ -66,7 +66,7 @@ def test_it_becomes_champion(champion: tuple[Settings, dict[str, Any]]) -> None:
 
 
 def test_a_batch_has_all_labels_in_their_order(champion: tuple[Settings, dict[str, Any]], tmp_path: Path) -> None:
-    from drillcore_serving.batch.score import score
+    from drillcore_serving.batch.score_batch import score
 
     settings, _ = champion
     folder = settings.data / "voc" / "VOC2012" / "JPEGImages"

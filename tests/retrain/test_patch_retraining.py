@@ -23,10 +23,10 @@ from drillcore.runtime.model.served import resolve
 from drillcore.runtime.model.session import open_model
 from drillcore.runtime.patches.drawing import class_maps
 from drillcore.settings import Settings
-from drillcore_serving.batch.predict import write_map_overlay
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 from drillcore_serving.online.answers import MultilabelShown
 from drillcore_serving.online.batches import check_answers, takes_padding
+from drillcore_serving.predict.one_image import write_map_overlay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 RECIPE = """\

@@ -14,7 +14,7 @@ from drillcore import tracking
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
 from drillcore.evaluation.figures.metrics import classification_metrics
-from drillcore.retrain.pictures import draw_curves, draw_evaluation
+from drillcore.retrain.pictures.evaluation_pictures import draw_curves, draw_evaluation
 from drillcore.settings import Settings
 
 Retrained = tuple[Settings, dict[str, Any]]

@@ -18,7 +18,7 @@ from drillcore.analysis.reporting import gather_report, read_json
 from drillcore.cli import cli
 from drillcore.errors import DataError, UnknownNameError
 from drillcore.pages.figure_names import change
-from drillcore.pages.report import report_page
+from drillcore.pages.report_page import report_page
 from drillcore.settings import Settings
 
 Retrained = tuple[Settings, dict[str, Any]]

@@ -23,7 +23,7 @@ from drillcore.runtime.model.served import resolve
 from drillcore.runtime.segments.pictures import outlines
 from drillcore.settings import Settings
 from drillcore.tasks import GateLimits
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 RECIPE = """\
 schema: 1

@@ -18,10 +18,10 @@ from drillcore.promotion.candidates import Contender
 from drillcore.promotion.rules import not_checked
 from drillcore.recipes import read_recipe
 from drillcore.representations import catalogue
-from drillcore.retrain.drilling import due
+from drillcore.retrain.backbone_stage import due
 from drillcore.retrain.evaluating import evaluate_run, evidence_of
 from drillcore.retrain.exporting import export_model, prove_parity
-from drillcore.retrain.fitting import fill_store, fit_head
+from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
 from drillcore.retrain.opening import open_for_batches
 from drillcore.retrain.records import Fitted
 from drillcore.retrain.run import Run

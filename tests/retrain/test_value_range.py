@@ -18,7 +18,7 @@ from drillcore.retrain.opening import answers
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.predict import predict_one
+from drillcore_serving.predict.one_image import predict_one
 
 HIGH = 0.08  # as of a calm sea in linear power
 STATED = RECIPE.replace("{name: shells}", f"{{name: shells, params: {{value_range: [0, {HIGH}]}}}}")

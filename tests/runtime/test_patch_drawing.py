@@ -9,7 +9,7 @@ import pytest
 
 from drillcore.errors import InputError
 from drillcore.runtime.patches.drawing import class_maps, has_maps, map_overlay, shown_classes
-from drillcore.runtime.patches.geometry import levels_of, patch_count
+from drillcore.runtime.patches.patch_places import levels_of, patch_count
 
 LOOKS = SimpleNamespace(model="pieces", input={"preprocessing": {"patches": {"lambdas": [1.0, 2.0], "window": 3}}})
 PLAIN = SimpleNamespace(model="plain", input={"preprocessing": {}})

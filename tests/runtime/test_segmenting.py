@@ -6,7 +6,7 @@ import pytest
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.segments.pictures import map_png, outlined, outlines, read_map
-from drillcore.runtime.segments.plan import MergeParams, SegmentParams, SuperpixelParams, segment_params
+from drillcore.runtime.segments.segment_params import MergeParams, SegmentParams, SuperpixelParams, segment_params
 from drillcore.runtime.segments.segmenting import Parts, describe, finish
 
 

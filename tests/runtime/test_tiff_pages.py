@@ -65,7 +65,7 @@ def test_a_cloud_optimised_file_is_read_as_the_plain_one(codec: str) -> None:
 
 
 def test_our_own_cloud_optimised_masks_are_masks() -> None:
-    geotiff = pytest.importorskip("drillcore_serving.batch.geotiff")
+    geotiff = pytest.importorskip("drillcore_serving.batch.writing.geotiff")
     label = np.random.default_rng(1).integers(0, 3, (1200, 1100), np.uint8)
     data = geotiff.encode_label(label, [(0, 0, 0), (255, 0, 0), (0, 0, 255)], None)
     np.testing.assert_array_equal(decode_mask_bytes(data, max_pixels=LIMIT, name="x.tif"), label)

@@ -15,13 +15,13 @@ import sys
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from pathlib import Path
-from drillcore_serving.batch.score import score
-from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 root, model, source, output, rows, scheduler = sys.argv[1:7]
 settings = Settings.load(Path(root))
 more = {"options": DenseOptions(overlay=True)} if model == "tiny-dense" else {}
 if scheduler:
-    from drillcore_serving.engines.cluster import Cluster
+    from drillcore_serving.engines.dask_cluster import Cluster
     more |= {"engine": "dask", "cluster": Cluster(scheduler)}
 print("ready", flush=True)
 more |= {"device": "cpu", "shard_rows": int(rows)}

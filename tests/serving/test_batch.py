@@ -18,7 +18,7 @@ from drillcore.errors import DrillcoreError, InputError, ReceiptError
 from drillcore.runtime.batch.receipt import read_receipt, verify
 from drillcore.settings import Settings
 from drillcore_serving.batch.journal import exclusive
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 
 def aside_of(output: Path) -> list[dict]:

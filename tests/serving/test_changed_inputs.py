@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from scoring_case import StopHereError, rows_of, serve_tiny, stop_after, write_images
 
-import drillcore_serving.batch.shards
+import drillcore_serving.batch.shard_scorer
 from drillcore.digests import sha256_file
 from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 
 def digests(output: Path) -> dict[str, str]:
@@ -80,7 +80,7 @@ def test_a_file_that_is_touched_or_gone_is_not_scored_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(drillcore_serving.batch.shards, "score_windows", never)
+    monkeypatch.setattr(drillcore_serving.batch.shard_scorer, "score_windows", never)
     assert score(settings, model, tmp_path / "list.txt", tmp_path / "out").resumed == 6
 
 

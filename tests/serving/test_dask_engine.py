@@ -14,9 +14,9 @@ import drillcore_serving.engines.worker
 from drillcore.errors import DeviceError, DrillcoreError, InputError
 from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from drillcore_serving.batch.dense_files import DenseOptions
-from drillcore_serving.batch.score import score
-from drillcore_serving.engines.cluster import Cluster
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
+from drillcore_serving.engines.dask_cluster import Cluster
 
 
 def local_cluster(**changes: object) -> LocalCluster:
@@ -94,7 +94,7 @@ def test_a_worker_that_does_not_see_the_model_is_sent_it(
     monkeypatch.setattr(
         drillcore_serving.engines.worker.Path, "is_file", lambda path: path != model.path and real(path)
     )
-    monkeypatch.setattr("drillcore_serving.batch.score.open_model", drillcore_serving.engines.worker.open_model)
+    monkeypatch.setattr("drillcore_serving.batch.score_batch.open_model", drillcore_serving.engines.worker.open_model)
     score(settings, model, tmp_path / "in", tmp_path / "out", shard_rows=4, engine="dask", cluster=here)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 

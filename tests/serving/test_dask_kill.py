@@ -20,8 +20,8 @@ from scoring_process import finish_scoring, read_journal, start_scoring
 
 from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from drillcore_serving.batch.dense_files import DenseOptions
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 
 IMAGES, ROWS = 900, 12
 SHARDS = -(-IMAGES // ROWS)

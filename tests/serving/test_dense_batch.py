@@ -22,9 +22,9 @@ from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.decode import decode_mask
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.dense_files import DenseOptions
-from drillcore_serving.batch.overlays import overlay
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
+from drillcore_serving.batch.writing.overlays import overlay
 
 
 def aside_of(output: Path) -> list[tuple[int, str, str]]:

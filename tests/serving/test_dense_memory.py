@@ -28,8 +28,8 @@ import psutil
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
-from drillcore_serving.batch.dense_files import DenseOptions
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 root, source, output, how = sys.argv[1:]
 settings = Settings.load(Path(root))
 options = {"overlay": DenseOptions(overlay=True), "geotiff": DenseOptions(format="geotiff"),

@@ -17,8 +17,8 @@ from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime.batch.receipt import read_receipt, verify, write_receipt
 from drillcore.runtime.images.decode import decode_mask
 from drillcore.settings import Settings
-from drillcore_serving.batch.dense_files import DenseOptions
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 
 
 @pytest.mark.parametrize("parts", [0, 2])

@@ -15,9 +15,9 @@ from drillcore.errors import BadImageError
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.images.decode import quantise_decibels
 from drillcore.settings import Settings
-from drillcore_serving.batch.dense_files import DenseOptions
-from drillcore_serving.batch.geotiff import decode_label, encode_label, encode_value, read_georeference
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
+from drillcore_serving.batch.writing.geotiff import decode_label, encode_label, encode_value, read_georeference
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.control import GroundControlPoint  # noqa: E402
@@ -138,6 +138,9 @@ def test_damaged_headers_are_one_line(tmp_path: Path) -> None:
 def test_rasterio_is_imported_only_when_asked_for() -> None:
     import subprocess
 
-    code = "import sys; from drillcore_serving.batch import predict_dense, score; print('rasterio' in sys.modules)"
+    code = (
+        "import sys; import drillcore_serving.predict.dense_image, drillcore_serving.batch.score_batch; "
+        "print('rasterio' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -14,7 +14,7 @@ from pathlib import Path
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 settings = Settings.load(Path(sys.argv[1]))
 score(settings, resolve(settings, "tiny"), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu")
 verify(Path(sys.argv[3]))

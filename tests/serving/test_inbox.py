@@ -17,7 +17,7 @@ from scoring_case import StopHereError, rows_of, serve_tiny, stop_after, write_i
 
 import drillcore_serving.batch.inbox
 import drillcore_serving.batch.ledger
-import drillcore_serving.batch.score
+import drillcore_serving.batch.score_batch
 from drillcore.errors import InputError, ReceiptError, StateError
 from drillcore.remote import RemotePath, place
 from drillcore.runtime.batch.receipt_chain import CHAIN, close_batch, grown, verify_chain
@@ -217,7 +217,7 @@ def test_a_tick_that_stops_at_any_step_is_gone_on_with(box: Box, monkeypatch: py
         raise StopHereError
 
     def shards(*arguments: object, **options: object) -> object:
-        return drillcore_serving.batch.score.score(*arguments, shard_rows=4, **options)
+        return drillcore_serving.batch.score_batch.score(*arguments, shard_rows=4, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(drillcore_serving.batch.inbox, "score", shards)
@@ -248,7 +248,7 @@ def test_a_batch_that_was_begun_is_finished_by_the_next_champion(box: Box, monke
         patch.setattr(
             drillcore_serving.batch.inbox,
             "score",
-            lambda *a, **k: drillcore_serving.batch.score.score(*a, shard_rows=4, **k),
+            lambda *a, **k: drillcore_serving.batch.score_batch.score(*a, shard_rows=4, **k),
         )
         with pytest.raises(StopHereError):
             box.tick()
@@ -266,8 +266,8 @@ def test_kills_lose_nothing_and_double_nothing(box: Box) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[5]); from pathlib import Path; from dataclasses import replace\n"
         "from drillcore.settings import Settings; from drillcore.runtime.model.served import resolve\n"
-        "from drillcore_serving.batch import inbox, score\n"
-        "inbox.score = lambda *a, **k: score.score(*a, shard_rows=16, **k)\n"
+        "from drillcore_serving.batch import inbox, score_batch\n"
+        "inbox.score = lambda *a, **k: score_batch.score(*a, shard_rows=16, **k)\n"
         "s = replace(Settings.load(Path(sys.argv[1])), state=Path(sys.argv[2]), threads=1, workers=1)\n"
         "b = inbox.Inbox(s, resolve(s, 'tiny'), Path(sys.argv[3]), Path(sys.argv[4]), settle=0.0)\n"
         "print('ready', flush=True); b.tick()\n"

@@ -11,8 +11,8 @@ from scoring_case import serve_tiny, write_images
 from drillcore.cli.session import ImageType
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from drillcore_serving.batch.inputs import list_inputs
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.inputs.input_list import list_inputs
+from drillcore_serving.batch.score_batch import score
 
 
 def touch(folder: Path, *names: str) -> None:

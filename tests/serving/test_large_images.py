@@ -17,7 +17,7 @@ from drillcore.errors import NoMemoryError
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 INPUT = {"channels": 1, "resize": [64, 64], "preprocessing": {}}
 

@@ -11,7 +11,7 @@ from drillcore.errors import BadImageError, InputError
 from drillcore.runtime.batch.scoring import predict_many
 from drillcore.runtime.model.session import Model, open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.predict import predict_one
+from drillcore_serving.predict.one_image import predict_one
 
 LIMIT = 10_000_000
 

@@ -14,7 +14,7 @@ from drillcore.digests import sha256_file
 from drillcore.errors import ReceiptError
 from drillcore.runtime.batch.receipt import Part, read_receipt, verify, write_receipt
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 PART = "part-00001.parquet"
 

@@ -18,15 +18,15 @@ from dense_case import serve_dense, write_scenes
 from scoring_case import serve_tiny, tree, write_images
 
 import drillcore_serving.batch.committed
-import drillcore_serving.batch.staging
+import drillcore_serving.batch.inputs.url_staging
 from drillcore.errors import DrillcoreError, InputError, ReceiptError
 from drillcore.remote import RemotePath, place
 from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from drillcore_serving.batch.dense_files import DenseOptions
-from drillcore_serving.batch.inputs import list_inputs
+from drillcore_serving.batch.inputs.input_list import list_inputs
 from drillcore_serving.batch.remote_journal import RemoteJournal, claimed
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -225,10 +225,10 @@ def test_what_cannot_be_read_is_set_aside_and_what_fails_stops(
     model = serve_tiny(settings)
     write_images(tmp_path / "in", 4)
     upload(tmp_path / "in", store / "in")
-    monkeypatch.setattr(drillcore_serving.batch.staging, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(drillcore_serving.batch.inputs.url_staging, "MAX_FILE_BYTES", 10)
     assert score(settings, model, store / "in", tmp_path / "large").set_aside == 4
     monkeypatch.undo()
-    monkeypatch.setattr(drillcore_serving.batch.staging, "_PAUSE", 0.001)
+    monkeypatch.setattr(drillcore_serving.batch.inputs.url_staging, "_PAUSE", 0.001)
     tries = [0]
 
     def fail(*args: object, **kwargs: object) -> None:
@@ -256,7 +256,7 @@ def test_staged_files_are_few_and_gone_afterwards(
     write_images(tmp_path / "in", 300)
     upload(tmp_path / "in", store / "in")
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(drillcore_serving.batch.staging.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(drillcore_serving.batch.inputs.url_staging.tempfile, "tempdir", str(tmp_path / "tmp"))
     most, done = [0], threading.Event()
 
     def watch() -> None:
@@ -285,7 +285,7 @@ def test_no_bucket_and_no_object(settings: Settings, tmp_path: Path, server: str
 def test_workers_read_and_write_a_store(settings: Settings, tmp_path: Path, server: str) -> None:
     from dask_case import cluster
 
-    from drillcore_serving.engines.cluster import Cluster
+    from drillcore_serving.engines.dask_cluster import Cluster
 
     store = bucket(f"b{uuid.uuid4().hex[:12]}")
     tiny, dense = serve_tiny(settings), serve_dense(settings)
@@ -310,7 +310,7 @@ from pathlib import Path
 from drillcore.remote import place
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 from drillcore_serving.batch.remote_journal import RemoteJournal
 settings = Settings.load(Path(sys.argv[1]))
 allowed, append = iter(range(int(sys.argv[4]))), RemoteJournal.append

@@ -11,8 +11,8 @@ from scoring_case import serve_tiny, write_images
 from drillcore.cli.score import score as score_command
 from drillcore.errors import InputError
 from drillcore.settings import Settings
-from drillcore_serving.batch.inputs import InputList, list_inputs
-from drillcore_serving.batch.several import gathered
+from drillcore_serving.batch.inputs.input_list import InputList, list_inputs
+from drillcore_serving.batch.inputs.several import gathered
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from scoring_case import serve_tiny, write_images
 
-import drillcore_serving.batch.staging
+import drillcore_serving.batch.inputs.url_staging
 from drillcore.errors import DrillcoreError
 from drillcore.remote import RemotePath, host_of, place
 from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
-from drillcore_serving.batch.store_errors import reason_of
+from drillcore_serving.batch.inputs.store_errors import reason_of
+from drillcore_serving.batch.score_batch import score
 
 
 class Store(http.server.BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ def aside(output: Path) -> dict[str, tuple[str, str]]:
 def test_each_is_set_aside_and_the_others_are_scored(
     settings: Settings, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drillcore_serving.batch.staging, "_PAUSE", 0.001)
+    monkeypatch.setattr(drillcore_serving.batch.inputs.url_staging, "_PAUSE", 0.001)
     write_images(tmp_path / "in", 2)
     rows = {
         f"in/{'0' * 300}.png": "missing",
@@ -106,7 +106,7 @@ def test_each_is_set_aside_and_the_others_are_scored(
 def test_a_store_that_is_out_ends_the_run(
     settings: Settings, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(drillcore_serving.batch.staging, "_PAUSE", 0.001)
+    monkeypatch.setattr(drillcore_serving.batch.inputs.url_staging, "_PAUSE", 0.001)
     (tmp_path / "list.txt").write_text(f"{store}/ok.png\n{store}/{status}/x.png")
     with pytest.raises(DrillcoreError, match="run the same again"):
         score(settings, serve_tiny(settings), tmp_path / "list.txt", tmp_path / "out")
@@ -115,7 +115,7 @@ def test_a_store_that_is_out_ends_the_run(
 def test_so_does_one_that_nobody_answers_for(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drillcore_serving.batch.staging, "_PAUSE", 0.001)
+    monkeypatch.setattr(drillcore_serving.batch.inputs.url_staging, "_PAUSE", 0.001)
     (tmp_path / "list.txt").write_text("http://127.0.0.1:9/x.png")
     with pytest.raises(DrillcoreError, match="run the same again"):
         score(settings, serve_tiny(settings), tmp_path / "list.txt", tmp_path / "out")

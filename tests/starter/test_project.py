@@ -14,7 +14,7 @@ from drillcore.errors import InputError
 from drillcore.recipes import known_models, load_recipe
 from drillcore.settings import Settings
 from drillcore.starter import start_project
-from drillcore.starter.project import project_files
+from drillcore.starter.new_project import project_files
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -109,7 +109,7 @@ def test_without_git_or_a_name_it_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("there", [True, False])
 def test_nothing_half_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    import drillcore.starter.project as starting
+    import drillcore.starter.new_project as starting
 
     write: Callable[[Path, str], None] = starting.write_text
     folder = tmp_path / "a" / "b"

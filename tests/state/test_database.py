@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from drillcore.errors import StateError
 from drillcore.settings import Settings
-from drillcore.state import current_leases, insert_move, moves, note_digests, schema
+from drillcore.state import current_leases, insert_move, migrations, moves, note_digests
 from drillcore.state import database as database_module
 from drillcore.state.database import StateDatabase, open_state
 
@@ -21,7 +21,7 @@ def test_a_new_database_has_every_table_as_described(settings: Settings) -> None
     database = open_state(settings)
     with database.read() as connection:
         found = sa.inspect(connection)
-        for table in schema.metadata.sorted_tables:
+        for table in migrations.metadata.sorted_tables:
             columns = {column["name"]: bool(column["nullable"]) for column in found.get_columns(table.name)}
             assert columns == {column.name: bool(column.nullable) for column in table.columns}
             assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
@@ -32,8 +32,8 @@ def test_opening_again_changes_nothing(settings: Settings) -> None:
     open_state(settings)
     open_state(settings)
     with open_state(settings).read() as connection:
-        versions = connection.execute(sa.select(schema.schema_version.c.version)).scalars().all()
-    assert versions == list(range(1, len(schema.MIGRATIONS) + 1))
+        versions = connection.execute(sa.select(migrations.schema_version.c.version)).scalars().all()
+    assert versions == list(range(1, len(migrations.MIGRATIONS) + 1))
 
 
 def test_migrations_run_once_each_and_in_order(tmp_path: Path) -> None:
@@ -41,9 +41,9 @@ def test_migrations_run_once_each_and_in_order(tmp_path: Path) -> None:
     ran: list[int] = []
     steps = [lambda connection, number=number: ran.append(number) for number in (1, 2, 3)]
     with database.write() as connection:
-        assert schema.migrate(connection, "it", steps[:1]) == 0
+        assert migrations.migrate(connection, "it", steps[:1]) == 0
     with database.write() as connection:
-        assert schema.migrate(connection, "it", steps) == 1
+        assert migrations.migrate(connection, "it", steps) == 1
     assert ran == [1, 2, 3]
 
 
@@ -80,7 +80,7 @@ def test_a_database_of_the_first_schema_goes_on(settings: Settings) -> None:
     assert [name for name, _, _ in current_leases(database)] == ["retrain:m"]  # an earlier drillcore is at work
     with database.read() as connection:
         names = {column["name"] for column in sa.inspect(connection).get_columns("lease")}
-    assert names == {column.name for column in schema.lease.columns}
+    assert names == {column.name for column in migrations.lease.columns}
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
@@ -91,14 +91,14 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError), database.write() as connection:
-        schema.migrate(connection, "it", [half])
+        migrations.migrate(connection, "it", [half])
     with database.read() as connection:
         assert sa.inspect(connection).get_table_names() == []
 
 
 def test_a_newer_schema_is_refused(settings: Settings) -> None:
     with open_state(settings).write() as connection:
-        connection.execute(sa.insert(schema.schema_version).values(version=99))
+        connection.execute(sa.insert(migrations.schema_version).values(version=99))
     with pytest.raises(StateError, match=r"schema 99.*update drillcore"):
         open_state(settings)
 
@@ -139,4 +139,4 @@ def test_writers_wait_for_each_other(settings: Settings, monkeypatch: pytest.Mon
     with first.write(), pytest.raises(StateError, match="locked"), second.write():
         pass
     with first.write(), second.read() as connection:  # readers do not wait
-        assert connection.execute(sa.select(schema.lease)).all() == []
+        assert connection.execute(sa.select(migrations.lease)).all() == []

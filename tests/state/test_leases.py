@@ -16,7 +16,7 @@ from drillcore.errors import LeaseHeldError, StateError
 from drillcore.settings import Settings
 from drillcore.state import leases, open_state
 from drillcore.state.leases import acquire_lease, current_leases, hold_lease
-from drillcore.state.schema import lease as table
+from drillcore.state.migrations import lease as table
 
 
 def test_a_second_is_told_who_holds_it(settings: Settings) -> None:

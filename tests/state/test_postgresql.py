@@ -21,8 +21,8 @@ from drillcore.errors import ConflictError, LeaseHeldError, StateError
 from drillcore.settings import Settings
 from drillcore.state import acquire_lease, heads, insert_move, moves, note_digests, open_state
 from drillcore.state.database import StateDatabase
-from drillcore.state.schema import MIGRATIONS, schema_version
-from drillcore.state.schema import lease as lease_table
+from drillcore.state.migrations import MIGRATIONS, schema_version
+from drillcore.state.migrations import lease as lease_table
 
 ELSEWHERE = "elsewhere-itself:7:1:ff"  # machine, process, start, chance
 BY = {"action": "promote", "who": "tester", "why": "a test"}

@@ -22,7 +22,7 @@ from drillcore.retrain.releasing import model_history, rollback_model
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 MADE_IN = "/tmp/frozen/proj"
 MODEL = "shapes-forest"

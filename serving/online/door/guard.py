@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from drillcore.json_types import Json
 from drillcore_serving.online.door.clients import caller
 from drillcore_serving.online.door.limits import Share
-from drillcore_serving.online.logs import log
+from drillcore_serving.online.json_lines import log
 from drillcore_serving.online.options import is_loopback
 from drillcore_serving.online.problems import RefusedError, problem_of
 from drillcore_serving.online.service import ClientGoneError, Service

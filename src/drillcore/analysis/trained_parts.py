@@ -24,7 +24,7 @@ from drillcore.errors import DataError, DrillcoreError, InputError, RegistryErro
 from drillcore.files import read_object
 from drillcore.recipes import Recipe, load_recipe, read_recipe
 from drillcore.representations.activations.image_rows import ImageRows
-from drillcore.retrain.drilling import recipe_backbone
+from drillcore.retrain.backbone_stage import recipe_backbone
 from drillcore.retrain.records import RunFolder
 from drillcore.retrain.run import Run
 from drillcore.runtime.model.reference import parse_reference

@@ -4,9 +4,9 @@ The stages are those of the command line, without Prefect, MLflow, DVC or a chec
 gated and retrained by a schedule belongs into a recipe: `drillcore new`, then `drillcore retrain`.
 """
 
+from drillcore.api.image_segments import Segments, segments
 from drillcore.api.images import Images, load_folder
-from drillcore.api.scoring import score
-from drillcore.api.segmenting import Segments, segments
-from drillcore.api.training import Figures, TrainedModel, train
+from drillcore.api.scored_frame import score
+from drillcore.api.trained_model import Figures, TrainedModel, train
 
 __all__ = ["Figures", "Images", "Segments", "TrainedModel", "load_folder", "score", "segments", "train"]

@@ -176,7 +176,7 @@ def export(name: str, folder: Path, form: str | None, as_json: bool) -> None:
       drillcore data export boats boats-coco/ --format coco
     """
     settings = begin(as_json=as_json)
-    from drillcore.datasets.exporting import export_dataset
+    from drillcore.datasets.export_formats import export_dataset
     from drillcore.datasets.ingest import current_manifest
 
     done = export_dataset(settings, current_manifest(settings, name), folder, form or "")

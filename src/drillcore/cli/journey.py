@@ -49,7 +49,7 @@ def run(as_json: bool) -> None:
     served = bring(settings, MODEL)
     pretrained = _pretrained(settings, as_json)
     _say(as_json, "scoring the sample's images")
-    from drillcore_serving.batch.score import score
+    from drillcore_serving.batch.score_batch import score
 
     output = settings.state / "scored" / f"{MODEL}-{served.version}-{summary.data_digest[:12]}"
     result = score(settings, served, settings.data / DATASET, output, device=settings.device)

@@ -32,7 +32,7 @@ def label_next(model: str, folder: Path, count: int, output: Path | None, as_jso
     """
     settings = begin(as_json=as_json)
     from drillcore.analysis.label_next import label_next as choose
-    from drillcore.pages.label_next import write_label_next
+    from drillcore.pages.images_to_label import write_label_next
 
     found = choose(settings, model, folder, count)
     made = write_label_next(settings, found, output or settings.state / "label-next" / found.parts.version.model)

@@ -14,8 +14,8 @@ from drillcore.json_types import Json
 
 if TYPE_CHECKING:
     from drillcore.runtime.model.served import ServedModel
-    from drillcore_serving.batch.predict import Prediction
-    from drillcore_serving.batch.predict_dense import DensePrediction
+    from drillcore_serving.predict.dense_image import DensePrediction
+    from drillcore_serving.predict.one_image import Prediction
 
 
 @click.command()
@@ -47,9 +47,9 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     from drillcore.runtime.dense.blending import Blending
     from drillcore.runtime.model.session import open_model
     from drillcore.tasks import SEGMENTS
-    from drillcore_serving.batch.predict import predict_one, write_map_overlay
-    from drillcore_serving.batch.predict_dense import check_targets, predict_dense, write_mask, write_overlay
-    from drillcore_serving.batch.predict_segments import predict_segments
+    from drillcore_serving.predict.dense_image import check_targets, predict_dense, write_mask, write_overlay
+    from drillcore_serving.predict.one_image import predict_one, write_map_overlay
+    from drillcore_serving.predict.segmented_image import predict_segments
 
     served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)

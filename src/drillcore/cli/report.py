@@ -30,7 +30,7 @@ def report(model: str, output: Path | None, open_: bool, as_json: bool) -> None:
     from drillcore.analysis.reporting import gather_report
     from drillcore.errors import InputError
     from drillcore.files import write_text
-    from drillcore.pages.report import report_page
+    from drillcore.pages.report_page import report_page
 
     if output and not output.resolve().parent.is_dir():
         raise InputError(f"no such folder for --output: {output.parent}")

@@ -83,10 +83,10 @@ def score(
     """
     settings = begin(as_json=as_json, model=model)
     from drillcore.runtime.dense.blending import Blending
-    from drillcore_serving.batch.dense_files import DenseOptions
-    from drillcore_serving.batch.score import score as run
-    from drillcore_serving.batch.several import gathered
-    from drillcore_serving.engines.cluster import Cluster
+    from drillcore_serving.batch.inputs.several import gathered
+    from drillcore_serving.batch.score_batch import score as run
+    from drillcore_serving.batch.writing.dense_files import DenseOptions
+    from drillcore_serving.engines.dask_cluster import Cluster
 
     cluster = Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler)
     if engine == "local" and cluster != Cluster():

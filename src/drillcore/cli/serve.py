@@ -104,8 +104,8 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
     settings = begin(anywhere=len(files) == len(models))
     from drillcore.cli.following import following
     from drillcore.cli.serving_models import bring
-    from drillcore_serving.online.logs import start_logs
-    from drillcore_serving.online.run import serve as run
+    from drillcore_serving.online.json_lines import start_logs
+    from drillcore_serving.online.server import serve as run
 
     options = _options(settings.device, settings.max_pixels, given)
     start_logs(settings.log_level)

@@ -10,7 +10,7 @@ from drillcore.datasets.probe import values_seen
 from drillcore.errors import QualityError
 from drillcore.json_types import Json
 from drillcore.quality.frames import Facts
-from drillcore.quality.report import QualityReport
+from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
 
 

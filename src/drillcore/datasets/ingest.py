@@ -25,7 +25,7 @@ from drillcore.datasets.pointers import (
 )
 from drillcore.datasets.staging import recover_imports
 from drillcore.errors import DataError, UnknownNameError
-from drillcore.quality.report import QualityReport
+from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
 from drillcore.versions import Stat
 

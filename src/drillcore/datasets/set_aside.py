@@ -14,7 +14,7 @@ from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.manifest_table import IMAGE_FACTS
 from drillcore.datasets.probe import Facts
 from drillcore.json_types import Json
-from drillcore.quality.limits import limits_of, oddity
+from drillcore.quality.thresholds import limits_of, oddity
 
 Row = Json
 

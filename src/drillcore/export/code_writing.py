@@ -20,7 +20,7 @@ from drillcore.export.writing import ModelWriter, Proof
 from drillcore.representations.binary_codes.hashing import SMALLEST, HashedTap, HashLayer, cell_of, hashed_taps
 from drillcore.representations.core_samples.planes import Grid
 from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
-from drillcore.runtime.segments.plan import SegmentParams
+from drillcore.runtime.segments.segment_params import SegmentParams
 from drillcore.runtime.segments.segmenting import CODE
 
 if TYPE_CHECKING:

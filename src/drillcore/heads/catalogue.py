@@ -99,14 +99,14 @@ HEADS: Mapping[str, HeadRow] = {
     ),
     "dbn": HeadRow(
         head="drillcore.heads.dbn.dbn:DbnHead",
-        params="drillcore.heads.dbn.plan:DbnParams",
+        params="drillcore.heads.dbn.params:DbnParams",
         writer="drillcore.export.heads.dbn_nodes:write_dbn",
         tasks=_PIXELS,
         layered=True,
     ),
     "dbn_regressor": HeadRow(
         head="drillcore.heads.dbn.dbn:DbnRegressor",
-        params="drillcore.heads.dbn.plan:DbnRegressorParams",
+        params="drillcore.heads.dbn.params:DbnRegressorParams",
         writer="drillcore.export.heads.dbn_nodes:write_dbn_values",
         tasks=(DENSE_REGRESSION,),
         layered=True,

@@ -21,7 +21,7 @@ from drillcore.files import atomic_path
 from drillcore.progress import progress
 from drillcore.quality.frames import JUDGED, Facts
 from drillcore.quality.likeness import centred_thumbnails, same_proportions
-from drillcore.quality.limits import Limits
+from drillcore.quality.thresholds import Limits
 from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 

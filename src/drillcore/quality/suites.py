@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from drillcore.json_types import Json
 from drillcore.quality.frames import Facts
-from drillcore.quality.limits import Limits
+from drillcore.quality.thresholds import Limits
 from drillcore.runtime.images.value_range import FEW_LEVELS
 
 REQUIRED = ("path", "sha256", "bytes", "width", "height", "channels", "mode", "dtype", "split")

@@ -16,10 +16,10 @@ from drillcore.files import atomic_folder
 from drillcore.json_types import Json
 from drillcore.quality.data_docs import make_offline
 from drillcore.quality.frames import Facts, class_frame, image_frame, set_frame
-from drillcore.quality.limits import limits_of
 from drillcore.quality.near_duplicates import near_splits
-from drillcore.quality.report import QualityReport, QualityRow
+from drillcore.quality.outcome import QualityReport, QualityRow
 from drillcore.quality.suites import Expected, expectations
+from drillcore.quality.thresholds import limits_of
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:

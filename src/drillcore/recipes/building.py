@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.errors import InputError, RecipeError
 from drillcore.heads.catalogue import LOGITS, head_row
 from drillcore.plugins import attribute
-from drillcore.recipes.network import UNITS, untrained
+from drillcore.recipes.named_network import UNITS, untrained
 from drillcore.recipes.parts import NO_HEAD, part_mistakes
 from drillcore.recipes.reading import refusal
 from drillcore.recipes.schema import Recipe
@@ -18,7 +18,7 @@ from drillcore.schemas import Params, checked
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
-    from drillcore.backbones.training.plan import TrainingPlan
+    from drillcore.backbones.training.training_plan import TrainingPlan
     from drillcore.heads.base import Head
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drillcore.backbones.training.plan import TrainingParams
+from drillcore.backbones.training.training_plan import TrainingParams
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import head_names, head_params
 from drillcore.json_types import Json

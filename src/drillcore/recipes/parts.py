@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from drillcore.backbones.training.plan import TrainingParams
+from drillcore.backbones.training.training_plan import TrainingParams
 from drillcore.errors import InputError
 from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
 from drillcore.json_types import Values

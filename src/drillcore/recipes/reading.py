@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from drillcore.errors import RecipeError, UnknownNameError
 from drillcore.json_types import Json
-from drillcore.recipes.network import with_taps
+from drillcore.recipes.named_network import with_taps
 from drillcore.recipes.parts import params_mistakes
 from drillcore.recipes.schema import Recipe, place_of, recipe_schema
 from drillcore.schemas import Mistake, dotted_name, mistakes, not_a_field

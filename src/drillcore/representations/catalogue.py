@@ -48,18 +48,18 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
     ),
     "cross_pooling": RepresentationRow(
         representation="drillcore.representations.cross_pooling.cross_rows:CrossPooling",
-        plan="drillcore.representations.cross_pooling.plan:PoolingPlan",
+        plan="drillcore.representations.cross_pooling.params:PoolingPlan",
         tasks=(CLASSIFICATION, MULTILABEL),
         writer="drillcore.export.cross_pooling_nodes:CrossPoolingWriter",
     ),
     "patches": RepresentationRow(
         representation="drillcore.representations.patches.patch_rows:Patches",
-        plan="drillcore.representations.patches.plan:PatchPlan",
+        plan="drillcore.representations.patches.params:PatchPlan",
         tasks=(MULTILABEL,),
         one_size=False,
-        writer="drillcore.export.patches.writing:PatchWriter",
+        writer="drillcore.export.patches.patch_writing:PatchWriter",
         heads=("adaptation",),
-        fitting="drillcore.retrain.patch_fitting:fit_patches",
+        fitting="drillcore.retrain.fitting.patch_fitting:fit_patches",
     ),
     "core_samples": RepresentationRow(
         representation="drillcore.representations.core_samples.core_rows:CoreRows",
@@ -68,7 +68,7 @@ REPRESENTATIONS: dict[str, RepresentationRow] = {
         one_size=False,
         writer="drillcore.export.dense.core_writing:CoreWriter",
         check="drillcore.recipes.parts:core_mistakes",
-        fitting="drillcore.retrain.core_fitting:fit_head",
+        fitting="drillcore.retrain.fitting.core_fitting:fit_head",
     ),
     "binary_codes": RepresentationRow(
         representation="drillcore.representations.binary_codes.code_rows:BinaryCodes",

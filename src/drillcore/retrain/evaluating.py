@@ -16,7 +16,7 @@ from drillcore.errors import DataError, InputError, LayoutError
 from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.recipes import load_recipe
-from drillcore.retrain.measuring import Measuring, unreadable
+from drillcore.retrain.judging.measuring import Measuring, unreadable
 from drillcore.retrain.opening import one_image_milliseconds, open_for_batches
 from drillcore.retrain.records import Evaluated, Figures
 from drillcore.runtime.model.exported_file import NO_VERSION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drillcore.datasets.manifest import Manifest, write_manifest
-from drillcore.retrain.pictures import draw_curves
+from drillcore.retrain.pictures.evaluation_pictures import draw_curves
 from drillcore.retrain.records import BackboneDone, Evaluated, Proven
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings

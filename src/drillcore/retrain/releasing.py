@@ -16,7 +16,7 @@ from drillcore.promotion.rules import not_checked
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.retrain.evaluating import evidence_of
-from drillcore.retrain.measuring import Standing, gate_limits
+from drillcore.retrain.judging.measuring import Standing, gate_limits
 from drillcore.retrain.mlflow_log import log_run, log_verdict
 from drillcore.retrain.opening import one_image_milliseconds, open_for_batches, version_file
 from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Figures, Judged, Promoted, Registered

@@ -17,7 +17,7 @@ from drillcore.recipes import Recipe, load_recipe
 from drillcore.recipes.building import check_parts
 from drillcore.retrain.evaluating import evaluate_run
 from drillcore.retrain.exporting import export_model, prove_parity
-from drillcore.retrain.fitting import fill_store
+from drillcore.retrain.fitting.head_fitting import fill_store
 from drillcore.retrain.records import (
     SUMMARY,
     BackboneDone,
@@ -263,7 +263,7 @@ class Retrain:
         )
 
     def _backbone(self) -> BackboneDone:
-        from drillcore.retrain.drilling import prepare_backbone
+        from drillcore.retrain.backbone_stage import prepare_backbone
 
         return self.made.once(BackboneDone, prepare_backbone)
 
@@ -272,7 +272,7 @@ class Retrain:
         return fill_store(self.made)
 
     def _fit(self) -> Fitted:
-        from drillcore.retrain.fitting import fit_head
+        from drillcore.retrain.fitting.head_fitting import fit_head
 
         return self.made.once(Fitted, fit_head)
 

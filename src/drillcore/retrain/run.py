@@ -17,7 +17,7 @@ from drillcore.recipes import Recipe
 from drillcore.recipes.building import representation_plan
 from drillcore.recipes.parts import value_range
 from drillcore.representations.catalogue import representation_class
-from drillcore.retrain.drilling import recipe_backbone
+from drillcore.retrain.backbone_stage import recipe_backbone
 from drillcore.retrain.opening import HEAD_FOLDER, MODEL_FILE
 from drillcore.retrain.records import BackboneDone, Done, RunFolder
 from drillcore.runtime.images.decode import decode_file
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from drillcore.backbones.base import Backbone
     from drillcore.representations.base import Representation, State
-    from drillcore.retrain.measuring import Measuring
+    from drillcore.retrain.judging.measuring import Measuring
 
 PARITY_SPLIT = "val"
 D = TypeVar("D", bound=Done)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from drillcore.digests import sha256_json
 from drillcore.files import read_object, write_bytes, write_json
 from drillcore.representations.base import Representation, State
-from drillcore.retrain.drilling import due
+from drillcore.retrain.backbone_stage import due
 from drillcore.retrain.opening import STATE_FILE
 
 if TYPE_CHECKING:

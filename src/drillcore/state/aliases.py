@@ -23,7 +23,7 @@ from drillcore.digests import canonical_json
 from drillcore.errors import ConflictError
 from drillcore.json_types import Json
 from drillcore.state.database import StateDatabase
-from drillcore.state.schema import alias_history as table
+from drillcore.state.migrations import alias_history as table
 
 Action = Literal["promote", "rollback", "set"]
 

@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from drillcore.errors import StateError
 from drillcore.settings import Settings
-from drillcore.state.schema import migrate
+from drillcore.state.migrations import migrate
 
 _BUSY_SECONDS = 30
 _WRITES = "drillcore_writes"

@@ -34,7 +34,7 @@ from drillcore.digests import sha256_bytes
 from drillcore.errors import LeaseHeldError, StateError
 from drillcore.settings import Settings
 from drillcore.state.database import StateDatabase, open_state
-from drillcore.state.schema import lease as table
+from drillcore.state.migrations import lease as table
 
 
 @dataclass(slots=True)

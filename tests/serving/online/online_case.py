@@ -26,7 +26,7 @@ from drillcore.runtime.model.metadata import METADATA_KEY
 from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
 from drillcore_serving.online.options import ServeOptions
-from drillcore_serving.online.run import OnlineServer, listening
+from drillcore_serving.online.server import OnlineServer, listening
 
 __all__ = ["Running", "dense_model", "png", "serve_dense", "serve_tiny", "until"]
 

@@ -10,8 +10,8 @@ import pytest
 from online_case import Running
 from pydantic import BaseModel
 
-from drillcore_serving.online import bodies, examples
-from drillcore_serving.online.tensors import read_request
+from drillcore_serving.online.document import bodies, examples
+from drillcore_serving.online.protocol_tensors import read_request
 
 ANSWERS = examples.PREDICT_RESPONSES[200]["content"]["application/json"]["examples"]
 INFERENCE = examples.INFER_RESPONSES[200]["content"]["application/json"]["example"]

@@ -15,7 +15,7 @@ import pytest
 from online_case import Running, encoded, png, serve_dense, serve_tiny
 
 from drillcore.settings import Settings
-from drillcore_serving.online.logs import LOGGER
+from drillcore_serving.online.json_lines import LOGGER
 
 Start = Callable[..., Running]
 KEY = "a-key-of-the-manners-0123"

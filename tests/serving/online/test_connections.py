@@ -22,7 +22,7 @@ from online_case import Running, SlowModel, encoded, environment, png, serve_den
 
 from drillcore.settings import Settings
 from drillcore_serving.online.door.connections import Connections, Phase, address_group
-from drillcore_serving.online.logs import LOGGER, Seldom
+from drillcore_serving.online.json_lines import LOGGER, Seldom
 
 Start = Callable[..., Running]
 GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"

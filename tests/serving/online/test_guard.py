@@ -15,7 +15,7 @@ from drillcore.errors import InputError
 from drillcore.settings import Settings
 from drillcore_serving.online.door import auth
 from drillcore_serving.online.door.auth import ApiKeys, read_keys
-from drillcore_serving.online.logs import LOGGER, JsonLines
+from drillcore_serving.online.json_lines import LOGGER, JsonLines
 from drillcore_serving.online.options import BatchLimits, ServeOptions
 
 Start = Callable[..., Running]

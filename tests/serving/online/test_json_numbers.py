@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from drillcore_serving.online.problems import RefusedError
-from drillcore_serving.online.tensors import read_request
+from drillcore_serving.online.protocol_tensors import read_request
 
 COUNT = 50_000
 LIMIT = 2**23

@@ -42,7 +42,7 @@ import json, os, signal, sys, threading, urllib.request
 from pathlib import Path
 from drillcore.settings import Settings
 from drillcore_serving.online.options import ServeOptions
-from drillcore_serving.online.run import serve
+from drillcore_serving.online.server import serve
 
 image = Path(sys.argv[2]).read_bytes()
 answers = {}

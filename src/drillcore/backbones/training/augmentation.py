@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from drillcore.backbones.training.plan import WARP
+from drillcore.backbones.training.training_plan import WARP
 from drillcore.errors import UnknownNameError
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]

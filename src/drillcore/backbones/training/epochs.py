@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from drillcore.backbones.base import weights_digest
-from drillcore.backbones.devices import exact_computing, fastest_threads, resolve_device
 from drillcore.backbones.training.allocator import keep_freed_memory
 from drillcore.backbones.training.augmentation import get_augmentation
 from drillcore.backbones.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from drillcore.backbones.training.native_images import NativeImages, ShownImages
 from drillcore.backbones.training.optimisation import Optimisation
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
+from drillcore.devices import exact_computing, fastest_threads, resolve_device
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import DrillcoreError, InputError
 from drillcore.json_types import Json, Values

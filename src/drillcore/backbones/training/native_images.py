@@ -16,7 +16,7 @@ from torch import Tensor
 
 from drillcore.backbones.preprocessing import Preprocessing, resize, size_features
 from drillcore.backbones.training.augmentation import warp
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.progress import progress

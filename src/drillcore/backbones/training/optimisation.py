@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from drillcore.backbones.training.checkpoint import Checkpoint
 from drillcore.backbones.training.muon import Muon, inner_weights
-from drillcore.backbones.training.plan import TrainingPlan
+from drillcore.backbones.training.training_plan import TrainingPlan
 
 _FIRST_BETA, _SECOND_BETA = 0.9, 0.99
 _CLASSIFIER = "classifier."

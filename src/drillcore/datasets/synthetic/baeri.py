@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drillcore.arrays import Array
 from drillcore.datasets.synthetic.chance import Chance, direction
-from drillcore.datasets.synthetic.files import png_bytes, tiff_bytes
+from drillcore.datasets.synthetic.image_bytes import png_bytes, tiff_bytes
 from drillcore.datasets.synthetic.strokes import Stroke, render
 
 COUNT = 16

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from drillcore.datasets.synthetic.chance import Chance
-from drillcore.datasets.synthetic.files import png_bytes
+from drillcore.datasets.synthetic.image_bytes import png_bytes
 from drillcore.datasets.synthetic.street import Street
 
 # split -> sequence and the numbers of its frames

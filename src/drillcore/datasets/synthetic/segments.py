@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drillcore.datasets.synthetic.chance import Chance
-from drillcore.datasets.synthetic.files import png_bytes
+from drillcore.datasets.synthetic.image_bytes import png_bytes
 
 SPLITS = {"train": 8, "val": 4, "test": 2}
 MSRC_IMAGES = 12

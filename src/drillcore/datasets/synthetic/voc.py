@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.datasets.synthetic.chance import Chance
-from drillcore.datasets.synthetic.files import png_bytes
+from drillcore.datasets.synthetic.image_bytes import png_bytes
 
 WIDTH, HEIGHT = 160, 120
 YEAR = "VOC2012"

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from drillcore.export.assemble import IR_VERSION, OPSET, PROBABILITIES
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.dense.blocks import BLOCK, BlockWriter
+from drillcore.export.dense.block_writing import BLOCK, BlockWriter
 from drillcore.export.dense.core_nodes import write_blur, write_core
 from drillcore.export.dense.lattice import Lattice
 from drillcore.export.dense.ways import first_layer, split_planes, write_rows, write_tables

@@ -17,12 +17,12 @@ import numpy as np
 
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.dense.answer_nodes import write_answers, write_windows
-from drillcore.export.dense.blocks import BLOCK, BlockList, BlockSize, BlockWriter
+from drillcore.export.dense.block_tables import PositionRows, Table
+from drillcore.export.dense.block_writing import BLOCK, BlockList, BlockSize, BlockWriter
 from drillcore.export.dense.context_nodes import write_context
 from drillcore.export.dense.core_nodes import write_core
 from drillcore.export.dense.every_pixel import write_pixel_values
 from drillcore.export.dense.lattice import Lattice
-from drillcore.export.dense.tables import PositionRows, Table
 from drillcore.export.dense.ways import (
     FirstLayer,
     first_layer,

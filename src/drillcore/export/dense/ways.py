@@ -10,9 +10,9 @@ import numpy as np
 
 from drillcore.arrays import Floats
 from drillcore.errors import InputError
+from drillcore.export.dense.block_tables import HeadLayers, PositionRows, Table
 from drillcore.export.dense.core_nodes import GREY_LEVELS, affine_of_image
 from drillcore.export.dense.lattice import Lattice, write_hats, write_places, write_read
-from drillcore.export.dense.tables import HeadLayers, PositionRows, Table
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.representations.core_samples.core import CoreNetwork

@@ -9,7 +9,7 @@ from drillcore.export.builder import GraphBuilder
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.representations.patches.pyramid import PatchNetwork
-from drillcore.runtime.patches.geometry import LONGEST, TENTHS
+from drillcore.runtime.patches.patch_places import LONGEST, TENTHS
 
 
 def write_pyramid(builder: GraphBuilder, network: PatchNetwork, output: str) -> str:

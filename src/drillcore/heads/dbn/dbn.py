@@ -13,7 +13,7 @@ from drillcore.errors import InputError
 from drillcore.heads.base import Classifier, FitRun, Regressor, check_labels, check_values
 from drillcore.heads.class_weights import class_weights, row_weights
 from drillcore.heads.dbn.estimator import DbnEstimator
-from drillcore.heads.dbn.plan import DbnParams, DbnRegressorParams
+from drillcore.heads.dbn.params import DbnParams, DbnRegressorParams
 from drillcore.heads.row_source import Table, row_source
 from drillcore.schemas import Params
 

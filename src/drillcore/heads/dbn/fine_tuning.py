@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from drillcore.arrays import Array
 from drillcore.heads.dbn.contrastive_divergence import equal_batches
+from drillcore.heads.dbn.params import DbnPlan
 from drillcore.heads.dbn.perceptron import Layer, forward, forward_with_dropout
-from drillcore.heads.dbn.plan import DbnPlan
 from drillcore.heads.row_source import RowSource, slices
 from drillcore.heads.standardisation import Standardisation, on_device
 from drillcore.json_types import Json

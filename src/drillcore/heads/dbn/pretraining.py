@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from drillcore.heads.dbn.contrastive_divergence import ContrastiveDivergence, equal_batches
+from drillcore.heads.dbn.params import DbnPlan
 from drillcore.heads.dbn.perceptron import Layer, activate
-from drillcore.heads.dbn.plan import DbnPlan
 from drillcore.heads.dbn.rbm import Rbm
 from drillcore.heads.standardisation import Standardisation
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.heads.dbn.fine_tuning import Targets
-from drillcore.heads.dbn.plan import DbnPlan
+from drillcore.heads.dbn.params import DbnPlan
 from drillcore.heads.row_source import RowSource, moments
 from drillcore.json_types import Json
 from drillcore.trained_state import read_state, write_state

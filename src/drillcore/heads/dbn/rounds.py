@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from drillcore.heads.dbn.fine_tuning import FineTuning, Targets
+from drillcore.heads.dbn.params import DbnPlan
 from drillcore.heads.dbn.perceptron import Layer, start_layers
-from drillcore.heads.dbn.plan import DbnPlan
 from drillcore.heads.dbn.pretraining import LayerPretraining, pass_up
 from drillcore.heads.dbn.resuming import identity_of
 from drillcore.heads.dbn.stages import StageDriver

@@ -19,8 +19,8 @@ from torch import Tensor
 from drillcore.digests import sha256_json
 from drillcore.errors import DrillcoreError
 from drillcore.heads.dbn.fine_tuning import FineTuning, Targets
+from drillcore.heads.dbn.params import DbnPlan
 from drillcore.heads.dbn.perceptron import Layer
-from drillcore.heads.dbn.plan import DbnPlan
 from drillcore.heads.dbn.resuming import DbnCheckpoint, read_checkpoint, write_checkpoint
 from drillcore.heads.row_source import RowSource, epoch_blocks, read_ahead
 from drillcore.heads.standardisation import on_device

@@ -20,9 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 from drillcore.arrays import Array
 from drillcore.errors import InputError, IntegrityError, RowsError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
-from drillcore.heads.forest.drawing import RowDraw, tree_seeds
 from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
 from drillcore.heads.forest.params import MAX_CLASSES, ForestParams
+from drillcore.heads.forest.row_draw import RowDraw, tree_seeds
 from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
 from drillcore.heads.row_source import Table
 from drillcore.heads.temperature import fit_temperature, tempered

@@ -26,7 +26,7 @@ from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
-from drillcore.heads.forest.drawing import RowDraw, feature_seed, tree_seeds
+from drillcore.heads.forest.row_draw import RowDraw, feature_seed, tree_seeds
 from drillcore.heads.forest.small_trees import grow_small, is_small
 from drillcore.heads.forest.trees import Rules, Trees, concatenate
 from drillcore.json_types import Values

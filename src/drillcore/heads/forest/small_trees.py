@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.heads.forest.drawing import RowDraw
+from drillcore.heads.forest.row_draw import RowDraw
 from drillcore.heads.forest.trees import NO_LIMIT, Trees, tree_arrays
 
 if TYPE_CHECKING:

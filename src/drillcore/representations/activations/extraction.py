@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array
 from drillcore.backbones.base import Backbone
-from drillcore.backbones.devices import exact_computing, resolve_device
+from drillcore.devices import exact_computing, resolve_device
 from drillcore.errors import InputError
 from drillcore.progress import progress
 from drillcore.representations.feeding import Load, prepared_batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from drillcore.runtime.segments.plan import MOST_BITS, MergeParams, SuperpixelParams
+from drillcore.runtime.segments.segment_params import MOST_BITS, MergeParams, SuperpixelParams
 from drillcore.schemas import Params, some
 
 MANY_VECTORS = 40_000

@@ -74,7 +74,7 @@ def drilled(source: DrillSource, items: Sequence[DrillItem], settings: Settings)
     """Yield samples and places of each item in their order; images side by side, each by one thread."""
     import torch
 
-    from drillcore.backbones.devices import exact_computing, resolve_device
+    from drillcore.devices import exact_computing, resolve_device
 
     device = resolve_device(settings.device)
     source.core.backbone.to(device)

@@ -12,7 +12,7 @@ from drillcore.errors import InputError
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import State
 from drillcore.representations.cross_pooling.layout import Part, RowLayout, pca_of, row_layout, tap_shapes
-from drillcore.representations.cross_pooling.plan import PoolingPlan
+from drillcore.representations.cross_pooling.params import PoolingPlan
 from drillcore.representations.cross_pooling.pooling import (
     guides,
     local_features,

@@ -11,7 +11,7 @@ import numpy as np
 from drillcore.arrays import Floats
 from drillcore.errors import InputError
 from drillcore.representations.base import State
-from drillcore.representations.cross_pooling.plan import PoolingPlan
+from drillcore.representations.cross_pooling.params import PoolingPlan
 from drillcore.representations.cross_pooling.pooling import Pca
 
 if TYPE_CHECKING:

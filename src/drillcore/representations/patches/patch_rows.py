@@ -15,11 +15,11 @@ from drillcore.errors import InputError
 from drillcore.progress import progress
 from drillcore.representations.base import Representation, Rows
 from drillcore.representations.patches.labelling import label_patches, thinned
-from drillcore.representations.patches.plan import PatchPlan
+from drillcore.representations.patches.params import PatchPlan
 from drillcore.representations.patches.scores import aggregated
 from drillcore.representations.store_rows import StoreRows
-from drillcore.runtime.patches.geometry import levels_of, patch_boxes
 from drillcore.runtime.patches.maps import score_maps
+from drillcore.runtime.patches.patch_places import levels_of, patch_boxes
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
 from drillcore.tasks import MULTILABEL
 
@@ -193,7 +193,7 @@ def _fill(run: Run, plan: PatchPlan, table: pd.DataFrame, *, mirrored: bool) -> 
     import torch
     from threadpoolctl import threadpool_limits
 
-    from drillcore.backbones.devices import exact_computing, resolve_device
+    from drillcore.devices import exact_computing, resolve_device
 
     spec = patch_spec(run, plan, mirrored=mirrored)
     store, keys = FeatureStore.of(run.settings, spec), spec.keys(list(table["sha256"]))

@@ -17,8 +17,8 @@ import torch
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.preprocessing import resize
 from drillcore.errors import InputError
-from drillcore.representations.patches.plan import PatchPlan
-from drillcore.runtime.patches.geometry import Level, levels_of
+from drillcore.representations.patches.params import PatchPlan
+from drillcore.runtime.patches.patch_places import Level, levels_of
 
 CROPS = 32  # patches that pass the network at once
 

@@ -11,8 +11,8 @@ from PIL import Image
 from drillcore.arrays import Array, Bytes, Floats
 from drillcore.errors import InputError
 from drillcore.runtime.model.metadata import ModelMetadata
-from drillcore.runtime.patches.geometry import levels_of, patch_boxes
 from drillcore.runtime.patches.maps import score_maps
+from drillcore.runtime.patches.patch_places import levels_of, patch_boxes
 
 OUTPUT = "patches"  # of the file: y of each patch, float32 [N, P, K]
 PRESENT = 0.5  # the probability from which on one of several labels is said to be there

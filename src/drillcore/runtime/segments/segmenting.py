@@ -17,7 +17,6 @@ import numpy.typing as npt
 from drillcore.errors import InputError
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.segments.merging import Groups, Hierarchy, build_hierarchy, merge_codes
-from drillcore.runtime.segments.plan import MergeParams, SegmentParams, segment_params
 from drillcore.runtime.segments.regions import (
     Borders,
     Float,
@@ -29,6 +28,7 @@ from drillcore.runtime.segments.regions import (
     boxes,
     means,
 )
+from drillcore.runtime.segments.segment_params import MergeParams, SegmentParams, segment_params
 from drillcore.runtime.segments.superpixels import renumbered, superpixels
 
 CODE, SEGMENTS = "code", "segments"

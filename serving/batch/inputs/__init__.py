@@ -1,0 +1,1 @@
+"""What to score: lists, folders, tables, URLs, and whether they have changed."""

@@ -1,0 +1,1 @@
+"""What a batch writes: tables, and files of dense answers."""

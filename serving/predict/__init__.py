@@ -1,0 +1,1 @@
+"""One image, for the terminal."""

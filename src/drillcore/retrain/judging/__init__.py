@@ -1,0 +1,1 @@
+"""How answers of each task are measured and judged."""

@@ -1,0 +1,123 @@
+"""How answers of several labels are measured and judged: a probability of each, any number of them true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drillcore.evaluation.figures.metrics import align_columns
+from drillcore.evaluation.figures.voc_precision import ABSENT, PRESENT, UNJUDGED, Truth, multilabel_metrics
+from drillcore.evaluation.pictures.plots import class_bars_png
+from drillcore.files import write_bytes
+from drillcore.promotion.candidates import Candidate
+from drillcore.promotion.multilabel_gate import gate_multilabel
+from drillcore.promotion.verdict import Verdict
+from drillcore.recipes import Recipe
+from drillcore.retrain.judging.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
+from drillcore.retrain.opening import answers
+from drillcore.retrain.records import Figures
+from drillcore.runtime.model.session import Model
+from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    from drillcore.retrain.run import Run
+
+Labels = tuple[Sequence[str], Sequence[str]]  # of an image: present; not judged
+
+
+class MultilabelEvidence(Evidence):
+    """Probabilities of the images that could be scored, and what they are judged by."""
+
+    def __init__(self, settings: Settings, model: Model, truths: Truths) -> None:
+        found = answers(settings, model, truths.paths)
+        self.probabilities, self.scored = found.probabilities, found.rows
+        self.bad = [(Path(row.path), row.reason) for row in found.set_aside]
+        self._known, self._truths = model.metadata.classes, truths
+
+    @property
+    def numbers(self) -> NDArray[np.float32]:
+        """Probabilities float32 [M, K], columns in the model's order."""
+        return self.probabilities
+
+    def figures(self) -> Figures:
+        """Return the figures of all images, over all classes that are known or true."""
+        classes = list(self._truths.classes)
+        truth = truth_matrix([self._truths.of(int(row))[0] for row in self.scored], classes)
+        return multilabel_metrics(truth, align_columns(self.probabilities, self._known, classes), classes)
+
+
+class MultilabelMeasuring(Measuring):
+    """Of `multilabel`."""
+
+    evidence_file = "probabilities.npy"  # float32 [N,K]
+    decimals = 1
+
+    def truths(self, run: Run) -> Truths:
+        """Return the manifest's labels."""
+        rows = run.evaluated_rows()
+        labels = list(zip(rows["labels"], (unjudged_labels(boxes) for boxes in rows["boxes"]), strict=True))
+        return Truths(paths=run.paths(rows), of=lambda row: (labels[row],), classes=run.manifest.classes)
+
+    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+        """Return the items' labels; those the model does not know count as missed."""
+        labels: list[Labels] = [(item.labels or (), item.unjudged) for item in items]
+        classes = sorted({*model.metadata.classes, *(name for present, _ in labels for name in present)})
+        return Truths(paths=[item.source for item in items], of=lambda row: (labels[row],), classes=classes)
+
+    def evidence(self, settings: Settings, model: Model, truths: Truths, *, whole: bool = True) -> MultilabelEvidence:
+        """Ask a model about images."""
+        return MultilabelEvidence(settings, model, truths)
+
+    def draw(self, run: Run, model: Model, evidence: Any, figures: dict[str, Any]) -> list[str]:
+        """Draw the average precision of each class."""
+        from drillcore.retrain.pictures.score_pictures import draw_score_maps
+
+        bars = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))
+        drawn = {"per-class": bars, **draw_score_maps(run, evidence.probabilities)}
+        for name, png in drawn.items():
+            write_bytes(run.path / PICTURES / f"{name}.png", png)
+        return [f"{PICTURES}/{name}.png" for name in drawn]
+
+    def said(self, recipe: Recipe, figures: Figures) -> str:
+        """Return the mean average precision."""
+        return f"mean average precision {figures['mean_average_precision']:.4f}"
+
+    def judge(self, run: Run, challenger: Standing, champion: Standing | None) -> Verdict:
+        """Ask the gate about two models' probabilities for the same images."""
+        rows = run.evaluated_rows()
+        images, groups = list(rows["sha256"]), list(rows["group"])
+        known = [challenger.classes, *([champion.classes] if champion else [])]
+        classes = sorted({*run.manifest.classes, *(name for one in known for name in one)})
+        truths = self.truths(run)
+        truth = truth_matrix([truths.of(row)[0] for row in range(len(images))], classes)
+
+        def candidate(one: Standing) -> Candidate:
+            evidence = one.evidence
+            if evidence is None:
+                evidence = np.zeros((len(images), len(one.classes)), np.float32)
+            return Candidate(classes=one.classes, probabilities=evidence, images=images, **one.facts())
+
+        rival = None if champion is None else candidate(champion)
+        limits, seed = gate_limits(run.recipe), run.recipe.seeds.bootstrap
+        return gate_multilabel(limits, truth, classes, candidate(challenger), rival, groups=groups, seed=seed)
+
+
+def truth_matrix(labels: Sequence[Labels], classes: Sequence[str]) -> Truth:
+    """Return what is true of images, int8 [N, K] (`voc_precision`); names that are no class are left out."""
+    place = {name: column for column, name in enumerate(classes)}
+    found = np.full((len(labels), len(classes)), ABSENT, np.int8)
+    for row, (present, unjudged) in enumerate(labels):
+        for value, names in ((UNJUDGED, unjudged), (PRESENT, present)):
+            found[row, [place[name] for name in names if name in place]] = value
+    return found
+
+
+def unjudged_labels(boxes: Any) -> list[str]:
+    """Return the names that only difficult boxes of an image have; `boxes` as the manifest has them, or None."""
+    given = [] if boxes is None else list(boxes)
+    easy = {box["label"] for box in given if not box["difficult"]}
+    return sorted({box["label"] for box in given} - easy)
