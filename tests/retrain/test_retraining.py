@@ -17,10 +17,11 @@ from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.landing import import_dataset
 from drillcore.errors import DataError, GateError, LeaseHeldError, RecipeError, StateError
 from drillcore.retrain.evaluating import evaluate_source
-from drillcore.retrain.releasing import model_history, promote_reference, rollback_model
+from drillcore.retrain.releasing import promote_reference, rollback_model
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
+from drillcore.upkeep.listing import model_history
 
 Retrained = tuple[Settings, dict[str, Any]]
 

@@ -18,10 +18,11 @@ from relocation import relocate
 
 from drillcore import registry
 from drillcore.datasets.ingest import current_manifest
-from drillcore.retrain.releasing import model_history, rollback_model
+from drillcore.retrain.releasing import rollback_model
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
+from drillcore.upkeep.listing import model_history
 from drillcore_serving.batch.score_batch import score
 
 MADE_IN = "/tmp/frozen/proj"

@@ -90,7 +90,7 @@ def history(model: str, as_json: bool) -> None:
       drillcore history plankton-forest
     """
     settings = begin(as_json=as_json)
-    from drillcore.retrain.releasing import model_history
+    from drillcore.upkeep.listing import model_history
 
     moves = model_history(settings, model)
     if as_json:

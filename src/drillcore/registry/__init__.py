@@ -15,7 +15,7 @@ from drillcore.registry.alias_moves import (
 from drillcore.registry.fetching import download, fetch, resolve_version
 from drillcore.registry.known import refuse_unknown
 from drillcore.registry.losses import adopted_moves, lost_moves
-from drillcore.registry.model_versions import ModelVersion, get_version, model_names, register, versions
+from drillcore.registry.model_versions import ModelVersion, asked_names, get_version, model_names, register, versions
 
 __all__ = [
     "CHALLENGER",
@@ -23,6 +23,7 @@ __all__ = [
     "ModelVersion",
     "adopted_moves",
     "aliases",
+    "asked_names",
     "download",
     "fetch",
     "get_version",

@@ -19,6 +19,7 @@ from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
 from drillcore.registry.agreement import Disagreement, compare, note_files
 from drillcore.registry.model_versions import get_version, versions
+from drillcore.registry.own_database import read_aliases
 from drillcore.settings import Settings
 from drillcore.state import (
     Action,
@@ -166,27 +167,26 @@ def reconcile(
             return []
     mended: list[AliasMove] = []
     refused: list[Disagreement] = []
-    with mlflow_client(settings) as client:
-        names = {move.model for move in last} | ({model} if model and not pending_only else set())
-        for name in sorted(names):
-            found, there = _mlflow_aliases(client, name), versions(settings, name)
-            note_files(settings, database, name, there)
-            # Read again: their files may have been noted just now.
-            own = [move for move in heads(database, name) if move.status == "pending" or not pending_only]
-            lost = {one.move.alias: one for one in compare(own, there)}
-            refused += [one for one in lost.values() if one.is_refused and one.move.alias != moving]
-            for move in own:
-                if move.alias in lost:
-                    continue
-                if found.get(move.alias) != move.version:
+    for name in sorted({move.model for move in last} | ({model} if model and not pending_only else set())):
+        found, there = mlflow_aliases(settings, name), versions(settings, name)
+        note_files(settings, database, name, there)
+        # Read again: their files may have been noted just now.
+        own = [move for move in heads(database, name) if move.status == "pending" or not pending_only]
+        lost = {one.move.alias: one for one in compare(own, there)}
+        refused += [one for one in lost.values() if one.is_refused and one.move.alias != moving]
+        for move in own:
+            if move.alias in lost:
+                continue
+            if found.get(move.alias) != move.version:
+                with mlflow_client(settings) as client:
                     _follow(client, database, move)
-                    mended.append(move)
-                elif move.status == "pending":
-                    finish_move(database, move)
-                    mended.append(move)
-            if adopt and not pending_only:
-                unknown = {alias: number for alias, number in found.items() if alias not in {m.alias for m in own}}
-                _adopt(database, name, unknown, {row.version: row.sha256 for row in there})
+                mended.append(move)
+            elif move.status == "pending":
+                finish_move(database, move)
+                mended.append(move)
+        if adopt and not pending_only:
+            unknown = {alias: number for alias, number in found.items() if alias not in {m.alias for m in own}}
+            _adopt(database, name, unknown, {row.version: row.sha256 for row in there})
     for one in refused:
         raise IntegrityError(str(one))
     return mended
@@ -194,8 +194,18 @@ def reconcile(
 
 def mlflow_aliases(settings: Settings, model: str) -> dict[str, int]:
     """Return alias -> version as MLflow has it, which follows the history. Raises RegistryError."""
+    own = read_aliases(settings, model)
+    if own is not None:
+        return own
+    from mlflow.exceptions import MlflowException
+
     with mlflow_client(settings) as client:
-        return _mlflow_aliases(client, model)
+        try:
+            return {name: int(version) for name, version in client.get_registered_model(model).aliases.items()}
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
 
 
 def _move(
@@ -253,17 +263,6 @@ def _follow(client: MlflowClient, database: StateDatabase, move: AliasMove) -> N
             return
         current = newest
     raise ConflictError(f"{move.model}@{move.alias} is being moved by others again and again; look at its history")
-
-
-def _mlflow_aliases(client: MlflowClient, model: str) -> dict[str, int]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return {name: int(version) for name, version in client.get_registered_model(model).aliases.items()}
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
 
 
 def _adopt(database: StateDatabase, model: str, unknown: Mapping[str, int], digests: Mapping[int, str]) -> None:

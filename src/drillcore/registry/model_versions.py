@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from drillcore.digests import sha256_file
 from drillcore.errors import IntegrityError, RegistryError, UnknownNameError
 from drillcore.json_types import Json
 from drillcore.registry.agreement import require_agreement
+from drillcore.registry.own_database import read_names, read_versions
 from drillcore.settings import Settings
 from drillcore.tracking.connection import mlflow_client
 
@@ -108,8 +109,11 @@ def register(
 
 def versions(settings: Settings, name: str) -> list[ModelVersion]:
     """Return the registered versions of a model, newest first; empty where there is none. Raises RegistryError."""
-    with mlflow_client(settings) as client:
-        found = [_version(row) for row in _pages(client, f"name = '{_checked(name)}'")]
+    rows: Sequence[object] | None = read_versions(settings, _checked(name))
+    if rows is None:
+        with mlflow_client(settings) as client:
+            rows = _pages(client, f"name = '{name}'")
+    found = [_version(row) for row in rows]
     return sorted((row for row in found if row is not None), key=lambda row: -row.version)
 
 
@@ -134,6 +138,12 @@ def get_version(settings: Settings, name: str, version: int) -> ModelVersion:
 
 def model_names(settings: Settings) -> list[str]:
     """Return the names that have a registered version, sorted. Raises RegistryError."""
+    own = read_names(settings)
+    return asked_names(settings) if own is None else own
+
+
+def asked_names(settings: Settings) -> list[str]:
+    """Return what `model_names` does, as MLflow itself answers. Raises RegistryError."""
     with mlflow_client(settings) as client:
         names: list[str] = []
         token: str | None = None

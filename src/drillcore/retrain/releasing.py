@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from drillcore.datasets.manifest import read_manifest
-from drillcore.errors import InputError, IntegrityError, StateError
+from drillcore.errors import InputError, IntegrityError
 from drillcore.json_types import Json, Values
 from drillcore.promotion.candidates import Contender
 from drillcore.promotion.rules import not_checked
@@ -170,32 +170,6 @@ def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str
     move = registry.rollback(settings, model, why=why)
     registry.fetch(settings, model)
     return {"model": model, "version": move.version, "previous": move.previous}
-
-
-def model_history(settings: Settings, model: str) -> list[Json]:
-    """Return every move of a model's aliases as plain values, each alias's in their order.
-
-    A move without figures of its own has those that another move of the same file holds.
-
-    Raises:
-        StateError: MLflow has aliases of which the history knows nothing.
-    """
-    from drillcore import registry
-
-    load_recipe(settings, model)
-    registry.reconcile(settings, model, pending_only=True)
-    moves = registry.history(settings, model)
-    if not moves and (known := registry.mlflow_aliases(settings, model)):
-        listed = ", ".join(f"{alias} = version {version}" for alias, version in sorted(known.items()))
-        raise StateError(
-            f"the history of {model} is lost: MLflow has {listed}; restore the state database from a backup "
-            "(drillcore doctor says more)"
-        )
-    kept = {(move.version, move.sha256): move.figures for move in moves if move.figures}
-    return [
-        {**dataclasses.asdict(move), "figures": move.figures or kept.get((move.version, move.sha256), {})}
-        for move in moves
-    ]
 
 
 def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Verdict, int]:

@@ -111,7 +111,7 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
 def _registry(settings: Settings) -> Iterator[tuple[str, str]]:
     from drillcore import registry
 
-    names = registry.model_names(settings)
+    names = registry.asked_names(settings)
     yield OK, f"MLflow answers at {settings.shown_tracking_uri}: {len(names)} models"
     lost = registry.lost_moves(settings)
     for text in lost:

@@ -1,10 +1,11 @@
-"""What the registry holds, as rows for a table."""
+"""What the registry and the history hold, as rows for a table; neither MLflow nor pandas is imported."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-from drillcore.errors import IntegrityError, UnknownNameError
+from drillcore.errors import IntegrityError, StateError, UnknownNameError
 from drillcore.json_types import Json
 from drillcore.recipes import known_models
 from drillcore.runtime.model.reference import parse_reference
@@ -49,6 +50,33 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
         shown = [row for row in found if model or row is found[0] or row.version in aliases.values()]
         rows += [_row(version, aliases) for version in shown]
     return rows
+
+
+def model_history(settings: Settings, model: str) -> list[Json]:
+    """Return every move of a model's aliases as plain values, each alias's in their order.
+
+    A move without figures of its own has those that another move of the same file holds.
+
+    Raises:
+        StateError: MLflow has aliases of which the history knows nothing.
+    """
+    from drillcore import registry
+
+    registry.reconcile(settings, model, pending_only=True)
+    moves = registry.history(settings, model)
+    if not moves and model not in (known_names := known_models(settings)):
+        raise UnknownNameError("model", model, known_names)
+    if not moves and (known := registry.mlflow_aliases(settings, model)):
+        listed = ", ".join(f"{alias} = version {version}" for alias, version in sorted(known.items()))
+        raise StateError(
+            f"the history of {model} is lost: MLflow has {listed}; restore the state database from a backup "
+            "(drillcore doctor says more)"
+        )
+    kept = {(move.version, move.sha256): move.figures for move in moves if move.figures}
+    return [
+        {**dataclasses.asdict(move), "figures": move.figures or kept.get((move.version, move.sha256), {})}
+        for move in moves
+    ]
 
 
 def _row(version: Any, aliases: dict[str, int]) -> dict[str, object]:
