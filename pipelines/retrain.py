@@ -62,13 +62,14 @@ TASKS = {stage.name: _stage_task(stage) for stage in STAGES}
 
 
 @flow(name="retrain", flow_run_name="retrain-{model}", persist_result=True, result_serializer="json")
-def retrain(model: str, promote: bool = False, force: bool = False) -> Summary:
+def retrain(model: str, promote: bool = False, force: bool = False, changes: list[str] | None = None) -> Summary:
     """Bring MODEL up to date with its data: version, check, extract, fit, export, prove, evaluate, register, gate.
 
     Args:
         model: a recipe's name.
         promote: make the new version champion if the gate lets it.
         force: train although data and recipe are unchanged.
+        changes: of the recipe for this run, FIELD=VALUE, for instance head.params.n_estimators=100.
 
     Returns:
         what happened, as JSON: `status` is "registered", "promoted", "refused", "unchanged" or, where a schedule's
@@ -79,7 +80,7 @@ def retrain(model: str, promote: bool = False, force: bool = False) -> Summary:
         DrillcoreError: a stage failed; the last good state stays, and the next run goes on from the last good stage.
     """
     settings = prepared()
-    work = Retrain(settings, model, promote=promote, force=force)
+    work = Retrain(settings, model, promote=promote, force=force, changes=changes or ())
     if (last := work.peek()) is not None:
         summary = last.to_dict()
     else:

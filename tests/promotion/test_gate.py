@@ -11,7 +11,7 @@ import pytest
 
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.promotion.gate import Candidate, GateLimits, gate
-from drillcore.promotion.verdict import Rule, Verdict
+from drillcore.promotion.verdict import Rule, Verdict, outcome
 
 CLASSES = ["ant", "bee", "cat"]
 LIMITS = GateLimits()
@@ -110,7 +110,11 @@ def test_a_fallen_class_with_support_is_refused_and_one_without_is_not() -> None
     assert not rule(verdict, "class_drop").passed
     assert "cat by 0." in rule(verdict, "class_drop").text
     assert list(rule(verdict, "class_drop").figures["fallen"]) == ["cat"]
-    assert rule(gate(GateLimits(min_class_support=101), TRUTH, fallen, champion), "class_drop").passed
+    few = gate(GateLimits(min_class_support=101), TRUTH, fallen, champion)
+    assert rule(few, "class_drop").passed
+    assert rule(few, "class_drop").text == "not checked: none of 3 shared classes has 101 or more images"
+    assert [outcome(one) for one in few.as_dict()["rules"] if one["name"] == "class_drop"] == ["not checked"]
+    assert Verdict.from_dict(few.as_dict()) == few
     assert rule(gate(GateLimits(min_class_support=100), TRUTH, fallen, champion), "class_drop").passed is False
     assert rule(gate(GateLimits(max_class_drop=0.9), TRUTH, fallen, champion), "class_drop").passed
 

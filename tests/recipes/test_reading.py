@@ -137,3 +137,36 @@ def test_of_very_many_mistakes_the_first_are_told_and_the_rest_counted(tmp_path:
     assert first.startswith("tiny.yaml: 500 mistakes, in odd0, odd1, ")
     assert len(told) == 20
     assert last == "tiny.yaml: 480 more"
+
+
+def test_changes_are_checked_like_the_recipe_and_count_in_its_digest(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    changed = read_recipe(path, ["head.params.n_estimators=100", "augment.name=flip", "backbone.taps=[layer2, layer3]"])
+    assert changed.head.params == {"n_estimators": 100}
+    assert (changed.augment.name, changed.backbone.taps) == ("flip", ["layer2", "layer3"])
+    assert changed.sha256 != read_recipe(path).sha256
+    assert read_recipe(path, ["gate.confidence=0.9"]).sha256 == read_recipe(path).sha256
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("gate.confidence=2", "tiny.yaml with --set: gate.confidence is 2; a number from 0.5 to 0.9999 is expected"),
+        ("gate.konfidence=1", "tiny.yaml with --set: gate.konfidence is not a field (did you mean confidence?)"),
+        ("head.name.x=1", "--set head.name.x: head.name has no fields"),
+        ("backbone=3", "tiny.yaml with --set: backbone is 3; a mapping is expected"),
+        ("gate.metric", "--set gate.metric: FIELD=VALUE is expected"),
+        ("backbone.taps=[a", "--set backbone.taps=[a: the value is not valid YAML"),
+        ("head.params=&a {x: 1}", "the value is not valid YAML"),
+        ("name=other", "tiny.yaml with --set: name is 'other'; the file's own name, 'tiny', is expected"),
+    ],
+)
+def test_a_wrong_change_is_told_without_a_line(tmp_path: Path, change: str, told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(write(tmp_path, GOOD), [change])
+    assert told in str(caught.value)
+
+
+def test_a_field_is_changed_once(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"gate\.margin is set twice"):
+        read_recipe(write(tmp_path, GOOD), ["gate.margin=0.1", "gate.margin=0.2"])

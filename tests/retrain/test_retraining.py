@@ -21,7 +21,8 @@ from drillcore.retrain.releasing import promote_reference, rollback_model
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
-from drillcore.upkeep.listing import model_history
+from drillcore.tracking.reading import bring_artifacts
+from drillcore.upkeep.listing import list_models, model_history
 
 Retrained = tuple[Settings, dict[str, Any]]
 
@@ -39,6 +40,11 @@ def test_first_version_is_promoted_and_served(retrained: Retrained) -> None:
     served = resolve(settings, "shells-forest")
     assert (served.version, served.sha256) == (1, summary["model_sha256"])
     version = registry.get_version(settings, "shells-forest", 1)
+    (row,) = list_models(settings, "shells-forest")
+    assert row["images"] == summary["verdict"]["challenger"]["images"]
+    assert row["image_set"] == version.tags["images_sha256"][:6]
+    told = {move["alias"]: move["figures"] for move in model_history(settings, "shells-forest")}
+    assert told["challenger"]["images"] == told["champion"]["images"] == row["images"]
     assert "remote://landing" in version.tags["data_dvc"]
     assert version.metadata["data_digest"] == summary["data_digest"]
     assert registry.aliases(settings, "shells-forest") == {"champion": 1, "challenger": 1}
@@ -68,6 +74,20 @@ def test_unchanged_is_seen_at_once_and_changes_nothing(retrained: Retrained) -> 
     assert peeked is not None
     assert peeked.status == "unchanged"
     assert Retrain(settings, "shells-forest", promote=True, force=True).peek() is None
+
+
+def test_a_changed_recipe_is_a_version_of_its_own_that_keeps_it(retrained: Retrained) -> None:
+    settings, _summary = retrained
+    changes = ["head.params.n_estimators=3"]
+    assert Retrain(settings, "shells-forest", changes=changes).peek() is None
+    small = retrain(settings, changes=changes)
+    assert (small["version"], small["status"]) == (2, "registered")
+    first, second = (registry.get_version(settings, "shells-forest", number) for number in (1, 2))
+    assert first.metadata["recipe_sha256"] != second.metadata["recipe_sha256"]
+    kept = bring_artifacts(settings, small["run_id"], settings.state) / "recipe.json"
+    assert json.loads(kept.read_text())["head"]["params"] == {"n_estimators": 3}
+    assert "n_estimators: 10" in (settings.models / "shells-forest.yaml").read_text()
+    assert Retrain(settings, "shells-forest", changes=changes).peek().version == 2
 
 
 def test_new_images_pass_the_backbone_alone_and_the_gate_decides(retrained: Retrained, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table
 from drillcore.errors import GateError
+from drillcore.json_types import Json
 
 
 @click.command()
@@ -20,15 +21,24 @@ def models(model: str | None, as_json: bool) -> None:
       drillcore models plankton-forest
     """
     settings = begin(as_json=as_json)
-    from drillcore.upkeep.listing import FIGURES, list_models
+    from drillcore.upkeep.listing import FIGURES, digits, list_models
 
     rows = list_models(settings, model)
     if as_json:
         print_json(rows)
         return
     figures = [name for name in FIGURES if any(name in row for row in rows)]
-    columns = ("model", "version", "aliases", "lineage", *figures, "git", "sha256")
-    print_table("", columns, ([row.get(column) for column in columns] for row in rows))
+    columns = ("model", "version", "aliases", "lineage", *figures, "images", "git", "sha256")
+
+    def cell(row: Json, column: str) -> object:
+        value = row.get(column)
+        if isinstance(value, float):
+            return f"{value:.{digits(row['images'])}f}"
+        return f"{value:,} ({row['image_set']})" if column == "images" and value else value
+
+    print_table("", columns, ([cell(row, column) for column in columns] for row in rows))
+    if len({row["image_set"] for row in rows} - {None}) > 1:
+        click.echo("figures are comparable where the images are the same: their digest is in brackets")
 
 
 @click.command()
@@ -102,13 +112,18 @@ def history(model: str, as_json: bool) -> None:
 
 
 def _figures(figures: dict[str, object]) -> str:
-    from drillcore.upkeep.listing import FIGURES
+    from drillcore.upkeep.listing import FIGURES, digits
 
+    images = figures.get("images")
+    counted = images if isinstance(images, int) else None
     told = ((name, figures.get(name)) for name in FIGURES)
-    return ", ".join(f"{name} {value:.4f}" for name, value in told if isinstance(value, float))
+    shown = ", ".join(f"{name} {value:.{digits(counted)}f}" for name, value in told if isinstance(value, float))
+    return f"{shown} of {counted:,} images" if shown and counted else shown
 
 
 def _rules(verdict: dict[str, object] | None) -> list[tuple[object, object, object]]:
+    from drillcore.promotion.verdict import outcome
+
     rules = (verdict or {}).get("rules") or []
     assert isinstance(rules, list)  # noqa: S101 - the verdict is our own JSON
-    return [(rule["name"], "yes" if rule["passed"] else "no", rule["text"]) for rule in rules]
+    return [(rule["name"], outcome(rule), rule["text"]) for rule in rules]

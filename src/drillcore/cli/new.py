@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drillcore.cli.session import begin, print_json, shown
+from drillcore.cli.session import begin, print_json, set_option, shown
 from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD, WEIGHTS
@@ -91,6 +91,7 @@ gate:
 @click.option("--head", help="Of the catalogue; default: linear_svm, or forest on a network trained on the images.")
 @click.option("--image-size", type=click.IntRange(16, 2048), help="Side of the input; default: the backbone's own.")
 @click.option("--dataset", help="An imported data set; default: the one MODEL is named after (NAME-...).")
+@set_option
 def new(
     model: str | None,
     dataset: str | None,
@@ -98,6 +99,7 @@ def new(
     backbone: str | None,
     head: str | None,
     image_size: int | None,
+    changes: tuple[str, ...],
 ) -> None:
     """Make the recipe models/MODEL.yaml for a data set that was imported.
 
@@ -108,6 +110,7 @@ def new(
       drillcore data import --layout classes shells ~/shells
       drillcore new shells-lite
       drillcore retrain shells-lite --promote
+      drillcore new shells-small --dataset shells --set head.params.C=0.1
     An editor with a YAML language server completes and checks recipes that begin with
     `# yaml-language-server: $schema=recipe.schema.json`:
       drillcore new --schema > models/recipe.schema.json
@@ -121,7 +124,7 @@ def new(
     if model is None:
         raise InputError("the name of the model is expected: drillcore new MODEL")
     from drillcore.files import write_text
-    from drillcore.recipes.reading import is_model_name
+    from drillcore.recipes.reading import changed_text, is_model_name
 
     if not is_model_name(model):
         raise InputError(f"{model!r} is no model name; lower-case letters, digits and single dashes are allowed")
@@ -137,6 +140,11 @@ def new(
         text = _DENSE_TEMPLATE.format(title=title, name=model, dataset=chosen)
     else:
         text = _classifier(model, chosen, backbone or BACKBONE, head, image_size, kind)
+    if changes:
+        from drillcore.recipes.building import check_words
+
+        text, recipe = changed_text(path, text, changes)
+        check_words(recipe)
     write_text(path, text)
     click.echo(f"{shown(settings, path)}: a recipe for the data set {chosen}")
     if missing := _missing_package(text):

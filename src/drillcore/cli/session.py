@@ -47,6 +47,14 @@ class ImageType(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables; no progress bars.")
 
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the recipe, for instance head.params.n_estimators=100; may be given again.",
+)
+
 
 def begin(*, as_json: bool = False, model: str = "", anywhere: bool = False) -> Settings:
     """Load the settings, keep third-party libraries inside the state folder, start the log.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drillcore.analysis.reporting import Report
+from drillcore.json_types import Values
 from drillcore.pages.figure_names import FIGURES, SHORT, TILES, change
 from drillcore.pages.html import Html, badge, element, join, markdown, page, picture, section, table
 from drillcore.pages.report_classes import classes_section
@@ -135,7 +136,7 @@ def _gate(report: Report) -> Html | None:
     passed = bool(verdict.get("passed"))
     failed = sum(not rule["passed"] for rule in verdict["rules"])
     text = "Passed: every rule is met." if passed else f"Refused: {failed} of {len(verdict['rules'])} rules not met."
-    rows = [(rule["name"].replace("_", " "), _outcome(rule["passed"]), rule["text"]) for rule in verdict["rules"]]
+    rows = [(rule["name"].replace("_", " "), _outcome(rule), rule["text"]) for rule in verdict["rules"]]
     forced = [
         move
         for move in report.history
@@ -151,8 +152,10 @@ def _gate(report: Report) -> Html | None:
     )
 
 
-def _outcome(passed: bool) -> Html:
-    return badge("met" if passed else "not met", "good" if passed else "bad")
+def _outcome(rule: Values) -> Html:
+    if not rule.get("checked", True):
+        return badge("not checked")
+    return badge("met" if rule["passed"] else "not met", "good" if rule["passed"] else "bad")
 
 
 def _pictures(report: Report, chosen: Mapping[str, tuple[str, str]], known: set[str]) -> Html | None:

@@ -126,6 +126,9 @@ def class_drop_rule(
         more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
         text = f"{what} falls more than {limits.max_class_drop:g} for {listed}{more}"
         return Rule("class_drop", False, text, figures)
+    if not drops:
+        text = f"not checked: none of {len(known)} shared classes has {limits.min_class_support} or more images"
+        return Rule("class_drop", True, text, figures, checked=False)
     text = (
         f"none of {len(drops)} classes with {limits.min_class_support} or more images falls more than "
         f"{limits.max_class_drop:g} in {what}"
@@ -208,7 +211,7 @@ def _limit(name: str, measured: float | None, limit: float | None, unit: str, fi
     figures = {"value": value, "limit": limit}
     words = f"{value:.2f} {unit}" if value is not None else "not measured"
     if limit is None:
-        return Rule(name, True, f"{name} has no limit ({words})", figures)
+        return Rule(name, True, f"not checked: {name} has no limit ({words})", figures, checked=False)
     if value is None:
         return Rule(name, False, f"{name} was not measured, and {field} asks for at most {limit:g} {unit}", figures)
     passed = value <= limit

@@ -19,12 +19,24 @@ class Rule:
         passed: whether it is met.
         text: one line for a person, with the figures.
         figures: the same as plain values for JSON.
+        checked: whether there was anything to check; a rule without stands in nobody's way.
     """
 
     name: str
     passed: bool
     text: str
     figures: Json = field(default_factory=dict)
+    checked: bool = True
+
+    def as_dict(self) -> Json:
+        """Return plain values for JSON; a rule that checked nothing says so."""
+        plain: Json = {"name": self.name, "passed": self.passed, "text": self.text, "figures": self.figures}
+        return plain if self.checked else {**plain, "checked": False}
+
+
+def outcome(rule: Values) -> str:
+    """Return how a rule, as plain values, came out: yes, no or not checked."""
+    return ("yes" if rule.get("checked", True) else "not checked") if rule["passed"] else "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +72,7 @@ class Verdict:
         """Return plain values for JSON; `from_dict` reads them."""
         return {
             "passed": self.passed,
-            "rules": [
-                {"name": rule.name, "passed": rule.passed, "text": rule.text, "figures": rule.figures}
-                for rule in self.rules
-            ],
+            "rules": [rule.as_dict() for rule in self.rules],
             "challenger": self.challenger,
             "champion": self.champion,
         }
@@ -71,5 +80,8 @@ class Verdict:
     @classmethod
     def from_dict(cls, values: Values) -> Verdict:
         """Read what `as_dict` wrote."""
-        rules = tuple(Rule(row["name"], row["passed"], row["text"], dict(row["figures"])) for row in values["rules"])
+        rules = tuple(
+            Rule(row["name"], row["passed"], row["text"], dict(row["figures"]), row.get("checked", True))
+            for row in values["rules"]
+        )
         return cls(rules, dict(values["challenger"]), dict(values["champion"]) if values["champion"] else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from drillcore.errors import RecipeError, UnknownNameError
 from drillcore.json_types import Json
+from drillcore.recipes.changes import Change, parse_changes, put
 from drillcore.recipes.named_network import with_taps
 from drillcore.recipes.parts import params_mistakes
-from drillcore.recipes.schema import Recipe, place_of, recipe_schema
+from drillcore.recipes.schema import Lines, Recipe, place_of, recipe_schema
 from drillcore.schemas import Mistake, dotted_name, mistakes, not_a_field
 from drillcore.settings import Settings
 
@@ -37,8 +38,8 @@ def known_models(settings: Settings) -> list[str]:
     return sorted(path.stem for path in settings.models.glob("*.yaml"))
 
 
-def load_recipe(settings: Settings, name: str) -> Recipe:
-    """Read `models/<name>.yaml`.
+def load_recipe(settings: Settings, name: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read `models/<name>.yaml`, with what is changed in it: `FIELD=VALUE`, dotted and as YAML has it.
 
     Raises:
         UnknownNameError: there is no such recipe; names the known ones.
@@ -47,11 +48,11 @@ def load_recipe(settings: Settings, name: str) -> Recipe:
     known = known_models(settings)
     if name not in known:
         raise UnknownNameError("model", name, known, hint="a recipe is models/<name>.yaml; drillcore new makes one")
-    return read_recipe(settings.models / f"{name}.yaml")
+    return read_recipe(settings.models / f"{name}.yaml", changes)
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read one recipe file; where it names no taps, those of its backbone are filled in.
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read one recipe file, with its changes; where it names no taps, those of its backbone are filled in.
 
     Raises:
         RecipeError: see `load_recipe`; a line for each thing that is wrong, after one that sums them up.
@@ -62,10 +63,22 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path.name}: cannot be read ({error.strerror})") from None
     if len(data) > MAX_BYTES:
         raise RecipeError(f"{path.name}: {len(data)} bytes; a recipe has at most {MAX_BYTES}")
-    return with_taps(_Reader(path).recipe(data))
+    return with_taps(_Reader(path).recipe(data, parse_changes(changes)))
 
 
-def refusal(file: str, lines: dict[str, tuple[int, int]], wrong: Iterable[Mistake]) -> RecipeError:
+def changed_text(path: Path, text: str, changes: Sequence[str]) -> tuple[str, Recipe]:
+    """Return the text of a recipe that is to stand at `path`, with changes in it, and what it says.
+
+    Of its comments the first line alone is kept. Raises RecipeError as `load_recipe`.
+    """
+    reader = _Reader(path)
+    recipe = reader.recipe(text.encode(), parse_changes(changes))
+    first = text.partition("\n")[0]
+    plain = yaml.safe_dump(reader.values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return (f"{first}\n{plain}" if first.startswith("#") else plain), recipe
+
+
+def refusal(file: str, lines: Lines, wrong: Iterable[Mistake]) -> RecipeError:
     """Return the error that tells all mistakes of a recipe, each with its place in the file."""
     found = sorted(wrong, key=lambda mistake: _line(lines, mistake))
     unread = {mistake.place for mistake in found if mistake.text.startswith(_UNREAD)}
@@ -80,11 +93,11 @@ def refusal(file: str, lines: dict[str, tuple[int, int]], wrong: Iterable[Mistak
     return RecipeError("\n".join([head, *told[:_TOLD], *rest]))
 
 
-def _line(lines: dict[str, tuple[int, int]], mistake: Mistake) -> tuple[int, ...]:
+def _line(lines: Lines, mistake: Mistake) -> tuple[int, ...]:
     return tuple(map(int, place_of("", lines, dotted_name(mistake.place)).split(":")[1:]))
 
 
-def _told(file: str, lines: dict[str, tuple[int, int]], mistake: Mistake) -> str:
+def _told(file: str, lines: Lines, mistake: Mistake) -> str:
     lacking = not mistake.place and mistake.text.startswith("lacks")
     text = f"the recipe {mistake.text}" if lacking else _cut(str(mistake))
     return f"{place_of(file, lines, dotted_name(mistake.place))}: {text}"
@@ -97,12 +110,16 @@ def _cut(text: str) -> str:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: dict[str, tuple[int, int]] = {}
+        self.lines: Lines = {}
         self.wrong: list[Mistake] = []
+        self.values: Json = {}
 
-    def recipe(self, data: bytes) -> Recipe:
+    def recipe(self, data: bytes, changes: Sequence[Change] = ()) -> Recipe:
         value = self.plain(self.composed(data), ())
         if isinstance(value, dict):
+            self.values = value
+            for change in changes:
+                self.change(change)
             recipe = self.typed(value)
             if recipe is not None and not self.wrong:
                 return recipe
@@ -122,6 +139,20 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError(f"{name}: is empty or not a mapping; fields such as name, task and dataset are expected")
         return node
+
+    def change(self, change: Change) -> None:
+        """Set one field of the values; what was read at its place has no line any more."""
+        dotted = dotted_name(change.place)
+        try:
+            node = yaml.compose(change.text, Loader=_Loader)
+        except (yaml.YAMLError, RecursionError):
+            raise RecipeError(f"--set {dotted}={change.text}: the value is not valid YAML") from None
+        read = _Reader(self.path)
+        put(self.values, change.place, None if node is None else read.plain(node, change.place))
+        self.wrong += read.wrong
+        below = (f"{dotted}.", f"{dotted}[")
+        self.lines = {name: line for name, line in self.lines.items() if not name.startswith(below)}
+        self.lines[dotted] = ()
 
     def typed(self, value: Json) -> Recipe | None:
         """Return the recipe of plain values; None, and what is wrong is noted, where they are none."""

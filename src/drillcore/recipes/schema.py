@@ -16,6 +16,7 @@ from drillcore.recipes.fields import Mapped, Number, OneOf, Text, Whole, between
 from drillcore.tasks import TASKS, GateLimits, get_task
 
 SCHEMA = 1
+Lines = dict[str, tuple[int, ...]]  # field -> line and column; of one that a command has set: ()
 SPLITS = ("train", "val", "test")
 
 
@@ -150,7 +151,7 @@ class Recipe(_Strict):
     export: ExportSection = field(default_factory=ExportSection)
     # Where it was read; not part of what the model is.
     path: Path | None = field(default=None, compare=False)
-    lines: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
+    lines: Lines = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Fill in the defaults that depend on the task."""
@@ -179,10 +180,12 @@ class Recipe(_Strict):
         return place_of(name, self.lines, dotted)
 
 
-def place_of(file: str, lines: Mapping[str, tuple[int, int]], dotted: str) -> str:
+def place_of(file: str, lines: Mapping[str, tuple[int, ...]], dotted: str) -> str:
     """Return `file:line:column` of a field, or of the nearest one around it that stands in the file."""
     while dotted and dotted not in lines:
         dotted = dotted[: max(dotted.rfind("."), dotted.rfind("["), 0)]
+    if dotted and not lines[dotted]:
+        return f"{file} with --set"
     return ":".join([file, *map(str, lines[dotted])]) if dotted else file
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from drillcore.datasets.manifest import read_manifest
+from drillcore.digests import sha256_json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.json_types import Json, Values
 from drillcore.promotion.candidates import Contender
@@ -26,6 +27,7 @@ from drillcore.settings import Settings
 from drillcore.versions import data_dvc_text
 
 _FINGERPRINT = "fingerprint"
+_IMAGES = "images"  # how many the figures are of
 
 
 def register_run(run: Run) -> Registered:
@@ -33,7 +35,8 @@ def register_run(run: Run) -> Registered:
     from drillcore import registry, tracking
 
     settings, recipe, manifest, fingerprint = run.settings, run.recipe, run.manifest, run.folder.fingerprint
-    export, figures = run.record(Exported), run.record(Evaluated).figures
+    export, evaluated = run.record(Exported), run.record(Evaluated)
+    figures = {**evaluated.figures, _IMAGES: evaluated.images}
     registry.reconcile(settings, recipe.name)  # a number that would be given twice is refused before it is
     for version in registry.versions(settings, recipe.name):
         if version.tags.get(_FINGERPRINT) == fingerprint and version.sha256 == export.sha256:
@@ -58,7 +61,7 @@ def register_run(run: Run) -> Registered:
             run_id=log.id,
             sha256=export.sha256,
             metadata=export.metadata,
-            tags={**tags, **_version_tags(settings, figures)},
+            tags={**tags, **_version_tags(run, figures)},
         )
     _challenge(settings, recipe.name, version_number, figures)
     return Registered(version=version_number, run_id=log.id, note=f"version {version_number}, challenger")
@@ -250,11 +253,14 @@ def _challenge(settings: Settings, model: str, version: int, figures: Figures) -
 
     present = registry.aliases(settings, model)
     if version not in (present.get(registry.CHALLENGER), present.get(registry.CHAMPION)):
-        plain = {name: value for name, value in figures.items() if isinstance(value, float)}
+        plain = {name: value for name, value in figures.items() if isinstance(value, float) or name == _IMAGES}
         registry.set_alias(settings, model, registry.CHALLENGER, version, why="retrain", figures=plain)
 
 
-def _version_tags(settings: Settings, figures: Figures) -> dict[str, str]:
+def _version_tags(run: Run, figures: Figures) -> dict[str, str]:
     plain = {name: f"{value:.6f}" for name, value in figures.items() if isinstance(value, float)}
+    # Figures may be compared where the images behind them are the same.
+    images = sha256_json(sorted(run.evaluated_rows()["sha256"]))
     # The .dvc text is kept with the version: a rebuild needs no commit of it.
-    return {**plain, "data_dvc": data_dvc_text(settings)}
+    data_dvc = data_dvc_text(run.settings)
+    return {**plain, _IMAGES: str(figures[_IMAGES]), f"{_IMAGES}_sha256": images, "data_dvc": data_dvc}

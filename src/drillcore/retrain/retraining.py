@@ -7,6 +7,7 @@ the command, the Prefect flow and the Python interface run the same code, and a 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
@@ -125,6 +126,7 @@ class Retrain:
         model: a recipe's name.
         promote: whether the last stage moves `champion`.
         force: forget what an earlier run of the same data and recipe has left.
+        changes: of the recipe, as `--set` has them: `head.params.n_estimators=100`.
 
     Raises:
         RecipeError, UnknownNameError: the recipe cannot be read.
@@ -132,9 +134,17 @@ class Retrain:
         LeaseHeldError: somebody else retrains this model; raised on entering.
     """
 
-    def __init__(self, settings: Settings, model: str, *, promote: bool = False, force: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        model: str,
+        *,
+        promote: bool = False,
+        force: bool = False,
+        changes: Sequence[str] = (),
+    ) -> None:
         self.settings, self.promote, self.force = settings, promote, force
-        self.recipe: Recipe = load_recipe(settings, model)
+        self.recipe: Recipe = load_recipe(settings, model, changes)
         self._made: Run | None = None
         self._stack = ExitStack()
 

@@ -11,7 +11,27 @@ from drillcore.recipes import known_models
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 
-FIGURES = ("accuracy", "macro_f1", "log_loss", "class_average", "mean_iou", "ship_iou", "mean_squared_error")
+FIGURES = (
+    "accuracy",
+    "macro_f1",
+    "log_loss",
+    "mean_average_precision",
+    "class_average",
+    "mean_iou",
+    "ship_iou",
+    "mean_squared_error",
+    "covering",
+)
+
+
+def digits(images: int | None) -> int:
+    """Return how many decimals of a share that many images allow, from 2 to 4; unknown: 4.
+
+    Example:
+        >>> [digits(images) for images in (40, 800, 20_000, None)]
+        [2, 3, 4, 4]
+    """
+    return 4 if images is None else min(4, max(2, len(str(max(images, 1) - 1))))
 
 
 def list_models(settings: Settings, model: str | None = None) -> list[dict[str, object]]:
@@ -33,6 +53,7 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
         raise UnknownNameError("model", model, known)
     rows: list[Json] = []
     for name in [model] if model else known:
+        none: Json = {"model": name, "version": None, "images": None, "image_set": None}
         found = registry.versions(settings, name) if name in registered else []
         aliases = registry.aliases(settings, name)
         try:
@@ -40,11 +61,11 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
         except IntegrityError:
             # The others are listed all the same.
             named = ", ".join(f"{alias} = {version}" for alias, version in sorted(aliases.items()))
-            rows.append({"model": name, "version": None, "aliases": f"lost: {named}; see drillcore doctor"})
+            rows.append({**none, "aliases": f"lost: {named}; see drillcore doctor"})
             aliases = {}
         else:
             if not found:
-                rows.append({"model": name, "version": None, "aliases": "never trained"})
+                rows.append({**none, "aliases": "never trained"})
                 continue
             aliases = aliases or registry.mlflow_aliases(settings, name)
         shown = [row for row in found if model or row is found[0] or row.version in aliases.values()]
@@ -87,6 +108,8 @@ def _row(version: Any, aliases: dict[str, int]) -> dict[str, object]:
         "aliases": ", ".join(sorted(alias for alias, number in aliases.items() if number == version.version)),
         "lineage": version.lineage,
         **figures,
+        "images": int(version.tags["images"]) if "images" in version.tags else None,
+        "image_set": version.tags.get("images_sha256", "")[:6] or None,
         "git": str(version.metadata.get("git", ""))[:10],
         "sha256": version.sha256[:12],
         "run_id": version.run_id,
