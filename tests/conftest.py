@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -47,13 +46,10 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models() -> ModuleType:
-    """The module tests/runtime/tiny_models.py: `tiny_model`, `write_tiny_model`, `expected_probabilities` and more."""
-    spec = importlib.util.spec_from_file_location("tiny_models", CHECKOUT / "tests" / "runtime" / "tiny_models.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module tests/cases/tiny_models.py: `tiny_model`, `write_tiny_model`, `expected_probabilities` and more."""
+    import tiny_models
+
+    return tiny_models
 
 
 @pytest.fixture

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from dense_case import serve_dense, tiny_dense, write_scenes
 from PIL import Image
+from scoring_case import serve_tiny, tree, write_images
 
 from drillcore.runtime.images.decode import decode_mask
 from drillcore.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
-from dense_case import serve_dense, tiny_dense, write_scenes
-from scoring_case import serve_tiny, tree, write_images
 
 Run = Callable[..., Any]
 

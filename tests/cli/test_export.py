@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scoring_case import serve_tiny
+
 from drillcore.digests import sha256_bytes
 from drillcore.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
-from scoring_case import serve_tiny
 
 
 def test_a_repository_for_triton(drillcore: Callable[..., Any], settings: Settings, tmp_path: Path) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scoring_case import serve_tiny, tree, write_images
 
 from drillcore.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
-from scoring_case import serve_tiny, tree, write_images
 
 Run = Callable[..., Any]
 

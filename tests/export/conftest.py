@@ -1,17 +1,13 @@
-"""Lets the tests of this folder, which is no package, import the cases they share; and a classifier, exported."""
+"""A classifier, exported."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from drillcore.export.parity import Reference
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,13 +54,15 @@ def test_two_exports_give_the_same_bytes(exported: bytes, trained: Reference) ->
 @pytest.mark.slow
 def test_another_process_gives_the_same_bytes(exported: bytes, tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1); "
+        "import torch; torch.set_num_threads(1); "
         "from classifier_case import export, fitted; from drillcore.digests import sha256_bytes; "
         "from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn as build; "
         "print(sha256_bytes(export(fitted(build('cnn1', 3, seed=1), ['layer3']))))"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.strip()
+    cases = str(Path(__file__).parents[1] / "cases")
+    command, environment = [sys.executable, "-c", code], os.environ | {"PYTHONPATH": cases}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    found = done.stdout.strip()
     assert found == sha256_bytes(exported)
 
 

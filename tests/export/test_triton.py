@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import tiny_dense
+import tiny_models
 
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.export.triton import TritonOptions, text_format, write_repository
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
-import tiny_dense
-import tiny_models
 
 
 def model_config() -> Any:

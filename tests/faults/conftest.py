@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from retrain.conftest import retrained, retrained_template  # noqa: F401 - fixtures
+from retrained import retrained, retrained_template  # noqa: F401 - fixtures
 from shells import RECIPE, write_shells
 
 from drillcore.datasets.landing import import_dataset

@@ -6,7 +6,6 @@ as JSON. A number before each attempt stands in the standard error, so that a cr
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import random
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import tiny_models
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -196,12 +196,12 @@ def mutated_image(number: int, seeds: list[tuple[str, bytes]]) -> tuple[str, byt
     return f"{number}{suffix}", bytes(changed)
 
 
-def model_seeds(tiny: Any) -> list[onnx.ModelProto]:
+def model_seeds() -> list[onnx.ModelProto]:
     """Small valid models: the tiny one, one of layers, one with a forest."""
-    return [tiny.tiny_model(), _layers(tiny), _forest(tiny)]
+    return [tiny_models.tiny_model(), _layers(), _forest()]
 
 
-def _assemble(tiny: Any, nodes: list[Any], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+def _assemble(nodes: list[Any], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
     tail = helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0)
     graph = helper.make_graph(
         [*nodes, tail],
@@ -215,11 +215,11 @@ def _assemble(tiny: Any, nodes: list[Any], constants: dict[str, np.ndarray]) -> 
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    helper.set_model_props(model, {"drillcore": tiny.tiny_metadata().to_json()})
+    helper.set_model_props(model, {"drillcore": tiny_models.tiny_metadata().to_json()})
     return model
 
 
-def _layers(tiny: Any) -> onnx.ModelProto:
+def _layers() -> onnx.ModelProto:
     rng = np.random.default_rng(1)
     node = helper.make_node
     nodes = [
@@ -236,7 +236,6 @@ def _layers(tiny: Any) -> onnx.ModelProto:
         node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     return _assemble(
-        tiny,
         nodes,
         {
             "target": np.array([1, 1, 24, 24]),
@@ -249,7 +248,7 @@ def _layers(tiny: Any) -> onnx.ModelProto:
     )
 
 
-def _forest(tiny: Any) -> onnx.ModelProto:
+def _forest() -> onnx.ModelProto:
     node = helper.make_node
     tables = {
         "nodes_treeids": [0] * 3 + [1] * 5,
@@ -272,9 +271,7 @@ def _forest(tiny: Any) -> onnx.ModelProto:
         node("TreeEnsembleRegressor", ["rows"], ["votes"], domain="ai.onnx.ml", **tables),
         node("Div", ["votes", "trees"], ["probabilities"]),
     ]
-    return _assemble(
-        tiny, nodes, {"axes": np.array([1, 2, 3]), "one": np.array([1]), "trees": np.array([2], np.float32)}
-    )
+    return _assemble(nodes, {"axes": np.array([1, 2, 3]), "one": np.array([1]), "trees": np.array([2], np.float32)})
 
 
 def _mutate_attribute(model: Any, rng: random.Random) -> None:
@@ -396,14 +393,8 @@ def try_models(numbers: range) -> Counter[str]:
     from drillcore.errors import InputError, UnsafeModelError
     from drillcore.runtime.model.session import open_model
 
-    place = Path(__file__).parents[1] / "runtime" / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", place)
-    assert spec is not None
-    assert spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
     outcome: Counter[str] = Counter()
-    seeds = model_seeds(tiny)
+    seeds = model_seeds()
     image = np.full((9, 14, 1), 100, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

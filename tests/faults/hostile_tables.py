@@ -190,15 +190,9 @@ def _served(settings: Settings) -> Iterator[Case]:
 
 
 def _tiny(settings: Settings) -> Path:
-    import importlib.util
+    import tiny_models
 
-    place = Path(__file__).parents[1] / "runtime" / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", place)
-    assert spec is not None
-    assert spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
-    made: Path = tiny.write_tiny_model(settings.state / "tiny.onnx")
+    made: Path = tiny_models.write_tiny_model(settings.state / "tiny.onnx")
     return made
 
 

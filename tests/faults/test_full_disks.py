@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 import pytest
-from faults.test_disk_and_folders import remount, small_disk
+from test_disk_and_folders import remount, small_disk
 
 from drillcore.cli.failures import _explain, guarded
 from drillcore.cli.logs import start_logging

@@ -14,12 +14,12 @@ import pytest
 import drillcore
 
 PEAK = 2 * 2**30  # bytes
-TESTS = Path(__file__).resolve().parents[1]
+CASES = Path(__file__).resolve().parents[1] / "cases"
 
 
 def tried(first: int, count: int) -> dict[str, int]:
     source = Path(drillcore.__file__).parents[1]
-    paths = os.pathsep.join(map(str, (source, source.parent, TESTS)))
+    paths = os.pathsep.join(map(str, (source, source.parent, CASES)))
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).with_name("hostile_tables.py")), str(first), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, env=environment)

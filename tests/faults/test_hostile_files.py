@@ -14,12 +14,13 @@ import pytest
 import drillcore
 
 PEAK = 2 * 2**30  # bytes
+CASES = Path(__file__).resolve().parents[1] / "cases"
 
 
 def tried(what: str, first: int, count: int) -> dict[str, Any]:
     program = Path(__file__).with_name("hostile_files.py")
-    source = str(Path(drillcore.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    paths = os.pathsep.join(map(str, (Path(drillcore.__file__).parents[1], CASES)))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(program), what, str(first), str(count)],
         capture_output=True,

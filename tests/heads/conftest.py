@@ -1,13 +1,8 @@
-"""Lets the tests of this folder, which is no package, import the cases they share; and small blocks of rows."""
+"""Small blocks of rows."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from drillcore.heads import row_source
 from drillcore.heads.dbn import stages as dbn_stages

@@ -6,7 +6,6 @@ import io
 import json
 import socket
 import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from installed_case import CHECKOUT, Installed, build, install, listing, unpack, until
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 _FORBIDDEN = ("torch", "torchvision", "sklearn", "mlflow", "prefect", "dvc", "great_expectations", "timm")

@@ -1,15 +1,11 @@
-"""Lets the tests of this folder, which is no package, import the cases they share; and a model to spoil."""
+"""A model to spoil."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 @pytest.fixture

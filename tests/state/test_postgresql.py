@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from state.test_database import FIRST_SCHEMA
 
 from drillcore.errors import ConflictError, LeaseHeldError, StateError
 from drillcore.settings import Settings
@@ -91,7 +90,7 @@ def test_moves_and_digests(shared: Settings) -> None:
 def test_a_database_of_the_first_schema_goes_on(shared: Settings) -> None:
     plain = StateDatabase(shared.state_url)
     with plain.write() as connection:
-        for statement in filter(str.strip, FIRST_SCHEMA.split(";\n")):
+        for statement in filter(str.strip, Path(__file__).with_name("first_schema.sql").read_text().split(";\n")):
             connection.exec_driver_sql(statement)
     database = open_state(shared)
     assert [move.version for move in moves(database, "m")] == [1, 4]

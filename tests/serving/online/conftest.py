@@ -1,16 +1,10 @@
-"""Lets the tests of this folder, which is no package, import the case they share; and a server of it."""
+"""A server of tiny models in a thread."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from online_case import Running, serve_tiny
 
 from drillcore.settings import Settings

@@ -18,9 +18,10 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+import tiny_models
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from scoring_case import load_tiny_models, serve_tiny
+from scoring_case import serve_tiny
 
 from drillcore.runtime.model.metadata import METADATA_KEY
 from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
@@ -124,7 +125,7 @@ def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 def dense_model(task: str = "dense_labels", colours: bool = True) -> onnx.ModelProto:
     """Labels: 1 where the mean of a pixel's channels is above 127; regression: that mean over 255."""
-    metadata = load_tiny_models().tiny_metadata(
+    metadata = tiny_models.tiny_metadata(
         model="dense",
         task=task,
         classes=DENSE_CLASSES if task == "dense_labels" else [],

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import dense_case
 import numpy as np
 import pytest
+import tiny_models
 from online_case import DENSE_COLOURS, Running, encoded, png, serve_dense, serve_tiny
 from PIL import Image
-from scoring_case import load_tiny_models
 
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
@@ -23,8 +23,8 @@ def test_one_image_is_answered_in_json(settings: Settings, start: Start) -> None
     answer = start().predict(png(200))
     assert answer.status_code == 200
     found = answer.json()
-    truth = load_tiny_models().expected_probabilities(np.full((9, 7, 1), 200, np.uint8))
-    names = load_tiny_models().CLASSES
+    truth = tiny_models.expected_probabilities(np.full((9, 7, 1), 200, np.uint8))
+    names = tiny_models.CLASSES
     assert (found["model"], found["version"], found["model_sha256"]) == ("tiny", 3, served.sha256)
     assert found["task"] == "classification"
     assert found["label"] == names[int(truth.argmax())]

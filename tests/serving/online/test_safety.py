@@ -9,8 +9,8 @@ from collections.abc import Callable
 import onnx
 import psutil
 import pytest
+import tiny_models
 from online_case import Running, bomb, png, serve_tiny
-from scoring_case import load_tiny_models
 
 from drillcore.errors import DrillcoreError, InputError, IntegrityError, UnsafeModelError
 from drillcore.runtime.model.served import blob_path, put_blob, write_pointer
@@ -210,7 +210,7 @@ def test_a_blob_that_does_not_match_its_digest_is_never_opened(settings: Setting
 
 
 def test_models_that_reach_out_are_refused_at_the_door(settings: Settings, start: Start) -> None:
-    model = load_tiny_models().tiny_model()
+    model = tiny_models.tiny_model()
     tensor = model.graph.initializer[0]
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.ClearField("raw_data")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 import tritonclient.http as triton
 from online_case import Running, serve_dense, serve_tiny
-from scoring_case import load_tiny_models
 from tritonclient.utils import InferenceServerException
 
 from drillcore.settings import Settings
@@ -59,7 +59,7 @@ def test_inference_through_a_published_client(tiny_server: Running, binary_in: b
     outputs = [triton.InferRequestedOutput(name, binary_data=binary_out) for name in ("probabilities", "label")]
     client = triton_client(tiny_server)
     answer = client.infer("tiny", [images_input(images, binary_in)], outputs=outputs, request_id="job 1")
-    truth = np.stack([load_tiny_models().expected_probabilities(image) for image in images])
+    truth = np.stack([tiny_models.expected_probabilities(image) for image in images])
     np.testing.assert_allclose(answer.as_numpy("probabilities"), truth, atol=1e-5)
     np.testing.assert_array_equal(answer.as_numpy("label"), truth.argmax(axis=1))
     assert answer.as_numpy("label").dtype == np.int64
@@ -97,14 +97,14 @@ def test_sizes_cut_images_from_their_canvas(tiny_server: Running) -> None:
     sizes = triton.InferInput("sizes", [2, 2], "INT32")
     sizes.set_data_from_numpy(np.array([[8, 8], [3, 5]], np.int32))
     answer = triton_client(tiny_server).infer("tiny", [images_input(canvas, True), sizes])
-    truth = [load_tiny_models().expected_probabilities(np.full((1, 1, 1), level)) for level in (255, 100)]
+    truth = [tiny_models.expected_probabilities(np.full((1, 1, 1), level)) for level in (255, 100)]
     np.testing.assert_allclose(answer.as_numpy("probabilities"), truth, atol=1e-5)
 
 
 def test_more_images_than_a_batch_holds(tiny_server: Running) -> None:
     images = np.arange(100, dtype=np.uint8).repeat(16).reshape(100, 4, 4, 1)
     answer = triton_client(tiny_server).infer("tiny", [images_input(images, True)])
-    truth = [load_tiny_models().expected_probabilities(image) for image in images]
+    truth = [tiny_models.expected_probabilities(image) for image in images]
     np.testing.assert_allclose(answer.as_numpy("probabilities"), truth, atol=1e-5)
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from PIL import Image
-from scoring_case import load_tiny_models, serve_tiny, write_images
+from scoring_case import serve_tiny, write_images
 
 from drillcore.errors import BadImageError, InputError
 from drillcore.runtime.batch.scoring import predict_many
@@ -22,15 +23,15 @@ def model(settings: Settings) -> Model:
 
 
 def expected(path: Path) -> np.ndarray:
-    return load_tiny_models().expected_probabilities(np.asarray(Image.open(path))[:, :, None])
+    return tiny_models.expected_probabilities(np.asarray(Image.open(path))[:, :, None])
 
 
 def test_one_image_is_answered(model: Model, tmp_path: Path) -> None:
     path = write_images(tmp_path, 1)[0]
     answer = predict_one(model, path, max_pixels=LIMIT)
     truth = expected(path)
-    assert answer.label == load_tiny_models().CLASSES[int(truth.argmax())]
-    assert [name for name, _ in answer.top5] == [load_tiny_models().CLASSES[n] for n in np.argsort(-truth)]
+    assert answer.label == tiny_models.CLASSES[int(truth.argmax())]
+    assert [name for name, _ in answer.top5] == [tiny_models.CLASSES[n] for n in np.argsort(-truth)]
     assert answer.probability == answer.top5[0][1] == pytest.approx(truth.max(), abs=1e-5)
 
 

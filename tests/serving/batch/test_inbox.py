@@ -264,7 +264,7 @@ def test_a_batch_that_was_begun_is_finished_by_the_next_champion(box: Box, monke
 def test_kills_lose_nothing_and_double_nothing(box: Box) -> None:
     write_images(box.files, 400)
     program = (
-        "import sys; sys.path.insert(0, sys.argv[5]); from pathlib import Path; from dataclasses import replace\n"
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
         "from drillcore.settings import Settings; from drillcore.runtime.model.served import resolve\n"
         "from drillcore_serving.batch import inbox, score_batch\n"
         "inbox.score = lambda *a, **k: score_batch.score(*a, shard_rows=16, **k)\n"
@@ -272,7 +272,7 @@ def test_kills_lose_nothing_and_double_nothing(box: Box) -> None:
         "b = inbox.Inbox(s, resolve(s, 'tiny'), Path(sys.argv[3]), Path(sys.argv[4]), settle=0.0)\n"
         "print('ready', flush=True); b.tick()\n"
     )
-    places = [box.settings.root, box.settings.state, box.files, box.output, Path(__file__).resolve().parent]
+    places = [box.settings.root, box.settings.state, box.files, box.output]
     rng = np.random.default_rng(0)
     for number in range(8):
         box.put(f"more-{number}.png", 100 + number, (70, 70))

@@ -28,7 +28,7 @@ from drillcore_serving.batch.remote_journal import RemoteJournal, claimed
 from drillcore_serving.batch.score_batch import score
 from drillcore_serving.batch.writing.dense_files import DenseOptions
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

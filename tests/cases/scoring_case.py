@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_models
 from PIL import Image
 
 import drillcore_serving.batch.committed
@@ -35,21 +33,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     monkeypatch.setattr(drillcore_serving.batch.committed, "write_part", write)
 
 
-def load_tiny_models() -> ModuleType:
-    """The tiny model's module stands beside the tests of the runtime, which are no package."""
-    if "tiny_models" not in sys.modules:
-        path = Path(__file__).resolve().parents[1] / "runtime" / "tiny_models.py"
-        spec = importlib.util.spec_from_file_location("tiny_models", path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["tiny_models"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["tiny_models"])
-    return sys.modules["tiny_models"]
-
-
 def serve_tiny(settings: Settings, version: int = 1, **changes: object) -> ServedModel:
     """Bring the tiny model as if it had been fetched."""
-    source = load_tiny_models().write_tiny_model(settings.state / f"tiny-{version}.onnx", **changes)
+    source = tiny_models.write_tiny_model(settings.state / f"tiny-{version}.onnx", **changes)
     sha256 = put_blob(settings, source)
     write_pointer(settings, "tiny", version, sha256)
     return resolve(settings, "tiny")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
+import tiny_dense
 from PIL import Image
 
 from drillcore.runtime.model.served import ServedModel, put_blob, resolve, write_pointer
 from drillcore.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "runtime"))
-import tiny_dense
 
 __all__ = ["grey", "serve_dense", "tiny_dense", "write_scenes"]
 

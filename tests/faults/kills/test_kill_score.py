@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from scoring_case import serve_tiny, tree, write_images
+from scoring_process import finish_scoring, read_journal, start_scoring
 
 from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
-from scoring_case import serve_tiny, tree, write_images
-from scoring_process import finish_scoring, read_journal, start_scoring
 
 IMAGES, SHARD_ROWS = 1200, 32
 SHARDS = -(-IMAGES // SHARD_ROWS)

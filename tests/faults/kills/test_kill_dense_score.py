@@ -5,20 +5,17 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from dense_case import serve_dense, write_scenes
+from scoring_case import tree
+from scoring_process import finish_scoring, start_scoring
 
 from drillcore.runtime.batch.receipt import verify
 from drillcore.runtime.dense.kept_files import listed
 from drillcore.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "serving"))
-from dense_case import serve_dense, write_scenes
-from scoring_case import tree
-from scoring_process import finish_scoring, start_scoring
 
 IMAGES, SHARD_ROWS = 400, 8
 

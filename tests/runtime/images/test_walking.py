@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from image_case import encoded, reason_of
 
 from drillcore.runtime.images.image_files import IMAGE_SUFFIXES, OTHER_SUFFIXES, RAW_SUFFIXES
 from drillcore.runtime.images.walking import claims_image, is_hidden, is_hidden_path, list_folder, walk_images
-from tests.runtime.image_case import encoded, reason_of
 
 HIDDEN = (
     ".Trash-1000",

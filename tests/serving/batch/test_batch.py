@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_models
 from PIL import Image
-from scoring_case import StopHereError, load_tiny_models, rows_of, serve_tiny, stop_after, tree, write_images
+from scoring_case import StopHereError, rows_of, serve_tiny, stop_after, tree, write_images
 
 import drillcore_serving.batch.committed
 from drillcore.digests import sha256_file
@@ -33,15 +34,14 @@ def test_every_input_is_scored_or_set_aside(settings: Settings, tmp_path: Path) 
     assert (result.inputs, result.scored, result.set_aside, result.parts) == (30, 27, 3, 4)
     rows = rows_of(tmp_path / "out")
     assert [row["input_index"] for row in rows] == [n for n in range(30) if n not in (3, 5, 17)]
-    tiny = load_tiny_models()
     for row in rows:
         path = paths[row["input_index"]]
-        expected = tiny.expected_probabilities(np.asarray(Image.open(path))[:, :, None])
+        expected = tiny_models.expected_probabilities(np.asarray(Image.open(path))[:, :, None])
         assert row["path"] == path.name
         assert row["sha256"] == sha256_file(path)
-        assert row["label"] == tiny.CLASSES[int(expected.argmax())]
+        assert row["label"] == tiny_models.CLASSES[int(expected.argmax())]
         assert row["probability"] == pytest.approx(expected.max(), abs=1e-5)
-        assert [top["label"] for top in row["top5"]] == [tiny.CLASSES[n] for n in np.argsort(-expected)]
+        assert [top["label"] for top in row["top5"]] == [tiny_models.CLASSES[n] for n in np.argsort(-expected)]
         assert (row["model"], row["version"]) == ("tiny", 1)
     assert [(row["input_index"], row["reason"]) for row in aside_of(tmp_path / "out")] == [
         (3, "truncated"),
