@@ -103,7 +103,7 @@ class SlowModel:
         monkeypatch.setattr(model, "run", held)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Wait until something has happened."""
     end = time.monotonic() + seconds
     while not condition():
