@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from drillcore.environment import processor
 from drillcore.files import write_json, write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -82,7 +83,7 @@ def _shown(value: Any) -> str:
 
 def _machine() -> dict[str, Any]:
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
@@ -90,17 +91,6 @@ def _machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "revision": _output("git", "rev-parse", "--short=12", "HEAD") or "unknown",
     }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        names = [
-            line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith("model name")
-        ]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
 
 
 def _gpu() -> str | None:

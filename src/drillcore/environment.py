@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 from pathlib import Path
 
 from drillcore.settings import Settings
@@ -67,3 +68,13 @@ def give_identity(settings: Settings) -> None:
         home = None
     if home is None or not home.is_absolute() or not os.access(home, os.W_OK):
         os.environ["HOME"] = str(settings.state / "home")
+
+
+def processor() -> str:
+    """Return the processor's name as the system has it."""
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

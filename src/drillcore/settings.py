@@ -24,6 +24,10 @@ def _described(text: str, default: Any) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+def _secret(text: str) -> Any:
+    return field(default="", repr=False, metadata={"help": text, "secret": True})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Where things are and how much of the machine may be used. Importing or making one touches nothing on disk."""
@@ -50,6 +54,8 @@ class Settings:
     lease_seconds: float = _described("a lease not renewed for this long is taken over", 120.0)
     seed: int = _described("seed of what no recipe seeds", 0)
     log_level: str = _described("level of the log file", "INFO")
+    webhook_urls: str = _secret("addresses told of each promotion and rollback, by spaces; never logged")
+    webhook_secret: str = _secret("signs what they are told (HMAC-SHA256); never logged")
 
     @classmethod
     def load(cls, root: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -113,6 +119,9 @@ class Settings:
             )
         if min(self.max_pixels, self.max_side) < 1 or self.lease_seconds <= 0:
             raise InputError(f"{PREFIX}MAX_PIXELS, {PREFIX}MAX_SIDE and {PREFIX}LEASE_SECONDS must be positive")
+        for url in self.webhooks:
+            if not url.startswith(("http://", "https://")):
+                raise InputError(f"{PREFIX}WEBHOOK_URLS: {url!r} is no address of http:// or https://")
         if not self.inbox_patience_seconds >= 0:
             raise InputError(f"{PREFIX}INBOX_PATIENCE_SECONDS is {self.inbox_patience_seconds}; 0 or more is expected")
 
@@ -166,6 +175,11 @@ class Settings:
         return tuple(name.strip().lower() for name in self.list_hosts.split(",") if name.strip())
 
     @property
+    def webhooks(self) -> tuple[str, ...]:
+        """`webhook_urls`, one by one."""
+        return tuple(self.webhook_urls.split())
+
+    @property
     def cpu_threads(self) -> int:
         """`threads`, or the cores this process may use."""
         if self.threads:
@@ -183,10 +197,11 @@ class Settings:
         return self.workers or self.cpu_threads
 
     def as_dict(self) -> dict[str, str | int | float]:
-        """Return plain values for logging."""
+        """Return plain values for logging, secrets left out."""
         return {
             item.name: str(value) if isinstance(value := getattr(self, item.name), Path) else value
             for item in dataclasses.fields(self)
+            if "secret" not in item.metadata
         }
 
 

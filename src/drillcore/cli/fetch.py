@@ -49,6 +49,8 @@ def fetch(models: tuple[str, ...], watch: bool, every: float, as_json: bool) -> 
             if pointer != last.get(model):
                 _say(pointer, as_json=as_json)
             last[model] = pointer
+        if watch:
+            registry.announce(settings)  # what an address could not be told when a model was promoted
         if not watch:
             return
         stop.wait(every)

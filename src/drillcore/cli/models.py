@@ -7,6 +7,7 @@ import click
 from drillcore.cli.session import begin, json_option, print_json, print_table
 from drillcore.errors import GateError
 from drillcore.json_types import Json
+from drillcore.settings import Settings
 
 
 @click.command()
@@ -66,6 +67,7 @@ def promote(model: str, why: str, force: bool, as_json: bool) -> None:
         raise GateError(f"{result['model']} version {result['version']} is not promoted: {result['reason']}")
     if not as_json:
         click.echo(f"{result['model']} version {result['version']} is the champion (before: {result['previous']})")
+    _say_untold(settings)
 
 
 @click.command()
@@ -87,6 +89,17 @@ def rollback(model: str, why: str, as_json: bool) -> None:
         print_json(result)
     else:
         click.echo(f"{model}: version {result['version']} is the champion again (before: {result['previous']})")
+    _say_untold(settings)
+
+
+def _say_untold(settings: Settings) -> None:
+    """Say on standard error which addresses have not been told of a move; the move is done."""
+    from drillcore.state.database import open_state
+    from drillcore.state.deliveries import undelivered
+
+    for one in undelivered(open_state(settings)):
+        told = f"{one.host} was not told of {one.move.model} version {one.move.version}"
+        click.echo(f"drillcore: {told} ({one.error or 'not tried yet'}); drillcore doctor goes on saying so", err=True)
 
 
 @click.command()

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "promote": ("models", "promote", "Make a version the champion, if the gate lets it."),
     "rollback": ("models", "rollback", "Put the previous champion back."),
     "history": ("models", "history", "Who moved which alias, when and why."),
+    "rebuild": ("rebuild", "rebuild", "Make a version again from code, data and recipe: the same bytes."),
     "export": ("export", "export", "Write a registered model's ONNX file."),
     "receipt": ("receipt", "receipt", "Check what a scoring run wrote."),
     "flows": ("flows", "flows", "Run the flows on schedules: Prefect server, deployments, workers."),

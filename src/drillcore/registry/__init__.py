@@ -12,6 +12,7 @@ from drillcore.registry.alias_moves import (
     rollback,
     set_alias,
 )
+from drillcore.registry.announcing import announce
 from drillcore.registry.fetching import download, fetch, resolve_version
 from drillcore.registry.known import refuse_unknown
 from drillcore.registry.losses import adopted_moves, lost_moves
@@ -23,6 +24,7 @@ __all__ = [
     "ModelVersion",
     "adopted_moves",
     "aliases",
+    "announce",
     "asked_names",
     "download",
     "fetch",

@@ -18,6 +18,7 @@ from drillcore.json_types import Values
 from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
 from drillcore.registry.agreement import Disagreement, compare, note_files
+from drillcore.registry.announcing import announce
 from drillcore.registry.model_versions import get_version, versions
 from drillcore.registry.own_database import read_aliases
 from drillcore.settings import Settings
@@ -239,6 +240,7 @@ def _move(
         figures=figures,
         verdict=verdict,
         sha256=sha256,
+        tell=settings.webhooks if alias == CHAMPION else (),
     )
     try:
         with mlflow_client(settings) as client:
@@ -247,6 +249,7 @@ def _move(
         if withdraw_move(database, move):
             raise
         # Somebody's reconcile finished it, or a later move has taken its place: it did happen.
+    announce(settings)
     return dataclasses.replace(move, status="done")
 
 

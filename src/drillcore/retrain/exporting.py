@@ -11,7 +11,6 @@ from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.opening import MODEL_FILE
-from drillcore.retrain.provenance import git_facts
 from drillcore.retrain.records import Exported, Proven
 from drillcore.runtime.images.image_limits import ImageLimits
 from drillcore.runtime.model.metadata import ModelMetadata
@@ -49,7 +48,6 @@ def _writer(run: Run) -> ModelWriter:
 def _metadata(run: Run, facts: Json) -> ModelMetadata:
     """Return what the file says of itself; `facts` are those of the representation's writer."""
     recipe, manifest, task = run.recipe, run.manifest, run.task
-    git = git_facts(run.settings.root)
     fields: Json = {
         "classes": list(manifest.classes) if task.named else [],
         "colours": [list(colour) for colour in manifest.colours] if task.named and manifest.colours else None,
@@ -64,8 +62,8 @@ def _metadata(run: Run, facts: Json) -> ModelMetadata:
         model=recipe.name,
         data_digest=manifest.digest,
         lineage=manifest.lineage,
-        git=git.revision,
-        dirty=git.dirty,
+        git=run.git.revision,
+        dirty=run.git.dirty,
         recipe_sha256=recipe.sha256,
         weights_sha256=run.backbone.weights_sha256,
         seeds={"train": recipe.seeds.train, "bootstrap": recipe.seeds.bootstrap, "split": manifest.split_seed},

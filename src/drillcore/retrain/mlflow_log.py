@@ -6,12 +6,14 @@ from typing import Any
 
 from drillcore.datasets.manifest import Manifest, write_manifest
 from drillcore.retrain.pictures.evaluation_pictures import draw_curves
+from drillcore.retrain.provenance import making
 from drillcore.retrain.records import BackboneDone, Evaluated, Proven
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
 from drillcore.tracking import Run as TrackedRun
 from drillcore.versions import data_dvc_text
 
+MAKING = "making.json"
 _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -36,6 +38,7 @@ def log_run(log: Any, run: Run) -> None:
     log.json("parity.json", run.record(Proven).to_dict())
     log.text("data.dvc", data_dvc_text(settings))
     log.json("recipe.json", recipe.to_dict())
+    log.json(MAKING, making(run))
     log.file(write_manifest(settings, manifest), "data")
     log.json("data/about.json", _data_facts(manifest))
     log.json("evaluation-facts.json", {name: getattr(evaluated, name) for name in ("images", "ms", "mb")})

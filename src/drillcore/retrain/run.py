@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
     from drillcore.representations.base import Representation, State
     from drillcore.retrain.judging.measuring import Measuring
+    from drillcore.retrain.provenance import GitFacts
 
 PARITY_SPLIT = "val"
 D = TypeVar("D", bound=Done)
@@ -63,6 +64,13 @@ class Run:
     def model_file(self) -> Path:
         """The exported file."""
         return self.path / MODEL_FILE
+
+    @cached_property
+    def git(self) -> GitFacts:
+        """Which code this is; a rebuild says here which it was."""
+        from drillcore.retrain.provenance import git_facts
+
+        return git_facts(self.settings.root)
 
     @property
     def task(self) -> Task:

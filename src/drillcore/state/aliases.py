@@ -11,7 +11,7 @@ it, then the row is marked done; `registry.reconcile` mends a kill in between.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,9 +21,10 @@ from sqlalchemy.exc import IntegrityError
 
 from drillcore.digests import canonical_json
 from drillcore.errors import ConflictError
-from drillcore.json_types import Json
+from drillcore.json_types import Json, Values
 from drillcore.state.database import StateDatabase
 from drillcore.state.migrations import alias_history as table
+from drillcore.state.migrations import delivery
 
 Action = Literal["promote", "rollback", "set"]
 
@@ -106,6 +107,7 @@ def insert_move(
     figures: Mapping[str, object] | None = None,
     verdict: Mapping[str, object] | None = None,
     sha256: str | None = None,
+    tell: Sequence[str] = (),
 ) -> AliasMove:
     """Append a move in the state pending: the first of the two writes of a promotion.
 
@@ -121,6 +123,7 @@ def insert_move(
         figures: plain values for JSON.
         verdict: plain values for JSON.
         sha256: of the version's file.
+        tell: addresses that are to be told of it: noted with the move, or not at all.
 
     Raises:
         ConflictError: the alias has moved since; nothing is written.
@@ -148,6 +151,7 @@ def insert_move(
                 sha256=sha256,
             )
             connection.execute(sa.insert(table).values(**_row(move)))
+            _note_deliveries(connection, move, tell)
     except IntegrityError:
         raise ConflictError(_moved_text(model, alias, head(database, model, alias))) from None
     return move
@@ -182,7 +186,22 @@ def withdraw_move(database: StateDatabase, move: AliasMove) -> bool:
         last = _head(connection, move.model, move.alias)
         if last is None or last.seq != move.seq:
             return False
-        return bool(connection.execute(sa.delete(table).where(*_is(move), table.c.status == "pending")).rowcount)
+        gone = bool(connection.execute(sa.delete(table).where(*_is(move), table.c.status == "pending")).rowcount)
+        if gone:
+            connection.execute(sa.delete(delivery).where(*_told(move)))
+        return gone
+
+
+def _note_deliveries(connection: sa.Connection, move: AliasMove, urls: Sequence[str]) -> None:
+    """Note, inside a transaction, that addresses are to be told of a move."""
+    for url in urls:
+        values = {"model": move.model, "alias": move.alias, "seq": move.seq, "url": url}
+        connection.execute(sa.insert(delivery).values(**values, status="waiting", tries=0, due=0.0, error=""))
+
+
+def _told(move: AliasMove) -> tuple[sa.ColumnElement[bool], ...]:
+    columns = delivery.c
+    return (columns.model == move.model, columns.alias == move.alias, columns.seq == move.seq)
 
 
 def _head(connection: sa.Connection, model: str, alias: str) -> AliasMove | None:
@@ -219,7 +238,12 @@ def _row(move: AliasMove) -> dict[str, object]:
 
 
 def _move(row: Any) -> AliasMove:
-    values = dict(row._mapping)
+    return move_of(row._mapping)
+
+
+def move_of(row: Values) -> AliasMove:
+    """Return the move of a row's columns."""
+    values = dict(row)
     values["when"] = values.pop("moved_at")
     values["figures"] = json.loads(values["figures"])
     values["verdict"] = json.loads(values["verdict"]) if values["verdict"] else None

@@ -46,6 +46,19 @@ alias_history = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=True),  # of the version's file; null in rows of schema 1, until seen
 )
 
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("model", sa.String(250), primary_key=True),
+    sa.Column("alias", sa.String(250), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),  # of the move that is told
+    sa.Column("url", sa.String(1000), primary_key=True),
+    sa.Column("status", sa.String(20), nullable=False),  # waiting | sent | given up
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due", sa.Float, nullable=False),  # seconds since 1970; of one that waits
+    sa.Column("error", sa.Text, nullable=False),  # of the last try; empty: none
+)
+
 
 def _first_schema(connection: sa.Connection) -> None:
     for statement in (
@@ -69,8 +82,20 @@ def _files_and_beats(connection: sa.Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def _deliveries(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE delivery (model VARCHAR(250) NOT NULL, alias VARCHAR(250) NOT NULL, seq INTEGER NOT NULL,"
+        " url VARCHAR(1000) NOT NULL, status VARCHAR(20) NOT NULL, tries INTEGER NOT NULL,"
+        " due DOUBLE PRECISION NOT NULL, error TEXT NOT NULL, PRIMARY KEY (model, alias, seq, url))"
+    )
+
+
 Migration = Callable[[sa.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_first_schema, _files_and_beats)  # the n-th leads from schema n-1 to n
+MIGRATIONS: tuple[Migration, ...] = (
+    _first_schema,
+    _files_and_beats,
+    _deliveries,
+)  # the n-th leads from schema n-1 to n
 
 
 def migrate(connection: sa.Connection, shown: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:

@@ -100,12 +100,17 @@ def _disk(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     from drillcore.state.database import open_state
+    from drillcore.state.deliveries import WAITING, undelivered
     from drillcore.state.leases import current_leases
 
     database = open_state(settings)
     yield OK, f"state database at {database.url}"
     for name, holder, _expires in current_leases(database):
         yield WARNING, f"{name} is held by {holder}"
+    for one in undelivered(database):
+        known = f"{one.host} is not told of {one.move.model} version {one.move.version} ({one.move.action})"
+        when = "it is tried again at the next promotion, or by a watcher" if one.status == WAITING else one.status
+        yield WARNING, f"{known}: {one.error or 'not tried yet'}; {one.tries} tries; {when}"
 
 
 def _registry(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -156,8 +156,12 @@ def _partials(settings: Settings) -> list[Collectable]:
 
 
 def _scratch(settings: Settings) -> list[Collectable]:
-    folder = settings.state / "tmp"
-    return [_item("scratch", path, "temporary") for path in folder.iterdir()] if folder.is_dir() else []
+    kinds = {"tmp": "temporary", "rebuild": "a rebuild that did not end"}
+    return [_item("scratch", path, why) for name, why in kinds.items() for path in _entries(settings.state / name)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _item(kind: str, path: Path, why: str) -> Collectable:
