@@ -11,6 +11,7 @@ from drillcore.errors import DrillcoreError, InputError, ReceiptError
 from drillcore.files import atomic_path, sweep_partials
 from drillcore.remote import AnyPath, RemotePath, parquet_source
 from drillcore.runtime.batch.receipt import (
+    ANSWERS,
     PARTS,
     RECEIPT,
     ROWS,
@@ -26,6 +27,7 @@ from drillcore.runtime.batch.windows import SetAside
 from drillcore.runtime.dense import kept_files
 from drillcore_serving.batch.journal import JOURNAL, Entry, Journal, Plan
 from drillcore_serving.batch.remote_journal import journal_of
+from drillcore_serving.batch.writing.answer_files import AnswerFiles
 from drillcore_serving.batch.writing.part_tables import read_set_aside, write_part, write_set_aside
 
 
@@ -133,7 +135,7 @@ def commit(output: AnyPath, journal: Journal, entry: Entry, data: bytes) -> None
         journal.append(entry)
 
 
-def finish(output: AnyPath, plan: Plan, entries: dict[int, Entry]) -> None:
+def finish(output: AnyPath, plan: Plan, entries: dict[int, Entry], answers: AnswerFiles) -> None:
     """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
     ordered = [entries[shard] for shard in sorted(entries)]
     names = {entry.part.name for entry in ordered}
@@ -161,6 +163,7 @@ def finish(output: AnyPath, plan: Plan, entries: dict[int, Entry]) -> None:
         set_aside_sha256=aside_sha256,
         rows_sha256=sha256_file(output / ROWS),
         masks_sha256=kept_files.digest(output, parts),
+        answers=answers.write(output, parts),
     )
     write_receipt(output, receipt)
     journal_of(output).remove()
@@ -168,7 +171,7 @@ def finish(output: AnyPath, plan: Plan, entries: dict[int, Entry]) -> None:
 
 def clear(output: AnyPath) -> None:
     """Remove the results of another run, and nothing else. Raises OSError."""
-    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE))):
+    for path in (*output.glob(PARTS), *(output / name for name in (RECEIPT, ROWS, SET_ASIDE, *ANSWERS.values()))):
         path.unlink(missing_ok=True)
     journal_of(output).remove()
     for folder in kept_files.FOLDERS:

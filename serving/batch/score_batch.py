@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from drillcore.errors import UnknownNameError
 from drillcore.remote import AnyPath
-from drillcore.runtime.batch.receipt import RECEIPT
+from drillcore.runtime.batch.receipt import ANSWERS, RECEIPT, read_receipt
 from drillcore.runtime.batch.scoring import DEFAULT_BATCH
 from drillcore.runtime.batch.windows import NO_MEMORY
 from drillcore.runtime.model.served import ServedModel
@@ -24,6 +25,7 @@ from drillcore_serving.batch.inputs.input_list import InputList, list_inputs
 from drillcore_serving.batch.journal import Plan
 from drillcore_serving.batch.remote_journal import claimed, journal_of
 from drillcore_serving.batch.shard_scorer import ShardScorer, session_threads
+from drillcore_serving.batch.writing.answer_files import AnswerFiles
 from drillcore_serving.batch.writing.dense_files import DenseOptions
 from drillcore_serving.batch.writing.task_writers import writer_of
 from drillcore_serving.engines import local
@@ -74,6 +76,7 @@ def score(
     options: DenseOptions | None = None,
     engine: str = "local",
     cluster: Cluster | None = None,
+    answers: Collection[str] = (),
 ) -> ScoreResult:
     """Score all images of `source` into `output`; the same call again goes on after a kill, or finds all done.
 
@@ -89,6 +92,8 @@ def score(
         overwrite: remove the results of another run first.
         options: how the answers of a dense model are made and written; None: the defaults.
         engine: one of `ENGINES`; which one an unfinished run was begun with does not matter.
+        answers: forms of further files with the rows, names in `runtime.batch.receipt.ANSWERS`; those that are
+            there already stay.
         cluster: of the engine "dask": where its scheduler is; None: one is started here.
 
     Raises:
@@ -115,6 +120,8 @@ def score(
         writer = writer_of(session.metadata.task)
         options = options or DenseOptions()
         options.check(session.metadata.task)
+        files = AnswerFiles(frozenset(answers), session.metadata)
+        files.check()
         rows = shard_rows or writer.shard_rows
         plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch, options.text())
         scorer = ShardScorer(session, model, inputs, output, plan, options, runners, settings.hosts_of_lists)
@@ -124,6 +131,9 @@ def score(
             sweep(output)
             entries, done = committed(output, plan)
             changed = changed_shards(inputs, output, plan, entries.values())
+            if done:
+                written = {form for form in ANSWERS if ANSWERS[form] in read_receipt(output).answers}
+                files, done = replace(files, forms=files.forms | written), files.forms <= written
         if changed:
             entries, done = {shard: entry for shard, entry in entries.items() if shard not in changed}, False
         kept, odd = plan.rows(entries), (0, "")
@@ -140,7 +150,7 @@ def score(
             else:
                 odd = local.execute(settings, scorer, journal, pending, entries)
             with writing(output):
-                finish(output, plan, entries)
+                finish(output, plan, entries, files)
         scored = sum(entry.part.rows for entry in entries.values())
         aside = (row for entry in entries.values() for row in entry.set_aside)
         return ScoreResult(

@@ -21,7 +21,7 @@ from drillcore.errors import BadImageError, InputError
 from drillcore.files import create_bytes, write_bytes
 from drillcore.remote import AnyPath
 from drillcore.runtime.dense.blending import Blending
-from drillcore.runtime.dense.kept_files import MASKS, OVERLAYS, VALUES
+from drillcore.runtime.dense.kept_files import MASKS, VALUES, overlay_name
 from drillcore.runtime.images.decode import decode_mask_bytes
 from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.images.float_tiff import encode_float_tiff
@@ -147,7 +147,7 @@ class DenseFiles:
                 label, data = self._read_label(name, standing), standing
             overlay, overlay_sha256 = "", ""
             if self.options.overlay and item.image is not None:
-                overlay = f"{OVERLAYS}/{item.sha256}.jpg"
+                overlay = overlay_name(item.path, item.sha256)
                 picture = encode_overlay(item.image, label, self._colours)
                 write_bytes(self.output / overlay, picture, sync=False)
                 overlay_sha256 = sha256_bytes(picture)

@@ -93,6 +93,43 @@ def read_georeference(path: Path, height: int, width: int) -> Georeference | Non
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class ScenePlace:
+    """Where the pixels of a scene lie on earth.
+
+    Attributes:
+        transformer: of rasterio, from rows and columns to coordinates.
+        crs: coordinate system of these.
+    """
+
+    transformer: Any
+    crs: Any
+
+    def to_degrees(self, corners: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return corners of pixels (x, y), [M,2], as longitude and latitude in WGS 84, float64 [M,2]."""
+        from rasterio.warp import transform
+
+        columns, rows = corners.T.tolist()
+        x, y = self.transformer.xy(rows, columns, offset="ul")
+        return np.stack(transform(self.crs, "EPSG:4326", x, y), axis=1)
+
+
+def read_place(data: bytes) -> ScenePlace | None:
+    """Return where the scene of one of our GeoTIFFs lies; None where the file does not say."""
+    rasterio = _rasterio()
+    from rasterio.transform import AffineTransformer, GCPTransformer, RPCTransformer
+
+    with rasterio.MemoryFile(data) as memory, memory.open(driver="GTiff") as source:
+        points, points_crs = source.gcps
+        if source.crs is not None and not source.transform.is_identity:
+            return ScenePlace(AffineTransformer(source.transform), source.crs)
+        if points and points_crs is not None:
+            return ScenePlace(GCPTransformer(points), points_crs)
+        if source.rpcs is not None:
+            return ScenePlace(RPCTransformer(source.rpcs), "EPSG:4326")
+    return None
+
+
 def encode_label(
     label: npt.NDArray[np.uint8], colours: Sequence[tuple[int, int, int]], place: Georeference | None
 ) -> bytes:

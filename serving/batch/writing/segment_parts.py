@@ -11,7 +11,7 @@ from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError
 from drillcore.files import write_bytes
-from drillcore.runtime.dense.kept_files import MASKS, OVERLAYS
+from drillcore.runtime.dense.kept_files import MASKS, overlay_name
 from drillcore.runtime.images.decode_worker import DecodedImage
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
@@ -55,7 +55,7 @@ def keep_segments(files: DenseFiles, item: DecodedImage, answers: dict[str, Arra
         data = map_png(found)
     except InputError as error:
         raise BadImageError("too_many_segments", str(error)) from None
-    name, overlay = f"{MASKS}/{item.sha256}.png", f"{OVERLAYS}/{item.sha256}.jpg"
+    name, overlay = f"{MASKS}/{item.sha256}.png", overlay_name(item.path, item.sha256)
     with writing(files.output), files.lock(item.sha256):
         standing = files.first(name, data, lambda kept: _fits(kept, found.shape))
         if standing != data:

@@ -13,6 +13,8 @@ from drillcore.cli.uncommitted import say_left_lying
 from drillcore.errors import NoMemoryError
 from drillcore.remote import AnyPath
 
+FORMATS = ("parquet", "csv", "jsonl", "coco", "geojson", "png", "geotiff")
+
 
 @click.command()
 @click.argument("model")
@@ -22,10 +24,11 @@ from drillcore.remote import AnyPath
 @click.option("--overlay", is_flag=True, help="Dense labels: also write overlays/, images under their colours.")
 @click.option(
     "--format",
-    "form",
-    type=click.Choice(["png", "geotiff"]),
-    default="png",
-    help="Dense models: palette PNG, or cloud-optimised GeoTIFF that lies where its scene lies.",
+    "forms",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="The rows for other tools: csv, jsonl; of labelled pixels outlines: coco, geojson. Masks: png, or geotiff, "
+    "cloud-optimised, that lies where its scene lies, as geojson does. May be given again.",
 )
 @click.option(
     "--tiles",
@@ -47,7 +50,7 @@ def score(
     output: AnyPath,
     device: str | None,
     overlay: bool,
-    form: str,
+    forms: tuple[str, ...],
     tiles: str,
     engine: str,
     scheduler: str,
@@ -64,7 +67,8 @@ def score(
     INPUT is a folder (searched through), image files or a pattern, a text file with one path per line, a CSV or Parquet
     file with a column `path`, or - for paths on standard input.
     Both may be URLs that fsspec knows, such as s3://bucket/folder; credentials come from the environment.
-    OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored.
+    OUTPUT gets part-*.parquet, receipt.json, and set_aside.parquet with the reason of each image that was not scored;
+    with --format also answers.csv, answers.jsonl, answers.coco.json or answers.geojson, of which the receipt knows.
     A run that was killed goes on where it was; every input is scored or set aside exactly once.
     With --engine dask the shards are scored on Dask workers; parts, journal and receipt are the same.
     Models that answer every pixel also write OUTPUT/masks/ (or values/), one file per image, named by its digest.
@@ -76,12 +80,14 @@ def score(
       drillcore score camvid 'frames/*.png' more/a.png scored/
       find . -name '*.tif' | drillcore score baeri - scored/
       drillcore score camvid s3://bucket/frames s3://bucket/scored
-      drillcore score baeri scenes/ scored/ --format geotiff
+      drillcore score baeri scenes/ scored/ --format geojson
+      drillcore score plankton-forest new-images/ scored/ --format csv
       drillcore score plankton-forest /shared/images/ /shared/scored/ --engine dask --scheduler tls://10.0.0.7:8786
       drillcore score shells.onnx new-images/ scored/
       drillcore receipt verify scored/
     """
     settings = begin(as_json=as_json, model=model)
+    from drillcore.runtime.batch.receipt import ANSWERS
     from drillcore.runtime.dense.blending import Blending
     from drillcore_serving.batch.inputs.several import gathered
     from drillcore_serving.batch.score_batch import score as run
@@ -97,6 +103,9 @@ def score(
             click.echo(
                 f"no --scheduler: {settings.cpu_threads} Dask workers of 1 thread each are started here", err=True
             )
+    form = "geotiff" if {"geotiff", "geojson"} & set(forms) else "png"
+    if form == "geotiff" and "png" in forms:
+        raise click.UsageError("masks are written as png, or as geotiff, which geojson is made of")
     options = DenseOptions(overlay=overlay, format=form, blending=Blending() if tiles == "blended" else None)
     inputs = gathered(sources, sys.stdin, skip=output)
     served = bring(settings, model)
@@ -111,6 +120,7 @@ def score(
         options=options,
         engine=engine,
         cluster=cluster,
+        answers=[name for name in ANSWERS if name in forms],
     )
     figures = {
         "model": served.model,
@@ -129,6 +139,7 @@ def score(
         print_json(figures)
     else:
         print_table("", ("what", "value"), (figures | {"output": shown(settings, output)}).items())
+        _show_answers(output)
         if isinstance(output, Path):
             say_left_lying(settings, output)
     if result.starved:
@@ -138,3 +149,16 @@ def score(
         )
     if result.set_aside and not as_json:
         click.echo(f"{result.set_aside} set aside, with their reasons, in {shown(settings, output)}/set_aside.parquet")
+
+
+def _show_answers(output: AnyPath) -> None:
+    """Print the first rows, and what was found how often."""
+    from drillcore_serving.batch.writing.first_look import look
+
+    seen = look(output)
+    if seen.rows:
+        print_table("the first rows", seen.columns, seen.rows)
+    if seen.counts:
+        total = sum(seen.counts.values())
+        shares = ((name, f"{count:,}", f"{count / total:.1%}") for name, count in seen.counts.items())
+        print_table("", ("class", seen.counted, "share"), shares)

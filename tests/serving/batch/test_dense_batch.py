@@ -187,7 +187,7 @@ def test_overlays(settings: Settings, tmp_path: Path) -> None:
     score(settings, model, tmp_path / "in", tmp_path / "out", options=DenseOptions(overlay=True))
     for row in rows_of(tmp_path / "out"):
         path = tmp_path / "out" / row["overlay"]
-        assert row["overlay"] == f"overlays/{row['sha256']}.jpg"
+        assert row["overlay"] == f"overlays/{Path(row['path']).stem}-{row['sha256'][:8]}.jpg"
         assert row["overlay_sha256"] == sha256_file(path)
         image = grey(paths[row["input_index"]])
         expected = overlay(image, tiny_dense.expected_label(image), [tuple(c) for c in tiny_dense.COLOURS])

@@ -5,6 +5,7 @@ OUTPUT/set_aside.parquet        the other rows with their reasons
 OUTPUT/receipt.rows             uint32, little-endian: a CRC-32 for each scored row, in order
 OUTPUT/receipt.json             all of that by digest
 OUTPUT/masks/ values/ overlays/ of dense models, named and digested by the rows: see `kept_files`
+OUTPUT/answers.csv ...          the rows again, for other tools, where they were asked for
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ RECEIPT = "receipt.json"
 ROWS = "receipt.rows"
 SET_ASIDE = "set_aside.parquet"
 PARTS = "part-*.parquet"
+# The rows in the form of other tools, by the name of the format.
+ANSWERS = {
+    "csv": "answers.csv",
+    "jsonl": "answers.jsonl",
+    "coco": "answers.coco.json",
+    "geojson": "answers.geojson",
+}
 _PART_NAME = re.compile(r"part-[0-9]{5,}\.parquet")
 _SHOWN = 3  # rows that a message names
 
@@ -69,6 +77,7 @@ class Receipt:
         rows_sha256: of `receipt.rows`.
         masks_sha256: over the names and digests of masks, values and overlays in the order of the rows; empty where
             there are none.
+        answers: SHA-256 of each further file of the rows, by its name in `ANSWERS`.
     """
 
     model: str
@@ -83,11 +92,14 @@ class Receipt:
     set_aside_sha256: str
     rows_sha256: str
     masks_sha256: str = ""
+    answers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> Json:
         """Return what `receipt.json` holds."""
         value = dataclasses.asdict(self)
         counts = {name: value.pop(name) for name in ("inputs", "scored", "set_aside")}
+        if not self.answers:
+            del value["answers"]
         return {"schema": 1, "counts": counts, **value}
 
 
@@ -131,6 +143,8 @@ def _checked(receipt: Receipt) -> Receipt:
     for name in ("model", "model_sha256", "plan", "set_aside_sha256", "rows_sha256", "masks_sha256"):
         if not isinstance(getattr(receipt, name), str):
             raise ValueError(f"{name} is no text")
+    if not isinstance(receipt.answers, dict) or not set(receipt.answers) <= set(ANSWERS.values()):
+        raise ValueError("answers of no known form")
     for part in receipt.parts:
         if not isinstance(part.name, str) or not _PART_NAME.fullmatch(part.name) or not isinstance(part.sha256, str):
             raise ValueError("a part without its name or digest")
@@ -149,7 +163,8 @@ def verify(output: AnyPath) -> Receipt:
     """
     receipt = read_receipt(output)
     _check_counts(receipt)
-    for name, sha256 in ((SET_ASIDE, receipt.set_aside_sha256), (ROWS, receipt.rows_sha256)):
+    closing = {SET_ASIDE: receipt.set_aside_sha256, ROWS: receipt.rows_sha256, **receipt.answers}
+    for name, sha256 in closing.items():
         _check_file(output, name, sha256)
     expected = {part.name for part in receipt.parts}
     extra = sorted(path.name for path in output.glob(PARTS) if path.name not in expected)

@@ -1,4 +1,6 @@
-"""The files beside the parts of a dense output: masks, values and overlays, each named by its image's digest.
+"""The files beside the parts of a dense output: masks and values, named by their image's digest, and overlays.
+
+An overlay is for people: its name is that of its image, and the first eight digits of its digest.
 
 A part names them in a column and their digests in another: `mask` and `mask_sha256`, `value` and `value_sha256`,
 `overlay` and `overlay_sha256`. Two rows of one image share one file.
@@ -22,8 +24,22 @@ from drillcore.remote import AnyPath, RemotePath, parquet_source
 MASKS, VALUES, OVERLAYS = "masks", "values", "overlays"
 FOLDERS = (MASKS, VALUES, OVERLAYS)
 _COLUMNS = ("mask", "value", "overlay")
-_NAME = re.compile(r"(masks|values|overlays)/[0-9a-f]{64}\.(png|tif|jpg)")
-_FILE = re.compile(r"[0-9a-f]{64}\.(png|tif|jpg)")
+_FILE = re.compile(r"[0-9a-f]{64}\.(png|tif|jpg)|[\w.-]{1,80}-[0-9a-f]{8}\.jpg")
+_NAME = re.compile(rf"(masks|values|overlays)/({_FILE.pattern})")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+_LONGEST = 80  # characters of an image's name, of at most 3 bytes each: file systems end at 255
+
+
+def overlay_name(image: str, sha256: str) -> str:
+    """Return where the overlay of an image goes, below the output.
+
+    Example:
+        >>> overlay_name("frames/street 7.png", 64 * "a")
+        'overlays/street_7-aaaaaaaa.jpg'
+    """
+    stem = image.replace("\\", "/").rpartition("/")[2].rpartition(".")[0] or "image"
+    plain = "".join(letter for letter in _NOT_IN_NAMES.sub("_", stem) if ord(letter) < 0x10000)
+    return f"{OVERLAYS}/{plain[:_LONGEST] or 'image'}-{sha256[:8]}.jpg"
 
 
 def listed(path: AnyPath) -> Iterator[tuple[int, str, str]]:
@@ -109,7 +125,7 @@ def unlisted(output: AnyPath, parts: list[str]) -> Iterator[AnyPath]:
     keys = _keys(output, parts)
     for folder in present:
         for path in files_of(output / folder):
-            key = np.uint64(int(path.name[:16], 16))
+            key = np.uint64(_key(path.name))
             place = int(np.searchsorted(keys[folder], key))
             if place == len(keys[folder]) or keys[folder][place] != key:
                 yield path
@@ -127,13 +143,17 @@ def files_of(folder: AnyPath) -> Iterator[AnyPath]:
 
 
 def _keys(output: AnyPath, parts: list[str]) -> dict[str, NDArray[np.uint64]]:
-    """Return the first 64 bits of all digests by folder, sorted: 8 bytes a file, for outputs of any length."""
+    """Return a key of each file by folder, sorted: 8 bytes a file, for outputs of any length."""
     found: dict[str, list[NDArray[np.uint64]]] = {folder: [np.empty(0, np.uint64)] for folder in FOLDERS}
     for part in parts:
         numbers: dict[str, list[int]] = {folder: [] for folder in FOLDERS}
         for _, name, _sha256 in listed(output / part):
             folder, _, file = name.partition("/")
-            numbers[folder].append(int(file[:16], 16))
+            numbers[folder].append(_key(file))
         for folder, values in numbers.items():
             found[folder].append(np.array(values, np.uint64))
     return {folder: np.unique(np.concatenate(arrays)) for folder, arrays in found.items()}
+
+
+def _key(file: str) -> int:
+    return int.from_bytes(hashlib.sha256(file.encode()).digest()[:8], "big")
