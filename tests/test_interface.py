@@ -21,10 +21,12 @@ def test_dir_shows_the_interface_and_nothing_else() -> None:
     names = [
         "Figures",
         "Images",
+        "LoadedModel",
         "Segments",
         "TrainedModel",
         "__version__",
         "load_folder",
+        "load_model",
         "score",
         "segments",
         "train",

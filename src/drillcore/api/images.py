@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OWN_LAYOUT = "classes"
 _SPLITS = ("train", "val", "test")
 _LAST = "loaded.json"
+_PICTURED = 24  # classes with a picture in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,23 @@ class Images:
         splits = ", ".join(f"{int(counts.get(name, 0)):,} {name}" for name in _SPLITS)
         aside = f"; {len(self.manifest.quarantine):,} set aside" if len(self.manifest.quarantine) else ""
         return f"<Images {self.name}: {len(self):,} of {len(self.classes)} classes: {splits}{aside}>"
+
+    def _repr_html_(self) -> str:
+        """Return a row for each class: its images by split, and the first of them."""
+        from drillcore.pages.html import Html, element, picture, table
+        from drillcore.pages.thumbnails import thumbnail_bytes
+
+        rows: list[tuple[object, ...]] = []
+        for name, own in self.manifest.table.groupby("label", sort=True):
+            counts = own["split"].value_counts()
+            shown = Html("")
+            if len(rows) < _PICTURED:
+                data = thumbnail_bytes(
+                    self.settings, self.manifest.path_of(own["path"].iloc[0]), self.manifest.channels
+                )
+                shown = picture(data, str(name))
+            rows.append((name, *(int(counts.get(split, 0)) for split in _SPLITS), shown))
+        return element("div", element("p", repr(self)), table(("class", *_SPLITS, "the first"), rows))
 
 
 def load_folder(

@@ -48,6 +48,12 @@ class Figures(dict[str, object]):
         width = max((len(name) for name, _ in rows), default=0)
         return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in rows)
 
+    def _repr_html_(self) -> str:
+        from drillcore.pages.html import table
+
+        rows = [(name, _shown(value)) for name, value in self.items() if not isinstance(value, dict)]
+        return table(("figure", "value"), rows)
+
 
 def train(
     images: Images,
@@ -211,6 +217,20 @@ class TrainedModel:
         taps = "+".join(recipe.backbone.taps)
         made_of = f"{recipe.head.name} on {recipe.backbone.name} {taps}"
         return f"<TrainedModel {self.name}: {made_of}, {len(self.classes)} classes>"
+
+    def _repr_html_(self) -> str:
+        from drillcore.pages.html import facts
+
+        backbone, images = self.recipe.backbone, self.images
+        return facts(
+            [
+                ("model", self.name),
+                ("head", self.recipe.head.name),
+                ("backbone", f"{backbone.name} {'+'.join(backbone.taps)}, weights {backbone.weights}"),
+                ("images", f"{len(images):,} of {images.name}"),
+                ("classes", ", ".join(self.classes)),
+            ]
+        )
 
     @cached_property
     def _run(self) -> Run:

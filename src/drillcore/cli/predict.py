@@ -43,6 +43,7 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
       drillcore predict camvid frame.png --overlay seen.jpg
     """
     settings = begin(as_json=as_json, model=model)
+    served = bring(settings, model)  # a mistyped name is told before what answers is imported
     from drillcore.runtime.batch.scoring import scorable
     from drillcore.runtime.dense.blending import Blending
     from drillcore.runtime.model.session import open_model
@@ -51,7 +52,6 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     from drillcore_serving.predict.one_image import predict_one, write_map_overlay
     from drillcore_serving.predict.segmented_image import predict_segments
 
-    served = bring(settings, model)
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)
     origin = {"image": str(image), "model": served.model, "version": served.version, "model_sha256": served.sha256}
     task = scorable(opened.metadata.task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from drillcore.arrays import Bytes
 from drillcore.errors import BadImageError
 from drillcore.pages.html import Content, Html, element, picture
 from drillcore.settings import Settings
@@ -14,11 +15,15 @@ SIDE = 224  # pixels of the longer side: two for each that a card shows
 
 def thumbnail_bytes(settings: Settings, path: Path, channels: int) -> bytes:
     """Return an image as a small PNG (grey) or JPEG (colour). Raises BadImageError."""
-    from PIL import Image
-
     from drillcore.runtime.images.decode import decode_file
 
-    pixels = decode_file(path, channels, **settings.decoding())
+    return small_picture(decode_file(path, channels, **settings.decoding()))
+
+
+def small_picture(pixels: Bytes) -> bytes:
+    """Return pixels uint8 [H,W,C] as a small PNG (grey) or JPEG (colour)."""
+    from PIL import Image
+
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     stream = io.BytesIO()
