@@ -30,7 +30,7 @@ BENCHES = {
     "backbones": "backbones.backbones",
     "plankton-paper": "plankton_paper.paper",
     "cross-pooling": "pooling.tables",
-    "patches": "patches",
+    "patches": "patches.tables",
     "binary-map": "binary_map",
     "label-next": "label_next",
 }
@@ -42,9 +42,11 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="The competition's or VOC's zip; backbones, binary-map, cross-pooling, label-next: a folder of zips.",
+    help="The competition's zip; backbones, binary-map, cross-pooling, label-next, patches: a folder of zips.",
 )
-@click.option("--only", help="cores, plankton-paper: groups of experiments, with what they need; 'report' for none.")
+@click.option(
+    "--only", help="cores, patches, plankton-paper: groups of experiments and what they need; 'report' for none."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
 @click.option("--trees", type=click.IntRange(min=1), help="heads: of each forest.")
 @click.option("--full", is_flag=True, default=None, help="binary-map: all images, not some of each set.")

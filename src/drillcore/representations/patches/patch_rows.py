@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -12,7 +10,6 @@ import numpy.typing as npt
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError
-from drillcore.progress import progress
 from drillcore.representations.base import Representation, Rows
 from drillcore.representations.patches.labelling import label_patches, thinned
 from drillcore.representations.patches.params import PatchPlan
@@ -20,7 +17,6 @@ from drillcore.representations.patches.scores import aggregated
 from drillcore.representations.store_rows import StoreRows
 from drillcore.runtime.patches.maps import score_maps
 from drillcore.runtime.patches.patch_places import levels_of, patch_boxes
-from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
 from drillcore.tasks import MULTILABEL
 
 if TYPE_CHECKING:
@@ -28,10 +24,10 @@ if TYPE_CHECKING:
 
     from drillcore.representations.patches.pyramid import PatchNetwork
     from drillcore.retrain.run import Run
+    from drillcore.store import FeatureStore
 
 TRAIN = "train"
 DEFAULT_POWER = 5  # the paper's
-_SHARD_IMAGES = 8  # what a kill undoes, at most
 
 
 class Patches(Representation):
@@ -71,19 +67,19 @@ class Patches(Representation):
 
         Targets are the classes a patch shows, uint8 [N, K]; weights are 0 for patches that are not learnt from.
         """
-        found = _fill(run, self.plan, table, mirrored=False)
-        keys, extracted = found
+        store, keys, extracted = _fill(run, table, mirrored=False)
+        parts = [(store, keys)]
         more = table[table["split"] == TRAIN] if self.plan.mirrored else table[:0]
         if len(more):
-            mirrored, passed = _fill(run, self.plan, more, mirrored=True)
-            keys, extracted = [*keys, *mirrored], extracted + passed
+            store, keys, passed = _fill(run, more, mirrored=True)
+            parts.append((store, keys))
+            extracted += passed
         whole = [*_places(table), *_places(more)]
         shown, learnt = zip(*(self._labels(run, row, side) for row, side in whole), strict=True)
         numbers = [*range(len(table)), *np.flatnonzero((table["split"] == TRAIN).to_numpy())[: len(more)]]
         counts = [len(part) for part in learnt]
-        store, width = _stores(run, self.plan), network_of(run).width
         return Rows(
-            rows=_Both(store, keys, len(table), width),
+            rows=_Both(parts, network_of(run).width),
             targets=np.concatenate(shown),
             weights=np.concatenate(learnt).astype(np.float32),
             images=np.repeat(np.array(numbers, np.int64), counts),
@@ -146,33 +142,23 @@ def chosen_rows(found: Rows, share: float, seed: int) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def patch_spec(run: Run, plan: PatchPlan, *, mirrored: bool) -> FeatureSpec:
-    """Return what the rows of an image depend on."""
-    own = {"patches": {"side": plan.side, "lambdas": list(plan.lambdas), "mirrored": mirrored}}
-    return FeatureSpec(
-        weights=run.backbone.weights_sha256,
-        taps=tuple(run.recipe.backbone.taps),
-        preprocessing=dict(run.backbone.preprocessing),
-        dtype=plan.dtype,
-        sampling=own,
-    )
-
-
 def _places(table: pd.DataFrame) -> list[tuple[pd.Series, bool]]:
     return [(row, False) for _, row in table.iterrows()]
 
 
-def _stores(run: Run, plan: PatchPlan) -> list[FeatureStore]:
-    return [FeatureStore.of(run.settings, patch_spec(run, plan, mirrored=side)) for side in (False, True)]
+def _fill(run: Run, table: pd.DataFrame, *, mirrored: bool) -> tuple[FeatureStore, list[str], int]:
+    from drillcore.representations.patches.filling import fill_store
+
+    network = network_of(run)
+    load = run.load(table, run.backbone.channels)
+    return fill_store(run.settings, network, list(table["sha256"]), load, mirrored=mirrored)
 
 
 class _Both:
     """Rows of images, then those of mirror images: a source of rows."""
 
-    def __init__(self, stores: Sequence[FeatureStore], keys: Sequence[str], plain: int, width: int) -> None:
-        self._parts = [StoreRows(stores[0], keys[:plain], width)]
-        if len(keys) > plain:
-            self._parts.append(StoreRows(stores[1], keys[plain:], width))
+    def __init__(self, parts: Sequence[tuple[FeatureStore, list[str]]], width: int) -> None:
+        self._parts = [StoreRows(store, keys, width) for store, keys in parts]
         self._first = len(self._parts[0])
         self.shape = (sum(len(part) for part in self._parts), width)
 
@@ -186,43 +172,3 @@ class _Both:
         if len(own) == len(numbers):
             return rows
         return np.concatenate([rows, self._parts[1][numbers[len(own) :] - self._first]])
-
-
-def _fill(run: Run, plan: PatchPlan, table: pd.DataFrame, *, mirrored: bool) -> tuple[list[str], int]:
-    """Bring the rows of images into the store; return their keys, and how many images passed the network."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    from drillcore.devices import exact_computing, resolve_device
-
-    spec = patch_spec(run, plan, mirrored=mirrored)
-    store, keys = FeatureStore.of(run.settings, spec), spec.keys(list(table["sha256"]))
-    if not store.missing(keys).any():
-        return keys, 0
-    network, load = network_of(run), run.load(table, run.backbone.channels)
-    device = resolve_device(run.settings.device)
-    run.backbone.to(device)
-    workers = run.settings.cpu_threads if device.type == "cpu" else 1
-
-    def look(number: int) -> npt.NDArray[np.float32]:
-        image = load(number)
-        return network.rows(np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
-
-    with StoreWriter(store) as writer:
-        writer.shard_images = _SHARD_IMAGES
-        first = {key: number for number, key in reversed(list(enumerate(keys)))}
-        missing = [key for key, lacks in zip(keys, store.missing(keys), strict=True) if lacks]
-        todo = sorted({first[key] for key in missing})
-        start = partial(torch.set_num_threads, 1)
-        with (
-            ThreadPoolExecutor(workers, thread_name_prefix="patches", initializer=start) as pool,
-            exact_computing(1 if device.type == "cpu" else run.settings.cpu_threads),
-            threadpool_limits(1 if device.type == "cpu" else None, "blas"),
-            progress("mirrored patches" if mirrored else "patches", len(todo)) as advance,
-        ):
-            for begin in range(0, len(todo), 2 * workers):
-                part = todo[begin : begin + 2 * workers]
-                for number, rows in zip(part, pool.map(look, part), strict=True):
-                    writer.add([keys[number]], rows, np.array([len(rows)], np.int64))
-                    advance(1)
-    return keys, len(todo)
