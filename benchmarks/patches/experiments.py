@@ -57,8 +57,8 @@ class Scale:
     side: int = 96
     repeats: int = 2
     lambdas: tuple[float, ...] = tuple(LAMBDAS)
-    exact: Counts = (80, 20, 80)
-    source: Counts = (160, 40, 160)
+    exact: Counts = (50, 20, 60)
+    source: Counts = (100, 30, 100)
     epochs: int = 4
     hidden: tuple[int, ...] = (2048,)
     networks: tuple[str, ...] = ("squeezenet", "lite0", "lite2")

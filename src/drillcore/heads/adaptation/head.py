@@ -17,7 +17,7 @@ from drillcore.heads.row_source import check_finite, moments, row_source, slices
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
 
-TINY = 1e-12  # below which a score counts as this: its logarithm is calibrated
+TINY = 1e-30  # below which a score counts as this: its logarithm is calibrated, in float32 in the file
 _MAX_POWER = 50
 
 

@@ -113,7 +113,10 @@ def fit_slopes(
 
 
 def fit_sigmoid(decisions: Doubles, truth: npt.NDArray[np.bool_]) -> Doubles:
-    """Return the slopes a, b, t = 1 with which sigmoid(a z + b) has the least log loss (Platt 1999), a above 0.
+    """Return the slopes a, b, t = 1 with which sigmoid(a z + b) has the least log loss, a above 0.
+
+    Against Platt's targets (1999, section 2.2), (n+ + 1) / (n+ + 2) and 1 / (n- + 2) in the place of 1 and 0, of n+
+    true and n- false answers: where few rows can be parted a would grow without bound, the surest would all become 1.
 
     Args:
         decisions: float64 [n, P], of rows that were held out.
@@ -121,14 +124,16 @@ def fit_sigmoid(decisions: Doubles, truth: npt.NDArray[np.bool_]) -> Doubles:
     """
     from scipy.optimize import minimize
 
-    signed = np.where(truth, 1.0, -1.0)
+    positive = int(truth.sum())
+    wanted = np.where(truth, (positive + 1) / (positive + 2), 1 / (truth.size - positive + 2))
 
     def slopes(free: Doubles) -> tuple[float, float]:
         return float(np.exp(np.clip(free[0], -9, 9))), float(np.clip(free[1], -9, 9))
 
     def loss(free: Doubles) -> float:
         a, b = slopes(free)
-        return float(np.logaddexp(0, -signed * (a * decisions + b)).mean())
+        logits = a * decisions + b
+        return float((np.logaddexp(0, logits) - wanted * logits).mean())
 
     options = {"xatol": 1e-3, "fatol": 1e-6, "maxiter": 200}
     found = minimize(loss, [np.log(REST_START[0]), REST_START[1]], method="Nelder-Mead", options=options)

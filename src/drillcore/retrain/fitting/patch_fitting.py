@@ -108,7 +108,7 @@ def choose_power(
 
 
 def class_slopes(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-    """Return a and b of each class with which sigmoid(a log(score) + b) fits best, float64 [K, 2]; a above 0.
+    """Return a and b of each class with which sigmoid(a log(score) + b) fits best (`fit_sigmoid`), float64 [K, 2].
 
     A class that no image, or every image, has keeps the slope 1 and no shift.
     """
