@@ -39,12 +39,13 @@ _MOST = 10**8  # pixels of an image
 Thing = tuple[str, tuple[int, int, int, int], bool, bool]
 
 
-def convert(source: Path, target: Path) -> dict[str, int]:
+def convert(source: Path, target: Path, every: int = 1) -> dict[str, int]:
     """Write the data set of a CamVid folder; return how many squares have each class, and how many there are.
 
     Args:
         source: laid out as published.
         target: folder for VOCdevkit/CamVidObjects.
+        every: 2 takes every second frame, by time; the splits stay where they are.
 
     Raises:
         LayoutError: no CamVid.
@@ -55,6 +56,7 @@ def convert(source: Path, target: Path) -> dict[str, int]:
         (root / name).mkdir(parents=True, exist_ok=True)
     items = [item for item in layout.items(source) if item.fault is None and item.target is not None]
     splits = split_frames([item.source.stem for item in items])
+    items = sorted(items, key=lambda item: item.source.stem)[::every]
     lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     counts: Counter[str] = Counter()
     with progress("squares", len(items)) as advance:
@@ -130,10 +132,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="2: every second frame, by time")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as unpacked:
         folder = given.source
         if folder.is_file():
             extract_zip(folder, Path(unpacked))
             folder = Path(unpacked)
-        print(convert(folder, given.target))
+        print(convert(folder, given.target, given.every))

@@ -9,7 +9,7 @@ from benchmarks.patches.judging import better_by, by_company, by_size, overfitti
 from benchmarks.patches.sets import NETWORKS
 from benchmarks.report import table
 
-TITLES = {"voc": "Pascal VOC 2012, five animals", "objects": "CamVid-objects"}
+TITLES = {"voc": "Pascal VOC 2012, five animals", "objects": "CamVid-objects, every second frame"}
 ROWS = {"whole": "whole image, linear SVM", "patches": "patches", "one": "patches", "several": "patches"}
 PAPER = (
     ("1", "VOC 2007, PRE-1000C", 77.7),

@@ -1,7 +1,8 @@
-"""MIT-67, Birds-200 and the human attributes in their published layouts, on a few drawn images each."""
+"""MIT-67, Birds-200, human attributes and actions in their published layouts, on a few drawn images each."""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -98,3 +99,71 @@ def test_people_have_the_attributes_that_are_told(tmp_path: Path, settings: Sett
     assert person.unjudged == ("glasses",)
     with Image.open(person.source) as image:
         assert image.size == (10, 20)
+
+
+def acting(
+    source: Path, people: dict[str, dict[str, list[str]]], boxes: dict[str, list[tuple[int, int, int, int]]]
+) -> Path:
+    """Write Pascal VOC's actions: by split the people "<image> <number>" and what each does, and the images' boxes."""
+    root = source / "VOCdevkit" / "VOC2012"
+    for folder in ("Annotations", "ImageSets/Action"):
+        (root / folder).mkdir(parents=True)
+    for number, (name, sides) in enumerate(boxes.items()):
+        drawn(root / "JPEGImages" / f"{name}.jpg", number, (24, 30))
+        objects = "".join(
+            f"<object><name>person</name><bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
+            "</bndbox></object>"
+            for x0, y0, x1, y1 in sides
+        )
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    for split, told in people.items():
+        (root / "ImageSets/Action" / f"{split}.txt").write_text("".join(f"{one}\n" for one in told))
+        for action in ("reading", "walking"):
+            lines = (f"{one}  {1 if action in does else -1}\n" for one, does in told.items())
+            (root / "ImageSets/Action" / f"{action}_{split}.txt").write_text("".join(lines))
+    return source
+
+
+def test_people_that_act_are_squares_with_mirrored_borders(tmp_path: Path, settings: Settings) -> None:
+    train = {f"a {number}": ["walking"] for number in (1, 2)} | {"b 1": ["reading", "walking"], "c 1": [], "d 3": []}
+    val = {"e 1": ["reading", "walking"], "e 2": ["reading"], "gone 1": ["walking"], "f 1": ["walking"]}
+    boxes = {
+        "a": [(3, 4, 12, 20), (1, 2, 21, 8)],
+        "b": [(1, 1, 9, 9)],
+        "c": [(2, 2, 9, 9)],
+        "d": [(2, 2, 9, 9)],
+        "e": [(2, 2, 9, 9), (5, 5, 25, 20)],
+        "f": [(5, 5, 31, 20)],
+    }
+    result = import_dataset(settings, "voc-actions", acting(tmp_path / "in", {"train": train, "val": val}, boxes))
+    assert (result.images, result.set_aside) == (5, 4)
+    items = {item.path[-7:-4]: item for item in get_layout("voc").items(settings.landing / "voc-actions")}
+    assert {name: (item.split, item.labels) for name, item in items.items()} == {
+        "a_1": ("train", ("walking",)),
+        "a_2": ("train", ("walking",)),
+        "c_1": ("train", ()),
+        "e_1": ("test", ("reading", "walking")),
+        "e_2": ("test", ("reading",)),
+    }
+    whole = np.asarray(Image.open(tmp_path / "in/VOCdevkit/VOC2012/JPEGImages/a.jpg"))
+    # 10 x 17 from (2, 3): 17 wide, from column -1 on; 21 x 7 from (0, 1): 21 high, from row -6 on.
+    tall, wide = (np.asarray(Image.open(items[name].source)) for name in ("a_1", "a_2"))
+    np.testing.assert_array_equal(tall, np.concatenate([whole[3:20, :1], whole[3:20, :16]], axis=1))
+    np.testing.assert_array_equal(wide, np.concatenate([whole[:6][::-1], whole[:15]])[:, :21])
+    (box,) = items["a_1"].boxes
+    assert (box.x0, box.y0, box.x1, box.y1, box.label) == (3, 0, 13, 17, "walking")
+
+
+def test_what_is_no_set_of_actions_is_refused(tmp_path: Path, settings: Settings) -> None:
+    source = acting(tmp_path / "in", {"train": {"a 1": ["walking"]}}, {"a": [(1, 1, 9, 9)]})
+    lists = source / "VOCdevkit/VOC2012/ImageSets/Action"
+    (lists / "walking_train.txt").write_text("a walking\n")
+    with pytest.raises(LayoutError, match=r"walking_train.txt says 'a walking'; an image, a number and 1 or -1"):
+        import_dataset(settings, "voc-actions", source)
+    (lists / "walking_train.txt").write_text("a 7 1\n")
+    (lists / "reading_train.txt").unlink()
+    with pytest.raises(LayoutError, match=r"no person with an action .* object 7 of 1"):
+        import_dataset(settings, "voc-actions", source)
+    shutil.rmtree(lists)
+    with pytest.raises(LayoutError, match=r"no ImageSets/Action in"):
+        import_dataset(settings, "voc-actions", source)
