@@ -71,6 +71,8 @@ def test_it_becomes_champion(champion: tuple[Settings, dict[str, Any]]) -> None:
     fitted = json.loads((Path(summary["folder"]) / "fit.json").read_text())
     assert set(fitted["answers"]["mean_average_precision_of_powers"]) == {str(power) for power in range(1, 11)}
     assert all(row["val_loss"] > 0 for row in fitted["curve"])
+    pictures = Path(summary["folder"]) / "pictures"
+    assert {path.stem for path in pictures.iterdir()} == {"per-class", "score-maps", "parts"}
     with Retrain(settings, "pieces", promote=True) as work:
         assert work.run_all().status == "unchanged"
 

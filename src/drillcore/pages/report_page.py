@@ -29,6 +29,10 @@ _PICTURES: dict[str, tuple[str, str]] = {
         "Where the classes are",
         "Scores averaged over the patches that cover a pixel: the surest images of a class, and one that lacks it.",
     ),
+    "parts": (
+        "What it learns from",
+        "Training images with their boxes, and patches of them: an object, background, or neither and left out.",
+    ),
     "calibration": (
         "Calibration",
         "Bars below the dashed line: the model is surer than it is right; above: less sure.",

@@ -153,3 +153,18 @@ class Representation(ABC):
     def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, Array]]:
         """Return what the rows of an image are read from, for people: (name, float32 [C, h, w]); none as a rule."""
         return []
+
+    def parts(
+        self, run: Run, row: pd.Series, image: npt.NDArray[np.uint8]
+    ) -> list[tuple[tuple[str, ...] | None, npt.NDArray[np.uint8]]]:
+        """Return parts of a training image and what each is learnt as, for people; none as a rule.
+
+        Args:
+            run: opened.
+            row: of the manifest.
+            image: uint8 [H, W, C].
+
+        Returns:
+            labels, () of background and None of what is left out; and the part, uint8 [h, w, C].
+        """
+        return []

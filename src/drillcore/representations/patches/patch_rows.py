@@ -104,6 +104,21 @@ class Patches(Representation):
         found = score_maps(run.head.predict_proba(rows), boxes, height, width)
         return [(name, found[[number]]) for number, name in enumerate(run.manifest.classes)]
 
+    def parts(
+        self, run: Run, row: pd.Series, image: npt.NDArray[np.uint8]
+    ) -> list[tuple[tuple[str, ...] | None, npt.NDArray[np.uint8]]]:
+        """Return every patch of an image and what it is learnt as."""
+        height, width = image.shape[:2]
+        levels = levels_of(height, width, self.plan.lambdas, window_of(run, self.plan))
+        shown, kept = self._labels(run, row, False)
+        names = np.array(run.manifest.classes)
+        return [
+            (tuple(names[one > 0].tolist()) if learnt else None, image[top:below, left:right])
+            for (left, top, right, below), one, learnt in zip(
+                np.rint(patch_boxes(height, width, levels)).astype(int), shown, kept, strict=True
+            )
+        ]
+
     def _labels(self, run: Run, row: pd.Series, mirrored: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         return patch_labels(self.plan, run.manifest.classes, row, window_of(run, self.plan), mirrored=mirrored)
 

@@ -74,10 +74,10 @@ class MultilabelMeasuring(Measuring):
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: dict[str, Any]) -> list[str]:
         """Draw the average precision of each class."""
-        from drillcore.retrain.pictures.score_pictures import draw_score_maps
+        from drillcore.retrain.pictures.score_pictures import draw_parts, draw_score_maps
 
         bars = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))
-        drawn = {"per-class": bars, **draw_score_maps(run, evidence.probabilities)}
+        drawn = {"per-class": bars, **draw_score_maps(run, evidence.probabilities), **draw_parts(run)}
         for name, png in drawn.items():
             write_bytes(run.path / PICTURES / f"{name}.png", png)
         return [f"{PICTURES}/{name}.png" for name in drawn]

@@ -1,18 +1,25 @@
-"""Pictures of where a model of several labels sees its classes, for representations that have maps of them."""
+"""Pictures of where a model of several labels sees its classes, and what its parts are learnt as, where it has them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Bytes
 from drillcore.representations.base import Representation
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from drillcore.evaluation.pictures.gallery import Tile
     from drillcore.retrain.run import Run
 
 CLASSES, SHOWN = 8, 2  # rows of the picture, at most, and images of a class that have it
+PARTED, OBJECTS, PARTS = 4, 3, 5  # training images, their parts with a label, and parts in all
+_FRAMES = {"object": "right", "background": "wrong", "left out": ""}
 
 
 def draw_score_maps(run: Run, probabilities: NDArray[np.float32]) -> dict[str, bytes]:
@@ -47,3 +54,66 @@ def draw_score_maps(run: Run, probabilities: NDArray[np.float32]) -> dict[str, b
             )
         drawn.append((classes[number], found))
     return {"score-maps": score_maps_png(drawn, "Where the classes are: surest images, and the highest false positive")}
+
+
+def draw_parts(run: Run) -> dict[str, bytes]:
+    """Draw what parts of some training images are learnt as (paper 001, figure 4); nothing where no part is.
+
+    Args:
+        run: opened.
+    """
+    if type(run.representation).parts is Representation.parts:
+        return {}
+    from drillcore.evaluation.pictures.gallery import gallery_png
+
+    rows = run.manifest.rows("train")
+    images, matrix = run.images(rows, run.backbone.channels), run.manifest.label_matrix(rows)
+    chosen: dict[int, list[Tile]] = {}
+    for column in np.argsort(-matrix.sum(axis=0), kind="stable"):
+        name = run.manifest.classes[column]
+        for number in np.flatnonzero(matrix[:, column]).tolist():
+            if number not in chosen and (tiles := _tiles(run, rows.iloc[number], images[number], name)):
+                chosen[number] = tiles
+                break
+        if len(chosen) == PARTED:
+            break
+    if not chosen:
+        return {}
+    title = "What patches of training images are learnt as: an object (green), background (red), or left out (grey)"
+    return {"parts": gallery_png([tile for tiles in chosen.values() for tile in tiles], title, columns=PARTS + 1)}
+
+
+def _tiles(run: Run, row: pd.Series, image: Bytes, name: str) -> list[Tile]:
+    """Return an image with its boxes, and some of its parts of every kind; none where no part is learnt as `name`."""
+    from drillcore.evaluation.pictures.gallery import Tile
+
+    kinds: dict[str, list[Tile]] = {kind: [] for kind in _FRAMES}
+    for labels, part in run.representation.parts(run, row, image):
+        kind = "left out" if labels is None else "object" if labels else "background"
+        if part.size and not (kind == "object" and labels and name not in labels):
+            kinds[kind].append(Tile([part], [", ".join(labels or ()) or kind], _FRAMES[kind]))
+    if not kinds["object"]:
+        return []
+    shown = [_spread(kinds["object"], OBJECTS), _spread(kinds["background"], 1), _spread(kinds["left out"], 1)]
+    counts = ", ".join(f"{len(found)} {kind}" for kind, found in kinds.items())
+    parts = [tile for tiles in shown for tile in tiles]
+    parts += [Tile([np.full((1, 1, 3), 255, np.uint8)], [""])] * (PARTS - len(parts))
+    return [Tile([_boxed(image, row["boxes"])], [counts]), *parts]
+
+
+def _spread(tiles: list[Tile], count: int) -> list[Tile]:
+    """Return some tiles, evenly from all: of several scales, since they come level by level."""
+    places = np.linspace(0, len(tiles) - 1, min(count, len(tiles))).round().astype(int)
+    return [tiles[place] for place in places]
+
+
+def _boxed(image: Bytes, boxes: Sequence[Mapping[str, Any]]) -> Bytes:
+    """Return an image, uint8 [H, W, 3], with the outlines of its boxes."""
+    found = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image.copy()
+    wide = max(1, min(found.shape[:2]) // 80)
+    for box in boxes:
+        whole = found[box["y0"] : box["y1"], box["x0"] : box["x1"]]
+        colour = (200, 200, 200) if box["difficult"] else (46, 200, 50)
+        for edge in (whole[:wide], whole[-wide:], whole[:, :wide], whole[:, -wide:]):
+            edge[:] = colour
+    return found
