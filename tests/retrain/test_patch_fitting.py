@@ -7,7 +7,7 @@ import pytest
 
 from drillcore.heads.adaptation.head import AdaptationHead
 from drillcore.representations.patches.scores import aggregated
-from drillcore.retrain.patch_fitting import choose_power, class_slopes
+from drillcore.retrain.fitting.patch_fitting import choose_power, class_slopes
 
 
 def test_the_power_that_finds_one_sure_patch_among_many_is_chosen() -> None:
