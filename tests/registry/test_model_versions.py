@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from types import ModuleType
 
@@ -9,7 +10,7 @@ import pytest
 
 from drillcore import registry
 from drillcore.digests import sha256_file
-from drillcore.errors import IntegrityError, RegistryError, UnknownNameError
+from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownNameError
 from drillcore.registry import model_versions
 from drillcore.settings import Settings
 from drillcore.tracking import start_run
@@ -69,18 +70,56 @@ def test_bytes_that_mlflow_would_change_are_refused(tracked: Settings, tiny_mode
     assert registry.versions(tracked, "tiny") == []
 
 
-def test_what_mlflow_knows_of_the_file(tracked: Settings, tiny_models: ModuleType, tiny_model_file: Path) -> None:
+def test_what_mlflow_makes_of_a_version_takes_images(
+    tracked: Settings, tiny_models: ModuleType, tiny_model_file: Path, tmp_path: Path
+) -> None:
     import mlflow
     import numpy as np
+    import onnx
+    import pandas as pd
+    from fastapi.testclient import TestClient
+    from mlflow.pyfunc import scoring_server
+    from PIL import Image
 
     with start_run(tracked, "tiny") as run:
         sha256 = sha256_file(tiny_model_file)
         registry.register(tracked, tiny_model_file, name="tiny", run_id=run.id, sha256=sha256, metadata={})
+    registry.promote(tracked, "tiny", 1)
     with mlflow_client(tracked):
-        model = mlflow.pyfunc.load_model("models:/tiny/1")
-    images = np.full((2, 5, 7, 1), 200, np.uint8)
-    answer = model.predict({"images": images})
-    assert answer["probabilities"][0] == pytest.approx(tiny_models.expected_probabilities(images[0]), abs=1e-5)
+        model = mlflow.pyfunc.load_model("models:/tiny@champion")
+        assert isinstance(mlflow.onnx.load_model("models:/tiny@champion"), onnx.ModelProto)
+    image = np.full((5, 7), 200, np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    path, data = str(tmp_path / "image.png"), (tmp_path / "image.png").read_bytes()
+    url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    expected = tiny_models.expected_probabilities(image[:, :, None])
+    for given in (
+        path,
+        data,
+        image,
+        [data],
+        [path, data],
+        np.stack([image[:, :, None]] * 2),
+        {"images": [image]},
+        [url],
+    ):
+        found = model.predict(given)
+        for row in found.to_dict("records"):
+            assert row["label"] == tiny_models.CLASSES[int(np.argmax(expected))]
+            known = [row["probabilities"][name] for name in tiny_models.CLASSES]
+            assert known == pytest.approx(expected.tolist(), abs=1e-5)
+    assert len(model.predict(pd.DataFrame({"path": [path, path], "species": ["a", "b"]}))) == 2
+    assert len(model.predict(pd.DataFrame({"image": [data]}))) == 1
+    with pytest.raises(InputError, match="a table with the columns a, b came; a path, the bytes of a file"):
+        model.predict(pd.DataFrame({"a": [1], "b": [2]}))
+    server = TestClient(scoring_server.init(model))  # what `mlflow models serve` runs
+    for body in ({"inputs": [url]}, {"dataframe_split": {"columns": ["image"], "data": [[url]]}}):
+        answer = server.post("/invocations", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["predictions"][0]["label"] == tiny_models.CLASSES[int(np.argmax(expected))]
+    pinned = Path(mlflow.pyfunc.get_model_dependencies("models:/tiny/1", format="pip")).read_text().split()
+    assert {"drillcore", "onnx", "numpy", "pillow"} <= {line.partition("==")[0] for line in pinned}
+    assert all("==" in line for line in pinned)
 
 
 def test_unknown_names_list_the_known(tracked: Settings, tiny_model_file: Path) -> None:

@@ -13,21 +13,18 @@ from typing import TYPE_CHECKING, Any
 from drillcore.digests import sha256_file
 from drillcore.errors import IntegrityError, RegistryError, UnknownNameError
 from drillcore.json_types import Json
+from drillcore.registry import flavour
 from drillcore.registry.agreement import require_agreement
 from drillcore.registry.own_database import read_names, read_versions
 from drillcore.settings import Settings
 from drillcore.tracking.connection import mlflow_client
 
 if TYPE_CHECKING:
-    import onnx
     from mlflow import MlflowClient
-    from mlflow.models import ModelSignature
 
 MODEL_FILE = "model.onnx"  # MLflow's name of the file inside a logged ONNX model
 _SHA256 = "sha256"
 _METADATA = "drillcore"
-# What a stranger needs to run the file; MLflow would guess for seconds, and wrongly.
-_REQUIREMENTS = ["onnxruntime", "numpy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +215,22 @@ def _log(
     client: MlflowClient, run_id: str, model_file: Path, sha256: str, metadata: Mapping[str, object]
 ) -> tuple[str, str]:
     import mlflow
-    import mlflow.onnx
     import onnx
+    from mlflow.models import Model
 
-    # It warns that an environment has no pip, as uv makes them.
-    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    # They warn that an environment has no pip, as uv makes them, and that there is no signature.
+    for name in ("mlflow.utils.environment", "mlflow.models.model"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     proto = onnx.load(str(model_file), load_external_data=False)
     before = client.get_run(run_id).info
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        info = mlflow.onnx.log_model(
-            proto,
+        # Without a signature: MLflow would let through the tensors it names alone, and no path or file.
+        info = Model.log(
+            None,
+            flavour,
             name="model",
-            signature=_signature(proto),
-            pip_requirements=_REQUIREMENTS,
+            onnx_model=proto,
+            pip_requirements=flavour.requirements(),  # MLflow would guess for seconds, and wrongly
             metadata={_METADATA: dict(metadata), _SHA256: sha256},
             save_as_external_data=False,
             tags={_SHA256: sha256},
@@ -239,24 +239,6 @@ def _log(
     if before.status == "RUNNING":
         client.update_run(run_id, status="RUNNING")
     return str(info.model_uri), str(info.model_id)
-
-
-def _signature(proto: onnx.ModelProto) -> ModelSignature:
-    """Return the tensors of the graph as MLflow writes them: -1 where a length is free."""
-    import numpy as np
-    import onnx
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
-        tensor = value.type.tensor_type
-        shape = tuple(axis.dim_value if axis.HasField("dim_value") else -1 for axis in tensor.shape.dim)
-        return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape, value.name)
-
-    # `sizes` may be left out (an initializer stands for it): MLflow would ask for every input it is told of.
-    optional = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [spec(value) for value in proto.graph.input if value.name not in optional]
-    return ModelSignature(Schema(inputs), Schema([spec(value) for value in proto.graph.output]))
 
 
 def _verify_stored(client: MlflowClient, model_id: str, sha256: str) -> None:
