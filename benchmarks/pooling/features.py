@@ -5,7 +5,6 @@ A killed extraction goes on where it was: `done.json` beside the arrays counts t
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.errors import InputError
+from benchmarks.pooling.fast_network import OnnxNetwork, by_onnxruntime
+from benchmarks.pooling.pictures import Pictures
 from drillcore.files import read_object, write_json
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class Network:
     pair34: tuple[str, str]
     last: str  # its mean over all cells is CNN-Global
     blocks34: bool  # whether the lower pair's blocks are kept too
-    side: int = 224
 
 
 NETWORKS = {
@@ -67,105 +66,16 @@ NETWORKS = {
         ("features.3", "features.4"),
         "features.4",
         blocks34=False,
-        side=32,
     ),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """The pictures of a data set.
-
-    Attributes:
-        name: of the data set.
-        paths: in order.
-        labels: class of each, int64 [N]; or which it shows, bool [N, K].
-        classes: their names.
-        splits: "train", "val" (a fifth of the published train, class by class) or "test" of each.
-    """
-
-    name: str
-    paths: list[Path]
-    labels: npt.NDArray[Any]
-    classes: list[str]
-    splits: npt.NDArray[np.str_]
-
-
-def unpacked(settings: Settings, source: Path) -> Path:
-    """Return the folder a zip was unpacked to, once. Raises InputError: no such zip."""
-    target = settings.state / "bench" / "cross-pooling" / source.stem
-    if not (target / "whole").exists():
-        if not source.is_file():
-            raise InputError(f"no {source}: the data sets are given as --data FOLDER of zips")
-        with zipfile.ZipFile(source) as archive:
-            archive.extractall(target)
-        (target / "whole").touch()
-    return target
-
-
-def class_folders(settings: Settings, source: Path, *, most: tuple[int, int] | None = None) -> Pictures:
-    """Return the pictures of <name>/{train,test}/<class>/, or of train/<class>/ alone, of which a fifth is test then.
-
-    Args:
-        settings: where they are unpacked.
-        source: the zip.
-        most: pictures of each class taken from train and from test, the first by name; None: all.
-    """
-    folder = unpacked(settings, source)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    files = files if most is None else _first(files, dict(zip(("train", "test"), most, strict=True)))
-    classes = sorted({path.parent.name for path in files})
-    labels = np.array([classes.index(path.parent.name) for path in files])
-    splits = np.array([path.parent.parent.name for path in files])
-    if "test" not in splits:
-        splits = carved(labels, splits, "test")
-    return Pictures(source.stem, files, labels, classes, carved(labels, splits, "val"))
-
-
-def _first(files: list[Path], most: dict[str, int]) -> list[Path]:
-    seen: dict[Path, int] = {}
-    kept = []
-    for path in files:
-        seen[path.parent] = seen.get(path.parent, 0) + 1
-        if seen[path.parent] <= most[path.parent.parent.name]:
-            kept.append(path)
-    return kept
-
-
-def carved(labels: npt.NDArray[Any], splits: npt.NDArray[Any], name: str) -> npt.NDArray[np.str_]:
-    """Return splits with every fifth training picture of each class in `name`."""
-    found = splits.astype("<U5")
-    for label in np.unique(labels):
-        rows = np.flatnonzero((labels == label) & (found == "train"))
-        found[rows[2::5]] = name
-    return found
-
-
-def build(settings: Settings, key: str) -> Backbone:
-    """Return a network with its weights."""
+def build(settings: Settings, key: str, side: int) -> Backbone:
+    """Return a network with its weights, for an input of `side` pixels."""
     from drillcore.backbones.catalogue import build_backbone
 
     network = NETWORKS[key]
-    return build_backbone(network.name, network.weights, settings, resize=(network.side, network.side))
-
-
-def drawn_pictures(settings: Settings) -> Pictures:
-    """Return 24 drawn pictures of two classes, stripes and noise, for the small version."""
-    from PIL import Image
-
-    folder = settings.state / "bench" / "cross-pooling" / "drawn"
-    paths, labels = [], []
-    for number in range(24):
-        path = folder / ("stripes", "noise")[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)
-        if number % 2 == 0:
-            pixels[:, ::4] = 255
-        Image.fromarray(pixels).save(path)
-        paths.append(path)
-        labels.append(number % 2)
-    splits = np.array(["test" if number % 8 > 5 else "train" for number in range(24)])
-    return Pictures("drawn", paths, np.array(labels), ["stripes", "noise"], splits)
+    return build_backbone(network.name, network.weights, settings, resize=(side, side))
 
 
 class Maps:
@@ -189,6 +99,10 @@ class Maps:
 
     def __contains__(self, name: str) -> bool:
         return self.done(name) == len(self.pictures.paths)
+
+    def answered(self, method: str) -> bool:
+        """Whether a method's answers are kept."""
+        return (self.folder / "answers" / f"{method}.npy").exists()
 
     def done(self, name: str) -> int:
         """Return how many pictures are whole."""
@@ -237,8 +151,9 @@ class Maps:
         from drillcore.backbones.blocks import Blocks, in_blocks
 
         network = NETWORKS[self.key]
-        backbone = in_blocks(build(self.settings, self.key), Blocks((2, 2)))
         taps = list(dict.fromkeys([*network.pair45, *network.pair34, network.last]))
+        plain = build(self.settings, self.key, self.pictures.side)
+        backbone = in_blocks(by_onnxruntime(plain, taps), Blocks((2, 2)))
         lower = slice(None) if network.blocks34 else slice(1)
 
         def work(paths: list[Path]) -> dict[str, Floats]:
@@ -257,11 +172,10 @@ class Maps:
         """Four corners and the middle, mirrored too: the mean of what stands for fc7 over ten crops."""
         import torch
 
-        from drillcore.backbones.catalogue import build_backbone
-
-        network = NETWORKS[self.key]
-        side, whole = network.side, round(network.side * JITTER)
-        backbone = build_backbone(network.name, network.weights, self.settings, resize=(whole, whole))
+        network, side = NETWORKS[self.key], self.pictures.side
+        whole = round(side * JITTER)
+        backbone = build(self.settings, self.key, whole)
+        network_of_crops = OnnxNetwork(build(self.settings, self.key, side), [network.last])
         room = whole - side
         places = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
 
@@ -270,7 +184,7 @@ class Maps:
             for top, left in places:
                 crop = canvas[:, :, top : top + side, left : left + side]
                 for seen in (crop, crop.flip(3)):
-                    found = backbone.forward_taps(seen, [network.last])[network.last]
+                    found = network_of_crops.forward_taps(seen, [network.last])[network.last]
                     total = total + (found.mean(dim=(2, 3)) if found.dim() == 4 else found)
             return {"jitter": (total / (2 * len(places))).numpy().astype(np.float16)}  # type: ignore[attr-defined]
 

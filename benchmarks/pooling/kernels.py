@@ -6,14 +6,18 @@ Gram matrix is kept, and tables are sums of matrices. Every part's rows have one
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.pooling.features import Maps
+from benchmarks.pooling.pictures import Pictures
+from drillcore.evaluation.figures.voc_precision import PRESENT, figure_of
 from drillcore.heads.row_source import gram
 from drillcore.heads.svm.dual_svm import DualSvmHead
 from drillcore.representations.cross_pooling.pooling import (
@@ -26,8 +30,10 @@ from drillcore.representations.cross_pooling.pooling import (
 )
 
 Floats = npt.NDArray[Any]
-STEP, FIT_IMAGES, SEED = 16, 400, 7
+STEP, FIT_IMAGES, FIT_UNITS, SEED = 16, 400, 20_000, 7
 CHOICES = (0.1, 1.0, 10.0, 100.0)  # of C; rows have a mean squared length of 1
+MANY = 2000  # training pictures: two choices of C and two folds then
+WHOLE, BLOCKS = (0, 1), (1, 5)  # looks of CL-45 and of CL-45F
 PYRAMID = (1, 2, 3)  # cells a side of the levels of spatial pyramid pooling
 
 
@@ -40,7 +46,7 @@ class Pooling:
         guide: of the maps that pool them.
         looks: at an image.
         subarray: m, n.
-        components: of the PCA.
+        components: of the PCA; 0: as many as the data set's pictures say.
         clipped: whether what is negative is 0.
         normalise: as of the representation.
         how: "cross", or a pooling without guides: "max", "sum", "pyramid".
@@ -48,9 +54,9 @@ class Pooling:
 
     local: str = "x45"
     guide: str = "a45"
-    looks: tuple[int, int] = (0, 1)
+    looks: tuple[int, int] = WHOLE
     subarray: tuple[int, int] = (3, 3)
-    components: int = 500
+    components: int = 0
     clipped: bool = False
     normalise: str = "power"
     how: str = "cross"
@@ -66,14 +72,27 @@ class Pooling:
 
 def kernel(maps: Maps, pooling: Pooling) -> npt.NDArray[np.float64]:
     """Return the Gram matrix of all pictures' rows, kept once it was made."""
-    path = maps.folder / "kernels" / f"{pooling.name}.npy"
+    pooling = _complete(maps, pooling)
+    return kept(maps, pooling.name, lambda: gram(rows_of(maps, pooling)))
+
+
+def kept(maps: Maps, name: str, made: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Return the kernel of that name, made if it is not there."""
+    path = maps.folder / "kernels" / f"{name}.npy"
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        found = gram(rows_of(maps, pooling))
-        with path.with_suffix(".partial").open("wb") as file:
-            np.save(file, found)
-        path.with_suffix(".partial").rename(path)
+        _save(path, made())
     return np.asarray(np.load(path))
+
+
+def _complete(maps: Maps, pooling: Pooling) -> Pooling:
+    return dataclasses.replace(pooling, components=pooling.components or maps.pictures.components)
+
+
+def _save(path: Path, values: Floats) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.with_suffix(".partial").open("wb") as file:
+        np.save(file, values)
+    path.with_suffix(".partial").rename(path)
 
 
 def vectors_kernel(maps: Maps, name: str) -> npt.NDArray[np.float64]:
@@ -83,11 +102,12 @@ def vectors_kernel(maps: Maps, name: str) -> npt.NDArray[np.float64]:
 
 def rows_of(maps: Maps, pooling: Pooling) -> npt.NDArray[np.float16]:
     """Return the rows of all pictures, float16 [N, D], in memory."""
+    pooling = _complete(maps, pooling)
     pca = fitted(maps, pooling)
     rows: npt.NDArray[np.float16] | None = None
     total = len(maps.pictures.paths)
     for first in range(0, total, STEP):
-        made = _rows(maps, pooling, pca, slice(first, min(first + STEP, total)))
+        made = rows_at(maps, pooling, pca, np.arange(first, min(first + STEP, total)))
         if rows is None:
             rows = np.empty((total, made.shape[1]), np.float16)
         rows[first : first + len(made)] = made
@@ -96,16 +116,29 @@ def rows_of(maps: Maps, pooling: Pooling) -> npt.NDArray[np.float16]:
 
 
 def fitted(maps: Maps, pooling: Pooling) -> Pca:
-    """Return the PCA of the first training pictures' local features, without their labels."""
-    numbers = np.flatnonzero(maps.pictures.splits == "train")
-    chosen = np.sort(np.random.default_rng(SEED).permutation(numbers)[:FIT_IMAGES])
+    """Return the PCA of training pictures' local features, without their labels, kept once it was learnt.
 
-    def parts() -> Iterator[Floats]:
-        for first in range(0, len(chosen), STEP):
-            x = _local(maps, pooling, chosen[first : first + STEP])
-            yield x.reshape(-1, x.shape[2])
+    It is learnt from `FIT_UNITS` units at most, as many of each picture, so that blocks cost no more than whole images.
+    """
+    pooling = _complete(maps, pooling)
+    form = "clipped" if pooling.clipped else "signed"
+    sides = "x".join(map(str, pooling.subarray))
+    path = maps.folder / "kernels" / f"axes-{pooling.local}-{pooling.looks[0]}-{sides}-{form}.npy"
+    if not path.exists():
+        numbers = np.flatnonzero(maps.pictures.splits == "train")
+        chosen = np.sort(np.random.default_rng(SEED).permutation(numbers)[:FIT_IMAGES])
+        found = principal_axes(_fitting(maps, pooling, chosen), max(1000, pooling.components))
+        _save(path, np.concatenate([found.mean[None], found.axes]))
+    kept = np.load(path, mmap_mode="r")
+    return Pca(np.array(kept[0]), np.array(kept[1 : pooling.components + 1]))
 
-    return principal_axes(parts(), pooling.components)
+
+def _fitting(maps: Maps, pooling: Pooling, chosen: npt.NDArray[np.int64]) -> Iterator[Floats]:
+    rng = np.random.default_rng(SEED)
+    for first in range(0, len(chosen), STEP):
+        x = _local(maps, pooling, chosen[first : first + STEP])
+        each = min(x.shape[1], max(1, FIT_UNITS // len(chosen)))
+        yield x[:, np.sort(rng.permutation(x.shape[1])[:each])].reshape(-1, x.shape[2])
 
 
 def _cut(maps: Maps, pooling: Pooling, name: str, chosen: Any) -> Floats:
@@ -120,25 +153,42 @@ def _local(maps: Maps, pooling: Pooling, chosen: Any) -> Floats:
     return x.reshape(len(x) // looks, -1, x.shape[2])
 
 
-def _rows(maps: Maps, pooling: Pooling, pca: Pca, chosen: slice) -> Floats:
+def rows_at(maps: Maps, pooling: Pooling, pca: Pca, chosen: npt.NDArray[np.int64]) -> Floats:
+    """Return the rows [n, D] of some pictures."""
     x = _local(maps, pooling, chosen)
     if pooling.how == "cross":
         a = guides(_cut(maps, pooling, pooling.guide, chosen), pooling.subarray)
         values = pooled(x, a.reshape(len(x), -1, a.shape[2]), pca).reshape(len(x), -1)
         return normalised(values, pooling.normalise, unit_length=True)
-    projected = x @ pca.axes.T - pca.axes @ pca.mean
+    projected = _projected(x, pca)
     if pooling.how == "sum":
         return normalised(projected.sum(axis=1), "power", unit_length=True)
     if pooling.how == "max":
         return normalised(projected.max(axis=1), "none", unit_length=True)
-    return normalised(_pyramid(projected), "none", unit_length=True)
+    return normalised(_pyramid(_grid(projected, pooling)), "none", unit_length=True)
 
 
-def _pyramid(projected: Floats) -> Floats:
-    """Return the maxima of local features [N, side * side, k] in the cells of all levels, side by side."""
-    side = round(projected.shape[1] ** 0.5)
-    grid = projected.reshape(len(projected), side, side, -1)
-    found = []
+def _projected(x: Floats, pca: Pca) -> Floats:
+    return np.asarray(x @ pca.axes.T - pca.axes @ pca.mean)
+
+
+def projected_features(maps: Maps, pooling: Pooling, pca: Pca, chosen: npt.NDArray[np.int64]) -> Floats:
+    """Return local features after the PCA, [n, units, k]."""
+    return _projected(_local(maps, pooling, chosen), pca)
+
+
+def _grid(projected: Floats, pooling: Pooling) -> Floats:
+    """Return local features [N, units, k] where they lie, [N, rows, columns, k]; four blocks are put together."""
+    across = 1 if pooling.looks == WHOLE else 2
+    count, units, width = projected.shape
+    side = round((units / across**2) ** 0.5)
+    blocks = projected.reshape(count, across, across, side, side, width)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(count, across * side, across * side, width)
+
+
+def _pyramid(grid: Floats) -> Floats:
+    """Return the maxima of local features [N, side, side, k] in the cells of all levels, side by side."""
+    side, found = grid.shape[1], []
     for level in PYRAMID:
         edges = [(number * side // level, -(-(number + 1) * side // level)) for number in range(level)]
         found += [grid[:, top:bottom, left:right].max(axis=(1, 2)) for top, bottom in edges for left, right in edges]
@@ -150,40 +200,76 @@ class Answers:
     """What a machine said of the test pictures.
 
     Attributes:
-        score: accuracy on test.
-        right: of each test picture whether it is right, float64 [n].
-        c: chosen on rows held out of train and val.
+        decisions: float32 [n, K]; -inf for a class without a training picture.
+        truth: labels int64 [n], or int8 [n, K].
+        c: chosen on rows held out of train.
+        loss: on those rows, of that C.
     """
 
-    score: float
-    right: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.float32]
+    truth: npt.NDArray[Any]
     c: float
+    loss: float
+
+    @property
+    def score(self) -> float:
+        """Accuracy, or the mean average precision where a picture has several labels."""
+        return float(self.drawn(np.ones((1, len(self.truth))))[0])
+
+    def drawn(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the scores [B] of pictures drawn that often, [B, n]."""
+        if self.truth.ndim == 1:
+            right = self.decisions.argmax(axis=1) == self.truth
+            return np.asarray(counts @ right / counts.sum(axis=1))
+        ranks = self.decisions.argsort(axis=0, kind="stable").argsort(axis=0) / len(self.truth)  # of 0 to 1
+        return figure_of(self.truth, ranks, "mean_average_precision")(counts)
 
 
-def answers(products: npt.NDArray[np.float64], labels: npt.NDArray[Any], splits: npt.NDArray[np.str_]) -> Answers:
-    """Return what a machine learnt from train and val says of test; it chooses C as the recipe's head does."""
-    learnt, asked = np.flatnonzero(splits != "test"), np.flatnonzero(splits == "test")
-    head = DualSvmHead(c=list(CHOICES), folds=4, seed=SEED).fit(products[np.ix_(learnt, learnt)], labels[learnt])
-    decisions = products[np.ix_(asked, learnt)] @ head.dual().T + head.bias_
-    right = (head.present_[decisions.argmax(axis=1)] == labels[asked]).astype(np.float64)
-    return Answers(float(right.mean()), right, head.c_)
+def answers(maps: Maps, name: str, kernel_of: Callable[[], npt.NDArray[np.float64]]) -> Answers:
+    """Return what a machine learnt from train says of test, kept once it was asked; it chooses C as the recipe's head.
+
+    Args:
+        maps: whose pictures.
+        name: of the method.
+        kernel_of: returns the products of all pictures.
+    """
+    pictures = maps.pictures
+    asked = pictures.splits == "test"
+    path = maps.folder / "answers" / f"{name}.npy"
+    if not path.exists():
+        _save(path, _answered(kernel_of(), pictures))
+    kept = np.load(path)
+    return Answers(kept[1:], pictures.labels[asked], float(kept[0, 0]), float(kept[0, 1]))
 
 
-def paired(
-    ours: Sequence[npt.NDArray[np.float64]], theirs: Sequence[npt.NDArray[np.float64]], *, draws: int = 10_000
-) -> tuple[float, float, float]:
+def _answered(products: npt.NDArray[np.float64], pictures: Pictures) -> npt.NDArray[np.float32]:
+    """Return the decisions [n, K] on test, under a row that begins with the C that was chosen and its loss."""
+    learnt, asked = np.flatnonzero(pictures.splits == "train"), np.flatnonzero(pictures.splits == "test")
+    labels = pictures.labels[learnt]
+    labels = labels == PRESENT if pictures.several else labels
+    choices = list(CHOICES if len(learnt) < MANY else CHOICES[1:3])
+    head = DualSvmHead(c=choices, folds=4 if len(learnt) < MANY else 2, seed=SEED)
+    head.fit(products[np.ix_(learnt, learnt)], labels)
+    found = np.full((len(asked) + 1, len(pictures.classes)), -np.inf, np.float32)
+    found[0, :2] = head.c_, head.tried_[head.c_]
+    found[1:, head.present_] = products[np.ix_(asked, learnt)] @ head.dual().T + head.bias_
+    return found
+
+
+def paired(ours: Sequence[Answers], theirs: Sequence[Answers], *, draws: int = 2_000) -> tuple[float, float, float]:
     """Return difference, lower and upper end of its 95 % interval, in points: the mean over data sets.
 
     Test pictures are drawn with replacement within each data set, the same for both methods.
     """
     rng = np.random.default_rng(SEED)
-    gains = [a - b for a, b in zip(ours, theirs, strict=True)]
-    drawn = np.zeros(draws)
-    for gain in gains:
-        numbers = rng.integers(0, len(gain), (draws, len(gain)))
-        drawn += gain[numbers].mean(axis=1) / len(gains)
+    drawn, whole = np.zeros(draws), []
+    for a, b in zip(ours, theirs, strict=True):
+        count = len(a.truth)
+        counts = rng.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)
+        drawn += (a.drawn(counts) - b.drawn(counts)) / len(ours)
+        whole.append(a.score - b.score)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return 100 * float(np.mean([gain.mean() for gain in gains])), 100 * float(low), 100 * float(high)
+    return 100 * float(np.mean(whole)), 100 * float(low), 100 * float(high)
 
 
 Kernels = dict[str, Callable[[], npt.NDArray[np.float64]]]
@@ -191,39 +277,46 @@ Kernels = dict[str, Callable[[], npt.NDArray[np.float64]]]
 
 def methods(maps: Maps) -> Kernels:
     """Return the kernels of the tables' methods by name, as far as the maps they need are kept."""
-    single, finer = Pooling(), Pooling(looks=(1, 5))
 
-    def cl45() -> Floats:
-        return kernel(maps, single)
+    def of(**changes: Any) -> Callable[[], npt.NDArray[np.float64]]:
+        return lambda: kernel(maps, Pooling(**changes))
 
-    def cl45f() -> Floats:
-        return kernel(maps, finer)
+    def both(lower: bool = False) -> npt.NDArray[np.float64]:
+        names = {"local": "x34", "guide": "a34"} if lower else {}
+        return kernel(maps, Pooling(**names)) + kernel(maps, Pooling(**names, looks=BLOCKS))
 
     found: Kernels = {
         "CNN-Global": lambda: vectors_kernel(maps, "global"),
-        "CL-45": cl45,
-        "CL-45F": cl45f,
-        "CL-45C": lambda: cl45() + cl45f(),
-        "CL-45C + CNN-Global": lambda: cl45() + cl45f() + vectors_kernel(maps, "global"),
-        "CL-34": lambda: kernel(maps, Pooling("x34", "a34")),
-        "CL-45 + CNN-Global": lambda: cl45() + vectors_kernel(maps, "global"),
-        "direct max": lambda: kernel(maps, Pooling(how="max")),
-        "direct sum-sqrt": lambda: kernel(maps, Pooling(how="sum")),
-        "spatial pyramid": lambda: kernel(maps, Pooling(how="pyramid")),
-        "CL-45, clipped": lambda: kernel(maps, Pooling(clipped=True)),
-        "CL-45, signs": lambda: kernel(maps, Pooling(normalise="sign")),
-        "CL-45, no power": lambda: kernel(maps, Pooling(normalise="none")),
-        "CL-45, 1x1": lambda: kernel(maps, Pooling(subarray=(1, 1))),
-        **{f"CL-45, {count} components": _bound(maps, count) for count in (50, 100, 200, 1000)},
+        "CL-45": of(),
+        "CL-45F": of(looks=BLOCKS),
+        "CL-45C": both,
+        "CL-45 + CNN-Global": lambda: of()() + vectors_kernel(maps, "global"),
+        "CL-45C + CNN-Global": lambda: both() + vectors_kernel(maps, "global"),
+        "CL-34": of(local="x34", guide="a34"),
     }
     if "jitter" in maps:
         found["CNN-Jitter"] = lambda: vectors_kernel(maps, "jitter")
-        found["CL-45C + CNN-Jitter"] = lambda: cl45() + cl45f() + vectors_kernel(maps, "jitter")
+        found["CL-45C + CNN-Jitter"] = lambda: both() + vectors_kernel(maps, "jitter")
     if maps["x34"].shape[1] > 1:
-        found["CL-34F"] = lambda: kernel(maps, Pooling("x34", "a34", looks=(1, 5)))
-        found["CL-34C"] = lambda: found["CL-34"]() + found["CL-34F"]()
+        found["CL-34F"] = of(local="x34", guide="a34", looks=BLOCKS)
+        found["CL-34C"] = lambda: both(lower=True)
+    for looks, suffix in ((WHOLE, ""), (BLOCKS, "F")):
+        found |= {
+            f"direct max{suffix}": of(how="max", looks=looks),
+            f"direct sum-sqrt{suffix}": of(how="sum", looks=looks),
+            f"spatial pyramid{suffix}": of(how="pyramid", looks=looks),
+            f"CL-45{suffix}, signs": of(normalise="sign", looks=looks),
+        }
+    width = maps.pictures.components
+    found |= {
+        "CL-45, clipped": of(clipped=True),
+        "CL-45, no power": of(normalise="none"),
+        "CL-45, 1x1": of(subarray=(1, 1)),
+        **{f"CL-45, {label}": of(components=count) for label, count in sizes(width).items()},
+    }
     return found
 
 
-def _bound(maps: Maps, components: int) -> Callable[[], npt.NDArray[np.float64]]:
-    return lambda: kernel(maps, Pooling(components=components))
+def sizes(components: int) -> dict[str, int]:
+    """Return the sweep of the PCA's dimensions by its name: parts of what a data set has, and twice."""
+    return {"a tenth": components // 10, "a fifth": components // 5, "half": components // 2, "twice": 2 * components}
