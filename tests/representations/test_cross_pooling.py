@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from shells import write_shells
 
 from drillcore import load_folder
@@ -113,7 +114,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def run_of(images: Any, tmp_path: Path) -> Any:
     """Return a function that makes a run of parameters, on a backbone with random weights."""
 
-    def make(params: dict[str, Any] | None = None, **backbone: Any) -> Run:
+    def make(params: dict[str, Any] | None = None, of: Any = images, **backbone: Any) -> Run:
         path = tmp_path / "crossed.yaml"
         path.write_text(RECIPE)
         recipe = read_recipe(path)
@@ -123,8 +124,8 @@ def run_of(images: Any, tmp_path: Path) -> Any:
             recipe, representation=section, backbone=dataclasses.replace(recipe.backbone, **backbone)
         )
         check_parts(recipe)
-        settings = dataclasses.replace(images.settings, state=tmp_path / "state")
-        run = Run(settings, recipe, images.manifest)
+        settings = dataclasses.replace(of.settings, state=tmp_path / "state")
+        run = Run(settings, recipe, of.manifest)
         run.backbone = run.backbone_of("seed:3")
         run.path.mkdir(parents=True, exist_ok=True)
         return run
@@ -171,6 +172,34 @@ def test_parity_notices_other_rows(run_of: Any, monkeypatch: pytest.MonkeyPatch)
     run.state = type(state)({**state.arrays, "0/mean": state.arrays["0/mean"] + 0.5})
     with pytest.raises(ParityError, match="rows"):
         prove_parity(run)
+
+
+def test_new_images_alone_are_computed_and_the_pca_stays_until_a_refresh(run_of: Any, tmp_path: Path) -> None:
+    source = write_shells(tmp_path / "source", 6)
+    before = run_of(of=load_folder(source, state=tmp_path / "images"))
+    known = fill_store(before)
+    assert known.passed >= 18 - 1, "each image once, and the PCA's again"
+    write_shells(source, 1, first=6)
+    grown = load_folder(source, state=tmp_path / "images")
+    after = run_of(of=grown)
+    filled = fill_store(after)
+    assert filled.rows == known.rows + 3
+    assert filled.passed == 3
+    assert after.state.sha256 == before.state.sha256
+    assert run_of(of=grown, refresh="always").state.sha256 != before.state.sha256
+
+
+def test_a_class_with_one_image_and_one_smaller_than_the_input_are_learnt_from(run_of: Any, tmp_path: Path) -> None:
+    source = write_shells(tmp_path / "source", 6)
+    (source / "lone").mkdir()
+    Image.fromarray(RNG.integers(0, 256, (8, 9, 3), np.uint8)).save(source / "lone" / "0.png")
+    run = run_of(of=load_folder(source, state=tmp_path / "images"))
+    fill_store(run)
+    run.once(Fitted, fit_head)
+    run.once(Exported, export_model)
+    assert "lone" in [run.manifest.classes[number] for number in run.head.present_]
+    proof, _ = prove_parity(run)
+    assert proof.report["label_disagreements"] == 0
 
 
 def test_blocks_and_parameters_stand_in_the_stores_key(run_of: Any) -> None:
