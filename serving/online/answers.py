@@ -40,6 +40,10 @@ class Shown(ABC):
     offers: ClassVar[tuple[str, ...]] = (JSON,)
     drawn: ClassVar[tuple[str, ...]] = ()
 
+    def hides(self, metadata: ModelMetadata) -> bool:
+        """Whether an overlay is what hiding parts of the image costs (`runtime.images.hiding`)."""
+        return False
+
     @abstractmethod
     def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return what JSON says of one image."""
@@ -60,7 +64,13 @@ class Shown(ABC):
 
 
 class ClassShown(Shown):
-    """Label, probability and the five most probable classes."""
+    """Label, probability and the five most probable classes; an overlay of what hiding parts costs one of them."""
+
+    offers = (JSON, JPEG)
+
+    def hides(self, metadata: ModelMetadata) -> bool:
+        """Say so of all: a class of an image has no place of its own."""
+        return True
 
     def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return `label`, `probability`, `top5`."""
@@ -74,11 +84,16 @@ class ClassShown(Shown):
 class MultilabelShown(Shown):
     """All labels with their probabilities, the most probable first, and those that are more probable than not.
 
-    Models of patches say where the labels are: an overlay of the maps of those that are there.
+    Models of patches say where the labels are: an overlay of the maps of those that are there. For others it is what
+    hiding parts costs one of them.
     """
 
     offers = (JSON, JPEG)
     drawn = (PATCHES,)
+
+    def hides(self, metadata: ModelMetadata) -> bool:
+        """Say so of models that look at no patches."""
+        return not has_maps(metadata)
 
     def overlay(self, metadata: ModelMetadata, row: Row, image: NDArray[np.uint8], opacity: float) -> bytes:
         """Return a JPEG of the image under the maps of its labels. Raises InputError: the model has no maps."""

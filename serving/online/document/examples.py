@@ -18,7 +18,7 @@ def _refusals(**texts: str) -> dict[int | str, dict[str, object]]:
 REFUSALS = _refusals(
     s400="The request cannot be understood.",
     s401="An API key is needed.",
-    s404="No such model or version here.",
+    s404="No such model, version or class here.",
     s408="The body did not come in time.",
     s413="The body, the image or the number of parts is too large.",
     s415="A kind of body that is not read.",
@@ -46,7 +46,9 @@ Send an image file as the body, or several as fields `file` of a form.
 
 By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models), or the ids
 of segments in grey of 16 bits; `image/jpeg`, the classes' colours over the image with the `opacity` asked for, or the
-outlines of segments; or `image/tiff`, predicted values.
+outlines of segments; or `image/tiff`, predicted values. Of a model that answers whole images `image/jpeg` is the image,
+red where hiding it costs the answer, or the class `label`, half of its probability or more; it takes as long as fifty
+answers.
 A form with several files is answered in JSON, one entry a file; a file that cannot be read has `error` and `reason` in
 its entry and does not touch the others.
 """

@@ -10,7 +10,7 @@ const SMALL = 900; // pixels: smaller images are shown up to eight times as larg
 let turn = 0; // of showing: what is overtaken while its pictures load is not shown any more
 const chosen = { view: "over", opacity: 0.5 }; // kept from image to image
 
-// `act`: {again, remove, picture(entry, type, opacity)}
+// `act`: {again, remove, picture(entry, type, opacity, label)}
 export async function showAnswer(root, entry, act) {
   turn += 1;
   const mine = turn;
@@ -137,9 +137,34 @@ async function bars(entry, act) {
   }
   const words = make("strong", {}, inWords(said));
   const sure = [make("strong", {}, said.label ?? ""), ` ${percent(said.probability ?? 0)}`];
-  const picture = several && said.mapped ? await mapped(entry, act) : preview(entry);
+  const shown = several && said.mapped ? make("figure", {}, await mapped(entry, act)) : spoken(entry, act);
   const verdict = make("p", { class: "verdict" }, ...(several ? [words] : sure));
-  return [make("div", { class: "two" }, make("figure", {}, picture), make("div", {}, verdict, list))];
+  return [make("div", { class: "two" }, shown, make("div", {}, verdict, list))];
+}
+
+// The image, and behind a button what in it spoke for a class: the server hides parts and asks again.
+function spoken(entry, act) {
+  const found = entry.said.labels || entry.said.top5;
+  const choice = make("select", { "aria-label": "Class" }, ...found.map(({ label }) => make("option", { value: label }, label)));
+  const button = make("button", { type: "button", class: "plain" }, "Show what spoke for");
+  const words = make("p", { class: "muted small", role: "status" });
+  const figure = make("figure", {}, preview(entry), make("figcaption", { class: "spoken" }, button, choice, words));
+  const show = async () => {
+    button.disabled = true;
+    words.textContent = "Hiding parts of the image and asking again …";
+    const blob = await act.picture(entry, "image/jpeg", 0.8, choice.value);
+    button.disabled = false;
+    words.textContent = blob ? "Red: hiding it costs the class up to half of its probability, or more." : "";
+    if (!blob) return;
+    const source = URL.createObjectURL(blob);
+    const image = make("img", { alt: `The image, red where it spoke for ${choice.value}`, class: "shown" });
+    enlarge(image, image);
+    image.addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
+    image.src = source;
+    figure.firstElementChild.replaceWith(image);
+  };
+  button.addEventListener("click", show);
+  return figure;
 }
 
 async function loaded(source) {

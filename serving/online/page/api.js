@@ -74,6 +74,6 @@ export async function answer(model, file) {
 }
 
 // Returns the answer as a picture.
-export async function picture(model, file, type, opacity = 0.5) {
-  return read(await predict(model, file, type, { opacity: String(opacity) }), "blob");
+export async function picture(model, file, type, opacity = 0.5, label = "") {
+  return read(await predict(model, file, type, { opacity: String(opacity), ...(label && { label }) }), "blob");
 }

@@ -304,8 +304,8 @@ async function show() {
       ask(entry);
     },
     remove: () => remove(entry),
-    picture: (asked, type, opacity) =>
-      api.picture(asked.model, asked.file, type, opacity).catch((error) => {
+    picture: (asked, type, opacity, label = "") =>
+      api.picture(asked.model, asked.file, type, opacity, label).catch((error) => {
         notice(error.message);
         return null;
       }),

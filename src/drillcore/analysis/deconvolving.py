@@ -19,6 +19,7 @@ from drillcore.analysis.projecting import activations, places, responses, top_re
 from drillcore.analysis.spoken import Asked, draw_spoken
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
 from drillcore.arrays import Doubles
+from drillcore.backbones.deconvolution import NoRuleError
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.evaluation.figures.feature_scores import FeatureScores, strongest_features
 from drillcore.evaluation.figures.metrics import align_columns
@@ -28,6 +29,7 @@ from drillcore.retrain.opening import open_for_batches, version_file
 from drillcore.runtime.images.decode_worker import MISSING, read_image
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore
+from drillcore.tasks import MULTILABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +49,7 @@ def explain_image(
     explained: str | None = None,
     taps: Sequence[str] = (),
 ) -> Explanation:
-    """Explain a classifier's answer to one image.
+    """Explain a model's answer to one image.
 
     Args:
         settings: where things are.
@@ -59,11 +61,11 @@ def explain_image(
 
     Raises:
         UnknownNameError: no such model, alias, version, tap or class.
-        InputError: no such image, no classifier, parts that are not here, or a network DeConvNet has no rule for.
+        InputError: no such image, a model that answers every pixel, or parts that are not here.
         BadImageError: the file is no image that can be read.
         DataError: the list of the training images is gone.
     """
-    parts = find_parts(settings, reference, command="explain", taps=taps)
+    parts = find_parts(settings, reference, command="explain", taps=taps, images=True)
     classes = list(parts.manifest.classes)
     if explained is not None and explained not in classes:
         raise UnknownNameError("class", explained, classes)
@@ -73,8 +75,8 @@ def explain_image(
     order = np.argsort(-probabilities, kind="stable")
     label = classes[int(order[0])]
     number = classes.index(explained or label)
-    if type(parts.representation).transform is not ImageRows.transform:
-        return _by_maps(parts, (image, sha256, pixels), asked, probabilities, classes[number])
+    if reason := _no_units(parts):
+        return _by_maps(parts, (image, sha256, pixels), asked, probabilities, classes[number], reason)
     rows, table, note = _training_rows(settings, parts, number)
     labels = parts.manifest.label_indices(rows)
     scores = FeatureScores.of(table, labels, len(classes))
@@ -87,25 +89,28 @@ def explain_image(
     if not chosen:
         notes.append("no active feature stands above the other classes: there is nothing to show")
     where = places(parts, x)
-    found = []
-    with progress("projecting", len(chosen), unit="features") as advance:
-        for feature in chosen:
-            tap, unit, words = where(feature)
-            own = responses(parts.backbone, x[None], tap, [unit], [str(image)], [""])[0]
-            found.append(
-                ExplainedFeature(
-                    number=feature,
-                    tap=tap,
-                    unit=words,
-                    activation=float(row[feature]),
-                    standing=float(standing[feature]),
-                    weight=float(weights[feature]),
-                    class_mean=float(scores.means[number, feature]) if scores.counts[number] else None,
-                    response=own,
-                    top=top_responses(settings, parts, rows, table[:, feature], tap, unit),
+    found: list[ExplainedFeature] = []
+    try:
+        with progress("projecting", len(chosen), unit="features") as advance:
+            for feature in chosen:
+                tap, unit, words = where(feature)
+                own = responses(parts.backbone, x[None], tap, [unit], [str(image)], [""])[0]
+                found.append(
+                    ExplainedFeature(
+                        number=feature,
+                        tap=tap,
+                        unit=words,
+                        activation=float(row[feature]),
+                        standing=float(standing[feature]),
+                        weight=float(weights[feature]),
+                        class_mean=float(scores.means[number, feature]) if scores.counts[number] else None,
+                        response=own,
+                        top=top_responses(settings, parts, rows, table[:, feature], tap, unit),
+                    )
                 )
-            )
-            advance(1)
+                advance(1)
+    except NoRuleError as error:
+        notes.append(str(error))
     return Explanation(
         parts=parts,
         image=image,
@@ -118,7 +123,28 @@ def explain_image(
         weighted_by="nothing" if importances is None else f"importance to the {parts.recipe.head.name}, mean 1",
         compared=len(rows),
         notes=notes,
+        spoken=_spoken(parts, pixels, asked, probabilities, classes[number]),
     )
+
+
+def _no_units(parts: TrainedParts) -> str:
+    """Return why single units of the network are no features of a model, in words; "": they are."""
+    representation = parts.run.representation
+    if not isinstance(representation, ImageRows) or type(representation).transform is not ImageRows.transform:
+        return f"{representation.name} is no list of single units: DeConvNet has none to project"
+    if parts.manifest.task == MULTILABEL:
+        return "a unit's standing is that among images of other classes; images of several labels have none"
+    return ""
+
+
+def _spoken(
+    parts: TrainedParts, pixels: NDArray[np.uint8], asked: Asked, probabilities: Doubles, explained: str
+) -> bytes:
+    """Return the picture of what spoke for the explained class and the most probable ones."""
+    order = np.argsort(-probabilities, kind="stable")[:SPOKEN].tolist()
+    best = [parts.manifest.classes[place] for place in order]
+    labels = [explained, *(name for name in best if name != explained)][:SPOKEN]
+    return draw_spoken(parts.run, pixels, asked, labels, f"{parts.name}: what spoke for each class")
 
 
 def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, NDArray[np.uint8]]:
@@ -131,28 +157,29 @@ def _read(settings: Settings, parts: TrainedParts, image: Path) -> tuple[str, ND
 
 
 def _by_maps(
-    parts: TrainedParts, seen: tuple[Path, str, NDArray[np.uint8]], asked: Asked, probabilities: Doubles, explained: str
+    parts: TrainedParts,
+    seen: tuple[Path, str, NDArray[np.uint8]],
+    asked: Asked,
+    probabilities: Doubles,
+    explained: str,
+    reason: str,
 ) -> Explanation:
-    """Explain an answer to rows that are made of activations: no single unit is a feature, maps say where it spoke."""
+    """Explain an answer whose features are no single units: maps say where in the image it was spoken for."""
     image, sha256, pixels = seen
     classes, order = list(parts.manifest.classes), np.argsort(-probabilities, kind="stable")
-    best = [classes[place] for place in order[:SPOKEN].tolist()]
-    labels = [explained, *(name for name in best if name != explained)][:SPOKEN]
-    spoken = draw_spoken(parts.run, pixels, asked, labels, f"{parts.name}: what spoke for each class")
-    notes = [*parts.notes, f"{parts.representation.name} is no list of single units: DeConvNet has none to project"]
     return Explanation(
         parts=parts,
         image=image,
         sha256=sha256,
         pixels=pixels,
-        label=best[0],
+        label=classes[int(order[0])],
         probabilities=[(classes[place], float(probabilities[place])) for place in order[:TOP_CLASSES].tolist()],
         explained=explained,
         features=[],
         weighted_by="nothing",
         compared=0,
-        notes=notes if spoken else [*notes, "its head is no linear machine: there are no maps either"],
-        spoken=spoken,
+        notes=[*parts.notes, reason],
+        spoken=_spoken(parts, pixels, asked, probabilities, explained),
     )
 
 

@@ -105,7 +105,7 @@ class Explanation:
         weighted_by: what the weights are, in words.
         compared: training images the feature's scores are of.
         notes: what a reader should know.
-        spoken: a PNG of where spoke for the most probable classes; b"": the representation has no maps.
+        spoken: a PNG of where spoke for its classes.
     """
 
     parts: TrainedParts

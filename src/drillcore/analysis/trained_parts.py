@@ -30,7 +30,7 @@ from drillcore.retrain.run import Run
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.runtime.model.served import pointer_path
 from drillcore.settings import Settings
-from drillcore.tasks import CLASSIFICATION, get_task
+from drillcore.tasks import CLASSIFICATION, MULTILABEL, get_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ class TrainedParts:
 
     @property
     def representation(self) -> ImageRows:
-        """What makes the rows; one for each image (`find_parts` refuses others)."""
+        """What makes the rows; one for each image (`find_parts` refuses others, unless it is told)."""
         found = self.run.representation
         assert isinstance(found, ImageRows)  # noqa: S101 - find_parts
         return found
@@ -91,7 +91,9 @@ class TrainedParts:
         return f"{self.version.model} version {self.version.version}"
 
 
-def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequence[str] = ()) -> TrainedParts:
+def find_parts(
+    settings: Settings, reference: str, *, command: str, taps: Sequence[str] = (), images: bool = False
+) -> TrainedParts:
     """Return the parts of MODEL[@ALIAS|@VERSION]; without either those of the champion, or of the newest version.
 
     Where the head reads a network's own class scores (the tap `logits`), the activations right below are looked at:
@@ -102,6 +104,7 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
         reference: of a classifier.
         command: that needs them, for the errors.
         taps: that are looked at; none: those of the recipe.
+        images: whether all models that answer whole images are taken: of several labels, of many rows an image.
 
     Raises:
         UnknownNameError: no such model, alias, version or tap.
@@ -113,9 +116,10 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
     version = _version(settings, reference, command)
     name = f"{version.model} version {version.version}"
     task = get_task(str(version.metadata.get("task", CLASSIFICATION)))
-    if task.name != CLASSIFICATION:
+    if task.name != CLASSIFICATION and not (images and task.name == MULTILABEL):
         what = "answers every pixel" if task.dense else "gives no single class"
-        raise InputError(f"{name} {what} (its task is {task.name}); {command} is for classifiers of images")
+        instead = "; `drillcore predict --overlay` shows where it sees what" if images else ""
+        raise InputError(f"{name} {what} (its task is {task.name}); {command} is for classifiers of images{instead}")
     recipe = recipe_of(settings, version)
     try:
         manifest = read_manifest(settings, recipe.dataset.name, str(version.metadata.get("data_digest")))
@@ -126,7 +130,7 @@ def find_parts(settings: Settings, reference: str, *, command: str, taps: Sequen
         ) from None
     run = run_of(settings, version, recipe, manifest, command)
     representation = run.representation
-    if not isinstance(representation, ImageRows) or representation.per_image > 1:
+    if not images and (not isinstance(representation, ImageRows) or representation.per_image > 1):
         raise InputError(
             f"{name} has other rows than one for each image ({representation.name}); {command} needs those"
         )

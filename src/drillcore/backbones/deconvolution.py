@@ -57,6 +57,10 @@ _OTHERS: set[object] = {
 }
 
 
+class NoRuleError(InputError):
+    """A network that DeConvNet has no rule for."""
+
+
 def project(module: TappedModule, x: Tensor, tap: str, units: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Take one unit of each image back to the pixels.
 
@@ -70,7 +74,8 @@ def project(module: TappedModule, x: Tensor, tap: str, units: Sequence[int]) -> 
         the projections float32 [N, C, h, w], and the units' activations float32 [N].
 
     Raises:
-        InputError: a unit that is not there, or a network with other non-linearities than rectifiers and maxout.
+        InputError: a unit that is not there.
+        NoRuleError: a network with other non-linearities than rectifiers and maxout.
     """
     with torch.enable_grad(), _Rectified():
         pixels = x.detach().clone().requires_grad_(True)
@@ -94,7 +99,7 @@ class _Rectified(TorchFunctionMode):
             upper = 6.0 if func is functional.relu6 else None
             return _Rectifier.apply(args[0] if args else kwargs["input"], upper)
         if func in _OTHERS:
-            raise InputError(
+            raise NoRuleError(
                 f"DeConvNet explains networks of rectifiers (ReLU) and maxout; this one has {func.__name__}"
             )
         result = func(*args, **kwargs)

@@ -40,8 +40,12 @@ def explain(
 
     A feature is strong where it stands far above the training images of the other classes (times its importance to the
     forest). DeConvNet (Zeiler and Fergus 2014) shows what it responds to, here and in the training images that excite
-    it most. It is for networks of rectifiers and maxout: CNN1 to CNN3, SqueezeNet, VGG, ResNet. Of rows that are pooled
-    maps it shows where in the image spoke for each class, beside training images on the same scale.
+    it most. It is for networks of rectifiers and maxout: CNN1 to CNN3, SqueezeNet, VGG, ResNet, EfficientNet-Lite.
+
+    A second picture shows where in the image spoke for a class, beside training images that have it and on one scale
+    with them: what each place added to a linear machine on pooled maps, the scores of patches; of every other model how
+    far the probability falls when the place is hidden. Models of several labels have this picture alone; of those that
+    answer every pixel `drillcore predict --overlay` shows it.
 
     \b
     Example:

@@ -113,6 +113,28 @@ def test_dense_regression_is_a_grey_picture(settings: Settings, start: Start) ->
     assert server.predict(image, "dense", accept="image/jpeg").headers["content-type"] == "image/jpeg"
 
 
+def test_what_speaks_for_a_class_is_red_in_an_overlay(tiny_server: Running) -> None:
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[:, 32:] = 255
+    image = encoded(pixels)
+    found = tiny_server.client.post(
+        "/predict/tiny?label=dark&opacity=1",  # the class of bright images
+        content=image,
+        headers={"content-type": "image/png", "accept": "image/jpeg"},
+    )
+    assert found.status_code == 200
+    assert found.headers["content-type"] == "image/jpeg"
+    shown = np.asarray(Image.open(io.BytesIO(found.content)).convert("RGB")).astype(int)
+    assert shown.shape == (64, 64, 3)
+    red = shown[..., 0] - shown[..., 2]
+    assert red[:, 44:].mean() > red[:, :20].mean() + 2
+    unknown = tiny_server.client.post(
+        "/predict/tiny?label=nobody", content=image, headers={"content-type": "image/png", "accept": "image/jpeg"}
+    )
+    assert unknown.status_code == 404
+    assert "no class 'nobody'" in unknown.json()["error"]
+
+
 def test_scenes_larger_than_a_tile_are_answered_as_the_whole(settings: Settings, start: Start) -> None:
     served = dense_case.serve_dense(settings)
     name = served.model

@@ -1,0 +1,94 @@
+"""What in an image speaks for its classes, asked of any model that answers images: a part is hidden, the answer falls.
+
+Occlusion (Zeiler and Fergus 2014, section 4.2): a window of a quarter of each side goes over the image in steps of an
+eighth; what it hides becomes the image's mean colour. A cell's number is how far a probability falls, the mean over the
+windows that hide the cell. It is on the scale of probabilities, the same for every image: one without the class has
+nothing to lose and stays pale.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from drillcore.arrays import Array, Bytes, Floats
+
+CELLS, COVERED = 8, 2  # of a side, and cells of a window's
+FULL = 0.5  # of a probability lost: as red as it gets
+_SIDE = 512  # pixels of the longer side at most: a window is coarser
+_RED = (255, 40, 0)
+_QUALITY = 90
+
+
+def smaller(image: Bytes, least: Sequence[int] = (1, 1)) -> Bytes:
+    """Return an image, uint8 [H, W, C], brought to 512 pixels of the longer side where it has more.
+
+    It is made no smaller than `least`, rows and columns.
+    """
+    height, width = image.shape[:2]
+    times = min(max(height, width) / _SIDE, height / least[0], width / least[1])
+    if times <= 1:
+        return image
+    sides = (max(1, round(width / times)), max(1, round(height / times)))
+    plain = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    found: Bytes = np.asarray(plain.resize(sides, Image.Resampling.BOX))
+    return found.reshape(*found.shape[:2], image.shape[2])
+
+
+def windows() -> list[tuple[int, int]]:
+    """Return the first cell, row and column, of every window."""
+    places = range(CELLS - COVERED + 1)
+    return [(row, column) for row in places for column in places]
+
+
+def hidden(image: Bytes, window: tuple[int, int]) -> Bytes:
+    """Return the image with a window in its mean colour."""
+    found = image.copy()
+    down, across = (np.linspace(0, side, CELLS + 1).round().astype(int) for side in image.shape[:2])
+    row, column = window
+    found[down[row] : down[row + COVERED], across[column] : across[column + COVERED]] = np.rint(
+        image.mean(axis=(0, 1))
+    ).astype(np.uint8)
+    return found
+
+
+def lost(whole: Array, each: Sequence[Array]) -> Floats:
+    """Return by class how far hiding a cell lowers its probability, float32 [K, CELLS, CELLS]; what it raises is 0.
+
+    Args:
+        whole: probabilities of the image, [K].
+        each: of the image with each of the windows hidden, in their order, [K].
+    """
+    falls = np.maximum(np.asarray(whole, np.float32) - np.asarray(each, np.float32), 0)
+    total = np.zeros((len(whole), CELLS, CELLS), np.float32)
+    count = np.zeros((CELLS, CELLS), np.float32)
+    for (row, column), fall in zip(windows(), falls, strict=True):
+        own = slice(row, row + COVERED), slice(column, column + COVERED)
+        total[:, *own] += fall[:, None, None]
+        count[own] += 1
+    return total / count
+
+
+def stretched(cells: Floats, height: int, width: int) -> Floats:
+    """Return a map of cells [h, w] at an image's size, float32 [height, width]."""
+    plane = Image.fromarray(np.asarray(cells, np.float32))
+    return np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def encode_lost(image: Bytes, cells: Floats, opacity: float) -> bytes:
+    """Return a JPEG of the image, red where hiding it costs the class `FULL` or more of its probability."""
+    shade = np.clip(stretched(cells, *image.shape[:2]) / FULL, 0, 1)[:, :, None] * opacity
+    mixed = image.astype(np.float32) * (1 - shade) + np.array(_RED, np.float32) * shade
+    stream = io.BytesIO()
+    Image.fromarray(np.rint(mixed).astype(np.uint8)).save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()
+
+
+def batches(image: Bytes, size: int) -> Iterator[list[Bytes]]:
+    """Yield the image with each window hidden, in lists of at most `size`."""
+    places = windows()
+    for first in range(0, len(places), size):
+        yield [hidden(image, window) for window in places[first : first + size]]
