@@ -6,7 +6,6 @@ Each gets its settings from the environment it is started with; what the user ha
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from drillcore.errors import InputError
+from drillcore.remote import is_loopback
 from drillcore.settings import Settings
 from drillcore_pipelines.tethered import tethered
 
@@ -51,14 +51,6 @@ def prefect_environment(settings: Settings, env: Mapping[str, str]) -> dict[str,
     if env.get("PREFECT_LOGGING_LEVEL", "CRITICAL") == "CRITICAL":  # what a command in one's own terminal has
         made["PREFECT_LOGGING_LEVEL"] = settings.log_level.upper()
     return made
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach `host`; a name other than localhost counts as reachable."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def refuse_open_server(host: str, env: Mapping[str, str]) -> None:

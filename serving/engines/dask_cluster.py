@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from drillcore.errors import InputError
+from drillcore.remote import is_loopback
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -61,7 +61,7 @@ class Cluster:
                 raise InputError("TLS is for the scheduler of a cluster: give its address by --scheduler")
             return
         scheme, host = _parts(self.scheduler)
-        if scheme == "tls" or self.plain or _is_loopback(host):
+        if scheme == "tls" or self.plain or is_loopback(host):
             return
         raise InputError(
             f"the scheduler {self.scheduler} is beyond this machine and its connection is not encrypted: whoever "
@@ -100,12 +100,3 @@ def _parts(address: str) -> tuple[str, str]:
     if not host or port is None or found.path or found.query or found.username:
         raise InputError(f"{address!r} is no address of a scheduler; {_EXPECTED}")
     return found.scheme, host
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: where it leads is not ours to say
-        return False

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from drillcore.errors import DeviceError, DrillcoreError, InputError
+from drillcore.errors import DeviceError, DrillcoreError, InputError, first_line
 from drillcore.progress import progress
 from drillcore.remote import is_url
 from drillcore.settings import Settings
@@ -108,7 +108,7 @@ def _connected(settings: Settings, cluster: Cluster) -> Iterator[Client]:
                 )
             except (OSError, ValueError, TypeError, RuntimeError) as error:
                 raise InputError(
-                    f"no scheduler answers at {cluster.address} ({_line(error)}); start one with `dask scheduler`"
+                    f"no scheduler answers at {cluster.address} ({first_line(error)}); start one with `dask scheduler`"
                 ) from None
         else:
             local = stack.enter_context(local_workers(settings.cpu_threads))
@@ -248,8 +248,9 @@ class _Run:
         if isinstance(error, KilledWorker):
             return self._again(shard, "its workers died")
         if isinstance(error, ImportError):
-            raise InputError(f"a worker cannot import drillcore ({_line(error)}); install the same version there")
-        raise DrillcoreError(f"shard {shard} failed on a worker: {type(error).__name__}: {_line(error)}") from error
+            raise InputError(f"a worker cannot import drillcore ({first_line(error)}); install the same version there")
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise DrillcoreError(f"shard {shard} failed on a worker: {said}") from error
 
     def _again(self, shard: int, reason: str) -> None:
         if self.client.status != "running":  # a scheduler that comes back knows nothing of this run
@@ -291,7 +292,3 @@ class _Run:
 
 
 _AGAIN = "run the same command again: it goes on where it was"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

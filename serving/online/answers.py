@@ -15,8 +15,16 @@ from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.runtime.images.float_tiff import encode_float_tiff
-from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask, thing_colours
+from drillcore.runtime.images.masks import (
+    JPEG_QUALITY,
+    class_colours,
+    class_pixels,
+    encode_colours,
+    encode_mask,
+    thing_colours,
+)
 from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
+from drillcore.runtime.model.ranking import ranked_classes
 from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
 from drillcore.runtime.patches.drawing import PRESENT, class_maps, encode_map_overlay, has_maps, shown_classes
 from drillcore.tasks import TASKS
@@ -24,9 +32,7 @@ from drillcore_serving.batch.writing.dense_files import value_statistics
 from drillcore_serving.batch.writing.overlays import encode_overlay
 from drillcore_serving.online.batcher import Answer, Row
 
-TOP = 5
 JSON, PNG, JPEG, TIFF = "application/json", "image/png", "image/jpeg", "image/tiff"
-_QUALITY = 90
 
 
 class Shown(ABC):
@@ -60,7 +66,7 @@ class Shown(ABC):
         """Return a JPEG: the answer's colours over the image, uint8 [H,W,C], with an opacity from 0 to 1."""
         above = Image.open(io.BytesIO(self.picture(metadata, row))).convert("RGB")
         below = Image.fromarray(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
-        return _encoded(Image.blend(below, above, opacity), "JPEG", quality=_QUALITY)
+        return _encoded(Image.blend(below, above, opacity), "JPEG", quality=JPEG_QUALITY)
 
 
 class ClassShown(Shown):
@@ -75,8 +81,7 @@ class ClassShown(Shown):
     def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return `label`, `probability`, `top5`."""
         probabilities = row["probabilities"]
-        best = np.argsort(-probabilities, kind="stable")[:TOP]
-        top = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in best]
+        top = [{"label": name, "probability": one} for name, one in ranked_classes(metadata.classes, probabilities)]
         label = int(row["label"])
         return {"label": metadata.classes[label], "probability": float(probabilities[label]), "top5": top}
 
@@ -103,9 +108,9 @@ class MultilabelShown(Shown):
     def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, object]:
         """Return `labels`, `present`, and whether there are maps of them."""
         probabilities = row["probabilities"]
-        order = np.argsort(-probabilities, kind="stable")
-        labels = [{"label": metadata.classes[index], "probability": float(probabilities[index])} for index in order]
-        present = [one["label"] for one in labels if one["probability"] >= PRESENT]
+        order = ranked_classes(metadata.classes, probabilities, None)
+        labels = [{"label": name, "probability": one} for name, one in order]
+        present = [name for name, one in order if one >= PRESENT]
         return {"labels": labels, "present": present, "mapped": has_maps(metadata)}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drillcore.errors import InputError
+from drillcore.remote import is_loopback
 
 MIB = 2**20
 _SECONDS = (
@@ -155,15 +155,3 @@ class ServeOptions:
     def limits_of(self, model: str) -> BatchLimits:
         """Return how requests of a model share batches."""
         return self.per_model.get(model, self.batching)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("localhost")
-    (True, True, False, True)
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

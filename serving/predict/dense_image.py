@@ -15,6 +15,7 @@ from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.images.masks import class_colours, class_pixels
 from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.ranking import ranked
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
 from drillcore.tasks import SEGMENTS, TASKS
@@ -87,10 +88,9 @@ def predict_dense(
         return DensePrediction(image, found, pixels, None, value, [], value_statistics(value), about, read.note)
     label = model.segment(pixels, blending=blending).label
     counts, colours = class_pixels(label, len(about.classes)), class_colours(about)
-    order = np.argsort(-counts, kind="stable")
     shares = [
         ClassShare(about.classes[index], int(counts[index]), int(counts[index]) / label.size, colours[index])
-        for index in order
+        for index in ranked(counts).tolist()
     ]
     return DensePrediction(image, found, pixels, label, None, shares, np.empty((0, 3)), about, read.note)
 

@@ -13,9 +13,9 @@ from drillcore.files import write_bytes
 from drillcore.runtime.images.decode_worker import MISSING, DecodedImage, read_image
 from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.images.masks import thing_colours
+from drillcore.runtime.model.ranking import TOP, ranked_classes
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.patches.drawing import OUTPUT, PRESENT, class_maps, encode_map_overlay, shown_classes
-from drillcore_serving.batch.writing.part_tables import TOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,8 @@ def predict_one(model: Model, image: Path, *, max_pixels: int, max_side: int = M
     answer = model.classify([pixels])
     row, names = answer.probabilities[0], model.metadata.classes
     several = "label" not in model.outputs
-    best = np.argsort(-row, kind="stable")[: None if several else TOP]
     label = int(answer.label[0])
-    top = [(names[index], float(row[index])) for index in best]
+    top = ranked_classes(names, row, None if several else TOP)
     return Prediction(names[label], float(row[label]), top, found.sha256, several, found.note)
 
 

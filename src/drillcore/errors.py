@@ -18,6 +18,11 @@ class DrillcoreError(Exception):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of a library says, 200 characters of it; or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 class InputError(DrillcoreError):
     """An argument, path or file given by the user cannot be used."""
 

@@ -12,6 +12,7 @@ import fnmatch
 import functools
 import importlib.util
 import io
+import ipaddress
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from drillcore.errors import InputError, UrlError
+from drillcore.errors import InputError, UrlError, first_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -221,7 +222,7 @@ def place(text: str) -> AnyPath:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        raise InputError(f"{protocol}:// cannot be used: {_line(error)}") from None
+        raise InputError(f"{protocol}:// cannot be used: {first_line(error)}") from None
     except ValueError:
         raise UrlError(
             f"{text}: unknown kind of URL {protocol!r}; a path or, for instance, s3:// is expected"
@@ -270,8 +271,16 @@ def _os_errors(path: RemotePath) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # clients raise types of their own
-        raise OSError(errno.EIO, f"{type(error).__name__}: {_line(error)}", str(path)) from error
+        raise OSError(errno.EIO, f"{type(error).__name__}: {first_line(error)}", str(path)) from error
 
 
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("localhost")
+    (True, True, False, True)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

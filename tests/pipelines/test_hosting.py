@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from drillcore.errors import DeviceError, InputError
+from drillcore.remote import is_loopback
 from drillcore.settings import Settings
 from drillcore_pipelines.hosting import (
     POOLS,
-    is_loopback,
     prefect_environment,
     refuse_open_server,
     run_together,

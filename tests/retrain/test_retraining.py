@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from drillcore.tracking.reading import bring_artifacts
 from PIL import Image
 from shells import RECIPE, write_shells
 
@@ -22,6 +21,7 @@ from drillcore.retrain.releasing import promote_reference, rollback_model
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
+from drillcore.tracking.run_facts import bring_artifacts
 from drillcore.upkeep.listing import list_models, model_history
 
 Retrained = tuple[Settings, dict[str, Any]]

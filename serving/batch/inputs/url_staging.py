@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from drillcore.ahead import run_ahead
-from drillcore.errors import DrillcoreError, UrlError
+from drillcore.errors import DrillcoreError, UrlError, first_line
 from drillcore.remote import RemotePath, host_of, is_url, place
 from drillcore.runtime.batch.windows import Window
 from drillcore.runtime.images.decode_pool import DecodePool
@@ -118,13 +118,13 @@ class Staging:
                 if not reason:
                     if number + 1 == _TRIES:
                         raise DrillcoreError(
-                            f"{source} cannot be read: {type(error).__name__}: {_line(error)}; "
+                            f"{source} cannot be read: {type(error).__name__}: {first_line(error)}; "
                             "what was finished stays: run the same again"
                         ) from error
                     time.sleep(_PAUSE * 2**number)
                     continue
                 if reason != MISSING:  # else the decoder finds no file, and says so
-                    self._refused[target] = (reason, f"{source} cannot be read: {_line(error)}")
+                    self._refused[target] = (reason, f"{source} cannot be read: {first_line(error)}")
             else:
                 return target
             with contextlib.suppress(OSError):
@@ -154,7 +154,3 @@ def _limit() -> object:
                 raise _TooLargeError(size)
 
     return Limit()
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

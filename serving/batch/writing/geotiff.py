@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drillcore.arrays import Array
-from drillcore.errors import BadImageError, InputError
+from drillcore.errors import BadImageError, InputError, first_line
 from drillcore.runtime.images.containers import plugin_of
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -85,7 +85,8 @@ def read_georeference(path: Path, height: int, width: int) -> Georeference | Non
             found = Georeference(source.crs or points_crs, transform, list(points), source.rpcs)
             size = (source.height, source.width)
     except RasterioError as error:
-        raise BadImageError("unreadable", f"{path.name}: its georeference cannot be read ({_line(error)})") from None
+        said = f"{path.name}: its georeference cannot be read ({first_line(error)})"
+        raise BadImageError("unreadable", said) from None
     if transform is None and not points and found.polynomial is None:
         return None
     if size != (height, width) or _is_turned(path):
@@ -153,7 +154,7 @@ def decode_label(data: bytes) -> npt.NDArray[np.uint8]:
             label: npt.NDArray[np.uint8] = source.read(1)
             return label
     except RasterioError as error:
-        raise ValueError(_line(error)) from None
+        raise ValueError(first_line(error)) from None
 
 
 def _encode(bands: Array, place: Georeference | None, palette: dict[int, Any] | None = None) -> bytes:
@@ -187,7 +188,3 @@ def _rasterio() -> Any:
 def _is_turned(path: Path) -> bool:
     with path.open("rb") as stream:
         return int(plugin_of("TIFF")(stream).tag_v2.get(_ORIENTATION, 1)) != 1
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

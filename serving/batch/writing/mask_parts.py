@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drillcore.runtime.images.masks import most_pixels
+from drillcore.runtime.model.ranking import TOP
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
 from drillcore_serving.batch.writing.dense_files import KeptLabels, KeptValues
-from drillcore_serving.batch.writing.part_tables import TOP, Shard
+from drillcore_serving.batch.writing.part_tables import Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa

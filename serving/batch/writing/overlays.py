@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from drillcore.runtime.images.masks import JPEG_QUALITY
+
 ALPHA = 0.5
 _MAX_SIDE = 65_500  # of a JPEG
-_QUALITY = 90
 _BLOCK_PIXELS = 2**22  # pixels that are blended at a time
 
 
@@ -54,5 +55,5 @@ def encode_overlay(
     if step > 1:
         image, label = image[::step, ::step], label[::step, ::step]
     stream = io.BytesIO()
-    Image.fromarray(overlay(image, label, colours, alpha)).save(stream, "JPEG", quality=_QUALITY)
+    Image.fromarray(overlay(image, label, colours, alpha)).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()

@@ -15,13 +15,12 @@ from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.batch.receipt import PARTS, SET_ASIDE
 from drillcore.runtime.batch.windows import SetAside, Window
+from drillcore.runtime.model.ranking import TOP, ranked
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Tabl
     classes = session.metadata.classes
     answers = [window.answers["probabilities"] for window in shard.windows if window.answers]
     probabilities = np.concatenate([*answers, np.empty((0, len(classes)), np.float32)])
-    order = np.argsort(-probabilities, axis=1, kind="stable")
+    order = ranked(probabilities)
     offsets = np.arange(len(order) + 1, dtype=np.int32) * len(classes)
     return pa.table(
         {**first, "labels": pa.ListArray.from_arrays(pa.array(offsets), _ranked(probabilities, order, classes)), **last}
@@ -139,8 +138,7 @@ def label_table(
 
     count = len(rows)
     names = np.array(classes, dtype=object)
-    # Stable: among equal probabilities the lowest index comes first, as in the model's ArgMax.
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    best = ranked(probabilities, TOP)
     width, top = best.shape[1], _ranked(probabilities, best, classes)
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
     return pa.table(

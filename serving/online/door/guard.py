@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drillcore.json_types import Json
+from drillcore.remote import is_loopback
 from drillcore_serving.online.door.clients import caller
-from drillcore_serving.online.door.limits import Share
+from drillcore_serving.online.door.limits import Share, declared_bytes
 from drillcore_serving.online.json_lines import log
-from drillcore_serving.online.options import is_loopback
 from drillcore_serving.online.problems import RefusedError, problem_of
 from drillcore_serving.online.service import ClientGoneError, Service
 
@@ -101,7 +101,7 @@ class _Visit:
         given = self.headers.get(REQUEST_ID, "")
         self.id = given if _ID.fullmatch(given) else uuid.uuid4().hex
         self.began = time.monotonic()
-        chunked, declared = "chunked" in self.headers.get("transfer-encoding", ""), self._declared()
+        chunked, declared = "chunked" in self.headers.get("transfer-encoding", ""), declared_bytes(self.headers)
         self._unread = chunked or declared > _LEFT_UNREAD
         self._body_comes, self._admitted, self._at_work = chunked or declared > 0, False, False
         self.client = caller(scope, self.headers, keys=bool(service.keys))
@@ -202,10 +202,6 @@ class _Visit:
         # What a probe asks every few seconds is no news.
         level = logging.DEBUG if route.startswith(("/v2/health", "/metrics")) else logging.INFO
         log("request", level=level, **fields)
-
-    def _declared(self) -> int:
-        text = self.headers.get("content-length", "0")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
     def _path(self) -> str:
         return str(self.scope["path"])[:200]

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from drillcore_serving.online.problems import RefusedError, busy
@@ -80,7 +81,7 @@ async def read_body(request: Request, limit: int, share: Share, seconds: float) 
     """
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise RefusedError(415, "compressed bodies are not read; send it without Content-Encoding", close=True)
-    declared = _declared(request)
+    declared = declared_bytes(request.headers)
     too_large = RefusedError(413, f"the body is larger than {limit} bytes", reason="too_large", close=True)
     if declared > limit:
         await _drain(request)
@@ -101,8 +102,9 @@ async def read_body(request: Request, limit: int, share: Share, seconds: float) 
     return bytes(body)
 
 
-def _declared(request: Request) -> int:
-    text = request.headers.get("content-length", "0")
+def declared_bytes(headers: Headers) -> int:
+    """Return how many bytes a body says it has; 0 where it says nothing that is a number."""
+    text = headers.get("content-length", "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 

@@ -27,6 +27,7 @@ from drillcore.progress import progress
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.retrain.opening import open_for_batches, version_file
 from drillcore.runtime.images.decode_worker import MISSING, read_image
+from drillcore.runtime.model.ranking import ranked, ranked_classes
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore
 from drillcore.tasks import MULTILABEL
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEATURES = 5
-TOP_CLASSES = 5
 SPOKEN = 3  # classes whose maps are drawn
 MOST_NEW = 2000  # training images that may have to pass the backbone; beyond, a part of them is looked at
 
@@ -72,7 +72,7 @@ def explain_image(
     sha256, pixels = _read(settings, parts, image)
     asked = _asking(settings, parts)
     probabilities = asked(pixels)
-    order = np.argsort(-probabilities, kind="stable")
+    order = ranked(probabilities)
     label = classes[int(order[0])]
     number = classes.index(explained or label)
     if reason := _no_units(parts):
@@ -117,7 +117,7 @@ def explain_image(
         sha256=sha256,
         pixels=pixels,
         label=label,
-        probabilities=[(classes[place], float(probabilities[place])) for place in order[:TOP_CLASSES].tolist()],
+        probabilities=ranked_classes(classes, probabilities),
         explained=classes[number],
         features=found,
         weighted_by="nothing" if importances is None else f"importance to the {parts.recipe.head.name}, mean 1",
@@ -141,7 +141,7 @@ def _spoken(
     parts: TrainedParts, pixels: NDArray[np.uint8], asked: Asked, probabilities: Doubles, explained: str
 ) -> bytes:
     """Return the picture of what spoke for the explained class and the most probable ones."""
-    order = np.argsort(-probabilities, kind="stable")[:SPOKEN].tolist()
+    order = ranked(probabilities, SPOKEN).tolist()
     best = [parts.manifest.classes[place] for place in order]
     labels = [explained, *(name for name in best if name != explained)][:SPOKEN]
     return draw_spoken(parts.run, pixels, asked, labels, f"{parts.name}: what spoke for each class")
@@ -166,14 +166,14 @@ def _by_maps(
 ) -> Explanation:
     """Explain an answer whose features are no single units: maps say where in the image it was spoken for."""
     image, sha256, pixels = seen
-    classes, order = list(parts.manifest.classes), np.argsort(-probabilities, kind="stable")
+    classes = list(parts.manifest.classes)
     return Explanation(
         parts=parts,
         image=image,
         sha256=sha256,
         pixels=pixels,
-        label=classes[int(order[0])],
-        probabilities=[(classes[place], float(probabilities[place])) for place in order[:TOP_CLASSES].tolist()],
+        label=classes[int(ranked(probabilities)[0])],
+        probabilities=ranked_classes(classes, probabilities),
         explained=explained,
         features=[],
         weighted_by="nothing",

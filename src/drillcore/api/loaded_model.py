@@ -13,6 +13,7 @@ import numpy.typing as npt
 from drillcore.errors import InputError
 from drillcore.pages.html import Content, Html, element, facts, picture, table
 from drillcore.runtime.images.given_image import TAKEN, pixels_of
+from drillcore.runtime.model.ranking import ranked, ranked_classes
 from drillcore.settings import Settings
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, MULTILABEL, SEGMENTS
 
@@ -147,13 +148,12 @@ class LoadedModel:
     def _of_image(self, row: npt.NDArray[np.float32], image: Bytes) -> Answer:
         from drillcore.runtime.patches.drawing import PRESENT
 
-        # Stable: of equal probabilities the lowest index comes first, as in the model's ArgMax.
-        ranked = {self.classes[index]: float(row[index]) for index in np.argsort(-row, kind="stable")}
-        label, probability = next(iter(ranked.items()))
-        labels = [name for name, one in ranked.items() if one >= PRESENT] if self.task == MULTILABEL else [label]
+        told = dict(ranked_classes(self.classes, row, None))
+        label, probability = next(iter(told.items()))
+        labels = [name for name, one in told.items() if one >= PRESENT] if self.task == MULTILABEL else [label]
         if not labels:
             label, probability = "", float("nan")
-        return Answer(label, probability, labels, ranked, _shown=image)
+        return Answer(label, probability, labels, told, _shown=image)
 
     def _of_pixels(self, image: Bytes) -> Answer:
         from drillcore.runtime.images.masks import class_colours, class_pixels
@@ -163,7 +163,7 @@ class LoadedModel:
             return Answer("", float("nan"), values=self._model.regress(image), _shown=image)
         mask = self._model.segment(image).label
         counts = class_pixels(mask, len(self.classes))
-        order = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
+        order = [index for index in ranked(counts).tolist() if counts[index]]
         shares = {self.classes[index]: int(counts[index]) / mask.size for index in order}
         label, share = next(iter(shares.items()))
         colours = np.array(class_colours(about), np.float32)[mask]

@@ -13,6 +13,7 @@ import numpy as np
 
 from drillcore.errors import InputError
 from drillcore.runtime.model.exported_file import NO_VERSION
+from drillcore.runtime.model.ranking import ranked_classes
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from drillcore.runtime.batch.scoring import Predictions
     from drillcore.runtime.model.session import Model
 
-TOP = 5
 _EXPECTED = "a folder of images, an image, or a list of paths is expected"
 
 
@@ -75,8 +75,6 @@ def score(
 
 def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str, object]:
     classes, count = model.metadata.classes, len(found.rows)
-    # Stable: of equal probabilities the lowest index comes first, as in the model's ArgMax.
-    best = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :TOP]
     return {
         "input_index": found.rows,
         "path": [names[row] for row in found.rows],
@@ -84,8 +82,8 @@ def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str
         "label": [classes[label] for label in found.labels],
         "probability": found.probabilities[np.arange(count), found.labels],
         "top5": [
-            [{"label": classes[index], "probability": float(row[index])} for index in order]
-            for row, order in zip(found.probabilities, best, strict=True)
+            [{"label": name, "probability": one} for name, one in ranked_classes(classes, row)]
+            for row in found.probabilities
         ],
         "model": [model.metadata.model] * count,
         "version": np.full(count, NO_VERSION, np.int64),

@@ -13,16 +13,12 @@ import numpy as np
 
 from drillcore.errors import InputError
 from drillcore.export.builder import GraphBuilder
-from drillcore.export.token_operators import TOKEN_OPERATORS, Arguments
+from drillcore.export.token_operators import TOKEN_OPERATORS, Arguments, argument
 
 LINEAR_PER_CELL = "aten.linear.default on more than two axes"
 SAME = "same_upper"  # in place of a padding in pixels: as TensorFlow pads
 _END = 2**62  # beyond every axis
 Writer = Callable[[GraphBuilder, Arguments, str], str]
-
-
-def _argument(arguments: Arguments, index: int, default: Any) -> Any:
-    return arguments[index] if len(arguments) > index else default
 
 
 def _pair(value: Any) -> list[int]:
@@ -52,16 +48,16 @@ def _pairwise(operator: str) -> Writer:
 
 def _conv(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     inputs = [name for name in arguments[:3] if name]
-    padding = _argument(arguments, 4, 0)
+    padding = argument(arguments, 4, 0)
     if padding == SAME:
         return builder.add(
             "Conv",
             inputs,
             output,
             auto_pad="SAME_UPPER",
-            strides=_pair(_argument(arguments, 3, 1)),
-            dilations=_pair(_argument(arguments, 5, 1)),
-            group=int(_argument(arguments, 6, 1)),
+            strides=_pair(argument(arguments, 3, 1)),
+            dilations=_pair(argument(arguments, 5, 1)),
+            group=int(argument(arguments, 6, 1)),
         )
     if isinstance(padding, str):
         raise InputError("a convolution padded by name has no ONNX form here; give its padding in pixels")
@@ -69,22 +65,22 @@ def _conv(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         "Conv",
         inputs,
         output,
-        strides=_pair(_argument(arguments, 3, 1)),
+        strides=_pair(argument(arguments, 3, 1)),
         pads=_pair(padding) * 2,
-        dilations=_pair(_argument(arguments, 5, 1)),
-        group=int(_argument(arguments, 6, 1)),
+        dilations=_pair(argument(arguments, 5, 1)),
+        group=int(argument(arguments, 6, 1)),
     )
 
 
 def _max_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     kernel = _pair(arguments[1])
-    strides = _pair(_argument(arguments, 2, None) or kernel)
+    strides = _pair(argument(arguments, 2, None) or kernel)
     if arguments[3:4] == (SAME,):
         return builder.add(
             "MaxPool", [arguments[0]], output, kernel_shape=kernel, strides=strides, auto_pad="SAME_UPPER"
         )
-    padding = _pair(_argument(arguments, 3, 0))
-    ceil_mode = bool(_argument(arguments, 5, False))
+    padding = _pair(argument(arguments, 3, 0))
+    ceil_mode = bool(argument(arguments, 5, False))
     _check_ceil_mode(ceil_mode, kernel, strides, padding)
     return builder.add(
         "MaxPool",
@@ -93,19 +89,19 @@ def _max_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         kernel_shape=kernel,
         strides=strides,
         pads=padding * 2,
-        dilations=_pair(_argument(arguments, 4, 1)),
+        dilations=_pair(argument(arguments, 4, 1)),
         ceil_mode=int(ceil_mode),
     )
 
 
 def _average_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    kernel, padding = _pair(arguments[1]), _pair(_argument(arguments, 3, 0))
-    ceil_mode, padded = bool(_argument(arguments, 4, False)), bool(_argument(arguments, 5, True))
-    strides = _pair(_argument(arguments, 2, None) or kernel)
+    kernel, padding = _pair(arguments[1]), _pair(argument(arguments, 3, 0))
+    ceil_mode, padded = bool(argument(arguments, 4, False)), bool(argument(arguments, 5, True))
+    strides = _pair(argument(arguments, 2, None) or kernel)
     _check_ceil_mode(ceil_mode, kernel, strides, padding)
     if ceil_mode and padded and any(padding):
         raise InputError("average pooling with ceil_mode and padding that counts has no ONNX form here")
-    if _argument(arguments, 6, None):
+    if argument(arguments, 6, None):
         raise InputError("average pooling with a divisor of its own has no ONNX form here")
     return builder.add(
         "AveragePool",
@@ -139,13 +135,13 @@ def _linear_per_cell(builder: GraphBuilder, arguments: Arguments, output: str) -
 
 
 def _flatten(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    if _argument(arguments, 1, 0) != 1 or _argument(arguments, 2, -1) != -1:
+    if argument(arguments, 1, 0) != 1 or argument(arguments, 2, -1) != -1:
         raise InputError("only flattening to [N, D] has an ONNX form here")
     return builder.add("Flatten", [arguments[0]], output, axis=1)
 
 
 def _concatenate(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    return builder.add("Concat", list(arguments[0]), output, axis=int(_argument(arguments, 1, 0)))
+    return builder.add("Concat", list(arguments[0]), output, axis=int(argument(arguments, 1, 0)))
 
 
 def _batch_norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
@@ -161,14 +157,14 @@ def _layer_norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str
         inputs,
         output,
         axis=-len(arguments[1]),
-        epsilon=float(_argument(arguments, 4, 1e-5)),
+        epsilon=float(argument(arguments, 4, 1e-5)),
     )
 
 
 def _reduce(operator: str) -> Writer:
     def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
         axes = builder.constant(f"{output}/axes", [int(axis) for axis in np.atleast_1d(arguments[1])], np.int64)
-        return builder.add(operator, [arguments[0], axes], output, keepdims=int(_argument(arguments, 2, False)))
+        return builder.add(operator, [arguments[0], axes], output, keepdims=int(argument(arguments, 2, False)))
 
     return write
 
@@ -179,7 +175,7 @@ def _global_pool(builder: GraphBuilder, arguments: Arguments, output: str) -> st
 
 def _clip(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     limits = [
-        builder.constant(f"{output}/{name}", float(_argument(arguments, index, default)), np.float32)
+        builder.constant(f"{output}/{name}", float(argument(arguments, index, default)), np.float32)
         for index, name, default in ((1, "low", -1.0), (2, "high", 1.0))
     ]
     return builder.add("Clip", [arguments[0], *limits], output)
@@ -195,7 +191,7 @@ def _silu(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 
 def _gelu(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    return builder.add("Gelu", [arguments[0]], output, approximate=str(_argument(arguments, 1, "none")))
+    return builder.add("Gelu", [arguments[0]], output, approximate=str(argument(arguments, 1, "none")))
 
 
 def _permute(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
@@ -204,7 +200,7 @@ def _permute(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 
 def _slice(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    axis, start, end = (int(_argument(arguments, index, default)) for index, default in ((1, 0), (2, 0), (3, _END)))
+    axis, start, end = (int(argument(arguments, index, default)) for index, default in ((1, 0), (2, 0), (3, _END)))
     return _sliced(builder, arguments[0], [axis], [start], [end], 1, output)
 
 
@@ -232,7 +228,7 @@ def _narrow(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 def _pad(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     """Padding of the last axes; torch names the last axis first."""
-    given, mode, value = arguments[1], _argument(arguments, 2, "constant"), _argument(arguments, 3, None)
+    given, mode, value = arguments[1], argument(arguments, 2, "constant"), argument(arguments, 3, None)
     known = {"constant": "constant", "replicate": "edge", "reflect": "reflect"}
     if mode not in known:
         raise InputError(f"padding of the mode {mode} has no ONNX form here")

@@ -55,7 +55,8 @@ def side_of(side: Any) -> int | Batch:
     return Batch(int(times))
 
 
-def _argument(arguments: Arguments, index: int, default: Any) -> Any:
+def argument(arguments: Arguments, index: int, default: Any) -> Any:
+    """Return an argument of a call, or what stands for one that is left out."""
     return arguments[index] if len(arguments) > index else default
 
 
@@ -95,7 +96,7 @@ def _sides(builder: GraphBuilder, shape: Shape, output: str, images: str) -> str
 
 def _interpolate(mode: str) -> ShapedWriter:
     def write(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
-        corners = mode == "linear" and bool(_argument(arguments, 2, False))
+        corners = mode == "linear" and bool(argument(arguments, 2, False))
         place = "align_corners" if corners else "half_pixel" if mode == "linear" else "asymmetric"
         more = {"nearest_mode": "floor"} if mode == "nearest" else {}
         target = _sides(builder, shape, output, arguments[-1])
@@ -117,7 +118,7 @@ def _pixel_unshuffle(builder: GraphBuilder, arguments: Arguments, output: str, s
 
 def _attention(builder: GraphBuilder, arguments: Arguments, output: str, shape: Shape) -> str:
     """Scaled dot-product attention of q, k, v [..., N, D]; its result has their number of axes, and D for the scale."""
-    query, key, value, mask, _, causal, scale = (_argument(arguments[:-1], index, None) for index in range(7))
+    query, key, value, mask, _, causal, scale = (argument(arguments[:-1], index, None) for index in range(7))
     width, rank = shape[-1], len(shape)
     if causal or not isinstance(width, int):
         raise InputError("causal attention has no ONNX form here")
@@ -183,7 +184,7 @@ def _softmax(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 
 def _stack(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    axis = int(_argument(arguments, 1, 0))
+    axis = int(argument(arguments, 1, 0))
     axes = builder.constant(f"{output}/axes", [axis], np.int64)
     parts = [
         builder.add("Unsqueeze", [name, axes], f"{output}/part{number}") for number, name in enumerate(arguments[0])
@@ -193,7 +194,7 @@ def _stack(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 def _roll(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     values = arguments[0]
-    for number, (shift, axis) in enumerate(zip(arguments[1], _argument(arguments, 2, [0]), strict=True)):
+    for number, (shift, axis) in enumerate(zip(arguments[1], argument(arguments, 2, [0]), strict=True)):
         path = f"{output}/{number}"
         axes, cut = (
             builder.constant(f"{path}/axis", [axis], np.int64),
@@ -207,11 +208,11 @@ def _roll(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 
 def _norm(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    order, axes = float(_argument(arguments, 1, 2)), arguments[2]
+    order, axes = float(argument(arguments, 1, 2)), arguments[2]
     if order != 2:
         raise InputError(f"a norm of order {order:g} has no ONNX form here")
     places = builder.constant(f"{output}/axes", [int(axis) for axis in axes], np.int64)
-    return builder.add("ReduceL2", [arguments[0], places], output, keepdims=int(_argument(arguments, 3, False)))
+    return builder.add("ReduceL2", [arguments[0], places], output, keepdims=int(argument(arguments, 3, False)))
 
 
 def _whole_mean(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
@@ -221,14 +222,14 @@ def _whole_mean(builder: GraphBuilder, arguments: Arguments, output: str) -> str
 def _clamp(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
     limits = [
         "" if value is None else builder.constant(f"{output}/{name}", value, np.float32)
-        for name, value in (("least", _argument(arguments, 1, None)), ("most", _argument(arguments, 2, None)))
+        for name, value in (("least", argument(arguments, 1, None)), ("most", argument(arguments, 2, None)))
     ]
     return builder.add("Clip", [arguments[0], *limits], output)
 
 
 def _slope(operator: str, default: float) -> Writer:
     def write(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-        return builder.add(operator, [arguments[0]], output, alpha=float(_argument(arguments, 1, default)))
+        return builder.add(operator, [arguments[0]], output, alpha=float(argument(arguments, 1, default)))
 
     return write
 
@@ -272,13 +273,13 @@ RANKED = ("aten.mT.default", "aten.transpose.int")
 
 
 def _unbind(builder: GraphBuilder, arguments: Arguments, output: str, shapes: Sequence[Shape]) -> list[str]:
-    axis = int(_argument(arguments, 1, 0))
+    axis = int(argument(arguments, 1, 0))
     return [_select(builder, [arguments[0], axis, number], f"{output}/{number}") for number in range(len(shapes))]
 
 
 def _split(along: int) -> PartedWriter:
     def write(builder: GraphBuilder, arguments: Arguments, output: str, shapes: Sequence[Shape]) -> list[str]:
-        axis, start, parts = int(_argument(arguments, along, 0)), 0, []
+        axis, start, parts = int(argument(arguments, along, 0)), 0, []
         for number, shape in enumerate(shapes):
             length = shape[axis]
             if isinstance(length, Batch):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
+from drillcore.arrays import Doubles
+from drillcore.errors import InputError
+from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.tasks import GateLimits
 
 __all__ = ["SAMPLE", "Candidate", "Contender", "GateLimits", "LabelCandidate", "ValueCandidate"]
@@ -53,6 +56,19 @@ class Candidate(Contender):
 
     classes: Sequence[str]
     probabilities: ArrayLike
+
+    def columns(self, classes: Sequence[str], images: int) -> Doubles:
+        """Return the probabilities with a column for each of `classes`, 0 for those it does not know, float64 [N, K].
+
+        Raises:
+            InputError: there are not as many answers as images with known truths.
+        """
+        rows = align_columns(self.probabilities, self.classes, classes)
+        if len(rows) != images or len(self.images) != images:
+            raise InputError(
+                f"{self.called} has {len(rows)} answers for {len(self.images)} images; {images} true labels came"
+            )
+        return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

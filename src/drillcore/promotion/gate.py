@@ -10,9 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from drillcore.arrays import Doubles, Ints
-from drillcore.errors import InputError
 from drillcore.evaluation.figures.metrics import (
-    align_columns,
     class_scores,
     classification_metrics,
     confusion_matrix,
@@ -93,11 +91,4 @@ class _ClassJudge(Judge[Candidate]):
         return dict(zip(self._wanted, class_scores(counts)["recall"].tolist(), strict=True))
 
     def _rows(self, candidate: Candidate) -> Doubles:
-        rows = align_columns(candidate.probabilities, candidate.classes, self._wanted)
-        images = len(self._labels)
-        if len(rows) != images or len(candidate.images) != images:
-            raise InputError(
-                f"{candidate.called} has {len(rows)} answers for {len(candidate.images)} images; "
-                f"{images} true labels came"
-            )
-        return rows
+        return candidate.columns(self._wanted, len(self._labels))

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from drillcore.arrays import Doubles
-from drillcore.errors import InputError, UnknownNameError
-from drillcore.evaluation.figures.metrics import align_columns
+from drillcore.errors import UnknownNameError
 from drillcore.evaluation.figures.significance import Comparison, compare_scores
 from drillcore.evaluation.figures.voc_precision import METRICS, PRESENT, figure_of, multilabel_metrics
 from drillcore.promotion.candidates import Candidate, GateLimits
@@ -100,11 +99,4 @@ class _MultilabelJudge(Judge[Candidate]):
         return {name: row["average_precision"] for name, row in rows.items() if row["support"]}
 
     def _rows(self, candidate: Candidate) -> Doubles:
-        rows = align_columns(candidate.probabilities, candidate.classes, self._classes)
-        images = len(self._truth)
-        if len(rows) != images or len(candidate.images) != images:
-            raise InputError(
-                f"{candidate.called} has {len(rows)} answers for {len(candidate.images)} images; "
-                f"{images} images with known labels came"
-            )
-        return rows
+        return candidate.columns(self._classes, len(self._truth))

@@ -12,7 +12,6 @@ from drillcore.store import FeatureStore
 from drillcore.store.signs import unpack_signs
 from drillcore.store.spec import SIGN2
 
-Rows = npt.NDArray[np.floating]
 Chosen = npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice
 
 
@@ -48,7 +47,7 @@ class StoreRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, chosen: Chosen) -> Rows:
+    def __getitem__(self, chosen: Chosen) -> npt.NDArray[np.floating]:
         """Return the chosen rows, [n, D], in their order; shards are read one after the other, ascending.
 
         Raises:
@@ -69,7 +68,7 @@ class StoreRows:
             raise StoreError("the rows of the feature store became others while they were read; retrain again")
         self._names, self._shard = np.unique(shards, return_inverse=True)
 
-    def _read(self, numbers: npt.NDArray[np.int64]) -> Rows:
+    def _read(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
         item = np.searchsorted(self._starts, numbers, side="right") - 1
         within = self._first[item] + numbers - self._starts[item]
         shard = self._shard[item]

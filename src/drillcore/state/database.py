@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.pool import NullPool
 
-from drillcore.errors import StateError
+from drillcore.errors import StateError, first_line
 from drillcore.settings import Settings
 from drillcore.state.migrations import migrate
 
@@ -32,7 +32,7 @@ class StateDatabase:
             self._engine = sa.create_engine(url, poolclass=NullPool)
         except (exc.ArgumentError, ModuleNotFoundError, ValueError) as error:
             raise StateError(
-                f"the state database {_shown(url)} cannot be opened: {_first_line(error)}; "
+                f"the state database {_shown(url)} cannot be opened: {first_line(error)}; "
                 "set DRILLCORE_STATE_URL to sqlite:///FILE or postgresql+psycopg://... "
                 "(pip install 'drillcore[postgres]')"
             ) from None
@@ -76,12 +76,12 @@ class StateDatabase:
             raise
         except exc.OperationalError as error:
             raise StateError(
-                f"the state database {self.url} cannot be used: {_first_line(error.orig or error)}; "
+                f"the state database {self.url} cannot be used: {first_line(error.orig or error)}; "
                 "check that its folder can be written, the disk has room and the server is up"
             ) from error
         except exc.DBAPIError as error:
             raise StateError(
-                f"the state database {self.url} is damaged or not one of ours: {_first_line(error.orig or error)}; "
+                f"the state database {self.url} is damaged or not one of ours: {first_line(error.orig or error)}; "
                 "restore it from a backup, or move it away to begin a new history"
             ) from error
 
@@ -129,7 +129,3 @@ def _shown(url: str) -> str:
         return sa.make_url(url).render_as_string(hide_password=True)
     except exc.ArgumentError:
         return repr(url)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drillcore.errors import RegistryError
+from drillcore.errors import RegistryError, first_line
 from drillcore.files import DISK_ERRORS
 from drillcore.settings import Settings
 
@@ -61,7 +61,7 @@ def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
             if not _is_of_s3(error):
                 raise
             raise RegistryError(
-                f"the artifacts at {shown_uri(settings.artifact_root) or 's3://'} failed: {_first_line(error)}; is the "
+                f"the artifacts at {shown_uri(settings.artifact_root) or 's3://'} failed: {first_line(error)}; is the "
                 "store up, does its bucket exist, and are its credentials and DRILLCORE_ARTIFACT_ROOT right?"
             ) from error
 
@@ -74,7 +74,7 @@ def _is_of_s3(error: Exception) -> bool:
 
 def _failed(uri: str, error: Exception) -> RegistryError:
     return RegistryError(
-        f"MLflow at {shown_uri(uri)} failed: {_first_line(error)}; is the server up, the disk not full, and "
+        f"MLflow at {shown_uri(uri)} failed: {first_line(error)}; is the server up, the disk not full, and "
         "DRILLCORE_TRACKING_URI right?"
     )
 
@@ -125,7 +125,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RegistryError(f"the folder of MLflow's database cannot be made: {folder}: {error.strerror}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

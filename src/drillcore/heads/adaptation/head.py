@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.adaptation.params import AdaptationParams
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_indicators, check_params, check_rows
+from drillcore.heads.parameters import Parametrised
 from drillcore.heads.row_source import check_finite, moments, row_source, slices
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
@@ -21,7 +22,7 @@ TINY = 1e-30  # below which a score counts as this: its logarithm is calibrated,
 _MAX_POWER = 50
 
 
-class AdaptationHead(ClassifierMixin, BaseEstimator, Classifier):
+class AdaptationHead(ClassifierMixin, Parametrised, Classifier):
     """Fully connected layers on rows of a frozen network: ReLU, and a softmax with an output for background.
 
     Rows are standardised first, which the paper's FC7 is not: features of other networks have scales of their own.
@@ -58,38 +59,9 @@ class AdaptationHead(ClassifierMixin, BaseEstimator, Classifier):
 
     name: ClassVar[str] = "adaptation"
     params: ClassVar[type[Params]] = AdaptationParams
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (2048,),
-        answers: str = "auto",
-        rounds: int = 3,
-        epochs: int = 12,
-        stable: float = 0.01,
-        batch: int = 128,
-        learning_rate: float = 0.01,
-        momentum: float = 0.9,
-        decay: float = 5e-4,
-        dropout: float = 0.5,
-        n_classes: int | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        threads: int = 0,
-    ) -> None:
-        self.hidden = hidden
-        self.answers = answers
-        self.rounds = rounds
-        self.epochs = epochs
-        self.stable = stable
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.decay = decay
-        self.dropout = dropout
-        self.n_classes = n_classes
-        self.seed = seed
-        self.device = device
-        self.threads = threads
+    n_classes: int | None
+    device: str
+    threads: int
 
     def checked_params(self) -> AdaptationParams:
         """Return the parameters as a model; raises InputError."""

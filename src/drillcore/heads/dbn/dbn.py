@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -68,54 +68,8 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
 
     name: ClassVar[str] = "dbn"
     params: ClassVar[type[Params]] = DbnParams
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (512, 256),
-        activation: str = "relu",
-        pretrain_epochs: int = 0,
-        pretrain_learning_rate: float | None = None,
-        pretrain_batch: int = 128,
-        epochs: int = 8,
-        batch: int = 512,
-        learning_rate: float = 1e-3,
-        schedule: str = "cosine",
-        optimizer: str = "adam",
-        momentum: float = 0.9,
-        dropout: float = 0.0,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        class_weight: str | float | Mapping[int, float] | None = None,
-        label_smoothing: float = 0.0,
-        patience: int = 0,
-        precision: str = "float32",
-        n_classes: int | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        threads: int = 0,
-    ) -> None:
-        self.hidden = hidden
-        self.activation = activation
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_learning_rate = pretrain_learning_rate
-        self.pretrain_batch = pretrain_batch
-        self.epochs = epochs
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.optimizer = optimizer
-        self.momentum = momentum
-        self.dropout = dropout
-        self.l1 = l1
-        self.l2 = l2
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-        self.patience = patience
-        self.precision = precision
-        self.n_classes = n_classes
-        self.seed = seed
-        self.device = device
-        self.threads = threads
+    class_weight: str | float | Mapping[int, float] | None
+    n_classes: int | None
 
     def fit(
         self,
@@ -197,48 +151,6 @@ class DbnRegressor(RegressorMixin, DbnEstimator, Regressor):
 
     name: ClassVar[str] = "dbn_regressor"
     params: ClassVar[type[Params]] = DbnRegressorParams
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (512, 256),
-        activation: str = "relu",
-        pretrain_epochs: int = 0,
-        pretrain_learning_rate: float | None = None,
-        pretrain_batch: int = 128,
-        epochs: int = 8,
-        batch: int = 512,
-        learning_rate: float = 1e-3,
-        schedule: str = "cosine",
-        optimizer: str = "adam",
-        momentum: float = 0.9,
-        dropout: float = 0.0,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        patience: int = 0,
-        precision: str = "float32",
-        seed: int = 0,
-        device: str = "auto",
-        threads: int = 0,
-    ) -> None:
-        self.hidden = hidden
-        self.activation = activation
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_learning_rate = pretrain_learning_rate
-        self.pretrain_batch = pretrain_batch
-        self.epochs = epochs
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.optimizer = optimizer
-        self.momentum = momentum
-        self.dropout = dropout
-        self.l1 = l1
-        self.l2 = l2
-        self.patience = patience
-        self.precision = precision
-        self.seed = seed
-        self.device = device
-        self.threads = threads
 
     def fit(
         self,

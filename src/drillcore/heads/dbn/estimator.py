@@ -8,19 +8,19 @@ from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, FitRun, Head, check_params
 from drillcore.heads.class_weights import kept_class_weight, read_class_weight
-from drillcore.heads.dbn.params import DbnParams, DbnPlan, DbnRegressorParams
+from drillcore.heads.dbn.params import DbnPlan
+from drillcore.heads.parameters import Parametrised
 from drillcore.heads.row_source import RowSource, Table, check_finite, row_source, slices
 from drillcore.json_types import Json
 
 
-class DbnEstimator(BaseEstimator, Head):
+class DbnEstimator(Parametrised, Head):
     """What the classifier and the regressor share: training, standardisation, layers and their state."""
 
     name: ClassVar[str]
@@ -62,9 +62,9 @@ class DbnEstimator(BaseEstimator, Head):
         return list(self.curve_)
 
     def _plan(self) -> DbnPlan:
-        params = self.checked_params()
-        assert isinstance(params, DbnParams | DbnRegressorParams), "both kinds have a plan"  # noqa: S101
-        return params.plan
+        plan = self.checked_params()
+        assert isinstance(plan, DbnPlan), "both kinds have one"  # noqa: S101
+        return plan
 
     def _train(
         self,

@@ -106,7 +106,7 @@ class FineTuning:
                 outputs = forward_with_dropout(batch, self.layers, plan.activation, plan.dropout, generator)
             else:
                 outputs = forward(batch, self.layers, plan.activation)
-        losses = self.targets.losses(outputs.float(), values, plan.label_smoothing)
+        losses = self.targets.losses(outputs.float(), values, plan.smoothing)
         return losses.mean() if weights is None else (losses * weights).mean()
 
     def _step(self, rate: float) -> None:

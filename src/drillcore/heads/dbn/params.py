@@ -14,11 +14,12 @@ from drillcore.schemas import Params, some, words
 _STEPS = (0.6, 0.85)  # shares of the training after which schedule "step" divides the rate by 10
 _MAX_LAYERS, _MAX_UNITS = 16, 1 << 16
 _WIDTHS = words(f"up to {_MAX_LAYERS} widths from 1 to {_MAX_UNITS}, such as [512, 256],")
+_NOT_DECISIVE = {"device", "threads", "class_weight", "n_classes"}  # but for weights, which targets have already
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Training(Params):
-    """What classifier and regressor have; the estimators describe the fields."""
+class DbnPlan(Params):
+    """What classifier and regressor have, and what decides their training; the estimators describe the fields."""
 
     hidden: tuple[Annotated[int, Field(ge=1, le=_MAX_UNITS)], ...] = some(
         default=(512, 256), max_length=_MAX_LAYERS, json_schema_extra=_WIDTHS
@@ -42,50 +43,10 @@ class _Training(Params):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, json_schema_extra=words("0 (torch's own) or more"))
 
-
-class DbnParams(_Training):
-    """Of `DbnHead`."""
-
-    class_weight: ClassWeight = None
-    label_smoothing: Below1 = 0.0
-    n_classes: int | None = Field(None, ge=1)
-
     @property
-    def plan(self) -> DbnPlan:
-        """What decides a training."""
-        return DbnPlan(**self.model_dump(include=set(DbnPlan.model_fields)))
-
-
-class DbnRegressorParams(_Training):
-    """Of `DbnRegressor`."""
-
-    @property
-    def plan(self) -> DbnPlan:
-        """What decides a training; nothing is smoothed."""
-        return DbnPlan(**self.model_dump(include=set(DbnPlan.model_fields)))
-
-
-class DbnPlan(Params):
-    """What decides a training besides its data."""
-
-    hidden: tuple[int, ...]
-    activation: str
-    pretrain_epochs: int
-    pretrain_learning_rate: float | None
-    pretrain_batch: int
-    epochs: int
-    batch: int
-    learning_rate: float
-    schedule: str
-    optimizer: str
-    momentum: float
-    dropout: float
-    l1: float
-    l2: float
-    label_smoothing: float = 0.0
-    patience: int
-    precision: str
-    seed: int
+    def smoothing(self) -> float:
+        """The share of the target spread over all classes; numbers are not smoothed."""
+        return 0.0
 
     def rate(self, done: float) -> float:
         """Return the learning rate after a share `done`, 0 to 1, of the fine-tuning."""
@@ -96,6 +57,23 @@ class DbnPlan(Params):
         return self.learning_rate
 
     def to_dict(self) -> Json:
-        """Return the fields as JSON values."""
-        values: Json = self.model_dump(mode="json")
-        return values
+        """Return what decides a training besides its data, as JSON values."""
+        values: Json = self.model_dump(mode="json", exclude=_NOT_DECISIVE)
+        return values | {"label_smoothing": self.smoothing}
+
+
+class DbnParams(DbnPlan):
+    """Of `DbnHead`."""
+
+    class_weight: ClassWeight = None
+    label_smoothing: Below1 = 0.0
+    n_classes: int | None = Field(None, ge=1)
+
+    @property
+    def smoothing(self) -> float:
+        """`label_smoothing`."""
+        return self.label_smoothing
+
+
+class DbnRegressorParams(DbnPlan):
+    """Of `DbnRegressor`."""

@@ -32,29 +32,3 @@ class ExtraTreesHead(ForestHead):
     name: ClassVar[str] = "extra_trees"
     params: ClassVar[type[Params]] = ExtraTreesParams
     split: ClassVar[str] = "random"
-
-    def __init__(
-        self,
-        n_estimators: int = 400,
-        max_features: str | float | None = "sqrt",
-        min_samples_leaf: int | float = 1,
-        max_depth: int | None = None,
-        class_weight: str | None = None,
-        bootstrap: bool = False,
-        calibration: str | None = None,
-        n_classes: int | None = None,
-        seed: int = 0,
-        n_jobs: int | None = None,
-    ) -> None:
-        super().__init__(
-            n_estimators=n_estimators,
-            max_features=max_features,
-            min_samples_leaf=min_samples_leaf,
-            max_depth=max_depth,
-            class_weight=class_weight,
-            bootstrap=bootstrap,
-            calibration=calibration,
-            n_classes=n_classes,
-            seed=seed,
-            n_jobs=n_jobs,
-        )

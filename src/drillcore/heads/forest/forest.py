@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
@@ -24,13 +24,14 @@ from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, th
 from drillcore.heads.forest.params import MAX_CLASSES, ForestParams
 from drillcore.heads.forest.row_draw import RowDraw, tree_seeds
 from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
+from drillcore.heads.parameters import Parametrised
 from drillcore.heads.row_source import Table
 from drillcore.heads.temperature import fit_temperature, tempered
 from drillcore.json_types import Json
 from drillcore.schemas import Params
 
 
-class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
+class ForestHead(ClassifierMixin, Parametrised, Classifier):
     """Random forest classifier; one seed gives the trees of scikit-learn's `RandomForestClassifier`.
 
     Args:
@@ -50,30 +51,16 @@ class ForestHead(ClassifierMixin, BaseEstimator, Classifier):
     name: ClassVar[str] = "forest"
     params: ClassVar[type[Params]] = ForestParams
     split: ClassVar[str] = "best"
-
-    def __init__(
-        self,
-        n_estimators: int = 400,
-        max_features: str | float | None = "sqrt",
-        min_samples_leaf: int | float = 1,
-        max_depth: int | None = None,
-        class_weight: str | None = None,
-        bootstrap: bool = True,
-        calibration: str | None = None,
-        n_classes: int | None = None,
-        seed: int = 0,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.max_features = max_features
-        self.min_samples_leaf = min_samples_leaf
-        self.max_depth = max_depth
-        self.class_weight = class_weight
-        self.bootstrap = bootstrap
-        self.calibration = calibration
-        self.n_classes = n_classes
-        self.seed = seed
-        self.n_jobs = n_jobs
+    n_estimators: int
+    max_features: str | float | None
+    min_samples_leaf: int | float
+    max_depth: int | None
+    class_weight: str | float | Mapping[int, float] | None
+    bootstrap: bool
+    calibration: str | None
+    n_classes: int | None
+    seed: int
+    n_jobs: int | None
 
     def fit(
         self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()

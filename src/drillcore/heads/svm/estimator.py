@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
@@ -18,6 +18,7 @@ from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError, IntegrityError, RowsError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
+from drillcore.heads.parameters import Parametrised
 from drillcore.heads.row_source import Table, moments
 from drillcore.heads.svm.calibration import (
     PAIR_START,
@@ -34,10 +35,18 @@ ABSENT_LOGIT = -1e4  # of a class without a training row: exp of it is 0 beside 
 _CHUNK = 1 << 23  # values of a part of the rows answered at once
 
 
-class SvmEstimator(ClassifierMixin, BaseEstimator, Classifier):
+class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
     """What the linear and the kernel head share."""
 
     name: ClassVar[str]
+    scheme: str
+    c: float
+    class_weight: str | float | Mapping[int, float] | None
+    tol: float
+    calibration_folds: int
+    cache_mb: float
+    n_classes: int | None
+    seed: int
     threads: int
 
     def fit(

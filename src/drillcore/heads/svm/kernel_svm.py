@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -54,30 +53,7 @@ class KernelSvmHead(SvmEstimator):
 
     name: ClassVar[str] = "kernel_svm"
     params: ClassVar[type[Params]] = KernelSvmParams
-
-    def __init__(
-        self,
-        scheme: str = "one_vs_one",
-        c: float = 1.0,
-        gamma: str | float = "scale",
-        class_weight: str | float | Mapping[int, float] | None = None,
-        tol: float = 1e-3,
-        calibration_folds: int = 4,
-        cache_mb: float = 4096,
-        n_classes: int | None = None,
-        seed: int = 0,
-        threads: int = 0,
-    ) -> None:
-        self.scheme = scheme
-        self.c = c
-        self.gamma = gamma
-        self.class_weight = class_weight
-        self.tol = tol
-        self.calibration_folds = calibration_folds
-        self.cache_mb = cache_mb
-        self.n_classes = n_classes
-        self.seed = seed
-        self.threads = threads
+    gamma: str | float
 
     def _train(
         self, rows: Floats, places: npt.NDArray[np.int64], costs: npt.NDArray[np.float64], workers: int

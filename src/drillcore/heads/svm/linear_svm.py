@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -56,30 +55,7 @@ class LinearSvmHead(SvmEstimator):
 
     name: ClassVar[str] = "linear_svm"
     params: ClassVar[type[Params]] = LinearSvmParams
-
-    def __init__(
-        self,
-        scheme: str = "one_vs_rest",
-        c: float = 0.01,
-        loss: str = "squared_hinge",
-        class_weight: str | float | Mapping[int, float] | None = None,
-        tol: float = 1e-4,
-        calibration_folds: int = 4,
-        cache_mb: float = 4096,
-        n_classes: int | None = None,
-        seed: int = 0,
-        threads: int = 0,
-    ) -> None:
-        self.scheme = scheme
-        self.c = c
-        self.loss = loss
-        self.class_weight = class_weight
-        self.tol = tol
-        self.calibration_folds = calibration_folds
-        self.cache_mb = cache_mb
-        self.n_classes = n_classes
-        self.seed = seed
-        self.threads = threads
+    loss: str
 
     def fit(
         self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()

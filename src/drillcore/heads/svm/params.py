@@ -19,6 +19,7 @@ def _folds(value: int) -> int:
 class SvmParams(Params):
     """What both have; `LinearSvmHead` describes them."""
 
+    scheme: Literal["one_vs_rest", "one_vs_one"] = "one_vs_rest"
     c: float = Field(gt=0)
     class_weight: ClassWeight = None
     tol: float = Field(gt=0)
@@ -34,7 +35,6 @@ class SvmParams(Params):
 class LinearSvmParams(SvmParams):
     """Of `LinearSvmHead`."""
 
-    scheme: Literal["one_vs_rest", "one_vs_one"] = "one_vs_rest"
     c: float = Field(0.01, gt=0)
     loss: Literal["squared_hinge", "hinge"] = "squared_hinge"
     tol: float = Field(1e-4, gt=0)

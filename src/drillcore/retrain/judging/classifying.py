@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from drillcore.retrain.run import Run
 
 
-class ClassEvidence(Evidence):
-    """Probabilities of the images that could be scored, and what they are judged by."""
+class NamingEvidence(Evidence):
+    """Probabilities of the classes of the images that could be scored, and what they are judged by."""
 
     def __init__(self, settings: Settings, model: Model, truths: Truths) -> None:
         found = answers(settings, model, truths.paths)
@@ -36,6 +36,18 @@ class ClassEvidence(Evidence):
     def numbers(self) -> NDArray[np.float32]:
         """Probabilities float32 [M, K], columns in the model's order."""
         return self.probabilities
+
+
+def naming_candidate(one: Standing, images: Sequence[str]) -> Candidate:
+    """Return a version for the gate, with the digests of the images its evidence is of."""
+    evidence = one.evidence
+    if evidence is None:
+        evidence = np.zeros((len(images), len(one.classes)), np.float32)
+    return Candidate(classes=one.classes, probabilities=evidence, images=images, **one.facts())
+
+
+class ClassEvidence(NamingEvidence):
+    """With one true class of each image."""
 
     def figures(self) -> Figures:
         """Return the figures of all images, over all classes that are known or true."""
@@ -82,13 +94,6 @@ class ClassMeasuring(Measuring):
         """Ask the gate about two classifiers' probabilities for the same images."""
         rows = run.evaluated_rows()
         images = list(rows["sha256"])
-
-        def candidate(one: Standing) -> Candidate:
-            evidence = one.evidence
-            if evidence is None:
-                evidence = np.zeros((len(images), len(one.classes)), np.float32)
-            return Candidate(classes=one.classes, probabilities=evidence, images=images, **one.facts())
-
-        rival = None if champion is None else candidate(champion)
+        rival = None if champion is None else naming_candidate(champion, images)
         truth, seed = list(rows["label"]), run.recipe.seeds.bootstrap
-        return gate(gate_limits(run.recipe), truth, candidate(challenger), rival, seed=seed)
+        return gate(gate_limits(run.recipe), truth, naming_candidate(challenger, images), rival, seed=seed)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.evaluation.figures.voc_precision import ABSENT, PRESENT, UNJUDGED, Truth, multilabel_metrics
 from drillcore.evaluation.pictures.plots import class_bars_png
 from drillcore.files import write_bytes
-from drillcore.promotion.candidates import Candidate
 from drillcore.promotion.multilabel_gate import gate_multilabel
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
-from drillcore.retrain.judging.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
-from drillcore.retrain.opening import answers
+from drillcore.retrain.judging.classifying import NamingEvidence, naming_candidate
+from drillcore.retrain.judging.measuring import PICTURES, Measuring, Standing, Truths, gate_limits
 from drillcore.retrain.records import Figures
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
@@ -29,19 +26,8 @@ if TYPE_CHECKING:
 Labels = tuple[Sequence[str], Sequence[str]]  # of an image: present; not judged
 
 
-class MultilabelEvidence(Evidence):
-    """Probabilities of the images that could be scored, and what they are judged by."""
-
-    def __init__(self, settings: Settings, model: Model, truths: Truths) -> None:
-        found = answers(settings, model, truths.paths)
-        self.probabilities, self.scored = found.probabilities, found.rows
-        self.bad = [(Path(row.path), row.reason) for row in found.set_aside]
-        self._known, self._truths = model.metadata.classes, truths
-
-    @property
-    def numbers(self) -> NDArray[np.float32]:
-        """Probabilities float32 [M, K], columns in the model's order."""
-        return self.probabilities
+class MultilabelEvidence(NamingEvidence):
+    """With any number of true classes of each image."""
 
     def figures(self) -> Figures:
         """Return the figures of all images, over all classes that are known or true."""
@@ -94,16 +80,10 @@ class MultilabelMeasuring(Measuring):
         classes = sorted({*run.manifest.classes, *(name for one in known for name in one)})
         truths = self.truths(run)
         truth = truth_matrix([truths.of(row)[0] for row in range(len(images))], classes)
-
-        def candidate(one: Standing) -> Candidate:
-            evidence = one.evidence
-            if evidence is None:
-                evidence = np.zeros((len(images), len(one.classes)), np.float32)
-            return Candidate(classes=one.classes, probabilities=evidence, images=images, **one.facts())
-
-        rival = None if champion is None else candidate(champion)
+        rival = None if champion is None else naming_candidate(champion, images)
         limits, seed = gate_limits(run.recipe), run.recipe.seeds.bootstrap
-        return gate_multilabel(limits, truth, classes, candidate(challenger), rival, groups=groups, seed=seed)
+        asking = naming_candidate(challenger, images)
+        return gate_multilabel(limits, truth, classes, asking, rival, groups=groups, seed=seed)
 
 
 def truth_matrix(labels: Sequence[Labels], classes: Sequence[str]) -> Truth:

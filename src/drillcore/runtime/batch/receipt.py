@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from drillcore.arrays import Array
 from drillcore.digests import sha256_file
-from drillcore.errors import ReceiptError
+from drillcore.errors import ReceiptError, first_line
 from drillcore.files import read_object, write_json
 from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
@@ -132,7 +132,7 @@ def read_receipt(output: AnyPath) -> Receipt:
             "run the same `score` again to finish it"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReceiptError(f"{path} cannot be read as a receipt ({_first_line(error)}); score again") from None
+        raise ReceiptError(f"{path} cannot be read as a receipt ({first_line(error)}); score again") from None
 
 
 def _checked(receipt: Receipt) -> Receipt:
@@ -241,7 +241,7 @@ def _diagnose(path: AnyPath, expected: Checksums) -> str:
         indices = table.column("input_index").to_numpy().astype(np.int64, casting="safe")
         found = row_checksums(table)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
-        return f"is changed and cannot be read ({_first_line(error)})"
+        return f"is changed and cannot be read ({first_line(error)})"
     values, counts = np.unique(indices, return_counts=True)
     if len(doubled := values[counts > 1]):
         return f"holds doubled rows: input_index {_some(doubled)}"
@@ -283,14 +283,10 @@ def _indices(path: AnyPath) -> NDArray[np.int64]:
         table = pq.ParquetFile(parquet_source(path)).read(columns=["input_index"])
         values: Array = table.column("input_index").to_numpy()
     except (OSError, ValueError, TypeError, MemoryError, pa.ArrowException, KeyError) as error:
-        raise ReceiptError(f"{path} cannot be read: {_first_line(error)}") from None
+        raise ReceiptError(f"{path} cannot be read: {first_line(error)}") from None
     if values.dtype != np.int64:
         raise ReceiptError(f"{path} cannot be read: input_index holds {values.dtype}, int64 is expected")
     return values.astype(np.int64)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def _some(values: Array) -> str:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore import ahead
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Ints
 from drillcore.errors import InputError, NoMemoryError
 from drillcore.runtime.batch.planning import PYRAMIDS, pad_batch, plan_batches
-from drillcore.runtime.batch.windows import NO_MEMORY, WINDOW_ROWS, Rows, SetAside, Window, cut_windows, set_aside
+from drillcore.runtime.batch.windows import NO_MEMORY, WINDOW_ROWS, SetAside, Window, cut_windows, set_aside
 from drillcore.runtime.dense.scenes import DenseJob, start_dense
 from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.images.decode_worker import DecodedImage
@@ -56,7 +56,7 @@ class Predictions:
         set_aside: the other files with their reasons.
     """
 
-    rows: Rows
+    rows: Ints
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     sha256: list[str]
@@ -138,7 +138,7 @@ def predict_many(
     Raises:
         InputError: the model is no classifier.
     """
-    rows: list[Rows] = []
+    rows: list[Ints] = []
     answers: list[dict[str, Array]] = []
     digests: list[str] = []
     aside: list[SetAside] = []
@@ -177,7 +177,7 @@ def _start(
     return lambda: _collect(window, groups, [future.result() for future in futures])
 
 
-def _group(model: Network, window: Window, batch: int) -> list[Rows]:
+def _group(model: Network, window: Window, batch: int) -> list[Ints]:
     height, width = model.metadata.min_size
     good: list[int] = []
     sizes: list[tuple[int, int]] = []
@@ -218,7 +218,7 @@ def _infer(model: Network, outputs: tuple[str, ...], items: list[DecodedImage]) 
         return {}
 
 
-def _collect(window: Window, groups: list[Rows], parts: list[dict[str, Array]]) -> Window:
+def _collect(window: Window, groups: list[Ints], parts: list[dict[str, Array]]) -> Window:
     for item in window.images:
         item.image = None
     # Without those for which there was no memory.

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Ints
 from drillcore.runtime.images.decode_worker import DecodedImage
 
-Rows = NDArray[np.int64]  # positions
 NO_MEMORY = "no memory to answer it"  # how the detail of an image begins that another machine might answer
 WINDOW_ROWS = 1024  # images that are grouped together; more save padding, fewer save memory
 WINDOW_BYTES = 64 << 20  # decoded pixels of a window
@@ -32,7 +30,7 @@ class Window:
 
     start: int
     images: list[DecodedImage]
-    scored: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    scored: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     answers: dict[str, Array] = field(default_factory=dict)
     results: list[Any] = field(default_factory=list)
 

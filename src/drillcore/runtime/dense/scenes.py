@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Ints
 from drillcore.errors import BadImageError, InputError, NoMemoryError
 from drillcore.runtime.batch.planning import plan_batches
-from drillcore.runtime.batch.windows import NO_MEMORY, Rows, Window
+from drillcore.runtime.batch.windows import NO_MEMORY, Window
 from drillcore.runtime.dense.answering import Scene, fits_whole, pixels_at_once, refusal, run_dense
 from drillcore.runtime.dense.blending import Blending
 from drillcore.runtime.images.decode_worker import DecodedImage
@@ -53,7 +53,7 @@ class _Work:
     job: DenseJob
     kept: dict[int, Any] = field(default_factory=dict)
 
-    def batch(self, rows: Rows) -> None:
+    def batch(self, rows: Ints) -> None:
         """Answer images of equal size."""
         images = [self.window.images[row].image for row in rows]
         try:

@@ -12,7 +12,9 @@ from PIL import Image
 
 from drillcore.arrays import Array
 from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.ranking import ranked
 
+JPEG_QUALITY = 90  # of pictures for people
 Colours = list[tuple[int, int, int]]
 _BLOCK = 2**22  # pixels that are counted at a time; a count of bytes takes eight times their size
 _TURN = 0.618033988749895  # of the hue circle from one class to the next: neighbours differ, none comes again
@@ -53,8 +55,7 @@ def class_pixels(label: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.i
 def most_pixels(pixels: npt.NDArray[np.int64], top: int) -> list[tuple[int, float]]:
     """Return (class index, share of all pixels) of the `top` largest classes, the lowest index first where equal."""
     total = int(pixels.sum())
-    order = np.argsort(-pixels, kind="stable")[:top]
-    return [(int(index), int(pixels[index]) / total) for index in order]
+    return [(index, int(pixels[index]) / total) for index in ranked(pixels, top).tolist()]
 
 
 def encode_colours(value: npt.NDArray[np.float32]) -> bytes:

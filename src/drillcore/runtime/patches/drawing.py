@@ -10,6 +10,7 @@ from PIL import Image
 
 from drillcore.arrays import Array, Bytes, Floats
 from drillcore.errors import InputError
+from drillcore.runtime.images.masks import JPEG_QUALITY
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.patches.maps import score_maps
 from drillcore.runtime.patches.patch_places import levels_of, patch_boxes
@@ -17,7 +18,6 @@ from drillcore.runtime.patches.patch_places import levels_of, patch_boxes
 OUTPUT = "patches"  # of the file: y of each patch, float32 [N, P, K]
 PRESENT = 0.5  # the probability from which on one of several labels is said to be there
 _SIDE = 512  # pixels of a map's longer side at most: what a patch covers is coarser
-_QUALITY = 90
 
 
 def has_maps(metadata: ModelMetadata) -> bool:
@@ -88,5 +88,5 @@ def encode_map_overlay(
 ) -> bytes:
     """Return `map_overlay` as a JPEG."""
     stream = io.BytesIO()
-    Image.fromarray(map_overlay(image, maps, colours, classes, opacity)).save(stream, "JPEG", quality=_QUALITY)
+    Image.fromarray(map_overlay(image, maps, colours, classes, opacity)).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
