@@ -12,6 +12,7 @@ MODULES = {
     "serve": ["fastapi", "httptools", "multipart", "prometheus_client", "starlette", "uvicorn", "uvloop"],
     "cluster": ["dask", "distributed", "fsspec", "s3fs"],
     "geo": ["rasterio"],
+    "similar": ["faiss"],
     "postgres": ["psycopg"],
 }
 

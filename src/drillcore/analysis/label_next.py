@@ -15,10 +15,8 @@ import numpy as np
 
 from drillcore.analysis.choosing_labels import choose, unsureness
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, fitted_head, recipe_of
-from drillcore.arrays import Array
 from drillcore.errors import BadImageError, InputError
 from drillcore.json_types import Json
-from drillcore.retrain.run import Run
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,8 +118,9 @@ def label_next(settings: Settings, reference: str, folder: Path, count: int) -> 
     if table.empty:
         first = f"; the first: {left_out[0][0]}, {left_out[0][1]}" if left_out else ""
         raise InputError(f"no image in {folder} could be asked for: {len(left_out):,} are left out{first}")
-    rows, extracted = _rows(settings, parts, folder, table)
-    read = rows if parts.own_taps else _rows(settings, asked, folder, table)[0]
+    looked = parts.features_outside(folder, table)
+    rows = np.asarray(looked.rows, np.float32)
+    read = rows if parts.own_taps else np.asarray(asked.features_outside(folder, table).rows, np.float32)
     probabilities = np.asarray(head.predict_proba(read))
     labelled = parts.features(parts.manifest.rows(list(parts.representation.fit_splits(parts.run))))
     unsure = unsureness(probabilities)
@@ -141,31 +140,21 @@ def label_next(settings: Settings, reference: str, folder: Path, count: int) -> 
         parts=parts,
         folder=folder,
         images=len(table),
-        extracted=extracted,
+        extracted=looked.extracted,
         chosen=chosen,
         left_out=left_out,
     )
-
-
-def _rows(settings: Settings, parts: TrainedParts, folder: Path, table: pd.DataFrame) -> tuple[Array, int]:
-    """Return the features of images that are in no data set, float32 [N, D], and how many had to be extracted."""
-    run = Run(settings, parts.recipe, dataclasses.replace(parts.manifest, folder=folder, table=table))
-    run.backbone, run.state = parts.backbone, parts.run.state
-    found = parts.representation.rows(run, table)
-    return np.asarray(found.rows, np.float32), found.extracted
 
 
 def _candidates(
     settings: Settings, parts: TrainedParts, folder: Path, known: set[str]
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Return the images that could be asked for as rows of a manifest, and what is left out."""
-    import pandas as pd
-
     from drillcore.progress import progress
     from drillcore.runtime.images.decode import probe_file
     from drillcore.runtime.images.walking import walk_images
 
-    rows, left_out = list[Json](), list[tuple[str, str]]()
+    rows, left_out = list[tuple[str, str]](), list[tuple[str, str]]()
     seen = set(known)
     paths = sorted(walk_images(folder))
     with progress("looking at images", len(paths)) as advance:
@@ -179,7 +168,6 @@ def _candidates(
                     left_out.append((path, "labelled already" if digest in known else "a copy of another image"))
                 else:
                     seen.add(digest)
-                    # Its label is asked for: that of the first class stands in where a row must have one.
-                    rows.append({"path": path, "sha256": digest, "label": parts.manifest.classes[0], "split": "none"})
+                    rows.append((path, digest))
             advance(1)
-    return pd.DataFrame(rows, columns=["path", "sha256", "label", "split"]), left_out
+    return parts.outside_table(rows), left_out

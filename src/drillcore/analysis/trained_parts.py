@@ -24,6 +24,7 @@ from drillcore.errors import DataError, DrillcoreError, InputError, RegistryErro
 from drillcore.files import read_object
 from drillcore.recipes import Recipe, load_recipe, read_recipe
 from drillcore.representations.activations.image_rows import ImageRows
+from drillcore.representations.base import Rows
 from drillcore.retrain.backbone_stage import recipe_backbone
 from drillcore.retrain.records import RunFolder
 from drillcore.retrain.run import Run
@@ -84,6 +85,29 @@ class TrainedParts:
     def features(self, rows: pd.DataFrame) -> Array:
         """Return the features of manifest rows [N, D], from the store where it has them."""
         return np.asarray(self.representation.rows(self.run, rows).rows)
+
+    def features_outside(self, folder: Path, table: pd.DataFrame) -> Rows:
+        """Return the features of images that are in no data set, from the store where it has them.
+
+        Args:
+            folder: that their paths are below.
+            table: `outside_table`.
+
+        Raises:
+            BadImageError: an image that cannot be read.
+        """
+        run = Run(self.run.settings, self.recipe, dataclasses.replace(self.manifest, folder=folder, table=table))
+        run.backbone, run.state = self.backbone, self.run.state
+        return self.representation.rows(run, table)
+
+    def outside_table(self, images: Sequence[tuple[str, str]]) -> pd.DataFrame:
+        """Return images that are in no data set (path, SHA-256) as rows of a manifest."""
+        import pandas as pd
+
+        # Where a row must have a label that of the first class stands in.
+        label, labels = self.manifest.classes[0], list[str]()
+        rows = [(path, sha256, label, labels, "none") for path, sha256 in images]
+        return pd.DataFrame(rows, columns=["path", "sha256", "label", "labels", "split"])
 
     @property
     def name(self) -> str:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("compare", "compare", "Two versions side by side, on the same images."),
     "cluster": ("cluster", "cluster", "Which classes look alike to a model: a tree, neighbours, feature scores."),
     "explain": ("explain", "explain", "What in an image a model's strongest features respond to."),
+    "similar": ("similar", "similar", "The images most like one, or the segments most like a part of it."),
     "label-next": ("label_next", "label_next", "Which unlabelled images are worth a label next."),
     "promote": ("models", "promote", "Make a version the champion, if the gate lets it."),
     "rollback": ("models", "rollback", "Put the previous champion back."),

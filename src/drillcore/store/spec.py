@@ -14,6 +14,7 @@ from drillcore.json_types import Json
 
 SIGN2 = "sign2"  # -1, 0 and 1 in two bits each (`store.signs`)
 DTYPES = ("float16", "float32", SIGN2)
+BYTES = "uint8"  # no features but codes, or what is known of them
 _PLACE = "\u0001image\u0001"  # cannot be part of a digest or a tap's name
 
 
@@ -25,7 +26,7 @@ class FeatureSpec:
         weights: SHA-256 of the backbone's weights.
         taps: names, in the order their activations stand side by side.
         preprocessing: JSON of resize and normalisation.
-        dtype: of the rows, one of DTYPES.
+        dtype: of the rows, one of DTYPES, or BYTES.
         sampling: JSON of what is sampled from an image, with its seed; None: all of it, one row per image.
     """
 
@@ -36,7 +37,7 @@ class FeatureSpec:
     sampling: Json | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
+        if self.dtype not in (*DTYPES, BYTES):
             raise InputError(f"features of dtype {self.dtype!r} cannot be stored; allowed: {', '.join(DTYPES)}")
 
     @property

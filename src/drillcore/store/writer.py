@@ -88,9 +88,7 @@ class StoreWriter:
         """Keys that were added and not committed yet."""
         return len(self._keys)
 
-    def add(
-        self, keys: Sequence[str], rows: npt.NDArray[np.floating], counts: npt.NDArray[np.int64] | None = None
-    ) -> None:
+    def add(self, keys: Sequence[str], rows: npt.NDArray[Any], counts: npt.NDArray[np.int64] | None = None) -> None:
         """Add the rows of `keys`.
 
         Args:
@@ -181,7 +179,7 @@ class StoreWriter:
                 path.unlink()
 
 
-def _all_finite(rows: npt.NDArray[np.floating]) -> bool:
+def _all_finite(rows: npt.NDArray[Any]) -> bool:
     if rows.dtype != np.float16:
         return bool(np.isfinite(rows).all())
     # All bits of the exponent set: numpy's own test takes fifteen times as long on float16.

@@ -135,10 +135,15 @@ def _blobs(settings: Settings) -> list[Collectable]:
 
 
 def _tables(settings: Settings) -> list[Collectable]:
-    """Feature tables of weights that no newest run uses; a retrain extracts them again. None if a record is damaged."""
+    """Feature tables of weights that no newest run uses; a retrain extracts them again. None if a record is damaged.
+
+    Codes of segments (`analysis.code_tables`) are of a whole model's file: those of a fetched one stay.
+    """
     used, unread = _read(_backbones(settings), "weights_sha256")
-    if unread:
+    served, damaged_pointers = _read(settings.served.glob("*.json"), "sha256")
+    if unread or damaged_pointers:
         return []
+    used |= served
     return [
         Collectable("features", settings.state / "features" / table.digest, table.bytes, "no run uses its backbone")
         for table in tables(settings)
