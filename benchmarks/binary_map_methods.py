@@ -7,7 +7,7 @@ that gives an image the number nearest to the one wanted; ours is then cut to ex
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from drillcore.runtime.segments.superpixels import connected, superpixels
 
 WANTED = (15, 25, 50, 100, 200)  # segments at which methods are compared
 SUPERPIXELS = (50, 100, 200, 400, 700, 1000)  # of the paper's own curve, figure 3
-EGS_K = (25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
+EGS_K = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0, 12800.0)
+LEVELS = tuple(np.geomspace(0.02, 400, 40).tolist())  # of the hierarchy
 CLUSTERS = (2, 3, 5, 8, 13, 21, 34, 55, 89)
 BASELINES = ("EGS", "SLIC", "k-means")
 _FEATURES = 32  # principal components of the taps that k-means sees, of each
@@ -59,6 +60,13 @@ class Image:
     code: NDArray[np.uint8]
     literal: NDArray[np.uint8]
     features: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
+    _slic: dict[int, Map] = field(default_factory=dict)
+
+    def slic(self, count: int) -> Map:
+        """Return SLIC superpixels, about `count`; made once."""
+        if count not in self._slic:
+            self._slic[count] = superpixels(self.pixels, "slic", count=count, iterations=10)
+        return self._slic[count]
 
     def scores(self, maps: list[Map]) -> ImageScores:
         """Return the scores of maps of this image."""
@@ -101,7 +109,7 @@ def egs(image: Image) -> Iterator[Map]:
 def slic(image: Image) -> Iterator[Map]:
     """Yield SLIC with the wanted numbers of superpixels."""
     for count in WANTED:
-        yield superpixels(image.pixels, "slic", count=count, iterations=10)
+        yield image.slic(count)
 
 
 def kmeans(image: Image, parts: Parts) -> Iterator[Map]:
@@ -123,9 +131,9 @@ def superpixel_features(image: Image, regions: Map) -> NDArray[Any]:
 
 def literal(image: Image, count: int) -> Map:
     """Return the paper's own: SLIC, 8 bits, Hamming distance 0 between neighbours."""
-    regions = superpixels(image.pixels, "slic", count=count, iterations=10)
-    parts = Parts(image.pixels, image.literal, SegmentParams(bits=(8,), merge=MergeParams(method="hamming")))
-    parts.map = regions
+    regions = image.slic(count)
+    plan = SegmentParams(bits=(8,), merge=MergeParams(method="hamming"))
+    parts = Parts(image.pixels, image.literal, plan, regions=regions)
     groups = merge_codes(parts.codes, 0, borders(regions))
     return parts.segments(groups)
 
@@ -136,16 +144,27 @@ def nearest(maps: list[Map], wanted: int) -> Map:
     return maps[int(np.argmin(np.abs(np.array(counts) - np.log(wanted))))]
 
 
-def at_equal_numbers(image: Image, parts: Parts, hierarchy: Hierarchy, rivals: dict[str, list[Map]]) -> dict[str, Any]:
-    """Return IoU and covering of each baseline and of ours cut to just as many segments, at each wanted number."""
+def at_equal_numbers(
+    image: Image, parts: Parts, hierarchies: dict[str, Hierarchy], rivals: dict[str, list[Map]]
+) -> dict[str, Any]:
+    """Return IoU and covering of each baseline and of hierarchies cut to just as many segments, at each wanted number.
+
+    Args:
+        image: with its people's segments.
+        parts: its superpixels.
+        hierarchies: of them, by name.
+        rivals: each baseline's maps.
+    """
     tables = [shared_pixels(parts.map, person) for person in image.people]
     found: dict[str, Any] = {}
     for name, maps in rivals.items():
         chosen = [nearest(maps, wanted) for wanted in WANTED]
         theirs = image.scores(chosen)
-        cuts = [hierarchy.cut_to(int(count)) for count in theirs.segments]
-        ours = score_tables([[merged(table, groups) for table in tables] for groups in cuts])
-        found[name] = {"theirs": _summed(theirs), "ours": _summed(ours)}
+        found[name] = {"theirs": _summed(theirs)}
+        for own, hierarchy in hierarchies.items():
+            cuts = [hierarchy.cut_to(int(count)) for count in theirs.segments]
+            ours = score_tables([[merged(table, groups) for table in tables] for groups in cuts])
+            found[name][own] = _summed(ours)
     return found
 
 

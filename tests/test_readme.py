@@ -42,7 +42,7 @@ BESIDE = {
     "cd plankton": "cd ../plankton",
     "drillcore run": "git status --short --branch",
 }
-_DENSE = r"(?:data import|retrain|score|evaluate) (?:camvid|baeri|bsds500|binary-map)"
+_DENSE = r"(?:data import|retrain|score|similar|evaluate) (?:camvid|baeri|bsds500|binary-map)"
 _TUNED = r"retrain plankton(?!-)"
 _LASTING = re.compile(rf"(\S*drillcore (?:flows \w+|serve|fetch|{_DENSE}|{_TUNED})|\S*mlflow ui)\b.*")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -37,6 +37,7 @@ FIGURES = {
         "images_100k_memory_growth",
     ],
     "cross-pooling": ["pooling_vs_backbone", "gram_vs_matmul", "cl45c_minus_global", "cl45c_minus_global_low"],
+    "similar": ["recall_at_10", "milliseconds_per_query", "megabytes_per_million", "cosine_milliseconds"],
     "backbones": ["networks", "families", "max_difference"],
     "retrain": ["unchanged_seconds", "plus_one_percent_extraction_share"],
     "ships": ["core_samples_ship_iou", "cfar_ship_iou", "segnet_ship_iou", "threshold_ship_iou", "all_sea_ship_iou"],

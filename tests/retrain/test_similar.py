@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from segment_model import write_segment_model
 from shells import write_shells
@@ -15,6 +19,7 @@ from shells import write_shells
 from drillcore.analysis.code_tables import CodeTables, image_code
 from drillcore.analysis.nearest import CodeSearch, nearest_by_cosine, padded
 from drillcore.analysis.searching import find_similar
+from drillcore.cli.root import cli
 from drillcore.cli.similar import BoxType
 from drillcore.datasets.ingest import current_manifest
 from drillcore.errors import InputError, ReceiptError
@@ -98,6 +103,27 @@ def test_images_by_the_features_of_a_classifier(retrained: tuple[Settings, Any],
     page = (tmp_path / "page" / "index.html").read_text()
     assert page.count("<img") == 3
     assert "cannot be shown" in page
+
+
+def test_the_how_to_runs(retrained: tuple[Settings, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, _ = retrained
+    for number, path in enumerate(sorted(write_shells(tmp_path / "drawn", 2, first=300).rglob("*.png"))):
+        target = tmp_path / "home" / "new-images" / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "similar.md").read_text(encoding="utf-8")
+    lines = re.search(r"```bash\n(.*?)```", page, re.DOTALL)[1].splitlines()  # type: ignore[index]
+    assert len(lines) == 5
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("drillcore.cli.similar.begin", lambda **_: settings)
+    monkeypatch.setattr("drillcore.cli.score.begin", lambda **_: settings)
+    for line in lines:
+        text = line.partition("#")[0].replace("~", str(tmp_path / "home")).replace("shells-lite", "shells-forest")
+        ended = CliRunner().invoke(cli, shlex.split(text)[1:])
+        assert ended.exit_code == 0, (line, ended.output, ended.exception)
+    found = json.loads(ended.stdout)
+    assert found["images"] == len(found["hits"]) == 6
+    assert (settings.state / "similar" / "shells-forest" / "index.html").read_text().count("<img") == 7
 
 
 @pytest.fixture

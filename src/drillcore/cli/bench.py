@@ -32,6 +32,7 @@ BENCHES = {
     "cross-pooling": "pooling.tables",
     "patches": "patches.tables",
     "binary-map": "binary_map",
+    "similar": "similar",
     "label-next": "label_next",
 }
 
@@ -66,7 +67,7 @@ def bench(
     """Run the benchmark NAME.
 
     One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling,
-    patches, binary-map or label-next.
+    patches, binary-map, similar or label-next.
 
     \b
     Example:

@@ -61,7 +61,9 @@ def test_two_halves_are_two_segments(merge: dict[str, object], channels: int) ->
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (3, 50), (40, 60)])
-@pytest.mark.parametrize("superpixels", [{"method": "egs"}, {"method": "slic", "count": 100_000}])
+@pytest.mark.parametrize(
+    "superpixels", [{"method": "egs"}, {"method": "egs", "half": True}, {"method": "slic", "count": 100_000}]
+)
 def test_a_one_colour_image_is_one_segment(size: tuple[int, int], superpixels: dict[str, object]) -> None:
     image, code = np.full((*size, 3), 90, np.uint8), np.full((1, *size), 5, np.uint8)
     for merge in (MergeParams(method="hamming"), MergeParams(level=0.1)):

@@ -41,8 +41,9 @@ def test_tiny_images_have_superpixels_too(method: str, size: tuple[int, int]) ->
     assert_covers(superpixels(np.zeros((*size, 3), np.uint8), method, count=4), size)
 
 
-def test_edges_of_colour_are_edges_of_egs() -> None:
-    labels = superpixels(picture(), "egs", k=300, least=100)
+@pytest.mark.parametrize("half", [False, True])
+def test_edges_of_colour_are_edges_of_egs(half: bool) -> None:
+    labels = superpixels(picture(), "egs", k=300, least=100, half=half)
     assert labels[5, 5] != labels[5, 60]
     assert labels[5, 5] != labels[50, 5]
 
@@ -69,3 +70,9 @@ def test_what_is_no_method_or_no_count_is_refused() -> None:
         superpixels(picture(), "watershed")
     with pytest.raises(InputError, match="count of 1 or more"):
         superpixels(picture(), "slic", count=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 2), (5, 7), (8, 8), (61, 83)])
+def test_egs_at_half_the_size_covers_odd_images_too(size: tuple[int, int]) -> None:
+    found = superpixels(picture(*size), "egs", k=30, least=20, half=True)
+    assert_covers(found, size)

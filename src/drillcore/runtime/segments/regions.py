@@ -19,11 +19,15 @@ class Borders:
         first: int64 [E].
         second: int64 [E].
         length: pairs of 4-neighbours across the border, int64 [E].
+        across: the two pixels of each such pair, counted row by row, int64 [2, P].
+        border: which border each such pair is of, int64 [P].
     """
 
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
+    across: npt.NDArray[np.int64]
+    border: npt.NDArray[np.int64]
 
 
 def borders(regions: Map) -> Borders:
@@ -32,34 +36,30 @@ def borders(regions: Map) -> Borders:
     Args:
         regions: ids from 0, int32 [H, W].
     """
-    count = int(regions.max()) + 1
-    one = np.concatenate([regions[1:].ravel(), regions[:, 1:].ravel()]).astype(np.int64)
-    other = np.concatenate([regions[:-1].ravel(), regions[:, :-1].ravel()]).astype(np.int64)
-    apart = one != other
-    low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
-    pairs, length = np.unique(low * count + high, return_counts=True)
-    return Borders(pairs // count, pairs % count, length.astype(np.int64))
+    _, width = regions.shape
+    flat = regions.ravel()
+    below = np.flatnonzero(regions[1:] != regions[:-1])  # by the upper pixel of each pair
+    beside = np.flatnonzero(regions[:, 1:] != regions[:, :-1])
+    beside += beside // max(1, width - 1)  # counted in rows that are one shorter
+    across = np.stack([np.concatenate([below, beside]), np.concatenate([below + width, beside + 1])])
+    one, other = flat[across[0]].astype(np.int64), flat[across[1]].astype(np.int64)
+    count = int(flat.max()) + 1
+    keys = np.minimum(one, other) * count + np.maximum(one, other)
+    pairs, border, length = np.unique(keys, return_inverse=True, return_counts=True)
+    return Borders(pairs // count, pairs % count, length.astype(np.int64), across, border)
 
 
-def border_means(regions: Map, found: Borders, values: npt.NDArray[np.floating]) -> Float:
+def border_means(found: Borders, values: npt.NDArray[np.floating]) -> Float:
     """Return the mean of values along each border, of each pair of pixels across it the larger one, float64 [E].
 
     Args:
-        regions: ids from 0, int32 [H, W].
         found: `borders` of the regions.
         values: numbers [H, W].
     """
-    count = int(regions.max()) + 1
-    one = np.concatenate([regions[1:].ravel(), regions[:, 1:].ravel()]).astype(np.int64)
-    other = np.concatenate([regions[:-1].ravel(), regions[:, :-1].ravel()]).astype(np.int64)
-    most = np.concatenate(
-        [np.maximum(values[1:], values[:-1]).ravel(), np.maximum(values[:, 1:], values[:, :-1]).ravel()]
-    )
-    apart = one != other
-    pairs = np.minimum(one, other)[apart] * count + np.maximum(one, other)[apart]
-    places = np.searchsorted(found.first * count + found.second, pairs)
-    found_means: Float = np.bincount(places, most[apart], minlength=len(found.length)) / found.length
-    return found_means
+    flat = values.ravel()
+    most = np.maximum(flat[found.across[0]], flat[found.across[1]])
+    means: Float = np.bincount(found.border, most, minlength=len(found.length)) / found.length
+    return means
 
 
 def areas(regions: Map) -> npt.NDArray[np.int64]:

@@ -24,6 +24,7 @@ class SuperpixelParams(Params):
         sigma: of EGS, pixels.
         k: of EGS.
         least: of EGS, pixels.
+        half: of EGS, whether it sees the image at half its size.
     """
 
     method: Literal["egs", "slic", "seeds"] = "egs"
@@ -33,6 +34,7 @@ class SuperpixelParams(Params):
     sigma: float = Field(default=0.8, ge=0, le=10)
     k: float = Field(default=20.0, gt=0, le=1e6)
     least: int = Field(default=50, ge=1, le=1_000_000)
+    half: bool = False
 
 
 class MergeParams(Params):

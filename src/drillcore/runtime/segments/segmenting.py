@@ -55,18 +55,19 @@ class Parts:
         image: uint8 [H, W, C], C = 1 or 3.
         code: uint8 [bytes, H, W], each tap's bits from the most significant one of a byte of its own.
         params: how codes become segments.
+        regions: superpixels, where they are known: ids from 0, int32 [H, W]; None: those of the parameters.
 
     Raises:
         InputError: a code that is not of the image or of as many bits.
     """
 
-    def __init__(self, image: Image, code: Code, params: SegmentParams) -> None:
+    def __init__(self, image: Image, code: Code, params: SegmentParams, *, regions: Map | None = None) -> None:
         if code.dtype != np.uint8 or code.shape != (params.bytes, *image.shape[:2]):
             raise InputError(
                 f"a code uint8 [{params.bytes}, {image.shape[0]}, {image.shape[1]}] is expected, not {list(code.shape)}"
             )
         self.image, self.code, self.params = image, code, params
-        self.map: Map = superpixels(image, **params.superpixels.model_dump())
+        self.map: Map = superpixels(image, **params.superpixels.model_dump()) if regions is None else regions
 
     @cached_property
     def touching(self) -> Borders:
@@ -115,10 +116,9 @@ class Parts:
         lab = _lab(self.image)
         if merge.colour:
             features.append(means(self.map, lab) * (np.sqrt(merge.colour) / _LAB))
-        edge = merge.edge * border_means(self.map, self.touching, _gradient(lab)) if merge.edge else None
-        return build_hierarchy(
-            np.concatenate(features, axis=1), areas(self.map), self.touching, power=merge.power, edge=edge
-        )
+        edge = merge.edge * border_means(self.touching, _gradient(lab)) if merge.edge else None
+        values = np.concatenate(features, axis=1)
+        return build_hierarchy(values, areas(self.map), self.touching, power=merge.power, edge=edge)
 
     def segments(self, groups: Groups) -> Map:
         """Return the segment of each pixel, int32 [H, W], ids from 0 in reading order."""
