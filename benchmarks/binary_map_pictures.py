@@ -12,13 +12,14 @@ from PIL import Image as Picture
 
 from benchmarks.binary_map_methods import Image, Map, egs, kmeans, nearest, parts_of
 from drillcore.retrain.segment_pictures import panel_png
-from drillcore.runtime.segments.pictures import coloured, colours, outlined
+from drillcore.runtime.segments.pictures import coloured, colours
 from drillcore.runtime.segments.plan import MergeParams, SuperpixelParams
+from drillcore.runtime.segments.regions import means
 
 SEGMENTS = 12  # of each picture, as near as the methods come
 PICTURES_TEXT = (
-    "![Figures 1 and 2](binary-map.jpg)\n\nFrom left to right: the image with its superpixels, the 8 bits of the "
-    "highest tap (a colour for each code), one person's segments, EGS, k-means, ours; the three last with about "
+    "![Figures 1 and 2](binary-map.jpg)\n\nFrom left to right: the image, its superpixels in mean colours, the 8 bits "
+    "of the highest tap (a colour for each code), one person's segments, EGS, k-means, ours; the three last with about "
     f"{SEGMENTS} segments. Above BSDS500, below MSRC."
 )
 
@@ -31,7 +32,8 @@ def pictures(images: Sequence[Image], bits: tuple[int, ...], merge: MergeParams,
         ours = parts.segments(parts.hierarchy().cut_to(SEGMENTS))
         rivals = [nearest(list(one), SEGMENTS) for one in (egs(image), kmeans(image, parts))]
         drawn = [coloured(one) for one in (*rivals, ours)]
-        row = [outlined(image.pixels, parts.map), colours(256)[image.literal[0]], coloured(_known(image)), *drawn]
+        painted = means(parts.map, image.pixels.transpose(2, 0, 1))[parts.map].round().astype(np.uint8)
+        row = [image.pixels, painted, colours(256)[image.literal[0]], coloured(_known(image)), *drawn]
         rows.append([_small(one) for one in row])
     stream = io.BytesIO()
     Picture.open(io.BytesIO(panel_png(rows))).convert("RGB").save(stream, "JPEG", quality=82)
@@ -62,5 +64,5 @@ def _known(image: Image) -> Map:
 
 def _small(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     picture = Picture.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((200, 200), Picture.Resampling.NEAREST)
+    picture.thumbnail((200, 200), Picture.Resampling.BOX)
     return np.asarray(picture)

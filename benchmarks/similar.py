@@ -20,8 +20,8 @@ from drillcore.analysis.nearest import CodeSearch, nearest_by_cosine
 from drillcore.runtime.segments.segmenting import Segment
 from drillcore.settings import Settings
 
-SEED, BYTES, SEGMENTS, FOUND = 7, 8, 20, 10
-_IMAGES, _QUERIES, _CENTRES = 50_000, 200, 4_000
+SEED, BYTES, SEGMENTS, FOUND = 7, 8, 50, 10
+_IMAGES, _QUERIES, _CENTRES = 20_000, 200, 4_000
 _FLIPPED = 0.08  # share of bits in which a code differs from its centre
 _ROWS, _WIDTH = 26_536, 1280  # of the search by cosine: plankton's images by EfficientNet-Lite0's last map
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from drillcore.ahead import side_by_side
 from drillcore.analysis.code_tables import CodeTables, CodeWriter, image_code
 from drillcore.analysis.nearest import CodeSearch, nearest_by_cosine, padded
 from drillcore.analysis.searched import check_scored_by, scored_segments, searched_images
@@ -131,19 +132,27 @@ def _add_missing(settings: Settings, asked: Similar, model: Model, tables: CodeT
     missing = [searched.images[number] for number in tables.missing([one.sha256 for one in searched.images])]
     if not missing:
         return left_out, 0
-    with CodeWriter(tables) as writer, progress("looking at images", len(missing), unit="images") as advance:
+    with CodeWriter(tables) as writer:
         if searched.scored is not None:
-            for sha256, segments in scored_segments(searched.scored, {one.sha256 for one in missing}):
-                writer.add(sha256, segments)
-                advance(1)
+            with progress("reading segments", len(missing), unit="images") as advance:
+                for sha256, segments in scored_segments(searched.scored, {one.sha256 for one in missing}):
+                    writer.add(sha256, segments)
+                    advance(1)
             return left_out, len(missing)
-        for one in missing:
+
+        def look(number: int) -> list[Segment] | str:
             try:
-                pixels = decode_file(one.file, asked.channels, **settings.decoding(model.metadata.value_range))
-                writer.add(one.sha256, _parted(model, pixels)[1])
+                how = settings.decoding(model.metadata.value_range)
+                return _parted(model, decode_file(missing[number].file, asked.channels, **how))[1]
             except (BadImageError, InputError) as error:
-                left_out.append((one.path, str(error)))
-            advance(1)
+                return str(error)
+
+        seen = side_by_side(look, len(missing), settings.cpu_threads, "looking at images")
+        for one, found in zip(missing, seen, strict=True):
+            if isinstance(found, str):
+                left_out.append((one.path, found))
+            else:
+                writer.add(one.sha256, found)
     return left_out, len(missing) - len(left_out)
 
 
