@@ -17,7 +17,7 @@ DIGESTS = {
     "midlevel-voc": "81bc671f15d7137139fbb6032f2e0feefbe2632e8f53a5494518715c3f5d2e62",
     "voc-linear": "3131da8da6062e5d403aeabb1d06323623f2f0330b5ffb5d9bc4765881ee64cc",
     "midlevel": "159a642cf2989e59fe77ec1afb1351336538aa5949301d9f0203ade3dfe314c5",
-    "binary-map": "36689fbc372bcdf717aa82c7d29c448f7a43f52fb1ef45edd765dbaa249d7036",
+    "binary-map": "398eeca489071f427ea2632589e44ee7a721958a871f06c26a34a7cbddbb148c",
     "flowers-cross-pooling": "224b1ca190d0ba124222845420508538fd6e5baf80ab0d6a8c6ab7d2590b958c",
     "plankton-cross-pooling": "045d0c454b322c27ca7f097cb158a9e371ce4a42ab6f87334b0ea207fc6d5b08",
     "plankton": "a77b505f515543b9477e0c3fc943b555990604a183b20611202ebe3b6131c90b",
