@@ -19,7 +19,7 @@ from drillcore.evaluation.figures.segment_scores import (
     segment_figures,
     shared_pixels,
 )
-from drillcore.runtime.segments.plan import MergeParams, SuperpixelParams
+from drillcore.runtime.segments.segment_params import MergeParams, SuperpixelParams
 
 Backbone = tuple[str, str, list[str]]  # name, weights, taps
 _SEGMENTS, _SUPERPIXELS = 25, 200

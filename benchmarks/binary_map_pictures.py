@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image as Picture
 
 from benchmarks.binary_map_methods import Image, Map, egs, kmeans, nearest, parts_of
-from drillcore.retrain.segment_pictures import panel_png
+from drillcore.retrain.pictures.segment_pictures import panel_png
 from drillcore.runtime.segments.pictures import coloured, colours
-from drillcore.runtime.segments.plan import MergeParams, SuperpixelParams
 from drillcore.runtime.segments.regions import means
+from drillcore.runtime.segments.segment_params import MergeParams, SuperpixelParams
 
 SEGMENTS = 12  # of each picture, as near as the methods come
 PICTURES_TEXT = (

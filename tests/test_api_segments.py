@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from segment_model import write_segment_model
+from segment_case import write_segment_model
 
 import drillcore
 from drillcore.errors import BadImageError, InputError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from segment_model import write_segment_model
+from segment_case import write_segment_model
 
 from drillcore.settings import Settings
 

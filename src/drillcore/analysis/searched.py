@@ -13,7 +13,6 @@ from drillcore.digests import sha256_file
 from drillcore.errors import DataError, InputError, ReceiptError
 from drillcore.json_types import Json
 from drillcore.runtime.batch.receipt import RECEIPT, damaged, read_receipt
-from drillcore.runtime.dense.kept_files import OVERLAYS
 from drillcore.runtime.images.walking import walk_images
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.segments.segmenting import Segment
@@ -81,9 +80,10 @@ def searched_images(
         raise InputError(f"{folder} is no folder; one that `drillcore score` wrote, or one of images, is expected")
     if (folder / RECEIPT).is_file():
         _check_parts(folder)
-        at, overlays = below or Path(), folder / OVERLAYS
-        rows = ((row["path"], row["sha256"]) for row in _rows(folder, ["path", "sha256"]))
-        found = [SearchedImage(path, sha256, at / path, overlays / f"{sha256}.jpg") for path, sha256 in rows]
+        at, found = below or Path(), []
+        for row in _rows(folder, ["path", "sha256", "overlay"]):
+            overlay = folder / row["overlay"] if row.get("overlay") else None
+            found.append(SearchedImage(row["path"], row["sha256"], at / row["path"], overlay))
         return Searched(str(folder), _once(found, str(folder)), folder)
     found = [SearchedImage(path, sha256_file(folder / path), folder / path) for path in sorted(walk_images(folder))]
     return Searched(str(folder), _once(found, str(folder)))
@@ -118,13 +118,15 @@ def scored_segments(folder: Path, wanted: set[str]) -> Iterator[tuple[str, list[
 
 
 def _rows(folder: Path, columns: list[str]) -> Iterator[Json]:
+    """Yield the rows of the parts, of the columns those that are there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     for part in read_receipt(folder).parts:
         try:
             with pq.ParquetFile(folder / part.name) as file:
-                for batch in file.iter_batches(_BLOCK, columns=columns):
+                there = [name for name in columns if name in file.schema_arrow.names]
+                for batch in file.iter_batches(_BLOCK, columns=there):
                     yield from batch.to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise ReceiptError(f"{folder / part.name} cannot be read: {str(error).splitlines()[0][:120]}") from None

@@ -28,7 +28,7 @@ from drillcore.runtime.images.decode import decode_file, probe_file
 from drillcore.runtime.model.finishing import finished
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model, open_model
-from drillcore.runtime.segments.plan import segment_params
+from drillcore.runtime.segments.segment_params import segment_params
 from drillcore.runtime.segments.segmenting import CODE, Segment, describe
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore

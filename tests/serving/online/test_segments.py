@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from online_case import Running, encoded
 from PIL import Image
-from segment_model import write_segment_model
+from segment_case import write_segment_model
 
 from drillcore.runtime.model.served import put_blob, write_pointer
 from drillcore.settings import Settings

@@ -52,8 +52,8 @@ class ModelMetadata:
         unit: of the values of a dense regression, or None; "rgb 0..1" for three channels of colour. Left out of the
             JSON where it is None.
         answers: how the values of pixels became answers (window, limit, bias), for people: the graph does it; of a
-            model of segments how codes become them behind the file (`runtime.segments.plan`); or None, left out
-            likewise.
+            model of segments how codes become them behind the file (`runtime.segments.segment_params`); or None, left
+            out likewise.
         limits: the largest images it takes, {side, side_by_target} in pixels, see `runtime.images.image_limits`; or
             None, left out likewise: models without an input size, and older files.
 

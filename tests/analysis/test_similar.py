@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from segment_model import write_segment_model
+from segment_case import write_segment_model
 from shells import write_shells
 
 from drillcore.analysis.code_tables import CodeTables, image_code
@@ -28,7 +28,7 @@ from drillcore.runtime.model.exported_file import read_exported
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
-from drillcore_serving.batch.score import score
+from drillcore_serving.batch.score_batch import score
 
 
 def test_codes_are_found_as_by_comparing_all(tmp_path: Path) -> None:
@@ -105,6 +105,7 @@ def test_images_by_the_features_of_a_classifier(retrained: tuple[Settings, Any],
     assert "cannot be shown" in page
 
 
+@pytest.mark.slow
 def test_the_how_to_runs(retrained: tuple[Settings, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, _ = retrained
     for number, path in enumerate(sorted(write_shells(tmp_path / "drawn", 2, first=300).rglob("*.png"))):
