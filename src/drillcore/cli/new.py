@@ -110,7 +110,7 @@ def new(
       drillcore data import --layout classes shells ~/shells
       drillcore new shells-lite
       drillcore retrain shells-lite --promote
-      drillcore new shells-small --dataset shells --set head.params.C=0.1
+      drillcore new shells-small --dataset shells --set head.params.c=0.1
     An editor with a YAML language server completes and checks recipes that begin with
     `# yaml-language-server: $schema=recipe.schema.json`:
       drillcore new --schema > models/recipe.schema.json
