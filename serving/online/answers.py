@@ -106,12 +106,16 @@ class MultilabelShown(Shown):
         return encode_map_overlay(image, maps, thing_colours(metadata), shown_classes(row["probabilities"]), opacity)
 
     def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, object]:
-        """Return `labels`, `present`, and whether there are maps of them."""
-        probabilities = row["probabilities"]
+        """Return `labels`, `present`, and whether there are maps of them: then those an overlay shows have colours."""
+        probabilities, mapped = row["probabilities"], has_maps(metadata)
         order = ranked_classes(metadata.classes, probabilities, None)
-        labels = [{"label": name, "probability": one} for name, one in order]
+        labels: list[Json] = [{"label": name, "probability": one} for name, one in order]
+        shown = [metadata.classes[number] for number in shown_classes(probabilities)] if mapped else []
+        for label in labels:
+            if label["label"] in shown:
+                label["colour"] = list(thing_colours(metadata)[metadata.classes.index(label["label"])])
         present = [name for name, one in order if one >= PRESENT]
-        return {"labels": labels, "present": present, "mapped": has_maps(metadata)}
+        return {"labels": labels, "present": present, "mapped": mapped}
 
 
 class LabelShown(Shown):

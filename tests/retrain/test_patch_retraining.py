@@ -109,6 +109,8 @@ def test_it_shows_where_its_labels_are(champion: tuple[Settings, dict[str, Any]]
     outputs = {name: array[0] for name, array in model.run(pixels[None]).items()}
     said = MultilabelShown().answer(model.metadata, outputs)
     assert said["mapped"]
+    coloured = [one["label"] for one in said["labels"] if "colour" in one]
+    assert coloured == (said["present"] or [said["labels"][0]["label"]]), "what the overlay shows"
     maps = class_maps(model.metadata, outputs["patches"], *pixels.shape[:2])
     assert maps.shape == (4, 120, 160)
     assert MultilabelShown().overlay(model.metadata, outputs, pixels, 0.5)[:2] == b"\xff\xd8"

@@ -70,6 +70,14 @@ class SegmentFound(_Body):
     colour: list[int] = Field(min_length=3, max_length=3)
 
 
+class LabelFound(_Body):
+    """One of several labels, and the colour it has in an overlay where it is shown there."""
+
+    label: str
+    probability: _Probability
+    colour: list[int] = _absent(min_length=3, max_length=3)
+
+
 class Milliseconds(_Body):
     """Of decoding, waiting for the batch, and of the batch itself."""
 
@@ -84,7 +92,7 @@ class Prediction(_Body):
     label: str = _absent()
     probability: _Probability = _absent()
     top5: list[Probable] = _absent(max_length=5)
-    labels: list[Probable] = _absent("Of several labels, all of them, the most probable first.")
+    labels: list[LabelFound] = _absent("Of several labels, all of them, the most probable first.")
     present: list[str] = _absent("Of several labels, those that are more probable than not.")
     mapped: bool = _absent("Of several labels, whether an overlay shows where they are: Accept: image/jpeg.")
     size: list[int] = _absent("Height and width, dense models.")

@@ -60,6 +60,10 @@ function tools(entry, act) {
       else row.append(asked("Save values", "image/tiff", `${name}-values.tif`, entry, act));
     }
   }
+  if (entry.status === "done" && entry.said.mapped) {
+    const name = entry.name.replace(/\.[^.]*$/, "");
+    row.append(asked("Save overlay", "image/jpeg", `${name}-overlay.jpg`, entry, act));
+  }
   if (act.chosen && act.chosen !== entry.model && entry.status !== "sending") {
     row.append(make("button", { type: "button", class: "plain", onclick: act.again }, `Ask ${act.chosen}`));
   }
@@ -113,11 +117,14 @@ function enlarge(image, box) {
 async function mapped(entry, act) {
   try {
     const blob = await act.picture(entry, "image/jpeg", 0.6);
-    const image = await loaded(URL.createObjectURL(blob));
-    image.alt = "The image under the maps of its labels";
-    return image;
+    const image = make("img", { alt: "The image under the maps of its labels", class: "shown" });
+    enlarge(image, image);
+    image.src = URL.createObjectURL(blob);
+    await image.decode();
+    const where = "Colours show where the model sees its labels: the mean score of the patches over each pixel.";
+    return make("figure", {}, image, make("figcaption", { class: "muted small" }, where));
   } catch {
-    return preview(entry);
+    return make("figure", {}, preview(entry));
   }
 }
 
@@ -127,17 +134,24 @@ async function bars(entry, act) {
   const best = several ? said.present : [said.label];
   const named = several ? "All labels" : "The most probable classes";
   const list = make("ol", { class: "bars", "aria-label": named });
-  for (const { label, probability } of several ? said.labels : said.top5) {
+  for (const { label, probability, colour } of several ? said.labels : said.top5) {
     const fill = make("span", { class: "fill" });
     fill.style.setProperty("--share", `${100 * probability}%`);
     const row = make("li", { class: best.includes(label) ? "best" : "" });
-    row.append(make("span", { class: "name" }, label), make("span", { class: "number" }, percent(probability)));
+    const name = make("span", { class: "name" });
+    if (colour) {
+      const swatch = make("span", { class: "swatch" });
+      swatch.style.setProperty("--colour", `rgb(${colour.join(" ")})`);
+      name.append(swatch, " ");
+    }
+    name.append(label);
+    row.append(name, make("span", { class: "number" }, percent(probability)));
     row.append(make("span", { class: "track", "aria-hidden": "true" }, fill));
     list.append(row);
   }
   const words = make("strong", {}, inWords(said));
   const sure = [make("strong", {}, said.label ?? ""), ` ${percent(said.probability ?? 0)}`];
-  const shown = several && said.mapped ? make("figure", {}, await mapped(entry, act)) : spoken(entry, act);
+  const shown = several && said.mapped ? await mapped(entry, act) : spoken(entry, act);
   const verdict = make("p", { class: "verdict" }, ...(several ? [words] : sure));
   return [make("div", { class: "two" }, shown, make("div", {}, verdict, list))];
 }
