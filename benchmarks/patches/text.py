@@ -6,10 +6,10 @@ from typing import Any
 
 from benchmarks.patches.experiments import LAYERS, SETS, SHAPES, Experiments
 from benchmarks.patches.judging import better_by, by_company, by_size, overfitting, precision_of
-from benchmarks.patches.sets import NETWORKS
+from benchmarks.patches.sets import EVERY, NETWORKS
 from benchmarks.report import table
 
-TITLES = {"voc": "Pascal VOC 2012, five animals", "objects": "CamVid-objects, every second frame"}
+TITLES = {"voc": "Pascal VOC 2012, five animals", "objects": f"CamVid-objects, one frame of {EVERY}"}
 ROWS = {"whole": "whole image, linear SVM", "patches": "patches", "one": "patches", "several": "patches"}
 PAPER = (
     ("1", "VOC 2007, PRE-1000C", 77.7),
