@@ -16,7 +16,6 @@ from drillcore.evaluation.figures.ship_baselines import (
     contrast,
     count_contrasts,
     count_levels,
-    fit_cfar,
     fit_threshold,
 )
 
@@ -29,6 +28,10 @@ def scene(sea: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     mask[70:80, 60:90] = 1
     amplitude[mask == 1] *= 6
     return np.clip(amplitude, 0, 255).astype(np.uint8), mask
+
+
+def fit_cfar(images: list[np.ndarray], masks: list[np.ndarray]) -> CfarDetector:
+    return choose_cfar([count_contrasts(*pair) for pair in zip(images, masks, strict=True)])
 
 
 def overlap(predicted: np.ndarray, mask: np.ndarray) -> float:
@@ -89,7 +92,6 @@ def test_decibels_are_ratios_of_amplitudes() -> None:
 def test_folds_need_not_count_again() -> None:
     pairs = [scene(8), scene(35, seed=1)]
     images, masks = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    assert choose_cfar([count_contrasts(*pair) for pair in pairs]) == fit_cfar(images, masks)
     assert choose_threshold([count_levels(*pair) for pair in pairs]) == fit_threshold(images, masks)
 
 
@@ -113,7 +115,7 @@ def test_images_smaller_than_the_windows(shape: tuple[int, int]) -> None:
 def test_what_does_not_fit() -> None:
     image, mask = scene(20)
     with pytest.raises(InputError, match="1 images and 0 masks"):
-        fit_cfar([image], [])
+        fit_threshold([image], [])
     with pytest.raises(InputError, match="of their size"):
         fit_threshold([image], [mask[:5]])
     with pytest.raises(InputError, match="must grow"):

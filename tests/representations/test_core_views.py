@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.representations.core_samples.views import View, ViewSpec, tile_starts, tiles224, view_of
+from drillcore.representations.core_samples.views import View, ViewSpec, view_of
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -74,27 +74,6 @@ def test_values_of_several_channels_are_views_too() -> None:
     assert found.dtype == np.float32
 
 
-@pytest.mark.parametrize("size", [(100, 90), (224, 224), (500, 300), (10, 700), (1, 1)])
-def test_tiles_cover_every_pixel_and_pad_the_small(size: tuple[int, int]) -> None:
-    image = RNG.integers(0, 256, (*size, 1), dtype=np.uint8)
-    labels = (image[:, :, 0] % 2).astype(np.uint8)
-    seen = np.zeros(size, np.int64)
-    for tile in tiles224(image, labels, stride=150):
-        assert tile.image.shape == (224, 224, 1)
-        assert tile.labels is not None
-        known = np.argwhere(tile.labels != 255)
-        assert len(known) == min(size[0], 224) * min(size[1], 224)
-        ys, xs = known[:, 0] + tile.top, known[:, 1] + tile.left
-        assert np.array_equal(image[ys, xs, 0], tile.image[known[:, 0], known[:, 1], 0])
-        seen[ys, xs] += 1
-    assert (seen > 0).all()
-
-
-def test_tile_starts() -> None:
-    assert tile_starts(224, 224, 112) == [0]
-    assert tile_starts(500, 224, 112) == [0, 112, 224, 276]
-
-
 def test_wrong_parameters_say_what_is_allowed() -> None:
     for params, message in (
         ({"number": 2}, "allowed: brightness"),
@@ -106,5 +85,3 @@ def test_wrong_parameters_say_what_is_allowed() -> None:
         with pytest.raises(InputError, match=message):
             ViewSpec.from_dict(params)
     assert ViewSpec.from_dict(ViewSpec(count=3).to_dict()) == ViewSpec(count=3)
-    with pytest.raises(InputError, match="stride of 300"):
-        next(tiles224(IMAGE, stride=300))

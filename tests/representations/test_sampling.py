@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, dilate, draw, hard_pixels, quotas, thin
+from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, dilate, draw, quotas, thin
 
 SIZE = (60, 80)
 
@@ -93,13 +93,6 @@ def test_hard_pixels_are_drawn_by_their_share() -> None:
     drawn = draw(SamplingSpec(method="hard", pixels=400, hard_share=0.75), "a|0", SIZE, hard=few)
     assert len(drawn) == 400
     assert {(0, x) for x in range(5)} < pixels(drawn)
-
-
-def test_hard_is_wrong_or_of_low_margin() -> None:
-    probabilities = np.array([[[0.9, 0.4, 0.55, 0.5]], [[0.1, 0.6, 0.45, 0.5]]], np.float32)
-    labels = np.array([[0, 0, 0, 2]], np.uint8)
-    assert hard_pixels(probabilities, labels, 0.0).tolist() == [[False, True, False, False]]
-    assert hard_pixels(probabilities, labels, 0.2).tolist() == [[False, True, True, False]]
 
 
 def test_targets_ring_bright_and_random_background() -> None:

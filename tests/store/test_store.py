@@ -14,7 +14,7 @@ from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
 from drillcore.store.index import positions, read_index
 from drillcore.store.shards import open_shard, verify_shard
-from drillcore.store.store import remove_table, tables
+from drillcore.store.store import tables
 
 SPEC = FeatureSpec(weights="w" * 64, taps=("layer3",), preprocessing={"resize": [28, 28]}, dtype="float32")
 
@@ -216,17 +216,13 @@ def test_refusals(store: FeatureStore) -> None:
         FeatureSpec(weights="w", taps=("a",), preprocessing=None, dtype="int8")
 
 
-def test_tables_are_measured_and_removed(settings: Settings) -> None:
+def test_tables_are_measured(settings: Settings) -> None:
     store = FeatureStore.of(settings, SPEC)
     fill(store, 100)
     (info,) = tables(settings)
     assert (info.images, info.shards, info.digest) == (100, 1, SPEC.digest)
     assert info.bytes == sum(path.stat().st_size for path in [*store.shards.iterdir(), store.index_path])
     assert info.bytes_per_image == info.bytes / 100
-    assert remove_table(settings, SPEC.digest) == info.bytes
-    assert tables(settings) == []
-    with pytest.raises(StoreError):
-        remove_table(settings, SPEC.digest)
 
 
 def test_an_unwritable_folder_is_one_clear_error(tmp_path: Path) -> None:

@@ -180,4 +180,3 @@ def _copy(manifest: Manifest, row: Row, folder: Path) -> Path:
 
 
 _FORMS: Mapping[str, Writer] = {"classes": _classes, "csv": _csv, "masks": _masks, "coco": _coco}
-FORMS = tuple(_FORMS)

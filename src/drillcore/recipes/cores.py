@@ -186,11 +186,6 @@ def context_plan(recipe: Recipe) -> ContextPlan | None:
     return ContextPlan(spec=ContextSpec.from_dict(given), folds=folds, first=first, second=second)
 
 
-def image_channels(recipe: Recipe, channels: int) -> int:
-    """Return the channels a model's images have: the data set's, or 1 where colour is predicted from grey."""
-    return get_task(recipe.task).channels or channels
-
-
 def _mapping(own: dict[str, object], name: str) -> dict[str, object]:
     found = own.get(name, {})
     if not isinstance(found, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,16 +172,6 @@ def tables(settings: Settings) -> list[TableInfo]:
     """Return what each table of the store takes on disk, largest first."""
     folders = sorted(path.parent for path in (settings.state / "features").glob("*/spec.json"))
     return sorted((_info(folder) for folder in folders), key=lambda info: -info.bytes)
-
-
-def remove_table(settings: Settings, digest: str) -> int:
-    """Remove a table and return its bytes; whatever it held is computed anew when it is asked for."""
-    folder = settings.state / "features" / digest
-    if not (folder / "spec.json").is_file():
-        raise StoreError(f"no table {digest[:12]} in the feature store")
-    size = _info(folder).bytes
-    shutil.rmtree(folder)
-    return size
 
 
 def _info(folder: Path) -> TableInfo:

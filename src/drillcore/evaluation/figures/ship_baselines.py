@@ -89,21 +89,6 @@ def fit_threshold(images: Sequence[Grey], masks: Sequence[Grey]) -> ThresholdDet
     return choose_threshold([count_levels(image, mask) for image, mask in _pairs(images, masks)])
 
 
-def fit_cfar(images: Sequence[Grey], masks: Sequence[Grey], *, decibels: bool = False) -> CfarDetector:
-    """Choose windows and factor of the highest intersection over union.
-
-    Args:
-        images: grey levels, uint8 [H,W] each.
-        masks: 1 = ship, 0 = background, anything else void.
-        decibels: grey levels are decibels, else amplitudes.
-
-    Raises:
-        InputError: no image, or sizes that differ.
-    """
-    tables = [count_contrasts(image, mask, decibels=decibels) for image, mask in _pairs(images, masks)]
-    return choose_cfar(tables, decibels=decibels)
-
-
 def count_levels(image: Grey, mask: Grey) -> Ints:
     """Return how many sea and ship pixels each grey level has, int64 [2,256]."""
     return np.stack([np.bincount(image[mask == label], minlength=256) for label in (0, 1)]).astype(np.int64)

@@ -101,13 +101,6 @@ class Rbm:
             return bernoulli_(torch.sigmoid(x), generator)
         return noisy_relu_(x, generator)
 
-    def sample_visible(self, h: Tensor, generator: torch.Generator) -> Tensor:
-        """Return v drawn from p(v | h), [N, D]."""
-        mean = self.visible_mean(h)
-        if self.visible == "bernoulli":
-            return bernoulli_(mean, generator)
-        return mean.add_(torch.empty_like(mean).normal_(generator=generator))
-
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """Return E(v, h), [N]."""
         return self._visible_energy(v) - h @ self.hidden_bias - ((v @ self.weight) * h).sum(dim=-1)
@@ -160,20 +153,6 @@ class Rbm:
     def log_likelihood(self, v: Tensor) -> Tensor:
         """Return log p(v), [N]; tiny RBMs only (`log_partition`)."""
         return -self.free_energy(v) - self.log_partition()
-
-    def likelihood_gradient(self, data: Tensor, model: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradient of the mean log-likelihood by weight, visible and hidden bias.
-
-        Args:
-            data: rows [N, D].
-            model: rows [M, D] drawn from the model; the hidden units are averaged over, not drawn.
-        """
-        positive, negative = self.hidden_mean(data), self.hidden_mean(model)
-        return (
-            data.T @ positive / len(data) - model.T @ negative / len(model),
-            data.mean(dim=0) - model.mean(dim=0),
-            positive.mean(dim=0) - negative.mean(dim=0),
-        )
 
     def _visible_energy(self, v: Tensor) -> Tensor:
         if self.visible == "bernoulli":

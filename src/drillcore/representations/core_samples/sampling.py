@@ -155,27 +155,6 @@ def thin(drawn: Drawn, number: int, seed: int, name: str) -> Drawn:
     return Drawn(ys=drawn.ys[kept], xs=drawn.xs[kept], weights=raised)
 
 
-def hard_pixels(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.uint8], margin: float
-) -> npt.NDArray[np.bool_]:
-    """Return where a head was wrong, or right by less than `margin`, bool [H, W]; False on void.
-
-    Args:
-        probabilities: [K, H, W].
-        labels: uint8 [H, W]; K and above are void.
-        margin: of the true class's probability over the best other one, 0 to 1; 0: only where it was wrong.
-    """
-    classes = len(probabilities)
-    known = labels < classes
-    true = np.where(known, labels, 0)[None].astype(np.int64)
-    right = np.take_along_axis(probabilities, true, axis=0)[0]
-    others = probabilities.copy()
-    np.put_along_axis(others, true, -np.inf, axis=0)
-    over = right - others.max(axis=0)
-    found: npt.NDArray[np.bool_] = known & ((over < margin) | (over < 0))
-    return found
-
-
 def quotas(counts: Sequence[int], shares: Sequence[float], total: int) -> list[int]:
     """Divide samples among strata: to each its share, as far as it has pixels; the rest evenly among those with more.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -151,52 +150,6 @@ def view_of(spec: ViewSpec, digest: str, number: int) -> View:
         contrast=_between_logarithms(spec.contrast, drawn[3]),
         brightness=spec.brightness[0] + (spec.brightness[1] - spec.brightness[0]) * drawn[4],
     )
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A square of an image: where its first pixel lies (negative where the image was padded), its pixels and labels."""
-
-    top: int
-    left: int
-    image: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8] | None
-
-
-def tiles224(
-    image: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8] | None = None, *, stride: int = 112, side: int = SIDE
-) -> Iterator[Tile]:
-    """Yield the paper's tiles of an image (section III-A): no resizing, small images padded, large ones cut.
-
-    A side below `side` is padded on both ends by its border pixels, labels by 255 (void). Tiles start `stride` apart;
-    the last one of a row or column ends with the image.
-
-    Args:
-        image: uint8 [H, W, C].
-        labels: uint8 [H, W].
-        stride: pixels from one tile to the next, 1 to `side`.
-        side: of a tile.
-
-    Raises:
-        InputError: a stride that leaves gaps, or labels of another size.
-    """
-    if not 1 <= stride <= side:
-        raise InputError(f"a stride of {stride} was asked for with tiles of {side}; 1 to {side} is expected")
-    if labels is not None and labels.shape != image.shape[:2]:
-        raise InputError(f"labels of {list(labels.shape)} came with an image of {list(image.shape[:2])}")
-    before = [max(0, side - length) // 2 for length in image.shape[:2]]
-    pads = [(first, max(0, side - length) - first) for first, length in zip(before, image.shape[:2], strict=True)]
-    padded = np.pad(image, [*pads, (0, 0)], mode="edge")
-    marked = None if labels is None else np.pad(labels, pads, constant_values=VOID)
-    for top in tile_starts(padded.shape[0], side, stride):
-        for left in tile_starts(padded.shape[1], side, stride):
-            part = (slice(top, top + side), slice(left, left + side))
-            yield Tile(top - before[0], left - before[1], padded[part], None if marked is None else marked[part])
-
-
-def tile_starts(length: int, side: int, stride: int) -> list[int]:
-    """Return the first pixels of tiles of `side` that cover `length` (at least `side`) pixels, the last at its end."""
-    return [*range(0, length - side, stride), length - side]
 
 
 def _between_logarithms(ends: Range, share: float) -> float:
