@@ -8,6 +8,8 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from drillcore.datasets.ingest import check_dataset, current_manifest, is_unchanged
+from drillcore.datasets.ingest import ingest as accept
 from drillcore.errors import DataError, LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
@@ -27,8 +29,6 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end,
 )
 def bring(settings: Settings, dataset: str) -> Json:
     """Return `data_digest`, `lineage`, `images`, `set_aside`, `splits` of the accepted version."""
-    from drillcore.datasets.ingest import ingest as accept
-
     with data_lease(settings):
         manifest = accept(settings, dataset)
     splits = {str(name): int(count) for name, count in manifest.table["split"].value_counts().items()}
@@ -64,8 +64,6 @@ def check(settings: Settings, dataset: str, digest: str) -> Json:
     Cached by the data's digest: Great Expectations takes ten seconds to import, and the answer is a function of the
     manifest. Only the report is cached; whether a version is accepted was decided, uncached, by `bring`.
     """
-    from drillcore.datasets.ingest import check_dataset
-
     with data_lease(settings):
         found = check_dataset(settings, dataset)
     if found.manifest.digest != digest:
@@ -97,8 +95,6 @@ def ingest(dataset: str) -> Summary:
     Raises:
         DataError, QualityError: the new images are refused; the last good version stays.
     """
-    from drillcore.datasets.ingest import current_manifest, is_unchanged
-
     settings = prepared()
     subject = {"dataset": dataset}
     if is_unchanged(settings, dataset):

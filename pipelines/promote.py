@@ -5,9 +5,12 @@ from __future__ import annotations
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from drillcore import registry
 from drillcore.errors import LeaseHeldError
+from drillcore.retrain.releasing import promote_reference
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
+from drillcore.state.leases import hold_lease
 from drillcore_pipelines.prefect_artifacts import show_promote
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
@@ -24,8 +27,6 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, p
 )
 def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, object]:
     """Return `promoted`, `version`, `previous`, `reason`, `verdict`."""
-    from drillcore.retrain.releasing import promote_reference
-
     result = promote_reference(settings, reference, why=why)
     say(f"judge-and-move: version {result['version']}: {result['reason']}")
     return result
@@ -47,9 +48,6 @@ def promote(model: str, why: str = "promote flow") -> Summary:
         UnknownNameError: no such model, alias or version.
         ConflictError: somebody else moved the champion meanwhile.
     """
-    from drillcore import registry
-    from drillcore.state.leases import hold_lease
-
     settings = prepared()
     name = parse_reference(model).name
     subject = {"model": name}

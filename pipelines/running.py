@@ -17,7 +17,9 @@ from prefect.states import Completed, State
 from drillcore.environment import confine
 from drillcore.errors import DeviceError, DrillcoreError, LeaseHeldError, StateError
 from drillcore.json_types import Json
+from drillcore.runtime.model.session import cuda_devices
 from drillcore.settings import Settings
+from drillcore.state.leases import hold_lease
 
 GPU = "gpu"  # the work pool and the global concurrency limit
 RETRY_SECONDS = (2, 10, 30)
@@ -79,8 +81,6 @@ def data_lease(settings: Settings) -> Iterator[None]:
     Raises:
         LeaseHeldError: somebody holds it all that time.
     """
-    from drillcore.state.leases import hold_lease
-
     with contextlib.ExitStack() as stack:
         deadline = time.monotonic() + _DATA_WAIT
         while True:
@@ -117,8 +117,6 @@ def gpu_slot(settings: Settings) -> Iterator[None]:
 
 def takes_gpu(settings: Settings) -> bool:
     """Say whether this run computes on a GPU: asked for, or there and not declined. Raises DeviceError."""
-    from drillcore.runtime.model.session import cuda_devices
-
     if settings.device == "cpu":
         return False
     there = cuda_devices() > 0

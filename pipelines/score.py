@@ -8,14 +8,20 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from drillcore import registry
 from drillcore.digests import sha256_bytes
 from drillcore.errors import LeaseHeldError
 from drillcore.remote import AnyPath, place
+from drillcore.runtime.batch.receipt import verify as look
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
+from drillcore.state.leases import hold_lease
 from drillcore_pipelines.prefect_artifacts import show_score
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
+from drillcore_serving.batch.inbox import Inbox
+from drillcore_serving.batch.inputs.input_list import is_table, list_inputs
+from drillcore_serving.batch.score_batch import score as run
 from drillcore_serving.engines.dask_cluster import Cluster
 
 INBOX = "inbox"  # in the state folder, one folder per model
@@ -35,8 +41,6 @@ _NAMED = 12  # files that wait, in the log
 )
 def fetch(settings: Settings, reference: str) -> int:
     """Bring the file and return its version."""
-    from drillcore import registry
-
     pointer = registry.fetch(settings, reference)
     say(f"fetch: {pointer.model} version {pointer.version}, sha256 {pointer.sha256[:12]}")
     return pointer.version
@@ -56,8 +60,6 @@ def score_images(
     settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
     """Return the counts and where the results are."""
-    from drillcore_serving.batch.score_batch import score as run
-
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
     result = run(settings, served, source, output, device=settings.device, engine=engine, cluster=cluster)
@@ -87,8 +89,6 @@ def score_images(
 )
 def verify(output: AnyPath) -> None:
     """Raise ReceiptError where a row or part is changed, missing or doubled."""
-    from drillcore.runtime.batch.receipt import verify as look
-
     look(output)
     say(f"verify: {output.name} is as its receipt says")
 
@@ -107,8 +107,6 @@ def score_inbox(
     settings: Settings, reference: str, inbox: AnyPath, output: Path, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
     """Return the counts of this tick, what waits, and where the results are; each batch is verified."""
-    from drillcore_serving.batch.inbox import Inbox
-
     served = resolve(settings, reference)
     cluster = Cluster(scheduler) if engine == "dask" else None
     began = time.monotonic()
@@ -156,9 +154,6 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
         InputError: there is nothing to score in a source that was named.
         DrillcoreError: the model cannot be fetched, or the output not be written.
     """
-    from drillcore.state.leases import hold_lease
-    from drillcore_serving.batch.inputs.input_list import is_table
-
     settings = prepared()
     name = parse_reference(model).name
     subject = {"model": name}
@@ -204,6 +199,4 @@ def _growing(settings: Settings, name: str, source: str) -> Path:
 
 def _output(settings: Settings, name: str, version: int, folder: AnyPath) -> AnyPath:
     """Return where the results of a list go."""
-    from drillcore_serving.batch.inputs.input_list import list_inputs
-
     return settings.state / "scored" / f"{name}-{version}-{list_inputs(folder).digest()[:_DIGITS]}"

@@ -155,14 +155,13 @@ def test_evaluating_other_images(model: drillcore.TrainedModel, limits: Settings
 def test_the_same_again_trains_nothing(
     model: drillcore.TrainedModel, source: Path, limits: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drillcore.retrain import backbone_stage
-    from drillcore.retrain.fitting import head_fitting
+    from drillcore.api import trained_model
 
     def fail(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(backbone_stage, "prepare_backbone", fail)
-    monkeypatch.setattr(head_fitting, "fit_head", fail)
+    monkeypatch.setattr(trained_model, "prepare_backbone", fail)
+    monkeypatch.setattr(trained_model, "fit_head", fail)
     images = drillcore.load_folder(source, state=model.settings.state, settings=limits)
     again = drillcore.train(images, **QUICK)
     assert images.manifest.digest == model.images.manifest.digest

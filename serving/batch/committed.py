@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from drillcore.digests import sha256_file, sha256_json
-from drillcore.errors import DrillcoreError, InputError, ReceiptError
+from drillcore.errors import InputError, ReceiptError
 from drillcore.files import atomic_path, sweep_partials
 from drillcore.remote import AnyPath, RemotePath, parquet_source
 from drillcore.runtime.batch.receipt import (
@@ -25,6 +26,7 @@ from drillcore.runtime.batch.receipt import (
 from drillcore.runtime.batch.row_checksums import row_checksums
 from drillcore.runtime.batch.windows import SetAside
 from drillcore.runtime.dense import kept_files
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.journal import JOURNAL, Entry, Journal, Plan
 from drillcore_serving.batch.remote_journal import journal_of
 from drillcore_serving.batch.writing.answer_files import AnswerFiles
@@ -85,9 +87,6 @@ def _same(output: AnyPath, plan: Plan, before: dict[str, object]) -> None:
 
 def _intact(output: AnyPath, receipt: Receipt) -> dict[int, Entry]:
     """Return what of a finished output can be kept, as if its run had just been killed."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     aside: list[SetAside] | None
     try:
         aside = read_set_aside(output)
@@ -179,24 +178,3 @@ def clear(output: AnyPath) -> None:
             path.unlink()
         with contextlib.suppress(OSError):  # it holds something else
             (output / folder).rmdir()
-
-
-@contextlib.contextmanager
-def writing(output: AnyPath) -> Iterator[None]:
-    """Turn what the disk refuses into one line that says what to do.
-
-    Raises:
-        InputError: the folder cannot be written at all.
-        DrillcoreError: the disk is full or fails.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        unwritable = isinstance(error, (FileExistsError, NotADirectoryError, PermissionError))
-        unwritable |= isinstance(output, RemotePath) and isinstance(error, FileNotFoundError)  # no such bucket
-        if unwritable or error.errno == errno.EROFS:
-            raise InputError(f"cannot write to {output}: {reason}; a folder that can be written is expected") from None
-        raise DrillcoreError(
-            f"cannot write to {output}: {reason}; the parts that were finished stay: make room and run the same again"
-        ) from None

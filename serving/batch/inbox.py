@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError
 from drillcore.remote import AnyPath, RemotePath
@@ -28,7 +30,7 @@ from drillcore.runtime.images.image_files import read_image_bytes
 from drillcore.runtime.images.walking import claims_image, is_hidden_path, walk_images
 from drillcore.runtime.model.served import ServedModel
 from drillcore.settings import Settings
-from drillcore_serving.batch.committed import writing
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.inputs.input_list import InputList
 from drillcore_serving.batch.inputs.url_staging import Staging
 from drillcore_serving.batch.journal import exclusive
@@ -115,8 +117,6 @@ class Inbox:
 
     def _finish(self, ledger: Ledger, batch: Batch, files: Sequence[Waiting], done: Tick) -> None:
         """Score the files of a batch that was begun, verify it and close it."""
-        import pyarrow as pa
-
         folder = self.output / batch.folder
         other = batch.model_sha256 != self.model.sha256
         if other:  # nothing was promised of a batch that is not closed

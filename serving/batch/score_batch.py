@@ -19,7 +19,8 @@ from drillcore.runtime.batch.windows import NO_MEMORY
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.committed import clear, committed, finish, sweep, writing
+from drillcore_serving.batch.committed import clear, committed, finish, sweep
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.inputs.changed_inputs import changed_shards
 from drillcore_serving.batch.inputs.input_list import InputList, list_inputs
 from drillcore_serving.batch.journal import Plan
@@ -28,7 +29,7 @@ from drillcore_serving.batch.shard_scorer import ShardScorer, session_threads
 from drillcore_serving.batch.writing.answer_files import AnswerFiles
 from drillcore_serving.batch.writing.dense_files import DenseOptions
 from drillcore_serving.batch.writing.task_writers import writer_of
-from drillcore_serving.engines import local
+from drillcore_serving.engines import dask_engine, local
 from drillcore_serving.engines.dask_cluster import Cluster
 
 ENGINES = ("local", "dask")
@@ -144,8 +145,6 @@ def score(
                 (output / RECEIPT).unlink(missing_ok=True)
             pending = [shard for shard in range(plan.shards) if shard not in entries]
             if engine == "dask" and pending:
-                from drillcore_serving.engines import dask_engine
-
                 dask_engine.execute(settings, scorer, journal, pending, entries, cluster or Cluster(), device)
             else:
                 odd = local.execute(settings, scorer, journal, pending, entries)

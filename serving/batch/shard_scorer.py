@@ -21,7 +21,7 @@ from drillcore.runtime.dense.scenes import DenseJob
 from drillcore.runtime.images.decode_pool import DecodePool
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model, cuda_devices
-from drillcore_serving.batch.committed import writing
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.inputs.url_staging import Staging
 from drillcore_serving.batch.journal import Entry, Plan
 from drillcore_serving.batch.writing.dense_files import DenseOptions

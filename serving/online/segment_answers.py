@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from drillcore.arrays import Bytes
+from drillcore.json_types import Json
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.segments.pictures import colours, map_png, overlay_jpeg
 from drillcore.runtime.segments.segment_params import segment_params
@@ -22,7 +22,7 @@ class SegmentShown(Shown):
 
     offers = (JSON, PNG, JPEG)
 
-    def answer(self, metadata: ModelMetadata, row: Row) -> dict[str, Any]:
+    def answer(self, metadata: ModelMetadata, row: Row) -> Json:
         """Return `size` and `segments`, each with the id it has in the map."""
         found = row[SEGMENTS]
         listed = describe(found, row[CODE], segment_params(metadata))

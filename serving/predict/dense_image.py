@@ -19,7 +19,7 @@ from drillcore.runtime.model.ranking import ranked
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
 from drillcore.tasks import SEGMENTS, TASKS
-from drillcore_serving.batch.committed import writing
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.writing.dense_files import label_bytes, value_bytes, value_statistics
 from drillcore_serving.batch.writing.geotiff import TIFF_SUFFIXES
 from drillcore_serving.batch.writing.overlays import encode_overlay

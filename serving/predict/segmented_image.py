@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.runtime.dense.answering import Scene
 from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.model.finishing import finished
@@ -14,7 +14,7 @@ from drillcore.runtime.model.session import Model
 from drillcore.runtime.segments.pictures import map_png, overlay_jpeg
 from drillcore.runtime.segments.segment_params import segment_params
 from drillcore.runtime.segments.segmenting import CODE, SEGMENTS, describe
-from drillcore_serving.batch.committed import writing
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.predict.one_image import read_one
 
 
@@ -26,7 +26,7 @@ def predict_segments(
     max_side: int = MAX_SIDE,
     mask: Path | None = None,
     overlay: Path | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Part one image; write its map (16-bit PNG) and its outlines (JPEG) where files are named.
 
     Returns:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,8 +65,6 @@ def user_folder(env: Mapping[str, str]) -> Path:
     except RuntimeError:
         home = Path()
     if not home.is_absolute() or not os.access(home, os.W_OK):
-        import tempfile
-
         owner = os.getuid() if hasattr(os, "getuid") else 0
         return Path(tempfile.gettempdir()) / f"drillcore-{owner}"
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "drillcore"

@@ -192,7 +192,7 @@ TASKS: dict[str, Task] = {
             gate_metrics=("covering",),
             measuring="drillcore.retrain.judging.segment_agreement:SegmentMeasuring",
             finish="drillcore.runtime.segments.segmenting:finish",
-            writer="drillcore_serving.batch.writing.task_writers:SEGMENT_WRITER",
+            writer="drillcore_serving.batch.writing.segment_parts:SEGMENT_WRITER",
             shown="drillcore_serving.online.segment_answers:SegmentShown",
         ),
     )

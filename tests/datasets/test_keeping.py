@@ -16,6 +16,7 @@ from drillcore.datasets.keeping import list_datasets, remove_dataset, undo_impor
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError, DrillcoreError, QualityError, UnknownNameError
+from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
 
 
@@ -32,16 +33,16 @@ def draw(root: Path, classes: dict[str, int], seed: int) -> Path:
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge without Data Docs, which take the longest and are tested elsewhere."""
-    from drillcore.quality import validation
+    from drillcore.quality.validation import validate as real
 
-    real = validation.validate
-    monkeypatch.setattr(validation, "validate", lambda settings, facts: real(settings, facts, docs=False))
+    monkeypatch.setattr(
+        "drillcore.datasets.checking.validate", lambda settings, facts: real(settings, facts, docs=False)
+    )
 
 
 @pytest.fixture
 def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept what comes, for tests that are not about the suites: each judgement takes seconds."""
-    from drillcore.quality.outcome import QualityReport
 
     def accept(settings: Settings, manifest: Manifest, *_: object, **__: object) -> QualityReport:
         return QualityReport(dataset=manifest.dataset, results=())

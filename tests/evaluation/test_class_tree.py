@@ -11,7 +11,6 @@ from PIL import Image
 
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.class_tree import (
-    LINKAGES,
     agglomerate,
     class_centroids,
     close_groups,
@@ -22,6 +21,7 @@ from drillcore.evaluation.figures.class_tree import (
     tree_agreement,
     tree_groups,
 )
+from drillcore.evaluation.figures.linkages import LINKAGES
 from drillcore.evaluation.figures.newick import to_newick
 from drillcore.evaluation.pictures.class_pictures import (
     common_features,

@@ -87,7 +87,8 @@ def test_long_names_that_differ_at_their_end_stay_different() -> None:
 
 def test_pyplot_is_never_loaded() -> None:
     code = (
-        "import sys; from drillcore.evaluation.pictures import plots; assert 'matplotlib' not in sys.modules;"
+        "import sys; import drillcore.retrain.retraining; assert 'matplotlib' not in sys.modules;"
+        "from drillcore.evaluation.pictures import plots;"
         "plots.curves_png({'train_loss': [2.0, 1.0]}); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

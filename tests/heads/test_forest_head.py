@@ -117,7 +117,7 @@ def test_wide_ranks_grow_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None
     original = ranks.rank_table
     monkeypatch.setattr(ranks, "_RANKS", 100)
     monkeypatch.setattr(ranks, "_few_values", lambda rows: False)
-    monkeypatch.setattr(ranks, "rank_table", lambda *given: ranked.append(original(*given)) or ranked[0])
+    monkeypatch.setattr(growth, "rank_table", lambda *given: ranked.append(original(*given)) or ranked[0])
     wide = ForestHead(3).fit(X, y)
     assert ranked[0].columns.dtype == np.uint32
     for name, array in narrow.trees_.arrays().items():

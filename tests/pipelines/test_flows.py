@@ -219,7 +219,7 @@ def test_a_cached_report_whose_pages_are_gone_is_made_again(
         report = SimpleNamespace(results=[], failed=[], to_dict=lambda: {"docs": str(docs), "results": []})
         return SimpleNamespace(manifest=SimpleNamespace(digest=digest), report=report)
 
-    monkeypatch.setattr("drillcore.datasets.ingest.check_dataset", look)
+    monkeypatch.setattr("drillcore_pipelines.ingest.check_dataset", look)
 
     @flow(name="checked", persist_result=False)
     def run(wanted: str) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def test_a_promotion_asks_the_gate_once(here: Settings, monkeypatch: pytest.Monk
         asked.append((reference, why))
         return {"promoted": False, "model": "tiny", "version": 2, "previous": 1, "reason": "refused: worse"}
 
-    monkeypatch.setattr("drillcore.retrain.releasing.promote_reference", judge)
+    monkeypatch.setattr("drillcore_pipelines.promote.promote_reference", judge)
     monkeypatch.setattr("drillcore.registry.aliases", lambda *_: {"challenger": 2, "champion": 1})
     state = promote("tiny", return_state=True)
     assert (state.name, state.message, state.is_completed()) == ("Refused", "refused: worse", True)

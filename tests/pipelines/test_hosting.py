@@ -166,14 +166,14 @@ def test_the_device_is_what_is_there(
 ) -> None:
     from drillcore_pipelines.running import takes_gpu
 
-    monkeypatch.setattr("drillcore.runtime.model.session.cuda_devices", lambda: there)
+    monkeypatch.setattr("drillcore_pipelines.running.cuda_devices", lambda: there)
     assert takes_gpu(dataclasses.replace(settings, device=device)) is taken
 
 
 def test_cuda_where_there_is_none_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from drillcore_pipelines.running import takes_gpu
 
-    monkeypatch.setattr("drillcore.runtime.model.session.cuda_devices", lambda: 0)
+    monkeypatch.setattr("drillcore_pipelines.running.cuda_devices", lambda: 0)
     with pytest.raises(DeviceError, match="no CUDA device"):
         takes_gpu(dataclasses.replace(settings, device="cuda"))
 

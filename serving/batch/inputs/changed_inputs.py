@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError
 from drillcore.remote import AnyPath, is_url, parquet_source
@@ -47,8 +49,6 @@ def _differs(suspects: dict[int, str], digests: dict[int, str]) -> bool:
 
 
 def _digests(output: Path, entry: Entry) -> dict[int, str]:
-    import pyarrow.parquet as pq
-
     table = pq.ParquetFile(parquet_source(output / entry.part.name)).read(columns=["input_index", "sha256"])
     columns = table.to_pydict()
     found = dict(zip(columns["input_index"], columns["sha256"], strict=True))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from drillcore.digests import sha256_file
 from drillcore.errors import DrillcoreError, InputError
@@ -72,8 +73,6 @@ class AnswerFiles:
 
     def _csv(self, output: AnyPath, parts: Sequence[str]) -> Iterator[str]:
         """Lists, as those of the five best labels, are JSON in their cell."""
-        import pyarrow.parquet as pq
-
         for part in parts[:1]:
             with pq.ParquetFile(parquet_source(output / part)) as file:
                 yield _line(file.schema_arrow.names)
@@ -139,8 +138,6 @@ class AnswerFiles:
 
 
 def _rows(output: AnyPath, parts: Sequence[str]) -> Iterator[Json]:
-    import pyarrow.parquet as pq
-
     for part in parts:
         with pq.ParquetFile(parquet_source(output / part)) as file:
             for batch in file.iter_batches(_ROWS):

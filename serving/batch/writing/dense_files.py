@@ -28,7 +28,7 @@ from drillcore.runtime.images.float_tiff import encode_float_tiff
 from drillcore.runtime.images.masks import class_colours, class_pixels, encode_colours, encode_mask
 from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
 from drillcore.tasks import SEGMENTS, TASKS
-from drillcore_serving.batch.committed import writing
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.writing.geotiff import (
     decode_label,
     encode_label,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.batch.receipt import read_receipt
@@ -32,9 +35,6 @@ class FirstLook:
 
 def look(output: AnyPath) -> FirstLook:
     """Return what there is to see in an output that is finished. Raises ReceiptError, OSError."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     rows: list[tuple[object, ...]] = []
     columns: tuple[str, ...] = ()
     counts, counted = Counter[str](), "images"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from drillcore.runtime.images.masks import most_pixels
 from drillcore.runtime.model.ranking import TOP
@@ -12,9 +13,6 @@ from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
 from drillcore_serving.batch.writing.dense_files import KeptLabels, KeptValues
 from drillcore_serving.batch.writing.part_tables import Shard
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def mask_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
@@ -25,8 +23,6 @@ def mask_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     class of most pixels, `probability`, its share of the pixels, and `top5`, the five classes of most pixels with their
     shares; `overlay` and `overlay_sha256`, null where overlays were not asked for.
     """
-    import pyarrow as pa
-
     kept: list[KeptLabels] = [row for window in shard.windows for row in window.results]
     names = session.metadata.classes
     tops = [most_pixels(row.pixels, TOP) for row in kept]
@@ -59,8 +55,6 @@ def value_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     Columns beside input_index, path, sha256, model and version: `value` (path below the output) and `value_sha256`,
     `width`, `height`, `unit`; `channels` list<struct<channel, mean, min, max>>. There are no labels.
     """
-    import pyarrow as pa
-
     kept: list[KeptValues] = [row for window in shard.windows for row in window.results]
     first, last = shard.identity(model)
     figures = [
@@ -79,9 +73,7 @@ def value_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     return pa.table({**first, **columns, **last})
 
 
-def _file_columns(kept: list[Any], name: str) -> dict[str, object]:
-    import pyarrow as pa
-
+def _file_columns(kept: Sequence[KeptLabels | KeptValues], name: str) -> dict[str, object]:
     digest = f"{name}_sha256"
     return {
         name: pa.array([getattr(row, name) for row in kept], pa.string()),

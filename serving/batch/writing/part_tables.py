@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from drillcore.digests import sha256_bytes
@@ -18,9 +19,6 @@ from drillcore.runtime.batch.windows import SetAside, Window
 from drillcore.runtime.model.ranking import TOP, ranked
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,6 @@ class Shard:
 
     def identity(self, model: ServedModel) -> tuple[Json, Json]:
         """Return the columns that every task has: the first ones (input_index, path, sha256) and the last ones."""
-        import pyarrow as pa
-
         rows = [int(row) + window.start for window in self.windows for row in window.scored]
         digests = [window.images[row].sha256 for window in self.windows for row in window.scored]
         first = {
@@ -86,8 +82,6 @@ def label_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
 
 def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     """Return the table of a shard of several labels: all of an image's, the most probable first, as `labels`."""
-    import pyarrow as pa
-
     first, last = shard.identity(model)
     classes = session.metadata.classes
     answers = [window.answers["probabilities"] for window in shard.windows if window.answers]
@@ -101,8 +95,6 @@ def multilabel_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Tabl
 
 def _ranked(probabilities: NDArray[np.float32], order: NDArray[np.int64], classes: Sequence[str]) -> pa.StructArray:
     """Return the classes of each row in an order [N,k], one after the other: struct<label, probability>."""
-    import pyarrow as pa
-
     return pa.StructArray.from_arrays(
         [
             pa.array(np.array(classes, dtype=object)[order.ravel()], pa.string()),
@@ -134,8 +126,6 @@ def label_table(
         model: the model's name.
         version: its version.
     """
-    import pyarrow as pa
-
     count = len(rows)
     names = np.array(classes, dtype=object)
     best = ranked(probabilities, TOP)
@@ -157,9 +147,6 @@ def label_table(
 
 def table_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file; equal tables give equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     # A digest is different in each row: a dictionary of them only costs.
     nested = (
         "top5.list.element.label",
@@ -180,8 +167,6 @@ def write_part(target: AnyPath, data: bytes) -> None:
 
 def write_set_aside(output: AnyPath, rows: Iterable[SetAside]) -> str:
     """Write `set_aside.parquet` and return its SHA-256. Raises OSError."""
-    import pyarrow as pa
-
     held = list(rows)
     columns: Json = {"input_index": pa.array([row.index for row in held], pa.int64())}
     for name in ("path", "sha256", "reason", "detail"):
@@ -193,8 +178,6 @@ def write_set_aside(output: AnyPath, rows: Iterable[SetAside]) -> str:
 
 def read_set_aside(output: AnyPath) -> list[SetAside]:
     """Read `set_aside.parquet` back. Raises OSError and pyarrow's errors."""
-    import pyarrow.parquet as pq
-
     columns = pq.ParquetFile(parquet_source(output / SET_ASIDE)).read().to_pydict()
     names = ("path", "sha256", "reason", "detail")
     texts = zip(*([value or "" for value in columns[name]] for name in names), strict=True)
@@ -207,8 +190,6 @@ def read_digests(output: AnyPath) -> dict[str, str]:
     Raises:
         OSError: a part cannot be read.
     """
-    import pyarrow.parquet as pq
-
     found: dict[str, str] = {}
     paths: list[AnyPath] = [*output.glob(PARTS), output / SET_ASIDE]
     for path in paths:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes
@@ -18,9 +18,10 @@ from drillcore.runtime.model.session import Model
 from drillcore.runtime.segments.pictures import map_png, overlay_jpeg, read_map
 from drillcore.runtime.segments.segment_params import segment_params
 from drillcore.runtime.segments.segmenting import CODE, SEGMENTS, Segment, describe
-from drillcore_serving.batch.committed import writing
+from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.writing.dense_files import DenseFiles
 from drillcore_serving.batch.writing.part_tables import Shard
+from drillcore_serving.batch.writing.task_writers import TaskWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,13 @@ def keep_segments(files: DenseFiles, item: DecodedImage, answers: dict[str, Arra
     return KeptSegments(name, sha256_bytes(data), overlay, sha256_bytes(picture), height, width, listed)
 
 
-def segment_rows(session: Model, model: ServedModel, shard: Shard) -> Any:
+def segment_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
     """Return the table of a shard as a `pyarrow.Table`.
 
     Columns beside input_index, path, sha256, model and version: `mask` and `overlay` (paths below the output) with
     their digests, `width`, `height`, `count`, and `segments` list<struct<segment, area, code, box>>: the id in the map,
     pixels, the code's bytes, and [x0, y0, x1, y1] in pixels, half-open.
     """
-    import pyarrow as pa
-
     kept: list[KeptSegments] = [row for window in shard.windows for row in window.results]
     first, last = shard.identity(model)
     listed = [
@@ -106,3 +105,6 @@ def _fits(data: bytes, shape: tuple[int, ...]) -> bool:
         return read_map(data).shape == shape
     except (BadImageError, ValueError):
         return False
+
+
+SEGMENT_WRITER = TaskWriter(64, segment_rows, keep_segments)

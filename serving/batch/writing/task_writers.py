@@ -20,7 +20,6 @@ from drillcore.tasks import TASKS
 from drillcore_serving.batch.writing.dense_files import DenseFiles, DenseOptions
 from drillcore_serving.batch.writing.mask_parts import mask_rows, value_rows
 from drillcore_serving.batch.writing.part_tables import Shard, label_rows, multilabel_rows
-from drillcore_serving.batch.writing.segment_parts import keep_segments, segment_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,4 +59,3 @@ MULTILABEL_WRITER = TaskWriter(4096, multilabel_rows)
 # Few rows: each stands for a file, and what a kill undoes is at most a shard of them.
 LABEL_WRITER = TaskWriter(64, mask_rows, DenseFiles.keep_label)
 VALUE_WRITER = TaskWriter(64, value_rows, DenseFiles.keep_value)
-SEGMENT_WRITER = TaskWriter(64, segment_rows, keep_segments)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drillcore.analysis.class_clusters import ClassClusters, Space
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, head_importances
-from drillcore.arrays import Doubles, Ints
+from drillcore.arrays import Array, Doubles, Ints
 from drillcore.backbones.networks.pixels import TAP, build_pixels
 from drillcore.errors import BadImageError, InputError
-from drillcore.evaluation.figures.class_tree import DEFAULT_LINKAGE, LINKAGES, class_centroids
+from drillcore.evaluation.figures.class_tree import class_centroids
 from drillcore.evaluation.figures.feature_scores import FeatureScores
+from drillcore.evaluation.figures.linkages import DEFAULT_LINKAGE, LINKAGES
 from drillcore.representations.activations.extraction import extract
 from drillcore.settings import Settings
 
@@ -176,7 +177,7 @@ def _pixel_space(
 
 
 def _samples(
-    table: Any, labels: Ints, paths: list[str], centroids: Doubles, chosen: list[int], scale: Doubles
+    table: Array, labels: Ints, paths: list[str], centroids: Doubles, chosen: list[int], scale: Doubles
 ) -> list[list[str]]:
     """Return for each class the paths of the images nearest to its centroid."""
     found = []

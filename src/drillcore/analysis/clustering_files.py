@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from drillcore.analysis.class_clusters import ClassClusters
+from drillcore.arrays import Array
 from drillcore.errors import BadImageError, UnknownNameError
 from drillcore.evaluation.figures.class_tree import tree_groups
 from drillcore.evaluation.figures.newick import to_newick
@@ -135,12 +135,12 @@ def _features(found: ClassClusters) -> str:
     return f"{count} of {found.parts.backbone.name} {taps}{', standardised' if found.standardised else ''}"
 
 
-def _sample_images(settings: Settings, found: ClassClusters) -> list[list[Any]]:
+def _sample_images(settings: Settings, found: ClassClusters) -> list[list[Array]]:
     """Return the sample images of each class; one that cannot be read any more is left out."""
     manifest = found.parts.manifest
     channels = 3 if manifest.channels == 3 else 1
     how = settings.decoding(found.parts.backbone.value_range)
-    shown: list[list[Any]] = []
+    shown: list[list[Array]] = []
     with progress("samples", len(found.samples), unit="classes") as advance:
         for paths in found.samples:
             images = []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drillcore.analysis.reporting import find_version
+from drillcore.arrays import Doubles
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
@@ -141,7 +142,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
     )
 
 
-def _answers(run: Run, version: ModelVersion, classes: list[str]) -> Any:
+def _answers(run: Run, version: ModelVersion, classes: list[str]) -> Doubles:
     file = version_file(run.settings, version.model, version.version)
     model = open_for_batches(run.settings, file, version.sha256)
     return align_columns(evidence_of(run, model), model.metadata.classes, classes)

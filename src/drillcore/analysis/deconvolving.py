@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from drillcore.analysis.explanation import ExplainedFeature, Explanation
@@ -31,9 +31,6 @@ from drillcore.runtime.model.ranking import ranked, ranked_classes
 from drillcore.settings import Settings
 from drillcore.store import FeatureStore
 from drillcore.tasks import MULTILABEL
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FEATURES = 5
 SPOKEN = 3  # classes whose maps are drawn
@@ -210,8 +207,6 @@ def _training_rows(
         own = ordered[ordered["label"] == parts.manifest.classes[number]].head(MOST_NEW // 2)
         rest = ordered[ordered["label"] != parts.manifest.classes[number]]
         step = -(-len(rest) // (MOST_NEW - len(own)))
-        import pandas as pd
-
         note = f"{new:,} of {len(rows):,} training images have no features of these taps yet; "
         rows = pd.concat([own, rest.iloc[::step]]).sort_values("path", kind="stable").reset_index(drop=True)
         note += f"{len(rows):,} are looked at (`drillcore cluster` with the same --tap computes all)"

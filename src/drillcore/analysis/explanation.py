@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +73,12 @@ class ExplainedFeature(StrongFeature):
     class_mean: float | None
     response: Response
     top: list[Response]
+
+    @property
+    def told_classes(self) -> str:
+        """The classes of the images that respond most, the commonest first, in words."""
+        counts = Counter(top.label for top in self.top)
+        return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
     def to_dict(self) -> Json:
         """Return plain values for JSON; the pictures left out."""

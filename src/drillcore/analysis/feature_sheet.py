@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from drillcore.analysis.explanation import ExplainedFeature, Explanation
@@ -34,12 +33,6 @@ def write_picture(found: Explanation, path: Path) -> None:
     )
 
 
-def told_classes(one: ExplainedFeature) -> str:
-    """Return the classes of the images that respond most, the commonest first, in words."""
-    counts = Counter(top.label for top in one.top)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
-
-
 def _row(found: Explanation, one: ExplainedFeature) -> FeatureRow:
     lines = [
         f"feature {one.number}: {one.tap}, {one.unit}",
@@ -50,7 +43,7 @@ def _row(found: Explanation, one: ExplainedFeature) -> FeatureRow:
     if one.weight != 1:
         lines.append(f"weight {one.weight:.2f}, strength {one.strength:.1f}")
     if one.top:
-        lines.append(f"most: {told_classes(one)}")
+        lines.append(f"most: {one.told_classes}")
     return FeatureRow(
         lines=lines,
         seen=one.response.seen,

@@ -9,18 +9,18 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from drillcore.analysis.choosing_labels import choose, unsureness
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, fitted_head, recipe_of
 from drillcore.errors import BadImageError, InputError
 from drillcore.json_types import Json
+from drillcore.progress import progress
+from drillcore.runtime.images.decode import probe_file
+from drillcore.runtime.images.walking import walk_images
 from drillcore.settings import Settings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ("path", "label", "suggested", "probability", "unsure", "wanted", "sha256")
 
@@ -150,10 +150,6 @@ def _candidates(
     settings: Settings, parts: TrainedParts, folder: Path, known: set[str]
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Return the images that could be asked for as rows of a manifest, and what is left out."""
-    from drillcore.progress import progress
-    from drillcore.runtime.images.decode import probe_file
-    from drillcore.runtime.images.walking import walk_images
-
     rows, left_out = list[tuple[str, str]](), list[tuple[str, str]]()
     seen = set(known)
     paths = sorted(walk_images(folder))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from drillcore.analysis.explanation import Planes, Response
 from drillcore.analysis.trained_parts import TrainedParts
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 TOP_IMAGES = 9  # of a feature, as in Zeiler and Fergus's figure 2
 
 
-def activations(parts: TrainedParts, pixels: NDArray[np.uint8]) -> tuple[Doubles, Any, Doubles]:
+def activations(parts: TrainedParts, pixels: NDArray[np.uint8]) -> tuple[Doubles, Tensor, Doubles]:
     """Return the image's row, as the head gets it; its prepared planes; its activations in the image as it lies."""
     x = torch.from_numpy(np.ascontiguousarray(parts.backbone.prepare(pixels)))
     taps = parts.recipe.backbone.taps
@@ -35,7 +36,7 @@ def activations(parts: TrainedParts, pixels: NDArray[np.uint8]) -> tuple[Doubles
     return np.asarray(row, np.float64), x, np.asarray(active, np.float64)
 
 
-def places(parts: TrainedParts, x: Any) -> Callable[[int], tuple[str, int, str]]:
+def places(parts: TrainedParts, x: Tensor) -> Callable[[int], tuple[str, int, str]]:
     """Return a function from the number of a feature to its tap, its number there, and words for it.
 
     Args:
@@ -73,7 +74,7 @@ def top_responses(
         unit: its number in the tap.
     """
     order: Ints = np.argsort(-scores.astype(np.float64), kind="stable")
-    prepared: list[Any] = []
+    prepared: list[Tensor] = []
     kept: list[int] = []
     for place in order.tolist():
         if len(kept) == TOP_IMAGES or not scores[place] > 0:
@@ -93,7 +94,7 @@ def top_responses(
 
 
 def responses(
-    backbone: Backbone, x: Any, tap: str, units: Sequence[int], paths: Sequence[str], labels: Sequence[str]
+    backbone: Backbone, x: Tensor, tap: str, units: Sequence[int], paths: Sequence[str], labels: Sequence[str]
 ) -> list[Response]:
     """Project one unit of a tap for each prepared image [N, C, h, w], of these paths and classes."""
     projections, values = project(backbone.module, x.to(backbone.device), tap, units)

@@ -6,8 +6,9 @@ import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from drillcore import registry, tracking
 from drillcore.errors import DataError
 from drillcore.json_types import Json
 from drillcore.runtime.model.reference import parse_reference
@@ -15,6 +16,7 @@ from drillcore.settings import Settings
 
 if TYPE_CHECKING:
     from drillcore.registry import ModelVersion
+    from drillcore.state.aliases import AliasMove
     from drillcore.tracking import RunFacts
 
 _MAX_PICTURE = 25_000_000  # bytes of a picture: a page must stay one that a browser opens
@@ -54,7 +56,7 @@ class Report:
     recipe: Json
     card: str
     pictures: dict[str, bytes] = field(repr=False)
-    history: tuple[Any, ...]
+    history: tuple[AliasMove, ...]
 
 
 def gather_report(settings: Settings, reference: str) -> Report:
@@ -65,8 +67,6 @@ def gather_report(settings: Settings, reference: str) -> Report:
         RegistryError: MLflow cannot be reached, or the run's artifacts are gone.
         DataError: an artifact is malformed.
     """
-    from drillcore import registry, tracking
-
     version = find_version(settings, reference)
     registry.reconcile(settings, version.model, pending_only=True)
     moves = registry.history(settings, version.model)
@@ -112,8 +112,6 @@ def read_json(path: Path) -> dict[str, object]:
 
 def find_version(settings: Settings, reference: str) -> ModelVersion:
     """Return the version of a reference; without alias or version the champion, or the newest where none is."""
-    from drillcore import registry
-
     wanted = parse_reference(reference)
     registry.refuse_unknown(settings, wanted)
     has_champion = registry.CHAMPION in registry.aliases(settings, wanted.name)
@@ -122,14 +120,14 @@ def find_version(settings: Settings, reference: str) -> ModelVersion:
     return registry.get_version(settings, wanted.name, registry.resolve_version(settings, wanted))
 
 
-def _verdict(moves: list[Any], version: int) -> dict[str, object] | None:
+def _verdict(moves: list[AliasMove], version: int) -> dict[str, object] | None:
     """Return the gate's verdict with which a version became champion last."""
     told = [move.verdict for move in moves if move.version == version and move.verdict]
     return told[-1] if told else None
 
 
 def _rival(
-    settings: Settings, version: ModelVersion, moves: list[Any], verdict: Json | None
+    settings: Settings, version: ModelVersion, moves: list[AliasMove], verdict: Json | None
 ) -> tuple[Json | None, str]:
     """Return the figures to compare with, the best source first, and what they are of."""
     if verdict and verdict.get("champion"):
@@ -141,8 +139,6 @@ def _rival(
     others = [number for number in champions if number != version.version]
     if not others:
         return None, ""
-    from drillcore import registry, tracking
-
     row = next((one for one in registry.versions(settings, version.model) if one.version == others[-1]), None)
     if row is None:
         return None, ""
@@ -158,8 +154,6 @@ def _rival(
 
 def _costs(settings: Settings, model: str, version: int) -> dict[str, float]:
     """Return ms and mb of a version as its own run measured them: the gate asks for the challenger's only."""
-    from drillcore import registry, tracking
-
     row = next((one for one in registry.versions(settings, model) if one.version == version), None)
     metrics = tracking.run_facts(settings, row.run_id).metrics if row else {}
     named = {"ms": "ms_per_image", "mb": "onnx_mb"}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.digests import sha256_file
@@ -119,9 +121,6 @@ def scored_segments(folder: Path, wanted: set[str]) -> Iterator[tuple[str, list[
 
 def _rows(folder: Path, columns: list[str]) -> Iterator[Json]:
     """Yield the rows of the parts, of the columns those that are there."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for part in read_receipt(folder).parts:
         try:
             with pq.ParquetFile(folder / part.name) as file:

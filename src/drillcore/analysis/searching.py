@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from drillcore.ahead import side_by_side
 from drillcore.analysis.code_tables import CodeTables, CodeWriter, image_code
@@ -163,8 +164,6 @@ def _parted(model: Model, pixels: Bytes) -> tuple[Bytes, list[Segment]]:
 
 
 def _by_features(settings: Settings, asked: Similar, pixels: Bytes, count: int) -> Similar:
-    from PIL import Image
-
     from drillcore.analysis.trained_parts import find_parts
     from drillcore.representations.activations.image_rows import ImageRows
 

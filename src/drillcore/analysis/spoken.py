@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from drillcore.arrays import Doubles, Floats
 from drillcore.errors import BadImageError
+from drillcore.evaluation.pictures.score_maps import ScoredImage, score_maps_png
 from drillcore.runtime.images.hiding import batches, lost, smaller, stretched
 from drillcore.tasks import MULTILABEL
 
@@ -57,8 +58,6 @@ def draw_spoken(run: Run, pixels: NDArray[np.uint8], asked: Asked, labels: Seque
         labels: whose maps are drawn.
         title: of the picture.
     """
-    from drillcore.evaluation.pictures.score_maps import ScoredImage, score_maps_png
-
     classes, train = list(run.manifest.classes), run.manifest.rows("train")
     own = spoken_maps(run, pixels)
     hide = not own

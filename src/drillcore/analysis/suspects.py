@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
+from drillcore.analysis.reporting import find_version
+from drillcore.analysis.trained_parts import run_of
 from drillcore.arrays import Array
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
@@ -93,9 +96,6 @@ def find_suspect_labels(settings: Settings, reference: str, *, folds: int = FOLD
         DataError: there is no current version of the data.
         RegistryError: MLflow cannot be reached.
     """
-    from drillcore.analysis.reporting import find_version
-    from drillcore.analysis.trained_parts import run_of
-
     version = find_version(settings, reference)
     recipe = load_recipe(settings, version.model)
     if recipe.task == MULTILABEL:
@@ -145,8 +145,6 @@ def held_out(
     Raises:
         InputError: all rows are in one fold.
     """
-    from sklearn.base import clone
-
     head = build_head(recipe, n_classes=n_classes, n_jobs=settings.cpu_threads)
     trees = head.get_params().get("n_estimators")
     if isinstance(trees, int) and trees > MAX_TREES:

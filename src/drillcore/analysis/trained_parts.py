@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
 from drillcore import tracking
+from drillcore.analysis.reporting import find_version
 from drillcore.arrays import Array
+from drillcore.backbones.weights.artifacts import artifacts_folder
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, UnknownNameError
 from drillcore.files import read_object
+from drillcore.heads.saving import load_head
 from drillcore.recipes import Recipe, load_recipe, read_recipe
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import Rows
 from drillcore.retrain.backbone_stage import recipe_backbone
+from drillcore.retrain.opening import HEAD_FOLDER
 from drillcore.retrain.records import RunFolder
 from drillcore.retrain.run import Run
 from drillcore.runtime.model.reference import parse_reference
@@ -34,8 +39,6 @@ from drillcore.settings import Settings
 from drillcore.tasks import CLASSIFICATION, MULTILABEL, get_task
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from drillcore.backbones.base import Backbone
     from drillcore.heads.base import Classifier
     from drillcore.registry import ModelVersion
@@ -102,8 +105,6 @@ class TrainedParts:
 
     def outside_table(self, images: Sequence[tuple[str, str]]) -> pd.DataFrame:
         """Return images that are in no data set (path, SHA-256) as rows of a manifest."""
-        import pandas as pd
-
         # Where a row must have a label that of the first class stands in.
         label, labels = self.manifest.classes[0], list[str]()
         rows = [(path, sha256, label, labels, "none") for path, sha256 in images]
@@ -206,9 +207,6 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
 
 def fitted_head(settings: Settings, parts: TrainedParts) -> Classifier | None:
     """Return the version's fitted head from the folder of its run; None where it is gone (`drillcore gc`)."""
-    from drillcore.heads.saving import load_head
-    from drillcore.retrain.opening import HEAD_FOLDER
-
     recipe_sha256 = str(parts.version.metadata.get("recipe_sha256"))
     folder = RunFolder.of(settings, parts.version.model, recipe_sha256, parts.manifest.digest)
     try:
@@ -229,8 +227,6 @@ def head_importances(settings: Settings, parts: TrainedParts, width: int) -> NDA
 
 
 def _version(settings: Settings, reference: str, command: str) -> ModelVersion:
-    from drillcore.analysis.reporting import find_version
-
     wanted = parse_reference(reference)
     try:
         return find_version(settings, reference)
@@ -262,8 +258,6 @@ def run_of(settings: Settings, version: ModelVersion, recipe: Recipe, manifest: 
     except UnknownNameError:
         if not trained:
             raise
-        from drillcore.backbones.weights.artifacts import artifacts_folder
-
         folder = artifacts_folder(settings, recipe.backbone.name) / sha256
         raise InputError(
             f"{command} needs the trained backbone of {version.model} version {version.version}, which is not inside "

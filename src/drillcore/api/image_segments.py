@@ -9,7 +9,11 @@ import numpy as np
 
 from drillcore.arrays import Bytes, Ints
 from drillcore.errors import InputError
+from drillcore.retrain.opening import open_for_batches
+from drillcore.runtime.dense.answering import Scene
+from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.segments.regions import Map
+from drillcore.runtime.segments.segment_params import segment_params
 from drillcore.settings import Settings
 
 
@@ -50,11 +54,7 @@ def segments(
         >>> found = drillcore.segments("binary-map.onnx", "street.jpg")  # doctest: +SKIP
         >>> found.map.max() + 1, found.area  # doctest: +SKIP
     """
-    from drillcore.retrain.opening import open_for_batches
-    from drillcore.runtime.dense.answering import Scene
-    from drillcore.runtime.images.decode import decode_file
-    from drillcore.runtime.segments.segment_params import segment_params
-    from drillcore.runtime.segments.segmenting import CODE, Parts, describe
+    from drillcore.runtime.segments.segmenting import CODE, Parts, describe  # OpenCV
 
     limits = settings or Settings.load_anywhere()
     opened = open_for_batches(limits, Path(model).expanduser())

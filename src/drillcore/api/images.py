@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from drillcore.datasets.catalogue import DATASETS, get_layout
+from drillcore.datasets.landing import import_dataset
+from drillcore.datasets.manifest import build_manifest, read_manifest, write_manifest
 from drillcore.digests import sha256_json
 from drillcore.errors import InputError
 from drillcore.files import read_object, write_json
@@ -122,8 +125,6 @@ def load_folder(
         >>> images  # doctest: +SKIP
         <Images shells: 240 of 3 classes: 168 train, 24 val, 48 test>
     """
-    from drillcore.datasets.catalogue import get_layout
-
     found = Path(source).expanduser()
     if get_layout(layout).task != "classification":
         raise InputError(f"layout {layout!r} has no class for each image; one that has is expected, such as classes")
@@ -145,9 +146,6 @@ class _Temporary:
 
 def _import(settings: Settings, dataset: str, source: Path, layout: str) -> tuple[Manifest, Settings]:
     """Copy the images, list and split them; returns the manifest, and the settings under which its images are."""
-    from drillcore.datasets.landing import import_dataset
-    from drillcore.datasets.manifest import build_manifest, read_manifest, write_manifest
-
     imports = settings.state / "loaded" / dataset
     try:
         imports.mkdir(parents=True, exist_ok=True)
@@ -180,8 +178,6 @@ def _import(settings: Settings, dataset: str, source: Path, layout: str) -> tupl
 
 def _slug(source: Path) -> str:
     """Return a data set's name made of a folder's or zip's name."""
-    from drillcore.datasets.catalogue import DATASETS
-
     stem = source.stem if source.suffix.lower() == ".zip" else source.resolve().name
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:56] or "images"
     return f"{name}-images" if name in DATASETS else name

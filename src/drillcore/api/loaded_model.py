@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,8 +12,14 @@ import numpy.typing as npt
 
 from drillcore.errors import InputError
 from drillcore.pages.html import Content, Html, element, facts, picture, table
+from drillcore.pages.thumbnails import small_picture
 from drillcore.runtime.images.given_image import TAKEN, pixels_of
+from drillcore.runtime.model.exported_file import read_exported
 from drillcore.runtime.model.ranking import ranked, ranked_classes
+from drillcore.runtime.model.reference import is_model_file, parse_reference
+from drillcore.runtime.model.served import pointer_path, resolve
+from drillcore.runtime.model.session import open_model
+from drillcore.runtime.patches.drawing import PRESENT
 from drillcore.settings import Settings
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, MULTILABEL, SEGMENTS
 
@@ -146,8 +152,6 @@ class LoadedModel:
         return [self._of_pixels(image) for image in images]
 
     def _of_image(self, row: npt.NDArray[np.float32], image: Bytes) -> Answer:
-        from drillcore.runtime.patches.drawing import PRESENT
-
         told = dict(ranked_classes(self.classes, row, None))
         label, probability = next(iter(told.items()))
         labels = [name for name, one in told.items() if one >= PRESENT] if self.task == MULTILABEL else [label]
@@ -194,12 +198,6 @@ def load_model(
         >>> model = drillcore.load_model("shells-lite@champion")  # doctest: +SKIP
         >>> model.predict(["a.jpg", "b.jpg"])  # doctest: +SKIP
     """
-    from dataclasses import replace
-
-    from drillcore.runtime.model.exported_file import read_exported
-    from drillcore.runtime.model.reference import is_model_file
-    from drillcore.runtime.model.session import open_model
-
     if not isinstance(model, str | Path):
         raise InputError(
             f"a {type(model).__name__} is no model; FILE.onnx, or NAME, NAME@ALIAS or NAME@VERSION is expected"
@@ -221,8 +219,6 @@ def load_model(
 def _registered(settings: Settings, text: str) -> ServedModel:
     """Return the file of a reference; the registry is asked only where it is not here, or another than the champion."""
     from drillcore.registry import fetch, refuse_unknown
-    from drillcore.runtime.model.reference import parse_reference
-    from drillcore.runtime.model.served import pointer_path, resolve
 
     wanted = parse_reference(text)
     here = pointer_path(settings, wanted.name, wanted.key).is_file()
@@ -234,6 +230,4 @@ def _registered(settings: Settings, text: str) -> ServedModel:
 
 
 def _small(pixels: Bytes) -> bytes:
-    from drillcore.pages.thumbnails import small_picture
-
     return small_picture(pixels)

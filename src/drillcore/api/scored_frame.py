@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from drillcore.errors import InputError
+from drillcore.retrain.opening import answers, open_for_batches
+from drillcore.runtime.images.image_files import IMAGE_SUFFIXES
+from drillcore.runtime.images.walking import walk_images
 from drillcore.runtime.model.exported_file import NO_VERSION
 from drillcore.runtime.model.ranking import ranked_classes
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from drillcore.runtime.batch.scoring import Predictions
     from drillcore.runtime.model.session import Model
 
@@ -54,10 +56,6 @@ def score(
         >>> table = drillcore.score("shells.onnx", "new-images/")  # doctest: +SKIP
         >>> table["label"].value_counts()  # doctest: +SKIP
     """
-    import pandas as pd
-
-    from drillcore.retrain.opening import answers, open_for_batches
-
     limits = settings or Settings.load_anywhere()
     limits = replace(limits, device=device) if device else limits
     names, files = _list(inputs)
@@ -102,9 +100,6 @@ def _list(inputs: str | Path | Iterable[str | Path]) -> tuple[list[str], list[Pa
         return [str(inputs)], [source]
     if not source.is_dir():
         raise InputError(f"no such file or folder: {source}; {_EXPECTED}")
-    from drillcore.runtime.images.image_files import IMAGE_SUFFIXES
-    from drillcore.runtime.images.walking import walk_images
-
     found = list(walk_images(source))
     if not found:
         raise InputError(f"no images in {source}: files that end in {', '.join(IMAGE_SUFFIXES)} are expected")

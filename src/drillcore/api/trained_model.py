@@ -15,6 +15,7 @@ from drillcore.errors import DataError, InputError
 from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
 from drillcore.files import atomic_path
 from drillcore.json_types import Values
+from drillcore.pages.html import facts, table
 from drillcore.recipes.building import build_head, training_plan
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD
 from drillcore.recipes.reading import is_model_name
@@ -27,14 +28,19 @@ from drillcore.recipes.schema import (
     Recipe,
     SeedsSection,
 )
+from drillcore.retrain.backbone_stage import prepare_backbone
+from drillcore.retrain.evaluating import evaluate_run
+from drillcore.retrain.exporting import export_model, prove_parity
+from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
+from drillcore.retrain.opening import answers, open_for_batches
 from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Fitted, Proven
+from drillcore.retrain.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from drillcore.recipes import Recipe
-    from drillcore.retrain.records import Evaluated
-    from drillcore.retrain.run import Run
+    from drillcore.backbones.catalogue import Entry
+
 
 REFRESH = 0.2  # the share of new images from which on a backbone is trained anew
 
@@ -49,8 +55,6 @@ class Figures(dict[str, object]):
         return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in rows)
 
     def _repr_html_(self) -> str:
-        from drillcore.pages.html import table
-
         rows = [(name, _shown(value)) for name, value in self.items() if not isinstance(value, dict)]
         return table(("figure", "value"), rows)
 
@@ -100,9 +104,10 @@ def train(
         >>> model = drillcore.train(images, params={"n_estimators": 100})  # doctest: +SKIP
         >>> print(model.evaluate())  # doctest: +SKIP
     """
-    from drillcore.backbones.catalogue import default_weights
+    from drillcore.backbones.catalogue import default_weights, get_entry
 
-    plan = _plan(backbone, training)
+    entry = get_entry(backbone)
+    plan = _plan(backbone, entry, training)
     head = head or (FROZEN_HEAD if plan is None else TRAINED_HEAD)
     recipe = Recipe(
         schema=SCHEMA,
@@ -112,7 +117,7 @@ def train(
         backbone=BackboneSection(
             name=backbone,
             weights=_absolute(weights or default_weights(backbone)),
-            taps=list(taps) if taps is not None else _taps(backbone, image_size),
+            taps=list(taps) if taps is not None else _taps(backbone, entry, image_size),
             resize=image_size or 0,
             train=plan,
             refresh=REFRESH,
@@ -157,8 +162,6 @@ class TrainedModel:
     @property
     def onnx(self) -> Path:
         """The model's ONNX file, exported and proven when first asked for. Raises ParityError."""
-        from drillcore.retrain.exporting import export_model, prove_parity
-
         self._run.once(Exported, export_model)
         self._run.once(Proven, prove_parity)
         return self._run.model_file
@@ -219,8 +222,6 @@ class TrainedModel:
         return f"<TrainedModel {self.name}: {made_of}, {len(self.classes)} classes>"
 
     def _repr_html_(self) -> str:
-        from drillcore.pages.html import facts
-
         backbone, images = self.recipe.backbone, self.images
         return facts(
             [
@@ -234,21 +235,14 @@ class TrainedModel:
 
     @cached_property
     def _run(self) -> Run:
-        from drillcore.retrain.run import Run
-
         return Run(self.settings, self.recipe, self.images.manifest)
 
     def _fit(self) -> None:
-        from drillcore.retrain.backbone_stage import prepare_backbone
-        from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
-
         self._run.once(BackboneDone, prepare_backbone)
         fill_store(self._run)
         self._run.once(Fitted, fit_head)
 
     def _evaluated(self) -> Evaluated:
-        from drillcore.retrain.evaluating import evaluate_run
-
         _ = self.onnx
         return self._run.once(Evaluated, evaluate_run)
 
@@ -257,25 +251,22 @@ def _shown(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _plan(backbone: str, training: Mapping[str, object] | Literal[False] | None) -> dict[str, object] | None:
+def _plan(
+    backbone: str, entry: Entry, training: Mapping[str, object] | Literal[False] | None
+) -> dict[str, object] | None:
     """Return the recipe's `backbone.train`: a mapping where the backbone is trained, None where it is frozen."""
-    from drillcore.backbones.catalogue import get_entry
-
-    trainable = get_entry(backbone).trainable
-    if training is False or (training is None and not trainable):
+    if training is False or (training is None and not entry.trainable):
         return None
-    if not trainable:
+    if not entry.trainable:
         raise InputError(f"{backbone} has no training of its own; leave training out")
     return dict(training or {})
 
 
-def _taps(backbone: str, size: int | None) -> list[str]:
+def _taps(backbone: str, entry: Entry, size: int | None) -> list[str]:
     """Return the taps that make a good row; the highest one where none is known for that."""
-    from drillcore.backbones.catalogue import get_entry
-
     if backbone == BACKBONE:
         return [TAP]
-    made = get_entry(backbone).build(2, 0, (size, size) if size else None)
+    made = entry.build(2, 0, (size, size) if size else None)
     return made.default_taps()
 
 
@@ -303,8 +294,6 @@ def _check(model: TrainedModel) -> None:
 
 def _measure(model: TrainedModel, images: Images) -> dict[str, object]:
     """Return the figures of a model on all usable rows of other images; classes it does not know count as misses."""
-    from drillcore.retrain.opening import answers, open_for_batches
-
     started = time.monotonic()
     rows = images.manifest.rows()
     opened = open_for_batches(model.settings, model.onnx)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 
+from drillcore.cli.failures import TERMINATED, guarded
 from drillcore.cli.root import cli
+from drillcore.cli.session import readable_output
 
 
 def main() -> None:
@@ -14,9 +16,6 @@ def main() -> None:
     SIGTERM, as schedulers and containers send it, ends a command as Ctrl-C does: what it started, such as Prefect's
     temporary server, ends with it.
     """
-    from drillcore.cli.failures import TERMINATED, guarded
-    from drillcore.cli.session import readable_output
-
     received = []
 
     def end(number: int, frame: object) -> None:

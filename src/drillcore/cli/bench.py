@@ -6,8 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -95,7 +95,7 @@ def bench(
         click.echo(f"report: {shown(settings, settings.root / 'benchmarks' / 'results' / f'{name}.md')}")
 
 
-def _taken(name: str, run: Any, given: Json) -> Json:
+def _taken(name: str, run: Callable[..., Json], given: Json) -> Json:
     """Return the options that were given; raises InputError for one that the benchmark does not have."""
     known = inspect.signature(run).parameters
     for option, value in given.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from drillcore.cli.session import begin
+from drillcore.errors import InputError, RecipeError
 
 
 @click.command()
@@ -18,21 +19,19 @@ def check(models: tuple[str, ...]) -> None:
       drillcore check plankton-forest
     """
     settings = begin()
-    from drillcore.errors import InputError, RecipeError
-    from drillcore.recipes import known_models, load_recipe
-    from drillcore.recipes.building import check_parts, check_words
+    from drillcore.recipes import building, known_models, load_recipe
 
     read, wrong = [], []
     for name in models or known_models(settings):
         try:
             recipe = load_recipe(settings, name)
-            check_words(recipe)
+            building.check_words(recipe)
             read.append(recipe)
         except InputError as error:
             wrong.append(str(error))
     for recipe in read if not wrong else ():
         try:
-            check_parts(recipe)
+            building.check_parts(recipe)
             click.echo(f"{recipe.name}: can be trained")
         except InputError as error:
             wrong.append(str(error))

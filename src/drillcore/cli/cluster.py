@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
-from drillcore.evaluation.figures.class_tree import DEFAULT_LINKAGE, LINKAGES
+from drillcore.evaluation.figures.linkages import DEFAULT_LINKAGE, LINKAGES
 
 if TYPE_CHECKING:
     from drillcore.analysis.class_clusters import ClassClusters
@@ -71,10 +71,9 @@ def cluster(
       drillcore cluster plankton-forest@3 --features 0,3,5-9 --json
     """
     settings = begin(as_json=as_json)
-    from drillcore.analysis.clustering import cluster_classes
-    from drillcore.analysis.clustering_files import default_folder, group_facts, write_clusters
+    from drillcore.analysis import clustering, clustering_files
 
-    found = cluster_classes(
+    found = clustering.cluster_classes(
         settings,
         model,
         split=split,
@@ -85,10 +84,11 @@ def cluster(
         control=control,
         taps=taps,
     )
-    made = write_clusters(settings, found, output or default_folder(settings, found), bars=bars, samples=samples)
+    folder = output or clustering_files.default_folder(settings, found)
+    made = clustering_files.write_clusters(settings, found, folder, bars=bars, samples=samples)
     if as_json:
         files = [str(path) for path in made]
-        print_json({**found.to_dict(), "close_groups": group_facts(found), "files": files})
+        print_json({**found.to_dict(), "close_groups": clustering_files.group_facts(found), "files": files})
         return
     _print(found)
     for path in made:

@@ -36,21 +36,19 @@ def compare(first: str, second: str, output: Path | None, as_json: bool) -> None
     """
     settings = begin(as_json=as_json)
     from drillcore.analysis.comparing import compare_versions
-    from drillcore.pages.comparison import write_comparison
+    from drillcore.pages.comparison import verdict, write_comparison
 
     found = compare_versions(settings, first, second)
     made = write_comparison(settings, found, output) if output else []
     if as_json:
         print_json({**found.to_dict(), "files": [str(path) for path in made]})
         return
-    _print(found)
+    _print(found, [verdict(test) for test in found.changes.tests])
     for path in made:
         click.echo(shown(settings, path))
 
 
-def _print(found: VersionComparison) -> None:
-    from drillcore.pages.comparison import verdict
-
+def _print(found: VersionComparison, verdicts: list[str]) -> None:
     changes = found.changes
     a, b = (f"{one.model} version {one.version}" for one in (found.a, found.b))
     title = f"A: {a}; B: {b}; {len(found.paths):,} images of {found.manifest.dataset}, {found.split}"
@@ -66,5 +64,5 @@ def _print(found: VersionComparison) -> None:
         columns = ("path", "outcome", "true", "a", "b")
         head = f"{len(answers)} answers changed" + (f", the first {_SHOWN}" if len(answers) > _SHOWN else "")
         print_table(head, columns, ([row[name] for name in columns] for row in answers[:_SHOWN]))
-    for line in [*(verdict(test) for test in changes.tests), *(f"note: {note}" for note in found.notes)]:
+    for line in [*verdicts, *(f"note: {note}" for note in found.notes)]:
         click.echo(line)

@@ -9,6 +9,7 @@ import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 from drillcore.cli.uncommitted import say_uncommitted
+from drillcore.errors import DataError, DrillcoreError, QualityError
 from drillcore.settings import Settings
 
 
@@ -176,10 +177,9 @@ def export(name: str, folder: Path, form: str | None, as_json: bool) -> None:
       drillcore data export boats boats-coco/ --format coco
     """
     settings = begin(as_json=as_json)
-    from drillcore.datasets.export_formats import export_dataset
-    from drillcore.datasets.ingest import current_manifest
+    from drillcore.datasets import export_formats, ingest
 
-    done = export_dataset(settings, current_manifest(settings, name), folder, form or "")
+    done = export_formats.export_dataset(settings, ingest.current_manifest(settings, name), folder, form or "")
     if as_json:
         print_json(done.to_dict())
         return
@@ -237,7 +237,6 @@ def undo(name: str, as_json: bool) -> None:
 
 def _models_of(settings: Settings) -> dict[str, list[str]]:
     """Return the models by the data set they learn from; a recipe that cannot be read has none."""
-    from drillcore.errors import DrillcoreError
     from drillcore.recipes import known_models, load_recipe
 
     found: dict[str, list[str]] = {}
@@ -262,7 +261,6 @@ def check(name: str | None, accept_change: bool, as_json: bool) -> None:
     """
     settings = begin(as_json=as_json)
     from drillcore.datasets.ingest import check_dataset, landed_datasets, way_on
-    from drillcore.errors import DataError, QualityError
 
     names = [name] if name else landed_datasets(settings)
     if not names:

@@ -8,6 +8,8 @@ import click
 
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin, print_json, print_table
+from drillcore.errors import InputError
+from drillcore.files import write_json
 
 
 @click.command()
@@ -28,8 +30,6 @@ def evaluate(model: str, source: Path, layout: str | None, split: str | None, ta
     """
     to_terminal = target == Path("-")
     settings = begin(as_json=to_terminal, model=model)
-    from drillcore.errors import InputError
-    from drillcore.files import write_json
     from drillcore.retrain.evaluating import evaluate_source
 
     if target and not to_terminal and not target.resolve().parent.is_dir():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from drillcore.cli.session import ImageType, bar, begin, json_option, print_json, print_table, shown
+from drillcore.errors import InputError
+from drillcore.files import write_bytes
 
 if TYPE_CHECKING:
     from drillcore.analysis.explanation import Explanation
@@ -54,17 +56,14 @@ def explain(
       drillcore explain plankton-forest image.jpg --class detritus_blob --tap layer2 --json
     """
     settings = begin(as_json=as_json)
-    from drillcore.analysis.deconvolving import explain_image
-    from drillcore.analysis.feature_sheet import default_picture, write_picture
-    from drillcore.errors import InputError
-    from drillcore.files import write_bytes
+    from drillcore.analysis import deconvolving, feature_sheet
 
     if output is not None and output.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"a picture ends in .png or .svg, {output.name} came")
-    found = explain_image(settings, model, image, features=features, explained=explained, taps=taps)
-    target = output or default_picture(settings, found)
+    found = deconvolving.explain_image(settings, model, image, features=features, explained=explained, taps=taps)
+    target = output or feature_sheet.default_picture(settings, found)
     maps = target.with_name(f"{target.stem}-maps.png")
-    write_picture(found, target)
+    feature_sheet.write_picture(found, target)
     if found.spoken:
         write_bytes(maps, found.spoken)
     if as_json:
@@ -77,13 +76,11 @@ def explain(
 
 
 def _print(found: Explanation) -> None:
-    from drillcore.analysis.feature_sheet import told_classes
-
     click.echo(f"{found.image}: {found.label}   ({found.parts.name})")
     rows = [(label, f"{share:6.1%}", bar(share)) for label, share in found.probabilities]
     print_table("", ("class", "probability", ""), rows)
     told = [
-        (one.number, f"{one.tap}, {one.unit}", one.activation, f"{one.standing:.1f}", one.class_mean, told_classes(one))
+        (one.number, f"{one.tap}, {one.unit}", one.activation, f"{one.standing:.1f}", one.class_mean, one.told_classes)
         for one in found.features
     ]
     columns = ("feature", "unit", "activation", "deviations above the others", "class mean", "images that respond most")

@@ -10,7 +10,9 @@ import click
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin, json_option, print_json
 from drillcore.errors import InputError
+from drillcore.files import write_bytes
 from drillcore.json_types import Json
+from drillcore.runtime.model.served import ServedModel
 
 
 @click.command()
@@ -61,13 +63,11 @@ def _check_place(file: Path, overwrite: bool) -> None:
 
 
 def _write_file(file: Path, data: bytes) -> Path:
-    from drillcore.files import write_bytes
-
     write_bytes(file, data)
     return file
 
 
-def _write_triton(triton: Path, served: Any, data: bytes, chosen: Json, overwrite: bool) -> Path:
+def _write_triton(triton: Path, served: ServedModel, data: bytes, chosen: Json, overwrite: bool) -> Path:
     from drillcore.export.triton import TritonOptions, write_repository
 
     usual = TritonOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import click
 
+from drillcore.cli.logs import log_path
 from drillcore.errors import DrillcoreError, RecipeError
 from drillcore.extras import missing_extra
 from drillcore.files import DISK_ERRORS
+from drillcore.settings import Settings
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TERMINATED = 143  # 128 + SIGTERM
@@ -117,7 +120,6 @@ def _of_the_disk(error: BaseException) -> str | None:
 
 def _tightest() -> str:
     """Return the folder with the least room of those a command writes to: state, temporary files, the present one."""
-    from drillcore.settings import Settings
 
     def free(folder: Path) -> int:
         try:
@@ -134,10 +136,6 @@ def _tightest() -> str:
 
 
 def _unexpected(error: Exception) -> int:
-    import logging
-
-    from drillcore.cli.logs import log_path
-
     logging.getLogger("drillcore").error("unexpected error", exc_info=error)
     first = (str(error).splitlines() or [""])[0][:300]
     return _say(f"unexpected {type(error).__name__}: {first} (details: {log_path() or 'no log'})", UNEXPECTED)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
 
 import click
 
 from drillcore.cli.session import begin, json_option, print_json
+from drillcore.errors import DrillcoreError
 from drillcore.json_types import Json
+from drillcore.runtime.model.served import Pointer
 
 
 @click.command()
@@ -29,7 +30,6 @@ def fetch(models: tuple[str, ...], watch: bool, every: float, as_json: bool) -> 
     """
     settings = begin(as_json=as_json)
     import drillcore.registry as registry
-    from drillcore.errors import DrillcoreError
 
     stop = threading.Event()
     if watch and threading.current_thread() is threading.main_thread():
@@ -56,7 +56,7 @@ def fetch(models: tuple[str, ...], watch: bool, every: float, as_json: bool) -> 
         stop.wait(every)
 
 
-def _say(pointer: Any, *, as_json: bool) -> None:
+def _say(pointer: Pointer, *, as_json: bool) -> None:
     if as_json:
         print_json({"model": pointer.model, "version": pointer.version, "sha256": pointer.sha256})
     else:

@@ -8,6 +8,18 @@ from pathlib import Path
 import click
 
 from drillcore.cli.session import begin
+from drillcore_pipelines.hosting import (
+    POOLS,
+    deploy_command,
+    prefect_environment,
+    refuse_open_server,
+    replace_process,
+    run_command,
+    run_together,
+    server_command,
+    warning_of,
+    worker_command,
+)
 
 
 @click.group()
@@ -26,8 +38,6 @@ def flows() -> None:
 def _environment() -> dict[str, str]:
     """Return the environment of Prefect's programs; warns of a server that is open to others."""
     settings = begin()
-    from drillcore_pipelines.hosting import prefect_environment, warning_of
-
     env = prefect_environment(settings, os.environ)
     if warning := warning_of(env):
         click.echo(warning, err=True)
@@ -51,8 +61,6 @@ def server(host: str, port: int) -> None:
       drillcore flows server
     """
     env = _environment()
-    from drillcore_pipelines.hosting import refuse_open_server, replace_process, server_command
-
     refuse_open_server(host, env)
     replace_process(server_command(host, port), env, Path(env["DRILLCORE_ROOT"]))
 
@@ -86,7 +94,6 @@ def deploy() -> None:
     """
     env = _environment()
     os.environ.update(env)
-    from drillcore_pipelines.hosting import deploy_command, replace_process
     from drillcore_pipelines.setup import reach_server
 
     reach_server(_tell)
@@ -103,8 +110,6 @@ def run(deployment: str) -> None:
       drillcore flows run retrain/plankton-forest
     """
     env = _environment()
-    from drillcore_pipelines.hosting import replace_process, run_command
-
     replace_process(run_command(deployment), env, Path(env["DRILLCORE_ROOT"]))
 
 
@@ -121,7 +126,6 @@ def worker(pools: tuple[str, ...], limit: int) -> None:
     """
     env = _environment()
     os.environ.update(env)
-    from drillcore_pipelines.hosting import POOLS, run_together, worker_command
     from drillcore_pipelines.setup import end_dead_runs
 
     for name in end_dead_runs(_tell):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from drillcore.cli.retrain import run_flow
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin, json_option, print_json, print_table, program, shown
 from drillcore.cli.uncommitted import say_uncommitted
@@ -41,11 +42,7 @@ def run(as_json: bool) -> None:
 
     summary = Retrain(settings, MODEL, promote=True).peek()
     if summary is None:
-        from drillcore_pipelines.retrain import retrain
-        from drillcore_pipelines.terminal import own_server
-
-        with own_server(settings):
-            summary = Summary.from_dict(retrain(MODEL, promote=True))
+        summary = Summary.from_dict(run_flow(settings, MODEL, promote=True))
     served = bring(settings, MODEL)
     pretrained = _pretrained(settings, as_json)
     _say(as_json, "scoring the sample's images")
@@ -71,14 +68,11 @@ def _pretrained(settings: Settings, as_json: bool) -> dict[str, object]:
         return {}
     _say(as_json, f"retraining {PRETRAINED}: features of EfficientNet-Lite0, pretrained on ImageNet, and a linear SVM")
     from drillcore.retrain.retraining import Retrain, Summary
-    from drillcore_pipelines.retrain import retrain
-    from drillcore_pipelines.terminal import own_server
 
     try:
         summary = Retrain(settings, PRETRAINED, promote=True).peek()
         if summary is None:
-            with own_server(settings):
-                summary = Summary.from_dict(retrain(PRETRAINED, promote=True))
+            summary = Summary.from_dict(run_flow(settings, PRETRAINED, promote=True))
     except InputError as error:  # its weights are not installed: the main job is done all the same
         _say(as_json, f"{PRETRAINED} was left out: {error}")
         return {}

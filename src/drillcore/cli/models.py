@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table
 from drillcore.errors import GateError
 from drillcore.json_types import Json
+from drillcore.promotion.verdict import outcome
 from drillcore.settings import Settings
 
 
@@ -113,30 +116,26 @@ def history(model: str, as_json: bool) -> None:
       drillcore history plankton-forest
     """
     settings = begin(as_json=as_json)
-    from drillcore.upkeep.listing import model_history
+    from drillcore.upkeep.listing import FIGURES, digits, model_history
 
     moves = model_history(settings, model)
     if as_json:
         print_json(moves)
         return
     columns = ("alias", "seq", "version", "previous", "action", "who", "when", "why")
-    rows = ([*(move.get(column) for column in columns), _figures(move["figures"])] for move in moves)
+    rows = ([*(move.get(column) for column in columns), _told(move["figures"], FIGURES, digits)] for move in moves)
     print_table("", (*columns, "figures"), rows)
 
 
-def _figures(figures: dict[str, object]) -> str:
-    from drillcore.upkeep.listing import FIGURES, digits
-
+def _told(figures: dict[str, object], names: Sequence[str], digits: Callable[[int | None], int]) -> str:
     images = figures.get("images")
     counted = images if isinstance(images, int) else None
-    told = ((name, figures.get(name)) for name in FIGURES)
+    told = ((name, figures.get(name)) for name in names)
     shown = ", ".join(f"{name} {value:.{digits(counted)}f}" for name, value in told if isinstance(value, float))
     return f"{shown} of {counted:,} images" if shown and counted else shown
 
 
 def _rules(verdict: dict[str, object] | None) -> list[tuple[object, object, object]]:
-    from drillcore.promotion.verdict import outcome
-
     rules = (verdict or {}).get("rules") or []
     assert isinstance(rules, list)  # noqa: S101 - the verdict is our own JSON
     return [(rule["name"], outcome(rule), rule["text"]) for rule in rules]

@@ -11,8 +11,14 @@ import click
 
 from drillcore.cli.session import begin, print_json, set_option, shown
 from drillcore.cli.uncommitted import say_uncommitted
+from drillcore.datasets.description import read_description
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.files import write_text
+from drillcore.heads.catalogue import head_row
+from drillcore.recipes.building import check_words
+from drillcore.recipes.editing import editor_schema
 from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD, WEIGHTS
+from drillcore.recipes.reading import changed_text, is_model_name
 from drillcore.settings import Settings
 from drillcore.tasks import MULTILABEL, get_task
 
@@ -117,15 +123,10 @@ def new(
     """
     settings = begin(anywhere=schema)
     if schema:
-        from drillcore.recipes.editing import editor_schema
-
         print_json(editor_schema())
         return
     if model is None:
         raise InputError("the name of the model is expected: drillcore new MODEL")
-    from drillcore.files import write_text
-    from drillcore.recipes.reading import changed_text, is_model_name
-
     if not is_model_name(model):
         raise InputError(f"{model!r} is no model name; lower-case letters, digits and single dashes are allowed")
     path = settings.models / f"{model}.yaml"
@@ -141,8 +142,6 @@ def new(
     else:
         text = _classifier(model, chosen, backbone or BACKBONE, head, image_size, kind)
     if changes:
-        from drillcore.recipes.building import check_words
-
         text, recipe = changed_text(path, text, changes)
         check_words(recipe)
     write_text(path, text)
@@ -165,8 +164,6 @@ def _classifier(model: str, dataset: str, backbone: str, head: str | None, size:
         taps = made.default_taps()
     chosen = head or (TRAINED_HEAD if trained else FROZEN_HEAD)
     if head is not None:
-        from drillcore.heads.catalogue import head_row
-
         head_row(head)
     looks = f"{'trained on' if trained else 'frozen, on'} {dataset}"
     lines = [f"  name: {json.dumps(backbone)}", f"  weights: {json.dumps(weights)}", f"  taps: [{', '.join(taps)}]"]
@@ -194,7 +191,6 @@ def _missing_package(recipe: str) -> str:
 
 def _layout(settings: Settings, dataset: str) -> DatasetLayout:
     from drillcore.datasets.catalogue import get_layout
-    from drillcore.datasets.description import read_description
 
     return get_layout(read_description(settings.landing / dataset).layout)
 

@@ -11,6 +11,7 @@ from drillcore.cli.serving_models import bring
 from drillcore.cli.session import ImageType, bar, begin, json_option, print_json, print_table
 from drillcore.errors import InputError
 from drillcore.json_types import Json
+from drillcore.tasks import SEGMENTS
 
 if TYPE_CHECKING:
     from drillcore.runtime.model.served import ServedModel
@@ -47,39 +48,39 @@ def predict(model: str, image: Path, mask: Path | None, overlay: Path | None, ti
     from drillcore.runtime.batch.scoring import scorable
     from drillcore.runtime.dense.blending import Blending
     from drillcore.runtime.model.session import open_model
-    from drillcore.tasks import SEGMENTS
-    from drillcore_serving.predict.dense_image import check_targets, predict_dense, write_mask, write_overlay
-    from drillcore_serving.predict.one_image import predict_one, write_map_overlay
-    from drillcore_serving.predict.segmented_image import predict_segments
+    from drillcore_serving.predict import dense_image as dense
+    from drillcore_serving.predict import one_image as whole
 
     opened = open_model(served.path, sha256=served.sha256, device=settings.device, threads=settings.cpu_threads)
     origin = {"image": str(image), "model": served.model, "version": served.version, "model_sha256": served.sha256}
     task = scorable(opened.metadata.task)
-    check_targets(task.name, mask, overlay)
+    dense.check_targets(task.name, mask, overlay)
     limits = {"max_pixels": settings.max_pixels, "max_side": settings.max_side}
     if not task.dense:
         if tiles == "blended":
             raise InputError(f"blended tiles are for dense models; this model's task is {task.name!r}")
-        found = predict_one(opened, image, **limits)
+        found = whole.predict_one(opened, image, **limits)
         _warn(found.note)
         if overlay is not None:
-            write_map_overlay(opened, image, overlay, **limits)
+            whole.write_map_overlay(opened, image, overlay, **limits)
             origin["overlay"] = str(overlay)
         _show_label(found, served, origin, as_json)
         return
     if task.name == SEGMENTS:
         if tiles == "blended":
             raise InputError("segments have nothing that tiles could blend")
+        from drillcore_serving.predict.segmented_image import predict_segments
+
         parted = predict_segments(opened, image, mask=mask, overlay=overlay, **limits)
         _show_segments(parted, origin, as_json)
         return
     blending = Blending() if tiles == "blended" else None
-    answer = predict_dense(opened, image, blending=blending, **limits)
+    answer = dense.predict_dense(opened, image, blending=blending, **limits)
     _warn(answer.note)
     if mask is not None:
-        write_mask(answer, mask)
+        dense.write_mask(answer, mask)
     if overlay is not None:
-        write_overlay(answer, overlay)
+        dense.write_overlay(answer, overlay)
     written = {name: str(path) for name, path in (("mask", mask), ("overlay", overlay)) if path is not None}
     if as_json:
         print_json({**origin, **written, **_dense_figures(answer)})

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, shown
+from drillcore.errors import InputError
+from drillcore.files import write_text
 
 
 @click.command()
@@ -28,8 +30,6 @@ def report(model: str, output: Path | None, open_: bool, as_json: bool) -> None:
     """
     settings = begin(as_json=as_json)
     from drillcore.analysis.reporting import gather_report
-    from drillcore.errors import InputError
-    from drillcore.files import write_text
     from drillcore.pages.report_page import report_page
 
     if output and not output.resolve().parent.is_dir():

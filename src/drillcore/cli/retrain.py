@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table, set_option
 from drillcore.cli.uncommitted import say_uncommitted
+from drillcore.json_types import Json
 from drillcore.promotion.verdict import outcome
+from drillcore.settings import Settings
 
 if TYPE_CHECKING:
     from drillcore.retrain.retraining import Summary
@@ -34,21 +37,16 @@ def retrain(model: str, promote: bool, force: bool, changes: tuple[str, ...], as
       drillcore retrain plankton-forest --set head.params.n_estimators=100
     """
     settings = begin(as_json=as_json)
-    from drillcore.recipes import load_recipe
-    from drillcore.recipes.building import check_parts, check_words
+    from drillcore.recipes import building, load_recipe
 
     recipe = load_recipe(settings, model, changes)
-    check_words(recipe)  # what is wrong is said before anything heavy is imported
+    building.check_words(recipe)  # what is wrong is said before anything heavy is imported
     from drillcore.retrain.retraining import Retrain, Summary
 
     summary = Retrain(settings, model, promote=promote, force=force, changes=changes).peek()
     if summary is None:
-        check_parts(recipe)  # and the rest before a flow is begun
-        from drillcore_pipelines.retrain import retrain as flow
-        from drillcore_pipelines.terminal import own_server
-
-        with own_server(settings):
-            told = flow(model, promote=promote, force=force, changes=list(changes))
+        building.check_parts(recipe)  # and the rest before a flow is begun
+        told = run_flow(settings, model, promote=promote, force=force, changes=list(changes))
         if "version" not in told:  # another retrain holds the model
             print_json(told) if as_json else click.echo(f"{model}: {told['reason']}")
             return
@@ -58,6 +56,18 @@ def retrain(model: str, promote: bool, force: bool, changes: tuple[str, ...], as
         return
     show(summary)
     say_uncommitted(settings, settings.root / "data.dvc", why=f"The data of {model} version {summary.version}")
+
+
+def run_flow(
+    settings: Settings, model: str, *, promote: bool, force: bool = False, changes: Sequence[str] = ()
+) -> Json:
+    """Run the flow in this process, with a Prefect server of its own where none is named; returns what it told."""
+    from drillcore_pipelines import terminal
+    from drillcore_pipelines.retrain import retrain as flow
+
+    with terminal.own_server(settings):
+        told: Json = flow(model, promote=promote, force=force, changes=list(changes))
+    return told
 
 
 def show(summary: Summary) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import click
 
 from drillcore import __version__
+from drillcore.errors import UnknownNameError
+from drillcore.progress import set_quiet
+from drillcore.project import ROOT_VARIABLE, named_root
 
 # name: (module below drillcore.cli, attribute, one line of help). The help stands here so that `drillcore --help`
 # imports none of them.
@@ -64,8 +68,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the known commands when one is not known."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from drillcore.errors import UnknownNameError
-
             raise UnknownNameError("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
@@ -94,12 +96,6 @@ def cli(project: str | None, quiet: bool) -> None:
       drillcore score shells-lite ~/new-images scored/
     """
     if project is not None:
-        import os
-
-        from drillcore.project import ROOT_VARIABLE, named_root
-
         os.environ[ROOT_VARIABLE] = str(named_root(Path(project)))  # for the programs that are started, too
     if quiet:
-        from drillcore.progress import set_quiet
-
         set_quiet(True)

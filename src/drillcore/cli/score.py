@@ -12,6 +12,7 @@ from drillcore.cli.session import PlaceType, begin, json_option, print_json, pri
 from drillcore.cli.uncommitted import say_left_lying
 from drillcore.errors import NoMemoryError
 from drillcore.remote import AnyPath
+from drillcore_serving.engines.dask_cluster import Cluster
 
 FORMATS = ("parquet", "csv", "jsonl", "coco", "geojson", "png", "geotiff")
 
@@ -89,10 +90,9 @@ def score(
     settings = begin(as_json=as_json, model=model)
     from drillcore.runtime.batch.receipt import ANSWERS
     from drillcore.runtime.dense.blending import Blending
-    from drillcore_serving.batch.inputs.several import gathered
+    from drillcore_serving.batch.inputs import several
     from drillcore_serving.batch.score_batch import score as run
     from drillcore_serving.batch.writing.dense_files import DenseOptions
-    from drillcore_serving.engines.dask_cluster import Cluster
 
     cluster = Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler)
     if engine == "local" and cluster != Cluster():
@@ -107,7 +107,7 @@ def score(
     if form == "geotiff" and "png" in forms:
         raise click.UsageError("masks are written as png, or as geotiff, which geojson is made of")
     options = DenseOptions(overlay=overlay, format=form, blending=Blending() if tiles == "blended" else None)
-    inputs = gathered(sources, sys.stdin, skip=output)
+    inputs = several.gathered(sources, sys.stdin, skip=output)
     served = bring(settings, model)
     device = device or settings.device
     result = run(

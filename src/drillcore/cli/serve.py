@@ -8,10 +8,15 @@ from typing import Any, TypeVar
 
 import click
 
+from drillcore.cli.following import following
+from drillcore.cli.serving_models import bring
 from drillcore.cli.session import begin
 from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.runtime.model.reference import is_model_file
+from drillcore_serving.online.door.auth import read_keys
+from drillcore_serving.online.json_lines import start_logs
+from drillcore_serving.online.options import MIB, BatchLimits, ServeOptions
 
 Number = TypeVar("Number", int, float)
 
@@ -102,9 +107,6 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
     """
     files = [model for model in models if is_model_file(model)]
     settings = begin(anywhere=len(files) == len(models))
-    from drillcore.cli.following import following
-    from drillcore.cli.serving_models import bring
-    from drillcore_serving.online.json_lines import start_logs
     from drillcore_serving.online.server import serve as run
 
     options = _options(settings.device, settings.max_pixels, given)
@@ -121,10 +123,7 @@ def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
         run(settings, models, options, opened=opened)
 
 
-def _options(device: str, max_pixels: int, given: Json) -> Any:
-    from drillcore_serving.online.door.auth import read_keys
-    from drillcore_serving.online.options import MIB, BatchLimits, ServeOptions
-
+def _options(device: str, max_pixels: int, given: Json) -> ServeOptions:
     batches = _per_model("--max-batch", given["max_batch"], int)
     delays = _per_model("--max-delay-ms", given["max_delay_ms"], float)
     queues = _per_model("--max-queue", given["max_queue"], int)

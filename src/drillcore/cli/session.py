@@ -12,7 +12,10 @@ from typing import Any
 
 import click
 
+from drillcore.cli.logs import start_logging
+from drillcore.environment import confine
 from drillcore.errors import InputError
+from drillcore.progress import set_quiet
 from drillcore.remote import AnyPath, RemotePath, is_url, place
 from drillcore.runtime.model.reference import is_model_file
 from drillcore.settings import Settings
@@ -68,10 +71,6 @@ def begin(*, as_json: bool = False, model: str = "", anywhere: bool = False) -> 
         ProjectError: a project is needed and there is none here.
         InputError: a setting that does not parse.
     """
-    from drillcore.cli.logs import start_logging
-    from drillcore.environment import confine
-    from drillcore.progress import set_quiet
-
     _settle_paths()
     settings = Settings.load_anywhere() if anywhere or is_model_file(model) else Settings.load()
     confine(settings)

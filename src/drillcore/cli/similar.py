@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from drillcore.cli.serving_models import bring
 from drillcore.cli.session import ImageType, begin, json_option, print_json, print_table, shown
 from drillcore.errors import InputError
 
@@ -72,7 +73,6 @@ def similar(
     """
     settings = begin(as_json=as_json, model=model)
     from drillcore.analysis.searching import find_similar
-    from drillcore.cli.serving_models import bring
     from drillcore.pages.similar import said_distance, write_similar
 
     if not image.is_file():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from drillcore.cli.session import begin, json_option, print_json, print_table
+from drillcore.errors import InputError
 from drillcore.json_types import Json
 
 if TYPE_CHECKING:
+    from drillcore.backbones.weights.named import StoredWeights
     from drillcore.settings import Settings
 
 
@@ -56,11 +58,10 @@ def list_(as_json: bool) -> None:
       drillcore weights list
     """
     settings = begin(as_json=as_json)
-    from drillcore.backbones.weights.bought import list_bought
-    from drillcore.backbones.weights.named import list_weights
+    from drillcore.backbones.weights import bought, named
 
     users = _recipes(settings)
-    here = [*(stored for _, stored in list_weights(settings)), *list_bought(settings)]
+    here = [*(stored for _, stored in named.list_weights(settings)), *bought.list_bought(settings)]
     rows = [_row(stored, users.pop(stored.name, [])) for stored in here]
     rows += [
         {"name": name, "sha256": None, "bytes": None, "source": None, "note": "", "recipes": recipes}
@@ -75,7 +76,7 @@ def list_(as_json: bool) -> None:
         click.echo("not here: downloaded when a recipe needs them; or drillcore weights add FILE --as NAME")
 
 
-def _row(stored: Any, recipes: list[str]) -> dict[str, object]:
+def _row(stored: StoredWeights, recipes: list[str]) -> dict[str, object]:
     return {
         "name": stored.name,
         "sha256": stored.sha256,
@@ -94,21 +95,19 @@ def _cells(row: Json) -> tuple[object, ...]:
 def _recipes(settings: Settings) -> dict[str, list[str]]:
     """Return by weights the recipes that name them; a recipe that cannot be read names none."""
     from drillcore.backbones.catalogue import get_entry
-    from drillcore.backbones.weights.bought import parse_bought
-    from drillcore.backbones.weights.named import find_weights
-    from drillcore.errors import InputError
+    from drillcore.backbones.weights import bought, named
     from drillcore.recipes.reading import known_models, load_recipe
 
     users: dict[str, list[str]] = {}
     for model in known_models(settings):
         try:
             backbone = load_recipe(settings, model).backbone
-            if bought := parse_bought(backbone.weights, backbone.name):
-                users.setdefault(bought.text, []).append(model)
+            if package := bought.parse_bought(backbone.weights, backbone.name):
+                users.setdefault(package.text, []).append(model)
                 continue
             entry = get_entry(backbone.name)
             if entry.torchvision and ":" not in backbone.weights and "#" not in backbone.weights:
-                found = find_weights(backbone.weights, entry.torchvision)
+                found = named.find_weights(backbone.weights, entry.torchvision)
                 users.setdefault(found.short, []).append(model)
         except InputError:
             continue

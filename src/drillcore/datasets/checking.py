@@ -11,6 +11,7 @@ from drillcore.errors import QualityError
 from drillcore.json_types import Json
 from drillcore.quality.frames import Facts
 from drillcore.quality.outcome import QualityReport
+from drillcore.quality.validation import validate
 from drillcore.settings import Settings
 
 
@@ -99,8 +100,6 @@ def validate_manifest(
         folder: where the images are; None: where the manifest says.
         accept_change: class shares that have moved are only warned about.
     """
-    from drillcore.quality.validation import validate
-
     facts = Facts(
         dataset=manifest.dataset,
         layout=manifest.layout,

@@ -10,8 +10,8 @@ What is damaged of them is built anew from `data/`, which is what the manifest d
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from drillcore import versions
 from drillcore.datasets.description import FILE_NAME, read_description
@@ -162,7 +162,7 @@ def _reconstructed(settings: Settings, dataset: str) -> Pointer | None:
     return None
 
 
-def count_files(paths: Any) -> int:
+def count_files(paths: Iterable[str]) -> int:
     """Return how many paths are neither the description nor the list of what was left out."""
     return sum(1 for path in paths if path.rpartition("/")[2] not in (FILE_NAME, LEFT_OUT))
 
@@ -193,7 +193,7 @@ def _readable(settings: Settings, dataset: str, digest: str) -> Manifest | None:
         return None
 
 
-def _checked(found: Any) -> Pointer:
+def _checked(found: Json) -> Pointer:
     if not all(isinstance(found.get(name), str) for name in ("digest", "lineage", "tree", "dvc_md5")):
         raise ValueError("fields are missing")
     if type(found.get("files")) is not int or found["files"] < 1:

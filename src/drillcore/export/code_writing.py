@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 from drillcore.arrays import Array, Bytes
@@ -17,9 +18,11 @@ from drillcore.export.dense.core_nodes import write_core
 from drillcore.export.graph import IMAGES
 from drillcore.export.scope import Scope
 from drillcore.export.writing import ModelWriter, Proof
+from drillcore.json_types import Json
 from drillcore.representations.binary_codes.hashing import SMALLEST, HashedTap, HashLayer, cell_of, hashed_taps
 from drillcore.representations.core_samples.planes import Grid
 from drillcore.runtime.model.metadata import METADATA_KEY, ModelMetadata
+from drillcore.runtime.model.session import open_model
 from drillcore.runtime.segments.segment_params import SegmentParams
 from drillcore.runtime.segments.segmenting import CODE
 
@@ -43,7 +46,7 @@ class CodeWriter(ModelWriter):
         assert run.state is not None, "binary codes are fitted"  # noqa: S101
         self.taps = hashed_taps(run.state.arrays, self.core.taps)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return the input's contract, and how codes become segments."""
         rule = {**self.core.backbone.preprocessing, "resize": None, "core": self.core.to_dict()}
         rule["taps"] = list(self.core.taps)
@@ -62,8 +65,6 @@ class CodeWriter(ModelWriter):
 
     def prove(self) -> Proof:
         """Compare every pixel's bits with network and layer in torch, on some images and on odd sizes."""
-        from drillcore.runtime.model.session import open_model
-
         rows = self.run.parity_rows()
         rows = rows.iloc[:: max(1, len(rows) // _PARITY_IMAGES)][:_PARITY_IMAGES]
         rng, channels = np.random.default_rng(0), self.core.channels
@@ -129,8 +130,6 @@ def _write_cells(scope: Scope, source: str, grid: Grid, axis: int) -> str:
 
 def torch_values(core: CoreNetwork, taps: Sequence[HashedTap], image: Bytes) -> list[Array]:
     """Return the sigmoid's value of each tap's bits at each pixel, float32 [B, H, W] each, by network and layer."""
-    import torch
-
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()[None]
     found = []
     with torch.no_grad():

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from onnx import TensorProto, ValueInfoProto
 
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
 from drillcore.json_types import Json
 from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.safety import check_model_bytes
 from drillcore.tasks import TASKS
 
 # Names of onnx.TensorProto's element types in Triton's DataType; other types have no counterpart we need.
@@ -116,8 +118,6 @@ def describe(
         InputError: Triton cannot run such a model.
         UnsafeModelError: no model of drillcore.
     """
-    from drillcore.runtime.model.safety import check_model_bytes
-
     model = check_model_bytes(data)
     metadata = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props})
     given = {item.name for item in model.graph.initializer}
@@ -189,10 +189,8 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else "".join(f"\\{byte:03o}" for byte in character.encode())
 
 
-def _tensor(item: Any) -> Json:
+def _tensor(item: ValueInfoProto) -> Json:
     """Return name, type and all sides of a graph's input or output; -1: any."""
-    from onnx import TensorProto
-
     kind = item.type.tensor_type
     element = TensorProto.DataType.Name(kind.elem_type)
     if element not in _TYPES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ def class_weights(given: object, counts: npt.NDArray[np.int64], head: str) -> np
     return weights
 
 
-def named_weights(given: Mapping[Any, Any], classes: int, head: str) -> dict[int, float]:
+def named_weights(given: Mapping[int | str, float], classes: int, head: str) -> dict[int, float]:
     """Return weights by class index; JSON and YAML may have made strings of the indices. Raises InputError."""
     found = {}
     for key, value in given.items():

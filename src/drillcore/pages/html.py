@@ -15,6 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markdown_it import MarkdownIt
+from PIL import Image
+
 from drillcore.files import write_text
 from drillcore.pages.style import STYLE
 
@@ -193,15 +196,11 @@ def markdown(text: str) -> Html:
 
     Dangerous addresses (javascript:, data:, ...) are left as text by the parser.
     """
-    from markdown_it import MarkdownIt
-
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     return element("div", Html(parser.render(text)), class_="prose")
 
 
 def _size(data: bytes) -> tuple[int, int, str]:
-    from PIL import Image
-
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
         return image.width, image.height, str(image.format).lower()
 

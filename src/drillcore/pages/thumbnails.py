@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from PIL import Image, ImageDraw
+
 from drillcore.arrays import Bytes
 from drillcore.errors import BadImageError
 from drillcore.pages.html import Content, Html, element, picture
+from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.segments.pictures import OUTLINE
 from drillcore.settings import Settings
 
@@ -18,8 +21,6 @@ def thumbnail_bytes(
     settings: Settings, path: Path, channels: int, box: tuple[int, int, int, int] | None = None
 ) -> bytes:
     """Return an image as a small picture, see `small_picture`. Raises BadImageError."""
-    from drillcore.runtime.images.decode import decode_file
-
     return small_picture(decode_file(path, channels, **settings.decoding()), box)
 
 
@@ -30,8 +31,6 @@ def small_picture(pixels: Bytes, box: tuple[int, int, int, int] | None = None) -
         pixels: of an image.
         box: drawn in it: x0, y0, x1, y1 in pixels, half-open.
     """
-    from PIL import Image, ImageDraw
-
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     width, height = image.size
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +11,7 @@ from drillcore.arrays import Doubles
 from drillcore.errors import UnknownNameError
 from drillcore.evaluation.figures.significance import Comparison, compare_scores
 from drillcore.evaluation.figures.voc_precision import METRICS, PRESENT, figure_of, multilabel_metrics
+from drillcore.json_types import Json
 from drillcore.promotion.candidates import Candidate, GateLimits
 from drillcore.promotion.rules import Judge, class_drop_rule, decide, shown
 from drillcore.promotion.verdict import Rule, Verdict
@@ -57,7 +57,7 @@ class _MultilabelJudge(Judge[Candidate]):
         self._limits, self._truth, self._classes = limits, np.asarray(truth, np.int8), list(classes)
         self._groups, self._seed = groups, seed
 
-    def figures(self, contender: Candidate) -> dict[str, Any]:
+    def figures(self, contender: Candidate) -> Json:
         return multilabel_metrics(self._truth, self._rows(contender), self._classes)
 
     def majority(self, challenger: Candidate) -> Rule:

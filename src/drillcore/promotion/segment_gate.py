@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.evaluation.figures.significance import Comparison, compare_totals
+from drillcore.json_types import Json
 from drillcore.promotion.candidates import Contender
 from drillcore.promotion.rules import Judge, decide, shown
 from drillcore.promotion.verdict import Rule, Verdict
@@ -71,7 +71,7 @@ class _SegmentJudge(Judge[SegmentCandidate]):
     def __init__(self, limits: GateLimits, groups: Sequence[str] | None, seed: int) -> None:
         self._limits, self._groups, self._seed = limits, groups, seed
 
-    def figures(self, contender: SegmentCandidate) -> dict[str, Any]:
+    def figures(self, contender: SegmentCandidate) -> Json:
         return {"covering": float(covering(self._sums(contender).sum(axis=0)))}
 
     def majority(self, challenger: SegmentCandidate) -> Rule:

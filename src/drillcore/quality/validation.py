@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -21,9 +21,6 @@ from drillcore.quality.outcome import QualityReport, QualityRow
 from drillcore.quality.suites import Expected, expectations
 from drillcore.quality.thresholds import limits_of
 from drillcore.settings import Settings
-
-if TYPE_CHECKING:
-    from great_expectations.data_context import AbstractDataContext
 
 _SHOWN = 3
 _SITE = "docs"
@@ -62,13 +59,12 @@ def _run(
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is imported
     with _silenced():
         import great_expectations as gx
-        from great_expectations.checkpoint import UpdateDataDocsAction
 
         context = gx.get_context(mode="ephemeral")
-        _no_progress_bars(context)
+        context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
         if folder is not None:
             context.add_data_docs_site(site_name=_SITE, site_config=_site(folder))
-        actions = [] if folder is None else [UpdateDataDocsAction(name=_SITE, site_names=[_SITE])]
+        actions = [] if folder is None else [gx.checkpoint.UpdateDataDocsAction(name=_SITE, site_names=[_SITE])]
         source = context.data_sources.add_pandas(dataset)
         rows = []
         for name, frame in frames.items():
@@ -146,12 +142,6 @@ def _site(folder: Path) -> dict[str, object]:
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
     }
-
-
-def _no_progress_bars(context: AbstractDataContext) -> None:
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
 
 
 @contextlib.contextmanager

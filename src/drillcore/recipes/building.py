@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.errors import InputError, RecipeError
 from drillcore.heads.catalogue import LOGITS, head_row
+from drillcore.heads.catalogue import build_head as build
 from drillcore.plugins import attribute
 from drillcore.recipes.named_network import UNITS, untrained
 from drillcore.recipes.parts import NO_HEAD, part_mistakes
@@ -18,7 +19,6 @@ from drillcore.schemas import Params, checked
 
 if TYPE_CHECKING:
     from drillcore.backbones.base import Backbone
-    from drillcore.backbones.training.training_plan import TrainingPlan
     from drillcore.heads.base import Head
 
 
@@ -88,8 +88,6 @@ def build_head(
     params: Mapping[str, object] | None = None,
 ) -> Head:
     """Return the recipe's head, not fitted; `params` stand in place of its own. Raises UnknownNameError, InputError."""
-    from drillcore.heads.catalogue import build_head as build
-
     more = {"n_classes": n_classes, "seed": recipe.seeds.train, "n_jobs": n_jobs, "threads": n_jobs, "device": device}
     return build(recipe.head.name, {**recipe.head.params, **(params or {})}, **more)
 
@@ -99,7 +97,7 @@ def _check_plan(recipe: Recipe, backbone: Backbone) -> None:
         raise InputError(f"augment warp needs a backbone that letterboxes images, {backbone.name} squashes them")
 
 
-def _at(recipe: Recipe, dotted: str, check: Any) -> None:
+def _at(recipe: Recipe, dotted: str, check: Callable[[], object]) -> None:
     try:
         check()
     except RecipeError:

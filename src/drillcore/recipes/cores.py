@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.recipes.schema import Recipe
 from drillcore.representations.core_samples.context_spec import ContextSpec
 from drillcore.representations.core_samples.core_spec import CoreSpec
+from drillcore.representations.core_samples.pixel_answers import Answers
+from drillcore.representations.core_samples.sampling import SamplingSpec
+from drillcore.representations.core_samples.views import ViewSpec
 from drillcore.representations.parameters import check_names
 from drillcore.tasks import get_task
-
-if TYPE_CHECKING:
-    from drillcore.representations.core_samples.context_spec import ContextSpec
-    from drillcore.representations.core_samples.core_spec import CoreSpec
-    from drillcore.representations.core_samples.pixel_answers import Answers
-    from drillcore.representations.core_samples.sampling import SamplingSpec
-    from drillcore.representations.core_samples.views import ViewSpec
 
 STORAGES = ("store", "subset")
 HELD_OUT = "held_out"
@@ -103,9 +98,6 @@ def core_plan(recipe: Recipe) -> CorePlan:
     Raises:
         InputError: an unknown name, or a value that cannot be meant.
     """
-    from drillcore.representations.core_samples.sampling import SamplingSpec
-    from drillcore.representations.core_samples.views import ViewSpec
-
     params = dict(recipe.representation.params)
     own = {name: params.pop(name) for name in _OWN if name in params}
     sampling, views = ({"seed": recipe.seeds.train, **_mapping(own, name)} for name in ("sampling", "views"))
@@ -140,8 +132,6 @@ def answer_plan(recipe: Recipe) -> tuple[Answers, HeldOut | None]:
     Raises:
         InputError: an unknown name, or a value that cannot be meant.
     """
-    from drillcore.representations.core_samples.pixel_answers import Answers
-
     own = dict(_mapping(recipe.representation.params, "answers"))
     fitted = own.get("bias") == HELD_OUT
     held_out = None

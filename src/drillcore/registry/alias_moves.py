@@ -34,7 +34,7 @@ from drillcore.state import (
     open_state,
     withdraw_move,
 )
-from drillcore.tracking.connection import mlflow_client
+from drillcore.tracking.connection import mlflow_client, mlflow_library
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -198,12 +198,10 @@ def mlflow_aliases(settings: Settings, model: str) -> dict[str, int]:
     own = read_aliases(settings, model)
     if own is not None:
         return own
-    from mlflow.exceptions import MlflowException
-
     with mlflow_client(settings) as client:
         try:
             return {name: int(version) for name, version in client.get_registered_model(model).aliases.items()}
-        except MlflowException as error:
+        except mlflow_library().exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return {}

@@ -17,7 +17,7 @@ from drillcore.runtime.model.reference import ModelReference, parse_reference
 from drillcore.runtime.model.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
 from drillcore.settings import Settings
 from drillcore.state import moves, open_state
-from drillcore.tracking.connection import artifact_location, mlflow_client
+from drillcore.tracking.connection import artifact_location, mlflow_client, mlflow_library
 
 
 def resolve_version(settings: Settings, reference: str | ModelReference) -> int:
@@ -80,9 +80,8 @@ def download(settings: Settings, name: str, version: int, target: Path) -> Path:
         location = f"{client.get_model_version_download_uri(name, str(version)).rstrip('/')}/{MODEL_FILE}"
         stored = _inside(settings, name, location)
         if stored is None:
-            import mlflow
-
-            stored = Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=temporary))
+            found_at = mlflow_library().artifacts.download_artifacts(artifact_uri=location, dst_path=temporary)
+            stored = Path(found_at)
         if not stored.is_file():
             raise RegistryError(f"the file of {name} version {version} is gone from the artifacts; rebuild it")
         with atomic_path(target) as partial:

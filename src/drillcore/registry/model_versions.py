@@ -17,7 +17,7 @@ from drillcore.registry import flavour
 from drillcore.registry.agreement import require_agreement
 from drillcore.registry.own_database import read_names, read_versions
 from drillcore.settings import Settings
-from drillcore.tracking.connection import mlflow_client
+from drillcore.tracking.connection import mlflow_client, mlflow_library
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -192,11 +192,9 @@ def _checked(name: str) -> str:
 
 
 def _make_registered_model(client: MlflowClient, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
     try:
         client.create_registered_model(name)
-    except MlflowException as error:
+    except mlflow_library().exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
@@ -214,10 +212,10 @@ def _logged(client: MlflowClient, run_id: str, sha256: str) -> tuple[str, str] |
 def _log(
     client: MlflowClient, run_id: str, model_file: Path, sha256: str, metadata: Mapping[str, object]
 ) -> tuple[str, str]:
-    import mlflow
     import onnx
     from mlflow.models import Model
 
+    mlflow = mlflow_library()
     # They warn that an environment has no pip, as uv makes them, and that there is no signature.
     for name in ("mlflow.utils.environment", "mlflow.models.model"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -242,12 +240,10 @@ def _log(
 
 
 def _verify_stored(client: MlflowClient, model_id: str, sha256: str) -> None:
-    import mlflow
-
     location = client.get_logged_model(model_id).artifact_location.rstrip("/")
     with tempfile.TemporaryDirectory() as temporary:
         uri = f"{location}/{MODEL_FILE}"
-        stored = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=temporary))
+        stored = Path(mlflow_library().artifacts.download_artifacts(artifact_uri=uri, dst_path=temporary))
         found = sha256_file(stored)
     if found != sha256:
         client.delete_logged_model(model_id)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drillcore.arrays import Array
+from drillcore.datasets.catalogue import DATASETS, get_layout
+from drillcore.datasets.landing import layout_of
 from drillcore.datasets.staging import opened_source
 from drillcore.errors import DataError, InputError, LayoutError
 from drillcore.json_types import Json
@@ -149,9 +151,6 @@ def evaluate_source(
 
 
 def _layout(settings: Settings, served: ServedModel, model: Model, name: str | None) -> DatasetLayout:
-    from drillcore.datasets.catalogue import get_layout
-    from drillcore.datasets.landing import layout_of
-
     if name is not None:
         return get_layout(name)
     if served.version != NO_VERSION:
@@ -170,8 +169,6 @@ def _found(layout: DatasetLayout, folder: Path, split: str | None) -> tuple[Data
     Raises:
         LayoutError: of the model's own layout.
     """
-    from drillcore.datasets.catalogue import DATASETS
-
     try:
         return layout, list(layout.find(folder, split))
     except LayoutError:

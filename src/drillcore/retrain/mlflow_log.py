@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drillcore.datasets.manifest import Manifest, write_manifest
-from drillcore.retrain.pictures.evaluation_pictures import draw_curves
+from drillcore.json_types import Values
 from drillcore.retrain.provenance import making
 from drillcore.retrain.records import BackboneDone, Evaluated, Proven
 from drillcore.retrain.run import Run
@@ -17,8 +15,10 @@ MAKING = "making.json"
 _CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
-def log_run(log: Any, run: Run) -> None:
+def log_run(log: TrackedRun, run: Run) -> None:
     """Log everything a person looks for on the run's page."""
+    from drillcore.retrain.pictures.evaluation_pictures import draw_curves  # Matplotlib
+
     settings, recipe, manifest, evaluated = run.settings, run.recipe, run.manifest, run.record(Evaluated)
     log.params({"recipe": recipe.to_dict(), "settings": settings.as_dict()})
     log.params({"data_digest": manifest.digest, "lineage": manifest.lineage, "images": len(manifest.table)})
@@ -26,7 +26,7 @@ def log_run(log: Any, run: Run) -> None:
     log.metrics({**figures, "ms_per_image": evaluated.ms, "onnx_mb": evaluated.mb})
     log.metrics({f"seconds_{name}": record.seconds for name, record in run.done.items()})
     curve = run.record(BackboneDone).curve
-    curves = {name: [row[name] for row in curve if row[name] is not None] for name in _CURVES}
+    curves: Values = {name: [row[name] for row in curve if row[name] is not None] for name in _CURVES}
     log.curves({f"backbone_{name}": values for name, values in curves.items() if values})
     log.dataset(
         recipe.dataset.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from drillcore import registry, tracking
 from drillcore.datasets.manifest import read_manifest
 from drillcore.digests import sha256_json
 from drillcore.errors import InputError, IntegrityError
@@ -32,8 +33,6 @@ _IMAGES = "images"  # how many the figures are of
 
 def register_run(run: Run) -> Registered:
     """Log the run to MLflow and register its file as challenger, once; a version that is there is found again."""
-    from drillcore import registry, tracking
-
     settings, recipe, manifest, fingerprint = run.settings, run.recipe, run.manifest, run.folder.fingerprint
     export, evaluated = run.record(Exported), run.record(Evaluated)
     figures = {**evaluated.figures, _IMAGES: evaluated.images}
@@ -69,8 +68,6 @@ def register_run(run: Run) -> Registered:
 
 def judge_run(run: Run) -> Judged:
     """Ask the gate about the run's version, against the champion's answers to the same images."""
-    from drillcore import registry
-
     registered = run.record(Registered)
     current = registry.aliases(run.settings, run.recipe.name).get(registry.CHAMPION)
     if current == registered.version:
@@ -105,8 +102,6 @@ def _evidence(path: Path) -> object:
 
 def promote_run(run: Run) -> Promoted:
     """Move the champion to the run's version if the gate passed it, and bring the file to where scoring reads."""
-    from drillcore import registry
-
     settings, name = run.settings, run.recipe.name
     version, judged = run.record(Registered).version, run.record(Judged)
     if judged.verdict is None:
@@ -134,8 +129,6 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
         UnknownNameError, InputError: no such model, alias or version.
         ConflictError: somebody else moved the champion meanwhile.
     """
-    from drillcore import registry
-
     wanted = parse_reference(reference)
     recipe = load_recipe(settings, wanted.name)
     if wanted.alias is None and wanted.version is None:
@@ -167,8 +160,6 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
 
 def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str, object]:
     """Put the previous champion back and bring its file. Raises InputError where there is none."""
-    from drillcore import registry
-
     load_recipe(settings, model)
     move = registry.rollback(settings, model, why=why)
     registry.fetch(settings, model)
@@ -177,8 +168,6 @@ def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str
 
 def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Verdict, int]:
     """Score a registered version on the frozen evaluation images of its own data and ask the gate."""
-    from drillcore import registry
-
     row = registry.get_version(settings, recipe.name, version)
     run = Run(settings, recipe, read_manifest(settings, recipe.dataset.name, row.metadata["data_digest"]))
     path = version_file(settings, recipe.name, version)
@@ -197,8 +186,6 @@ def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Ve
 
 def _ask(run: Run, challenger: Standing) -> tuple[Verdict, int]:
     """Return the gate's verdict and the number of the champion's last move it is about."""
-    from drillcore import registry
-
     # Version and number of one row: a champion read apart from its number may have been moved in between, and the
     # promotion would then replace one that was never compared.
     moves = registry.history(run.settings, run.recipe.name, registry.CHAMPION)
@@ -214,8 +201,6 @@ def _ask(run: Run, challenger: Standing) -> tuple[Verdict, int]:
 
 def _champion(run: Run, version: int) -> Standing:
     """Return the champion with its answers to the challenger's images; none are needed from another lineage."""
-    from drillcore import registry
-
     settings, name = run.settings, run.recipe.name
     row = registry.get_version(settings, name, version)
     if row.lineage != run.manifest.lineage:
@@ -249,8 +234,6 @@ def _standing(
 
 def _challenge(settings: Settings, model: str, version: int, figures: Figures) -> None:
     """Make a version the challenger unless it is that, or the champion, already."""
-    from drillcore import registry
-
     present = registry.aliases(settings, model)
     if version not in (present.get(registry.CHALLENGER), present.get(registry.CHAMPION)):
         plain = {name: value for name, value in figures.items() if isinstance(value, float) or name == _IMAGES}

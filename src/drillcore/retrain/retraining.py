@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
-from drillcore.datasets.ingest import ingest
+from drillcore import registry
+from drillcore.datasets.ingest import current_manifest, ingest, is_unchanged
 from drillcore.json_types import Json, Values
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.recipes.building import check_parts
 from drillcore.retrain.evaluating import evaluate_run
 from drillcore.retrain.exporting import export_model, prove_parity
-from drillcore.retrain.fitting.head_fitting import fill_store
+from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
 from drillcore.retrain.records import (
     SUMMARY,
     BackboneDone,
@@ -37,6 +38,9 @@ from drillcore.retrain.records import (
 from drillcore.retrain.releasing import judge_run, promote_run, register_run
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
+from drillcore.state.aliases import head
+from drillcore.state.database import open_state
+from drillcore.state.leases import hold_lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +153,6 @@ class Retrain:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        from drillcore import registry
-        from drillcore.state.leases import hold_lease
-
         check_parts(self.recipe)
         registry.require_database(self.settings, self.recipe.name)
         self._stack.enter_context(hold_lease(self.settings, f"retrain:{self.recipe.name}"))
@@ -225,8 +226,6 @@ class Retrain:
 
         Neither Prefect nor MLflow nor DVC is imported: a tick with nothing new ends at once.
         """
-        from drillcore.datasets.ingest import current_manifest, is_unchanged
-
         if self.force or not is_unchanged(self.settings, self.recipe.dataset.name):
             return None
         manifest = current_manifest(self.settings, self.recipe.dataset.name)
@@ -245,9 +244,6 @@ class Retrain:
 
     def _stands(self, last: Summary, champion_seq: int | None) -> bool:
         """Whether the last outcome still stands: its version is champion, or refused by the same champion."""
-        from drillcore.state.aliases import head
-        from drillcore.state.database import open_state
-
         champion = head(open_state(self.settings), self.recipe.name, "champion")
         if champion is not None and champion.version == last.version:
             return champion.sha256 in (None, last.model_sha256)
@@ -282,8 +278,6 @@ class Retrain:
         return fill_store(self.made)
 
     def _fit(self) -> Fitted:
-        from drillcore.retrain.fitting.head_fitting import fit_head
-
         return self.made.once(Fitted, fit_head)
 
     def _export(self) -> Exported:

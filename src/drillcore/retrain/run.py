@@ -19,7 +19,9 @@ from drillcore.recipes.parts import value_range
 from drillcore.representations.catalogue import representation_class
 from drillcore.retrain.backbone_stage import recipe_backbone
 from drillcore.retrain.opening import HEAD_FOLDER, MODEL_FILE
+from drillcore.retrain.provenance import git_facts
 from drillcore.retrain.records import BackboneDone, Done, RunFolder
+from drillcore.retrain.states import run_state
 from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.images.value_range import Range
 from drillcore.settings import Settings
@@ -68,8 +70,6 @@ class Run:
     @cached_property
     def git(self) -> GitFacts:
         """Which code this is; a rebuild says here which it was."""
-        from drillcore.retrain.provenance import git_facts
-
         return git_facts(self.settings.root)
 
     @property
@@ -118,8 +118,6 @@ class Run:
     @cached_property
     def state(self) -> State | None:
         """What the representation has learnt without labels; None: nothing."""
-        from drillcore.retrain.states import run_state
-
         return run_state(self)
 
     @cached_property

@@ -13,7 +13,6 @@ from drillcore.retrain.opening import STATE_FILE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drillcore.representations.base import State
     from drillcore.retrain.run import Run
 
 _ABOUT = "state.json"

@@ -6,17 +6,15 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from drillcore.files import atomic_path
 from drillcore.store.shards import Shard, hex_keys
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 COLUMNS = {"shard": "str", "row": "int64", "n": "int64", "crc": "int64"}
 _SHARD_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
@@ -25,8 +23,6 @@ _CRC = b"drillcore.crc32"  # of the columns: Parquet itself does not notice a fl
 
 def empty_index() -> pd.DataFrame:
     """Return an index without keys: index `key`; columns shard, row (first), n (rows), crc (of the shard)."""
-    import pandas as pd
-
     frame = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
     frame.index = pd.Index([], dtype="str", name="key")
     return frame
@@ -34,8 +30,6 @@ def empty_index() -> pd.DataFrame:
 
 def index_of_shard(name: str, shard: Shard) -> pd.DataFrame:
     """Return the index rows of one shard."""
-    import pandas as pd
-
     first = np.concatenate([[0], np.cumsum(shard.counts)[:-1]]) if len(shard.counts) else np.zeros(0, np.int64)
     columns = {"shard": name, "row": first.astype(np.int64), "n": np.array(shard.counts), "crc": shard.crc}
     return pd.DataFrame(columns, index=pd.Index(hex_keys(shard.keys), name="key"))
@@ -43,9 +37,6 @@ def index_of_shard(name: str, shard: Shard) -> pd.DataFrame:
 
 def read_index(path: Path) -> pd.DataFrame:
     """Return the index at `path`; an empty one where there is none or it cannot be read (it is then made of shards)."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         # Not pandas' own reader: it follows what the file says about index and types.
         with pq.ParquetFile(path) as file:
@@ -64,9 +55,6 @@ def read_index(path: Path) -> pd.DataFrame:
 
 def write_index(path: Path, frame: pd.DataFrame) -> None:
     """Replace the index at `path`, sorted by key. Raises OSError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = pa.Table.from_pandas(frame.sort_index().reset_index(), schema=_schema(), preserve_index=False)
     table = table.replace_schema_metadata({_CRC: _checksum(table)})
     with atomic_path(path) as partial:
@@ -74,8 +62,6 @@ def write_index(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _schema() -> pa.Schema:
-    import pyarrow as pa
-
     kinds = {"str": pa.large_string(), "int64": pa.int64()}
     return pa.schema([("key", pa.large_string()), *((name, kinds[kind]) for name, kind in COLUMNS.items())])
 
@@ -94,8 +80,6 @@ def _checksum(table: pa.Table) -> bytes:
 
 def merge(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one index of several; where a key is in two, the later one counts."""
-    import pandas as pd
-
     filled = [frame for frame in frames if len(frame)]
     if not filled:
         return empty_index()

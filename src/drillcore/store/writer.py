@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import StoreError
 from drillcore.files import sweep_partials
 from drillcore.locks import take
@@ -53,7 +53,7 @@ class StoreWriter:
         self.wait_seconds = wait_seconds
         self._keys: list[str] = []
         self._counts: list[npt.NDArray[np.int64]] = []
-        self._rows: list[npt.NDArray[Any]] = []
+        self._rows: list[Array] = []
         self._bytes = 0
         self._index = empty_index()
         self._added = False
@@ -88,7 +88,7 @@ class StoreWriter:
         """Keys that were added and not committed yet."""
         return len(self._keys)
 
-    def add(self, keys: Sequence[str], rows: npt.NDArray[Any], counts: npt.NDArray[np.int64] | None = None) -> None:
+    def add(self, keys: Sequence[str], rows: Array, counts: npt.NDArray[np.int64] | None = None) -> None:
         """Add the rows of `keys`.
 
         Args:
@@ -104,7 +104,7 @@ class StoreWriter:
             raise StoreError(f"{len(keys)} keys with {int(counts.sum())} rows do not fit an array {list(rows.shape)}")
         signs = self.store.spec.dtype == SIGN2
         with np.errstate(over="ignore"):
-            cast: npt.NDArray[Any] = pack_signs(rows) if signs else rows.astype(self.store.spec.dtype)
+            cast: Array = pack_signs(rows) if signs else rows.astype(self.store.spec.dtype)
         if not (bool(np.isfinite(rows).all()) if signs else _all_finite(cast)):
             raise StoreError(f"features that are not finite in {self.store.spec.dtype}; use float32 rows")
         self._keys.extend(keys)
@@ -179,7 +179,7 @@ class StoreWriter:
                 path.unlink()
 
 
-def _all_finite(rows: npt.NDArray[Any]) -> bool:
+def _all_finite(rows: Array) -> bool:
     if rows.dtype != np.float16:
         return bool(np.isfinite(rows).all())
     # All bits of the exponent set: numpy's own test takes fifteen times as long on float16.

@@ -7,7 +7,10 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from drillcore.errors import RegistryError, first_line
 from drillcore.files import DISK_ERRORS
@@ -29,6 +32,14 @@ _ENVIRONMENT = {
 _LOGGERS = ("mlflow", "alembic")
 
 
+def mlflow_library() -> ModuleType:
+    """Return MLflow. For those who have a client: whoever imports it before one is opened gets its telemetry."""
+    import mlflow
+
+    library: ModuleType = mlflow
+    return library
+
+
 @contextlib.contextmanager
 def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
     """Yield a client of the tracking and registry server; failures inside become a RegistryError of one line.
@@ -42,11 +53,9 @@ def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
     if uri.startswith("sqlite:///"):
         _make_folder(Path(uri.removeprefix("sqlite:///")).parent)
     with _quiet():
-        import mlflow
-        from mlflow.exceptions import MlflowException
         from requests.exceptions import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
 
+        mlflow = mlflow_library()
         try:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
@@ -55,7 +64,7 @@ def mlflow_client(settings: Settings) -> Iterator[MlflowClient]:
             if not isinstance(error, RequestException) and error.errno in DISK_ERRORS:
                 raise  # a place of this machine, which it names; MLflow has no part in it
             raise _failed(uri, error) from error
-        except (MlflowException, RequestException, SQLAlchemyError) as error:
+        except (mlflow.exceptions.MlflowException, RequestException, SQLAlchemyError) as error:
             raise _failed(uri, error) from error
         except Exception as error:
             if not _is_of_s3(error):

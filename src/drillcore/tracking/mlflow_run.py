@@ -10,12 +10,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drillcore.errors import RegistryError
 from drillcore.json_types import Values
 from drillcore.settings import Settings
-from drillcore.tracking.connection import artifact_location, mlflow_client, shown_uri
+from drillcore.tracking.connection import artifact_location, mlflow_client, mlflow_library, shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,16 +44,17 @@ class Run:
         MLflow never changes a parameter. Where a resumed run has another value (a setting, perhaps) the first one
         stays and a tag `resumed.<name>` tells the new one.
         """
-        from mlflow.entities import Param, RunTag
-
         flat = {name: _text(_safe(value))[:6000] for name, value in _flatten(values)}
         with self._client() as client:
+            entities = mlflow_library().entities
             there = client.get_run(self.id).data.params
-            new = [Param(name, value) for name, value in flat.items() if name not in there]
+            new = [entities.Param(name, value) for name, value in flat.items() if name not in there]
             for start in range(0, len(new), _PARAM_BATCH):
                 client.log_batch(self.id, params=new[start : start + _PARAM_BATCH])
             changed = [
-                RunTag(f"resumed.{name}", value) for name, value in flat.items() if there.get(name, value) != value
+                entities.RunTag(f"resumed.{name}", value)
+                for name, value in flat.items()
+                if there.get(name, value) != value
             ]
             for start in range(0, len(changed), _PARAM_BATCH):
                 client.log_batch(self.id, tags=changed[start : start + _PARAM_BATCH])
@@ -69,10 +70,9 @@ class Run:
 
     def tags(self, values: Values) -> None:
         """Log tags, as text."""
-        from mlflow.entities import RunTag
-
         with self._client() as client:
-            client.log_batch(self.id, tags=[RunTag(name, _text(value)[:8000]) for name, value in values.items()])
+            tag = mlflow_library().entities.RunTag
+            client.log_batch(self.id, tags=[tag(name, _text(value)[:8000]) for name, value in values.items()])
 
     def picture(self, name: str, png: bytes) -> None:
         """Keep a PNG under `pictures/`; `name` with or without `.png`."""
@@ -90,7 +90,7 @@ class Run:
         """Keep a text as an artifact at `path`."""
         self.bytes(path, text.encode())
 
-    def json(self, path: str, value: Any) -> None:
+    def json(self, path: str, value: object) -> None:
         """Keep plain values as JSON at `path`."""
         self.text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
@@ -114,30 +114,27 @@ class Run:
             lineage: `sample` or `import-<n>`.
             context: training, or the split that was evaluated.
         """
-        from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
-        from mlflow.data.meta_dataset import MetaDataset
-        from mlflow.data.sources import LocalArtifactDatasetSource
-        from mlflow.entities import DatasetInput, InputTag
-
-        source: FileSystemDatasetSource = LocalArtifactDatasetSource(manifest.name)
-        entity = MetaDataset(source, name=name, digest=data_digest[:_DIGEST_LENGTH])._to_mlflow_entity()
         labels = {"mlflow.data.context": context, "data_digest": data_digest, "lineage": lineage}
-        tags = [InputTag(key, value) for key, value in labels.items()]
         with self._client() as client:
-            client.log_inputs(self.id, [DatasetInput(entity, tags)])
+            from mlflow.data import meta_dataset, sources
+
+            entities = mlflow_library().entities
+            source = sources.LocalArtifactDatasetSource(manifest.name)
+            data = meta_dataset.MetaDataset(source, name=name, digest=data_digest[:_DIGEST_LENGTH])
+            tags = [entities.InputTag(key, value) for key, value in labels.items()]
+            client.log_inputs(self.id, [entities.DatasetInput(data._to_mlflow_entity(), tags)])
         self.tags({"data_digest": data_digest, "lineage": lineage, "dataset": name})
 
     def _log_points(self, named: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
-        points = [
-            Metric(name, float(value), now, step)
-            for name, series in named.items()
-            for step, value in series
-            if math.isfinite(value)
-        ]
         with self._client() as client:
+            metric = mlflow_library().entities.Metric
+            points = [
+                metric(name, float(value), now, step)
+                for name, series in named.items()
+                for step, value in series
+                if math.isfinite(value)
+            ]
             for start in range(0, len(points), _METRIC_BATCH):
                 client.log_batch(self.id, metrics=points[start : start + _METRIC_BATCH])
 
@@ -199,8 +196,6 @@ def find_run(settings: Settings, model: str, tags: Mapping[str, str]) -> str | N
 
 
 def _experiment(settings: Settings, client: MlflowClient, model: str) -> str:
-    from mlflow.exceptions import MlflowException
-
     found = client.get_experiment_by_name(model)
     if found is not None:
         if found.lifecycle_stage == "deleted":
@@ -208,7 +203,7 @@ def _experiment(settings: Settings, client: MlflowClient, model: str) -> str:
         return str(found.experiment_id)
     try:
         return str(client.create_experiment(model, artifact_location=artifact_location(settings, model)))
-    except MlflowException:
+    except mlflow_library().exceptions.MlflowException:
         found = client.get_experiment_by_name(model)  # another process was first
         if found is None:
             raise
@@ -216,12 +211,10 @@ def _experiment(settings: Settings, client: MlflowClient, model: str) -> str:
 
 
 def _resumed(client: MlflowClient, run_id: str) -> str | None:
-    from mlflow.exceptions import MlflowException
-
     try:
         if client.get_run(run_id).info.lifecycle_stage != "active":
             return None
-    except MlflowException as error:
+    except mlflow_library().exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 import psutil
 
+from drillcore import registry, versions
+from drillcore.datasets.ingest import landed_datasets
 from drillcore.errors import DrillcoreError
 from drillcore.extras import missing_extra
+from drillcore.recipes import known_models, load_recipe
 from drillcore.retrain.records import last_summaries
 from drillcore.settings import Settings
+from drillcore.state.database import open_state
+from drillcore.state.deliveries import WAITING, undelivered
+from drillcore.state.leases import current_leases
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _PACKAGES = (
@@ -99,10 +105,6 @@ def _disk(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _state(settings: Settings) -> Iterator[tuple[str, str]]:
-    from drillcore.state.database import open_state
-    from drillcore.state.deliveries import WAITING, undelivered
-    from drillcore.state.leases import current_leases
-
     database = open_state(settings)
     yield OK, f"state database at {database.url}"
     for name, holder, _expires in current_leases(database):
@@ -114,8 +116,6 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _registry(settings: Settings) -> Iterator[tuple[str, str]]:
-    from drillcore import registry
-
     names = registry.asked_names(settings)
     yield OK, f"MLflow answers at {settings.shown_tracking_uri}: {len(names)} models"
     lost = registry.lost_moves(settings)
@@ -133,8 +133,6 @@ def _registry(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _forgotten(settings: Settings, names: list[str]) -> Iterator[tuple[str, str]]:
     """Look for versions that retrains of this checkout have registered and neither database knows any more."""
-    from drillcore import registry
-
     for summary in last_summaries(settings):
         model, version, sha256 = summary["model"], summary["version"], summary["model_sha256"]
         if model in names and any(row.sha256 == sha256 for row in registry.versions(settings, model)):
@@ -144,9 +142,6 @@ def _forgotten(settings: Settings, names: list[str]) -> Iterator[tuple[str, str]
 
 
 def _data(settings: Settings) -> Iterator[tuple[str, str]]:
-    from drillcore import versions
-    from drillcore.datasets.ingest import landed_datasets
-
     names = landed_datasets(settings)
     if not names:
         yield WARNING, "no data set yet; drillcore data sample, or drillcore data import"
@@ -159,8 +154,6 @@ def _data(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _recipes(settings: Settings) -> Iterator[tuple[str, str]]:
-    from drillcore.recipes import known_models, load_recipe
-
     names = known_models(settings)
     for name in names:
         try:

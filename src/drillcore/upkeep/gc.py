@@ -15,6 +15,8 @@ from drillcore.errors import LeaseHeldError
 from drillcore.files import read_object
 from drillcore.retrain.records import SUMMARY
 from drillcore.settings import Settings
+from drillcore.state.database import open_state
+from drillcore.state.leases import current_leases
 from drillcore.store.store import tables
 
 _PARTIALS_AFTER = 3600.0  # seconds; younger ones may belong to somebody who is still writing
@@ -49,9 +51,6 @@ def collect(settings: Settings) -> list[Collectable]:
     Raises:
         LeaseHeldError: somebody is at work in this checkout.
     """
-    from drillcore.state.database import open_state
-    from drillcore.state.leases import current_leases
-
     held = current_leases(open_state(settings))
     if held:
         name, holder, _ = held[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
+from drillcore import registry
 from drillcore.errors import IntegrityError, StateError, UnknownNameError
 from drillcore.json_types import Json
 from drillcore.recipes import known_models
@@ -43,8 +43,6 @@ def list_models(settings: Settings, model: str | None = None) -> list[dict[str, 
         UnknownNameError: neither a recipe nor a registered model.
         RegistryError: MLflow cannot be reached.
     """
-    from drillcore import registry
-
     if model is not None:
         registry.refuse_unknown(settings, parse_reference(model))
     registered = registry.model_names(settings)
@@ -81,8 +79,6 @@ def model_history(settings: Settings, model: str) -> list[Json]:
     Raises:
         StateError: MLflow has aliases of which the history knows nothing.
     """
-    from drillcore import registry
-
     registry.reconcile(settings, model, pending_only=True)
     moves = registry.history(settings, model)
     if not moves and model not in (known_names := known_models(settings)):
@@ -100,7 +96,7 @@ def model_history(settings: Settings, model: str) -> list[Json]:
     ]
 
 
-def _row(version: Any, aliases: dict[str, int]) -> dict[str, object]:
+def _row(version: registry.ModelVersion, aliases: dict[str, int]) -> dict[str, object]:
     figures = {name: float(version.tags[name]) for name in FIGURES if name in version.tags}
     return {
         "model": version.model,

@@ -39,8 +39,9 @@ from drillcore.versions.unversioned import NO_VERSION
 
 if TYPE_CHECKING:
     from dvc.output import Output
-    from dvc.repo import Repo
     from dvc.stage import Stage
+
+    from drillcore.versions.dvc_repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def remove(settings: Settings, dataset: str) -> None:
 
 
 @contextlib.contextmanager
-def _version(settings: Settings) -> Iterator[tuple[Repo, Stage]]:
+def _version(settings: Settings) -> Iterator[tuple[Repository, Output]]:
     """Yield DVC's repository and the output that data.dvc describes; what became of the output is written to data.dvc.
 
     Where the version's listing is lost, it comes from the remote, else from what lies under `data/`.
@@ -136,36 +137,31 @@ def _version(settings: Settings) -> Iterator[tuple[Repo, Stage]]:
         write_text(path, NO_VERSION)
     try:
         md5 = outs_md5(dvc_text(path))
-        with opened(settings) as repo:
-            from dvc.repo import lock_repo
-
-            with lock_repo(repo):
-                [stage] = list(repo.stage.collect(str(path)))
-                out = stage.outs[0]
-                if md5 is not None and tree_of(settings, md5) is None:
-                    _mend_listing(settings, out, md5)
-                yield repo, out
-                _describe(settings, stage)
-                stage.dump()
+        with opened(settings) as repo, repo.held():
+            [stage] = list(repo.stage.collect(str(path)))
+            out = stage.outs[0]
+            if md5 is not None and tree_of(settings, md5) is None:
+                _mend_listing(settings, repo, out, md5)
+            yield repo, out
+            _describe(settings, stage)
+            stage.dump()
     except BaseException:
         if fresh:
             path.unlink(missing_ok=True)
         raise
 
 
-def _mend_listing(settings: Settings, out: Output, md5: str) -> None:
-    from dvc_data.hashfile.hash_info import HashInfo
-
+def _mend_listing(settings: Settings, repo: Repository, out: Output, md5: str) -> None:
     listing_path(settings, md5).unlink(missing_ok=True)
     if out.get_dir_cache() is not None and tree_of(settings, md5) is not None:
         return
     listing_path(settings, md5).unlink(missing_ok=True)  # the remote's may be no better
-    out.hash_info, out.meta, out.obj = HashInfo(), None, None
+    repo.forget(out)
     for folder in sorted(path for path in settings.data.glob("*/") if stats(path)):
         out.add(path=str(folder), relink=False)
 
 
-def _bring(settings: Settings, repo: Repo, out: Output, name: str, seen: Mapping[str, Stat]) -> None:
+def _bring(settings: Settings, repo: Repository, out: Output, name: str, seen: Mapping[str, Stat]) -> None:
     """Do for one data set what `dvc update data.dvc` does for all, but copy and read only the files that differ.
 
     DVC removes `data/` and downloads all of it again: minutes for 30,000 images of which 300 are new, all of which
@@ -184,19 +180,16 @@ def _bring(settings: Settings, repo: Repo, out: Output, name: str, seen: Mapping
         out.add(path=str(target), relink=False)
 
 
-def _tell_known(settings: Settings, repo: Repo, name: str) -> None:
+def _tell_known(settings: Settings, repo: Repository, name: str) -> None:
     """Tell DVC the digests of files that are as the last version left them, so that it reads the others only."""
-    from dvc.fs import localfs
-    from dvc_data.hashfile.hash_info import HashInfo
-
     snapshot = read_snapshot(settings, name) or {}
     recorded = {entry.path: entry.md5 for entry in current_tree(settings) or []}
-    known = [
-        (str(settings.data / path), HashInfo("md5", recorded[path]), None)
+    known = {
+        settings.data / path: recorded[path]
         for path, stat in stats(settings.data, name).items()
         if path in recorded and snapshot.get(path) == stat
-    ]
-    repo.state.save_many(known, localfs)
+    }
+    repo.remember(known)
 
 
 def _describe(settings: Settings, stage: Stage) -> None:
@@ -271,18 +264,16 @@ def write_out(settings: Settings, dataset: str, md5: str, folder: Path) -> int:
         DataError: neither the DVC cache nor the remote has all of it.
         OSError: a file cannot be written.
     """
-    from dvc_data.hashfile.hash_info import HashInfo
-
     with opened(settings) as repo:
         if tree_of(settings, md5) is None:
             listing_path(settings, md5).unlink(missing_ok=True)
-            repo.cloud.pull([HashInfo("md5", md5)])
+            repo.pull_objects([md5])
         entries = files_of(tree_of(settings, md5) or [], dataset)
         lost = [entry for entry in entries if md5_of(listing_path(settings, entry.md5)) != entry.md5]
         for entry in lost:
             listing_path(settings, entry.md5).unlink(missing_ok=True)
         if lost:
-            repo.cloud.pull([HashInfo("md5", entry.md5) for entry in lost])
+            repo.pull_objects(entry.md5 for entry in lost)
     if not entries or any(not listing_path(settings, entry.md5).is_file() for entry in lost):
         raise DataError(f"neither the DVC cache nor the remote has that version of data set {dataset}")
     for entry in entries:

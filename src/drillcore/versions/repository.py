@@ -20,7 +20,7 @@ from drillcore.locks import take
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    from dvc.repo import Repo
+    from drillcore.versions.dvc_repository import Repository
 
 # The same text is committed as `.dvc/config`; a checkout without one (a test's) is given it.
 CONFIG = """\
@@ -90,8 +90,8 @@ def turn(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(settings: Settings) -> Iterator[Repo]:
-    """Yield the checkout's `dvc.repo.Repo`; what DVC would print stays off the terminal.
+def opened(settings: Settings) -> Iterator[Repository]:
+    """Yield the checkout's repository; what DVC would print stays off the terminal.
 
     Raises:
         DataError: DVC refuses or fails, or another process holds its lock; one line.
@@ -99,19 +99,12 @@ def opened(settings: Settings) -> Iterator[Repo]:
     """
     ensure(settings)
     _confine(settings)
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-    from dvc.repo import Repo
-    from dvc.scm import NoSCM
-    from dvc_objects.errors import ObjectFormatError
+    from drillcore.versions.dvc_repository import DvcException, LockError, ObjectFormatError, Repository
 
     # DVC's site cache is made of pickles: it lives where this process alone may write, and no longer than that.
     with tempfile.TemporaryDirectory(prefix="drillcore-dvc-", ignore_cleanup_errors=True) as site, _silenced():
-        config = {"core": {"site_cache_dir": site}}
         try:
-            # Without source control: drillcore stores data.dvc with each model itself, and an ignore rule that DVC
-            # would add to .gitignore would make every checkout differ from its commit.
-            with Repo(str(settings.root), scm=NoSCM(str(settings.root)), config=config) as repo:
+            with Repository(settings.root, site) as repo:
                 yield repo
         except LockError:
             raise DataError(

@@ -20,6 +20,7 @@ from drillcore.backbones.networks.torchvision_networks import (
     Size,
     TracedNetwork,
     mean_std,
+    torchvision_models,
     traced_backbone,
 )
 from drillcore.backbones.networks.vgg import LAYERS as VGG_LAYERS
@@ -69,10 +70,8 @@ def build_alexnet_conv(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbon
     It has 64, 192, 384, 256, 256 maps and no local normalisation: "one weird trick" (Krizhevsky 2014), not the network
     of 2012 that the papers name.
     """
-    from torchvision.models import alexnet
-
     with torch.device("meta"):
-        features = alexnet(weights=None).features
+        features = torchvision_models().alexnet(weights=None).features
         classifier = nn.Sequential(
             nn.Dropout(), Convolved(256, 4096, 6), nn.ReLU(), nn.Dropout(), Convolved(4096, 4096, 1), nn.ReLU()
         )
@@ -81,10 +80,8 @@ def build_alexnet_conv(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbon
 
 def build_vgg16_conv(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
     """Return VGG-16 to fc7 with random weights; arguments as `vgg.build_vgg16`."""
-    from torchvision.models import vgg16
-
     with torch.device("meta"):
-        features = vgg16(weights=None).features
+        features = torchvision_models().vgg16(weights=None).features
         classifier = nn.Sequential(
             Convolved(512, 4096, 7), nn.ReLU(), nn.Dropout(), Convolved(4096, 4096, 1), nn.ReLU()
         )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from drillcore.backbones.base import Backbone, Tap, TappedModule
-from drillcore.backbones.networks.torchvision_networks import IMAGENET_MEAN, IMAGENET_STD, seeded
+from drillcore.backbones.networks.torchvision_networks import IMAGENET_MEAN, IMAGENET_STD, seeded, torchvision_models
 from drillcore.backbones.preprocessing import SIZE_PLANES, preprocessing_of
 from drillcore.errors import InputError
 
@@ -43,9 +43,7 @@ class GreySqueezeNet(TappedModule):
 
     def __init__(self, units: int, seed: int = 0) -> None:
         super().__init__()
-        from torchvision.models import squeezenet1_0
-
-        network: Any = seeded(lambda: squeezenet1_0(weights=None), seed)
+        network: Any = seeded(lambda: torchvision_models().squeezenet1_0(weights=None), seed)
         colour = network.state_dict()
         first = network.features[0]
         self.features: nn.Sequential = network.features

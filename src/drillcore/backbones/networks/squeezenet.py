@@ -9,6 +9,7 @@ from drillcore.backbones.networks.torchvision_networks import (
     TracedNetwork,
     mean_std,
     seeded,
+    torchvision_models,
     traced_backbone,
 )
 
@@ -36,9 +37,9 @@ def build_squeezenet(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
         seed: of the weights.
         resize: height and width of the input; None: any.
     """
-    from torchvision.models import squeezenet1_0
-
-    module = TracedNetwork(seeded(lambda: squeezenet1_0(weights=None), seed), LAYERS, any_size=resize is None)
+    module = TracedNetwork(
+        seeded(lambda: torchvision_models().squeezenet1_0(weights=None), seed), LAYERS, any_size=resize is None
+    )
     backbone = traced_backbone("squeezenet1_0", module, mean_std("squeezenet1_0"), resize)
     backbone.map_taps = CORE_TAPS
     return backbone

@@ -19,6 +19,7 @@ import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -112,20 +113,25 @@ class TimmNetwork(TracedNetwork):
         return value
 
 
+def _timm() -> ModuleType:
+    """Return timm, which takes seconds to import and registers all its networks: not for those who take others."""
+    import timm
+
+    found: ModuleType = timm
+    return found
+
+
 @functools.cache
 def timm_leaves() -> Leaves:
     """Return what timm itself does not look into when it traces its networks."""
-    from timm.layers._fx import get_notrace_functions, get_notrace_modules
-
-    return Leaves(tuple(get_notrace_modules()), tuple(get_notrace_functions()))
+    traced = _timm().layers._fx
+    return Leaves(tuple(traced.get_notrace_modules()), tuple(traced.get_notrace_functions()))
 
 
 @functools.cache
 def timm_names() -> frozenset[str]:
     """Return the names of timm's networks, without those of their weights."""
-    import timm
-
-    return frozenset(timm.list_models())
+    return frozenset(_timm().list_models())
 
 
 def check_timm(name: str) -> str:
@@ -142,10 +148,9 @@ def check_timm(name: str) -> str:
 
 def constants_of(network: str) -> Constants:
     """Return what timm's table says of a network's input; raises UnknownNameError for a tag it does not know."""
-    import timm
-
-    found = timm.get_pretrained_cfg(network, allow_unregistered=False) if "." in network else None
-    found = found or timm.get_pretrained_cfg(network.partition(".")[0])
+    known = _timm().get_pretrained_cfg
+    found = known(network, allow_unregistered=False) if "." in network else None
+    found = found or known(network.partition(".")[0])
     if found is None:
         raise UnknownNameError("network of timm", network, sorted(timm_names()))
     size = (int(found.input_size[1]), int(found.input_size[2]))
@@ -154,9 +159,7 @@ def constants_of(network: str) -> Constants:
 
 def hub_weights(name: str) -> str:
     """Return the weights timm's table names for a network, as a recipe writes them; "seed:0" where it names none."""
-    import timm
-
-    found = timm.get_pretrained_cfg(check_timm(name))
+    found = _timm().get_pretrained_cfg(check_timm(name))
     hub = getattr(found, "hf_hub_id", None)
     return f"hub:{hub}@main" if hub else "seed:0"
 
@@ -206,10 +209,8 @@ def fit_timm(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor
 
     Position embeddings of another size are resampled, names of the authors' own files turned into timm's.
     """
-    import timm
-
     network = backbone.name.removeprefix(PREFIX)
-    entry = timm.model_entrypoint(network.partition(".")[0])
+    entry = _timm().model_entrypoint(network.partition(".")[0])
     change = getattr(sys.modules[entry.__module__], "checkpoint_filter_fn", None)
     if change is None or _fits(backbone.module, tensors):
         return tensors
@@ -223,10 +224,8 @@ def fit_timm(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor
 
 def state_names(network: str) -> list[str]:
     """Return the names of a whole network's tensors in their order, its classifier's last, counters left out."""
-    import timm
-
     with torch.device("meta"):
-        made = timm.create_model(network, pretrained=False)
+        made = _timm().create_model(network, pretrained=False)
     return [name for name in made.state_dict() if not name.endswith(".num_batches_tracked")]
 
 
@@ -236,11 +235,9 @@ def _fits(module: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _create(network: str, size: tuple[int, int], constants: Constants) -> nn.Module:
-    import timm
-
     more: Json = {"img_size": size} if constants.only and size != constants.size else {}
     try:
-        made: nn.Module = timm.create_model(network, pretrained=False, num_classes=0, **more)
+        made: nn.Module = _timm().create_model(network, pretrained=False, num_classes=0, **more)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         own = f"{constants.size[0]} x {constants.size[1]}"

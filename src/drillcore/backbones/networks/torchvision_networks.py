@@ -11,6 +11,7 @@ import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -145,10 +146,17 @@ class _Step:
     copy: bool = False
 
 
+def torchvision_models() -> ModuleType:
+    """Return `torchvision.models`, which takes a second to import: only who asks for its networks waits for it."""
+    import torchvision.models.feature_extraction
+
+    found: ModuleType = torchvision.models
+    return found
+
+
 def torchvision_names() -> list[str]:
     """Return the names of torchvision's classification networks."""
-    from torchvision import models
-
+    models = torchvision_models()
     return list(models.list_models(module=models))
 
 
@@ -168,10 +176,9 @@ def build_torchvision(name: str, *, seed: int = 0, resize: Size = DEFAULT_SIZE) 
     Raises:
         InputError: a network that cannot be traced, or does not take that size.
     """
-    from torchvision.models import get_model
-
     module = TracedNetwork(
-        seeded(lambda: get_model(name, weights=None, **_BUILD_ARGUMENTS.get(name, {})), seed), any_size=resize is None
+        seeded(lambda: torchvision_models().get_model(name, weights=None, **_BUILD_ARGUMENTS.get(name, {})), seed),
+        any_size=resize is None,
     )
     return traced_backbone(f"torchvision:{name}", module, mean_std(name), resize)
 
@@ -248,9 +255,9 @@ def _shapes(module: TracedNetwork, channels: int, size: Sequence[int]) -> dict[s
 
 def _trace(network: nn.Module, leaves: Leaves) -> tuple[dict[str, fx.Node], fx.Graph]:
     """Return the nodes by path, lowest first, and the graph; of its functions none works in place."""
-    from torchvision.models.feature_extraction import NodePathTracer
-
-    tracer = NodePathTracer(leaf_modules=list(leaves.modules), autowrap_functions=leaves.functions)
+    tracer = torchvision_models().feature_extraction.NodePathTracer(
+        leaf_modules=list(leaves.modules), autowrap_functions=leaves.functions
+    )
     try:
         # Of several arguments the image is the first; the others stay what they are by default.
         given = list(inspect.signature(network.forward).parameters.values())[1:]

@@ -15,6 +15,7 @@ from drillcore.backbones.networks.torchvision_networks import (
     Size,
     TracedNetwork,
     mean_std,
+    torchvision_models,
     traced_backbone,
 )
 
@@ -44,10 +45,8 @@ def build_vgg16(*, seed: int = 0, resize: Size = DEFAULT_SIZE) -> Backbone:
         seed: of the weights.
         resize: height and width of the input; None: any.
     """
-    from torchvision.models import vgg16
-
     with torch.device("meta"):  # the fully connected layers would be 494 MB of numbers drawn for nothing
-        network = vgg16(weights=None)
+        network = torchvision_models().vgg16(weights=None)
     network.classifier = nn.Identity()
     network = network.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(seed)

@@ -50,7 +50,7 @@ class Optimisation:
         """Whether products are in bfloat16."""
         return self.plan.precision == "bfloat16"
 
-    def computing(self) -> AbstractContextManager[Any]:
+    def computing(self) -> AbstractContextManager[object]:
         """Return the context the network runs in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced)
 

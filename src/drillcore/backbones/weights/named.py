@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import nn
 
-from drillcore.backbones.networks.torchvision_networks import torchvision_names
+from drillcore.backbones.networks.torchvision_networks import torchvision_models, torchvision_names
 from drillcore.backbones.weights.pth_conversion import convert_pth
 from drillcore.backbones.weights.tensors import fitting_tensors, parse_tensors
 from drillcore.digests import sha256_bytes, sha256_file
@@ -100,8 +100,6 @@ def find_weights(text: str, network: str = "") -> WeightsName:
         UnknownNameError: no such network or weights; names the known ones.
         InputError: weights of another network, or DEFAULT, which changes with torchvision.
     """
-    from torchvision.models import get_model_weights
-
     owner, _, member = text.rpartition(".")
     if owner:
         named = _network(owner.removeprefix("torchvision:"))
@@ -114,7 +112,7 @@ def find_weights(text: str, network: str = "") -> WeightsName:
         raise InputError(f"DEFAULT changes with torchvision; for {network} give one of {', '.join(_known(network))}")
     if member not in _known(network):
         raise UnknownNameError(f"weights of {network}", member, _known(network))
-    enumeration = get_model_weights(network)
+    enumeration = torchvision_models().get_model_weights(network)
     found = enumeration[member]
     return WeightsName(network, enumeration.__name__, member, str(found.url), _constants(network, found))
 
@@ -286,20 +284,16 @@ def _record(settings: Settings, name: WeightsName) -> Path:
 
 
 def _known(network: str) -> Sequence[str]:
-    from torchvision.models import get_model_weights
-
-    return [item.name for item in get_model_weights(network)]
+    return [item.name for item in torchvision_models().get_model_weights(network)]
 
 
 def _network(owner: str) -> str:
     """Return torchvision's name of the network that a text, or the class of its weights, names."""
-    from torchvision.models import get_model_weights
-
     names = torchvision_names()
     if owner in names:
         return owner
     for name in names:
-        if get_model_weights(name).__name__ == owner:
+        if torchvision_models().get_model_weights(name).__name__ == owner:
             return name
     raise UnknownNameError("network of torchvision", owner, names)
 

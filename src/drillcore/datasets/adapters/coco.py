@@ -9,7 +9,7 @@ Outlines are polygons, or run-length codes column by column: counts, or COCO's c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from drillcore.datasets.adapters.annotated import Annotated, Thing, converted
 from drillcore.datasets.adapters.base import Choices, Conversion, inside, split_in
 from drillcore.errors import LayoutError
-
-Json = Mapping[str, Any]
+from drillcore.json_types import Values
 
 
 def from_coco(source: Path, folder: Path, choices: Choices) -> Conversion:
@@ -42,7 +41,7 @@ def from_coco(source: Path, folder: Path, choices: Choices) -> Conversion:
     return made
 
 
-def _content(path: Path, *, must: bool) -> Json | None:
+def _content(path: Path, *, must: bool) -> Values | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -56,7 +55,7 @@ def _content(path: Path, *, must: bool) -> Json | None:
     return None
 
 
-def _images(path: Path, content: Json, missing: list[tuple[str, Path]]) -> list[Annotated]:
+def _images(path: Path, content: Values, missing: list[tuple[str, Path]]) -> list[Annotated]:
     try:
         labels = {row["id"]: str(row["name"]) for row in content["categories"]}
         things: dict[Any, list[Thing]] = {}
@@ -88,7 +87,7 @@ def _image(path: Path, name: str) -> Path | None:
     return None
 
 
-def _thing(row: Json, label: str, size: tuple[int, int] | None) -> Thing:
+def _thing(row: Values, label: str, size: tuple[int, int] | None) -> Thing:
     x, y, width, height = (float(side) for side in row.get("bbox") or (0, 0, 0, 0))
     box = (x, y, x + width, y + height) if row.get("bbox") else None
     outline = row.get("segmentation")

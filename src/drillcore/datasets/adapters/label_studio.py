@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from drillcore.datasets.adapters.base import Choices, Conversion, inside
 from drillcore.errors import LayoutError
+from drillcore.json_types import Values
 
 _UPLOADED = 9  # "0123abcd-" stands before the name of an uploaded file
 
@@ -49,7 +49,7 @@ def from_label_studio(source: Path, folder: Path, choices: Choices) -> Conversio
     return made
 
 
-def _names(data: Mapping[str, Any]) -> Iterator[str]:
+def _names(data: Values) -> Iterator[str]:
     """Yield what a task's image may be called, the surest first."""
     if isinstance(path := data.get("path"), str):
         yield path
@@ -65,7 +65,7 @@ def _names(data: Mapping[str, Any]) -> Iterator[str]:
             yield last[_UPLOADED:]
 
 
-def _label(task: Mapping[str, Any]) -> str | None:
+def _label(task: Values) -> str | None:
     kept = [one for one in task.get("annotations") or [] if isinstance(one, dict) and not one.get("was_cancelled")]
     for annotation in reversed(kept):
         found = [

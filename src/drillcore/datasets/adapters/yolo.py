@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -18,6 +17,7 @@ from drillcore.datasets.adapters.annotated import Annotated, Thing, converted
 from drillcore.datasets.adapters.base import Choices, Conversion, split_in
 from drillcore.datasets.base import SPLIT_FOLDERS, images
 from drillcore.errors import BadImageError, LayoutError
+from drillcore.json_types import Json
 from drillcore.runtime.images.decode import probe_file
 
 _FILES = ("data.yaml", "dataset.yaml", "data.yml")
@@ -49,7 +49,7 @@ def from_yolo(source: Path, folder: Path, choices: Choices) -> Conversion:
     return made
 
 
-def _description(source: Path) -> tuple[Path, dict[str, Any]]:
+def _description(source: Path) -> tuple[Path, Json]:
     path = source if source.is_file() else next((source / name for name in _FILES if (source / name).is_file()), None)
     if path is None:
         inner = [entry for entry in source.iterdir() if entry.is_dir()]
@@ -67,7 +67,7 @@ def _description(source: Path) -> tuple[Path, dict[str, Any]]:
     return root if root.is_dir() else path.parent, found
 
 
-def _names(root: Path, content: dict[str, Any]) -> list[str]:
+def _names(root: Path, content: Json) -> list[str]:
     given = content.get("names")
     if isinstance(given, dict):
         given = [given[key] for key in sorted(given, key=int)]
@@ -79,7 +79,7 @@ def _names(root: Path, content: dict[str, Any]) -> list[str]:
     raise LayoutError(f"no class names in {root}: `names` in data.yaml, or classes.txt, is expected")
 
 
-def _listed(root: Path, content: dict[str, Any]) -> Iterator[tuple[Path, str | None]]:
+def _listed(root: Path, content: Json) -> Iterator[tuple[Path, str | None]]:
     """Yield images and their splits."""
     given = [(word, split) for word, split in SPLIT_FOLDERS.items() if content.get(word)]
     if given:

@@ -13,11 +13,11 @@ non-commercial research and education (University of California, Berkeley).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.base import SPLIT_FOLDERS, DatasetLayout, FoundItem, file_fault, images, odd_item, open_source
 from drillcore.datasets.layouts.paired_images import shown, unwrap
 from drillcore.errors import BadImageError, LayoutError
@@ -76,7 +76,7 @@ def _paired(root: Path, folder: str, split: str | None) -> list[FoundItem]:
     return items
 
 
-def _cells(path: Path) -> list[NDArray[Any]]:
+def _cells(path: Path) -> list[Array]:
     from scipy.io import loadmat
 
     try:
@@ -91,7 +91,7 @@ def _cells(path: Path) -> list[NDArray[Any]]:
     return found
 
 
-def _numbered(path: Path, segments: NDArray[Any], max_pixels: int) -> NDArray[np.int32]:
+def _numbered(path: Path, segments: Array, max_pixels: int) -> NDArray[np.int32]:
     """Return ids from 0, -1 for 0 in the file: nothing is known there."""
     if segments.ndim != 2 or segments.dtype.kind not in "ui" or segments.size == 0:
         raise BadImageError(

@@ -15,11 +15,11 @@ images are drawn to train, val and test at import, and an evaluation scores all 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.arrays import Array
 from drillcore.datasets.base import DatasetLayout, FoundItem, file_fault, images, odd_item, open_source
 from drillcore.datasets.layouts.paired_images import shown, unwrap
 from drillcore.errors import BadImageError, LayoutError
@@ -103,7 +103,7 @@ def _read_classes(path: Path) -> dict[str, list[int]]:
     return found
 
 
-def _cleaned(path: Path, mask: NDArray[Any]) -> NDArray[np.int32]:
+def _cleaned(path: Path, mask: Array) -> NDArray[np.int32]:
     """Return ids from 0; -1 for 0, and for what is numbered beyond the list of classes."""
     listed = path.parent.parent / _CLASSES
     known = _read_classes(listed).get(path.stem) if listed.is_file() else None
@@ -114,7 +114,7 @@ def _cleaned(path: Path, mask: NDArray[Any]) -> NDArray[np.int32]:
     return _without_gaps(found)
 
 
-def _from_colours(mask: NDArray[Any]) -> NDArray[np.int32]:
+def _from_colours(mask: Array) -> NDArray[np.int32]:
     """Return the parts that hang together (8 neighbours) in one colour; -1 for black."""
     from scipy import ndimage
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from drillcore.arrays import Doubles, Ints
 from drillcore.evaluation.figures.metrics import FIGURES, checked, classification_metrics, predictions
 from drillcore.evaluation.figures.significance import Comparison, compare_classifiers
 from drillcore.json_types import Json
@@ -113,7 +113,7 @@ def _class_changes(first: Json, second: Json) -> tuple[ClassChange, ...]:
     return tuple(sorted(found, key=lambda one: (one.difference, one.name)))
 
 
-def _answer_changes(truth: Any, rows_a: Any, rows_b: Any) -> tuple[AnswerChange, ...]:
+def _answer_changes(truth: Ints, rows_a: Doubles, rows_b: Doubles) -> tuple[AnswerChange, ...]:
     said_a, said_b = predictions(rows_a), predictions(rows_b)
     found = []
     for row in np.flatnonzero(said_a != said_b):

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list
+from scipy.cluster.hierarchy import linkage as join
+from scipy.spatial.distance import pdist, squareform
 
 from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
+from drillcore.evaluation.figures.linkages import DEFAULT_LINKAGE, LINKAGES
 
-# Without "centroid" and "median": with those a merge may lie below the ones it is made of, and a branch be negative.
-LINKAGES = ("average", "complete", "single", "ward", "weighted")
-DEFAULT_LINKAGE = "average"
 _ORDERED = 400  # leaves up to which neighbours in the picture are made as like as possible; its time grows cubically
 
 
@@ -101,9 +102,6 @@ def agglomerate(centroids: ArrayLike, linkage: str = DEFAULT_LINKAGE) -> ClassTr
     Raises:
         InputError: fewer than two classes, a value that is not finite (a class without an image), an unknown linkage.
     """
-    from scipy.cluster.hierarchy import leaves_list
-    from scipy.cluster.hierarchy import linkage as join
-
     if linkage not in LINKAGES:
         raise InputError(f"linkage {linkage!r} is not known; allowed: {', '.join(LINKAGES)}")
     points = _points(centroids)
@@ -118,8 +116,6 @@ def cophenetic_distances(tree: ClassTree) -> Doubles:
 
     (Sokal and Rohlf 1962.)
     """
-    from scipy.cluster.hierarchy import cophenet
-
     return np.asarray(cophenet(tree.merges), np.float64)
 
 
@@ -130,8 +126,6 @@ def cophenetic_correlation(tree: ClassTree, centroids: ArrayLike) -> float | Non
         Pearson's correlation of the cophenetic with the Euclidean distances; None where either has no spread, as with
         two classes.
     """
-    from scipy.spatial.distance import pdist
-
     return _correlation(cophenetic_distances(tree), pdist(_points(centroids)))
 
 
@@ -160,8 +154,6 @@ def nearest_classes(centroids: ArrayLike, count: int) -> tuple[Ints, Doubles]:
     Returns:
         indices int64 [K, count], nearest first (of equals the lower index first), and their distances.
     """
-    from scipy.spatial.distance import pdist, squareform
-
     points = _points(centroids)
     distances = squareform(pdist(points))
     np.fill_diagonal(distances, np.inf)
@@ -178,8 +170,6 @@ def neighbour_overlap(first: Ints, second: Ints) -> float:
 
 def tree_groups(tree: ClassTree, count: int) -> Ints:
     """Return the tree cut into at most `count` groups: a group number for each class, int64 [K], in drawing order."""
-    from scipy.cluster.hierarchy import fcluster
-
     cut = fcluster(tree.merges, max(1, count), criterion="maxclust")
     _, numbers = np.unique(cut, return_inverse=True)
     seen = list(dict.fromkeys(numbers[tree.order].tolist()))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from drillcore.arrays import Array, Doubles, Ints
 from drillcore.errors import InputError
@@ -162,8 +163,6 @@ def count_objects(
         small: largest area of a small ship, pixels.
         halo: width of the halo, pixels.
     """
-    from scipy import ndimage
-
     touching = np.ones((3, 3), dtype=bool)
     ships, n_ships = ndimage.label(truth, touching)
     blobs, n_blobs = ndimage.label(predicted, touching)

@@ -14,13 +14,13 @@ instance an image on which all objects of a class are difficult, it counts neith
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drillcore.arrays import Doubles
 from drillcore.errors import InputError, UnknownNameError
+from drillcore.json_types import Json
 
 PRESENT, ABSENT, UNJUDGED = 1, 0, -1
 Truth = NDArray[np.int8]
@@ -29,7 +29,7 @@ Curve = Callable[[Doubles, Doubles], Doubles]
 _POINTS = np.arange(0.0, 1.1, 0.1)
 
 
-def multilabel_metrics(truth: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
+def multilabel_metrics(truth: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> Json:
     """Return the figures of answers of several labels.
 
     Args:

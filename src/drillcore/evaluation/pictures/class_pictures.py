@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from drillcore.errors import InputError
 from drillcore.evaluation.figures.class_tree import ClassTree, tree_agreement, tree_groups
@@ -190,8 +193,6 @@ def draw_branches(axes: Axes, tree: ClassTree, groups: NDArray[np.int64], *, mir
         groups: number of each class's group, int [K]; branches above the groups are grey.
         mirrored: root at the right.
     """
-    from matplotlib.collections import LineCollection
-
     y = {int(leaf): float(place) for place, leaf in enumerate(tree.order)}
     group: dict[int, int | None] = {leaf: int(groups[leaf]) for leaf in range(tree.leaves)}
     lines, colours = [], []
@@ -221,8 +222,6 @@ def group_colour(number: int | None) -> str:
 
 def draw_samples(axes: Axes, rows: Sequence[Sequence[NDArray[np.uint8]]], columns: int) -> None:
     """Draw rows of images, each in a square cell of white; row number r at y = r."""
-    from PIL import Image
-
     # One picture of them all: hundreds of them, drawn one by one, take matplotlib seconds.
     sheet = Image.new("RGB", (columns * _CELL, len(rows) * _CELL), "white")
     for place, images in enumerate(rows):
@@ -247,8 +246,6 @@ def save_picture(figure: Figure, path: Path) -> None:
     if path.suffix.lower() == ".png":
         write_bytes(path, _png(figure))
     elif path.suffix.lower() == ".svg":
-        from matplotlib import rc_context
-
         buffer = io.BytesIO()
         with rc_context({"svg.hashsalt": "drillcore"}):  # the same picture gives the same bytes
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from drillcore.errors import InputError
@@ -25,8 +27,6 @@ def dense_confusion_png(counts: ArrayLike, classes: Sequence[str], title: str = 
     Raises:
         InputError: shapes that do not fit.
     """
-    from matplotlib.colors import PowerNorm
-
     total = checked_counts(counts, len(classes)).sum(axis=0)
     kept = np.flatnonzero(total.sum(axis=0) + total.sum(axis=1)).tolist()
     total, names = total[np.ix_(kept, kept)], [_short(classes[index]) for index in kept]
@@ -83,8 +83,6 @@ def iou_bars_png(
     Raises:
         InputError: no class has a pixel.
     """
-    from matplotlib.patches import Patch
-
     names = list(per_class)
     rows = [(index, name, per_class[name]) for index, name in enumerate(names) if per_class[name]["support"]]
     if not rows:

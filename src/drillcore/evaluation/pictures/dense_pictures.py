@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import PowerNorm
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from drillcore.arrays import Array
@@ -93,8 +96,6 @@ def label_panel_png(
     Raises:
         InputError: no row, or sizes that differ.
     """
-    from matplotlib.patches import Patch
-
     palette = label_colours(len(classes), colours)
     heads = ("image", "truth", "answer", "error: the wrong answers")
     figure, grid = _panel([row.image for row in rows], heads, title, legend_lines=math.ceil((len(classes) + 1) / 7))
@@ -134,8 +135,6 @@ def value_panel_png(rows: Sequence[ValueRow], title: str = "", *, peak: float = 
     Raises:
         InputError: no row, or sizes that differ.
     """
-    from matplotlib.colors import PowerNorm
-
     heads = ("seen", "truth", "answer", "absolute error (mean over channels)")
     figure, grid = _panel([row.image for row in rows], heads, title, bar=True)
     drawn = None
@@ -167,8 +166,6 @@ def label_colours(n_classes: int, colours: Colours | None = None) -> NDArray[np.
         InputError: not one colour for each class.
     """
     if colours is None:
-        from matplotlib import colormaps
-
         steps = colormaps["tab20"](np.arange(n_classes) % 20)[:, :3]
         colours = [(int(r), int(g), int(b)) for r, g, b in np.rint(steps * 255)]
     if len(colours) != n_classes:

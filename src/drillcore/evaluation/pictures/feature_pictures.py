@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from drillcore.evaluation.pictures.class_pictures import save_picture
 from drillcore.evaluation.pictures.plots import _BLUE, _GREY, _figure, _short
@@ -119,8 +120,6 @@ def visible_box(projection: NDArray[np.float32]) -> tuple[slice, slice]:
 
 def sheet_of_nine(images: Sequence[Image]) -> Image:
     """Return up to nine images as one of 3 x 3 squares, uint8 [S, S, 3], white where there is none."""
-    from PIL import Image as Pillow
-
     side = 3 * TILE + 2 * _GAP
     sheet = Pillow.new("RGB", (side, side), "white")
     for number, image in enumerate(images[:9]):

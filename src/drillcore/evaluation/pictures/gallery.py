@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError
@@ -70,8 +72,6 @@ def gallery_png(tiles: Sequence[Tile], title: str, *, columns: int = COLUMNS) ->
 
 
 def _draw(axes: Axes, tile: Tile, x: float, y: float) -> None:
-    from matplotlib.patches import Rectangle
-
     axes.add_patch(Rectangle((x, y), _TILE, _TILE, facecolor="#f3f3f3", edgecolor=_FRAMES[tile.frame], lw=1.6))
     cell = _TILE / len(tile.images)
     for number, image in enumerate(tile.images):
@@ -92,8 +92,6 @@ def _draw(axes: Axes, tile: Tile, x: float, y: float) -> None:
 
 def _reduced(image: NDArray[np.uint8]) -> Array:
     """Return at most 224 pixels on the longer side, [H,W] or [H,W,3]."""
-    from PIL import Image
-
     flat = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
     longer = max(flat.shape[:2])
     if longer <= _MAX_SIDE:

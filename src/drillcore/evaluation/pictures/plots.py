@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
 
 from drillcore.arrays import Doubles, Ints
 from drillcore.errors import InputError
@@ -23,7 +29,6 @@ from drillcore.json_types import Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _DPI = 100
 _CELL = 0.165  # inches of a class in a picture of many: the smallest at which its name can be read
@@ -65,9 +70,6 @@ def similar_order(counts: Ints) -> NDArray[np.int64]:
     """
     if len(counts) < 3:
         return np.arange(len(counts))
-    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-    from scipy.spatial.distance import squareform
-
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Square roots: two classes confused in one image of a hundred are nearer than two never confused.
     distance = 1 - np.sqrt((shares + shares.T) / 2).clip(0, 1)
@@ -156,8 +158,6 @@ def curves_png(curves: Mapping[str, Sequence[float]], title: str = "") -> bytes:
     Raises:
         InputError: there is no curve.
     """
-    from matplotlib.ticker import MaxNLocator
-
     losses = {name: values for name, values in curves.items() if "loss" in name and len(values)}
     others = {name: values for name, values in curves.items() if "loss" not in name and len(values)}
     panels = [part for part in (losses, others) if part]
@@ -217,8 +217,6 @@ def class_shares_png(shares: Mapping[str, Mapping[str, int]], title: str = "") -
 
 
 def _draw_confusion(counts: Ints, names: Sequence[str], title: str) -> Figure:
-    from matplotlib.colors import PowerNorm
-
     many = len(names) > _ANNOTATED
     side = 3.2 + len(names) * (_CELL if many else 0.48)
     figure = _figure(max(side + 0.8, 6.5), max(side, 5))
@@ -278,9 +276,6 @@ def _calibration_curve(axes: Axes, confidence: Doubles, accuracy: Doubles, count
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError
@@ -55,9 +58,6 @@ def ship_panel_png(rows: Sequence[ShipRow], title: str = "") -> bytes:
     Raises:
         InputError: no row, or sizes that differ.
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch, Rectangle
-
     heads = ("image", "probability of ship, outlines", "found, false, missed", "close-up of the worst window")
     figure, grid = _panel([row.image for row in rows], heads, title, legend_lines=1)
     for axes, row in zip(grid, rows, strict=True):
@@ -158,8 +158,6 @@ def _outcome(image: Pixels, truth: NDArray[np.bool_], answer: NDArray[np.bool_])
 
 def _worst_window(truth: NDArray[np.bool_], answer: NDArray[np.bool_]) -> tuple[int, int]:
     """Return top and left of the window that holds most wrong pixels, or a ship."""
-    from scipy import ndimage
-
     for mask in (truth != answer, truth):
         if mask.any():
             near = mask.astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +20,7 @@ from drillcore.export.patches.pyramid_nodes import write_pyramid
 from drillcore.export.sessions import cpu_session
 from drillcore.export.writing import ModelWriter, Proof
 from drillcore.heads.adaptation.head import AdaptationHead
+from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.representations.patches.patch_rows import network_of
 from drillcore.representations.patches.scores import aggregated
@@ -52,7 +52,7 @@ class PatchParity:
 class PatchWriter(ModelWriter):
     """Pyramid, rows as the store has them, adaptation layers, aggregation; images of one size a batch."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return the input's contract: any size, no padding."""
         network = network_of(self.run)
         patches = {"lambdas": list(network.plan.lambdas), "window": network.window}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.adaptation.params import AdaptationParams
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_indicators, check_params, check_rows
 from drillcore.heads.parameters import Parametrised
-from drillcore.heads.row_source import check_finite, moments, row_source, slices
+from drillcore.heads.row_source import Table, check_finite, moments, row_source, slices
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
 
@@ -69,12 +70,12 @@ class AdaptationHead(ClassifierMixin, Parametrised, Classifier):
 
     def fit(
         self,
-        X: Any,
+        X: Table,
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = None,
         *,
         run: FitRun = FitRun(),
-        validation: tuple[Any, npt.ArrayLike] | None = None,
+        validation: tuple[Array, npt.ArrayLike] | None = None,
     ) -> Self:
         """Learn from rows [N, D] and an indicator matrix [N, K]; a row without a label is background.
 
@@ -134,7 +135,7 @@ class AdaptationHead(ClassifierMixin, Parametrised, Classifier):
         found: npt.NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(values, -80, 80)))
         return found
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return y of rows, float64 [N, K]: probabilities of the classes, that of background left out."""
         check_is_fitted(self, "layers_")
         source = row_source(X, self.n_features_in_)
@@ -149,7 +150,7 @@ class AdaptationHead(ClassifierMixin, Parametrised, Classifier):
             result[first : first + len(rows)] = self._answers(values.astype(np.float64))
         return result
 
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return which labels are more probable than not, 0 and 1, int64 [N, K]."""
         return (self.predict_proba(X) >= 0.5).astype(np.int64)
 
@@ -172,7 +173,7 @@ class AdaptationHead(ClassifierMixin, Parametrised, Classifier):
         return arrays, {"params": params, **facts}
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, npt.NDArray[Any]], meta: Json) -> Self:
+    def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
         """Make the fitted head again; raises IntegrityError where the parts do not fit together."""
         try:
             check_params(cls, meta["params"])
@@ -210,7 +211,7 @@ class AdaptationHead(ClassifierMixin, Parametrised, Classifier):
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))[:, :-1]
 
 
-def _in_memory(X: Any) -> npt.NDArray[Any]:
+def _in_memory(X: Table) -> Array:
     """Return rows in memory, float16 as they are."""
     if isinstance(X, np.ndarray) and X.dtype == np.float16 and X.ndim == 2 and len(X):
         check_finite(X)

@@ -26,6 +26,7 @@ from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
+from drillcore.heads.forest.ranks import rank_table, value_table
 from drillcore.heads.forest.row_draw import RowDraw, feature_seed, tree_seeds
 from drillcore.heads.forest.small_trees import grow_small, is_small
 from drillcore.heads.forest.trees import Rules, Trees, concatenate
@@ -164,8 +165,6 @@ def _grower(rows: npt.NDArray[np.float32], plan: GrowthPlan, count: int, pool: E
     """Return what grows the tree of a seed; by scikit-learn where compiling would take longer."""
     if is_small(len(rows), plan, count):
         return functools.partial(grow_small, rows, plan)
-    from drillcore.heads.forest.ranks import rank_table, value_table
-
     return functools.partial(_grow_one, rank_table(rows, pool) if plan.split == "best" else value_table(rows), plan)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ def grow_tree(table: RankedTable | ValueTable, drawn: Drawn, rules: Rules, split
         split: "best" or "random".
     """
     if isinstance(table, ValueTable):
-        kind: type[Any] = np.float32
+        kind: type[np.generic] = np.float32
     else:
         narrow = table.columns.dtype == np.uint16 and table.columns.shape[1] <= 1 << 16
         kind = np.uint32 if narrow else np.uint64

@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 from drillcore.arrays import Array, Doubles
 
@@ -92,8 +93,6 @@ def fit_slopes(
         labels: of these rows.
         start: where the search begins.
     """
-    from scipy.optimize import minimize
-
     if not len(labels) or len(start) == 0:
         return np.array(start)
     above = np.array(start) > 0
@@ -122,8 +121,6 @@ def fit_sigmoid(decisions: Doubles, truth: npt.NDArray[np.bool_]) -> Doubles:
         decisions: float64 [n, P], of rows that were held out.
         truth: bool [n, P].
     """
-    from scipy.optimize import minimize
-
     positive = int(truth.sum())
     wanted = np.where(truth, (positive + 1) / (positive + 2), 1 / (truth.size - positive + 2))
 

@@ -24,7 +24,7 @@ from drillcore.arrays import Array, Doubles, Floats, Ints
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, FitRun, check_indicators, check_labels, check_params
 from drillcore.heads.dual import DualClassifier
-from drillcore.heads.row_source import row_source, slices
+from drillcore.heads.row_source import Table, row_source, slices
 from drillcore.heads.svm.calibration import REST_START, fit_sigmoid, fit_slopes, rest_logits, stratified_folds
 from drillcore.heads.svm.newton import one_vs_rest
 from drillcore.heads.svm.params import DualSvmParams
@@ -81,7 +81,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         self.threads = threads
 
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Learn from a Gram matrix [N, N] and class indices [N], or an indicator matrix [N, K] of several labels.
 
@@ -125,7 +125,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         self.weights_ = np.ascontiguousarray(weights.T, np.float32)
         self.n_features_in_ = len(self.weights_)
 
-    def predict_proba(self, X: Any) -> Doubles:
+    def predict_proba(self, X: Table) -> Doubles:
         """Return probabilities float64 [N, K] of rows [N, D]; raises InputError on rows that cannot be used."""
         check_is_fitted(self, "weights_")
         source = row_source(X, self.n_features_in_)
@@ -138,7 +138,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
             result[first : first + len(rows), self.present_] = logits / total
         return result
 
-    def predict(self, X: Any) -> Ints:
+    def predict(self, X: Table) -> Ints:
         """Return the most probable label, int64 [N], of equals the lowest; with several labels 0 and 1, [N, K]."""
         if self.several_:
             return np.asarray(self.predict_proba(X) >= 0.5, np.int64)
@@ -248,7 +248,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         return decisions
 
 
-def _checked(X: Any) -> Doubles:
+def _checked(X: Table) -> Doubles:
     products = np.asarray(X, np.float64)
     if products.ndim != 2 or products.shape[0] != products.shape[1] or not len(products):
         raise InputError(f"a Gram matrix [N, N] is expected, shape {list(products.shape)} came")

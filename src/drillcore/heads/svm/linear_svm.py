@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from drillcore.arrays import Floats
 from drillcore.errors import InputError
 from drillcore.heads.base import FitRun, check_indicators, check_rows
+from drillcore.heads.row_source import Table
 from drillcore.heads.svm.estimator import SvmEstimator
 from drillcore.heads.svm.pairs import GramProblems, pair_weights
 from drillcore.heads.svm.params import LinearSvmParams
@@ -58,7 +59,7 @@ class LinearSvmHead(SvmEstimator):
     loss: str
 
     def fit(
-        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
+        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, run: FitRun = FitRun()
     ) -> Self:
         """Learn from rows [N, D] and class indices [N], or an indicator matrix [N, K]: any number of labels of a row.
 
@@ -87,7 +88,7 @@ class LinearSvmHead(SvmEstimator):
         self._tell(newton.failed)
         return self
 
-    def predict(self, X: Any) -> npt.NDArray[np.int64]:
+    def predict(self, X: Table) -> npt.NDArray[np.int64]:
         """Return the most probable label, int64 [N], of equals the lowest; with several labels 0 and 1, [N, K]."""
         return (self.predict_proba(X) >= 0.5).astype(np.int64) if self.several else super().predict(X)
 

@@ -84,7 +84,7 @@ class FeatureTable:
         numbers = np.arange(len(self.keys))[chosen]
         return self._unpacked(self.store.read([self.keys[number] for number in numbers]))
 
-    def _unpacked(self, kept: npt.NDArray[Any]) -> npt.NDArray[np.floating]:
+    def _unpacked(self, kept: Array) -> npt.NDArray[np.floating]:
         return unpack_signs(kept, self.width) if self.store.spec.dtype == SIGN2 else kept
 
 

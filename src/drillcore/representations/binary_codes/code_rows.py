@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError
+from drillcore.progress import progress
 from drillcore.representations.base import Representation, Rows, State
 from drillcore.representations.binary_codes.itq import fit_itq
+from drillcore.representations.core_samples.core import CoreNetwork
+from drillcore.representations.core_samples.core_spec import CoreSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.representations.binary_codes.params import CodeParams
-    from drillcore.representations.core_samples.core import CoreNetwork
     from drillcore.retrain.run import Run
 
 
@@ -44,9 +47,6 @@ class BinaryCodes(Representation):
 
     def core(self, run: Run) -> CoreNetwork:
         """Return the network with its taps' maps, for images of any size."""
-        from drillcore.representations.core_samples.core import CoreNetwork
-        from drillcore.representations.core_samples.core_spec import CoreSpec
-
         spec = CoreSpec(scales=(self.plan.scale,), image=False)
         return CoreNetwork(run.backbone, run.recipe.backbone.taps, spec, channels=run.channels)
 
@@ -67,10 +67,6 @@ class BinaryCodes(Representation):
 
     def _vectors(self, run: Run) -> list[Array]:
         """Return cells of each tap, float32 [N, D]."""
-        import torch
-
-        from drillcore.progress import progress
-
         table, core = run.manifest.rows("train"), self.core(run)
         images = run.images(table, core.channels)
         each = -(-self.plan.vectors // len(images))

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from drillcore.arrays import Array
+from drillcore.datasets.targets import colour_values, label_reader
 from drillcore.errors import InputError
 from drillcore.files import read_object
+from drillcore.heads.saving import load_head
 from drillcore.representations.base import FIT_SPLITS, Representation
+from drillcore.representations.core_samples.auto_context import AutoContext
+from drillcore.representations.core_samples.core import CoreNetwork
 from drillcore.representations.core_samples.drilling import Targets
 from drillcore.representations.core_samples.pixel_answers import Answers
 from drillcore.representations.core_samples.samples import STORE, CoreSamples, extract
@@ -22,10 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.recipes.cores import CorePlan
-    from drillcore.representations.core_samples.auto_context import AutoContext
-    from drillcore.representations.core_samples.core import CoreNetwork
-    from drillcore.representations.core_samples.drilling import Targets
-    from drillcore.representations.core_samples.pixel_answers import Answers
     from drillcore.retrain.run import Run
 
 ANSWERS_FILE = "answers.json"
@@ -44,8 +45,6 @@ class CoreRows(Representation):
 
     def core(self, run: Run) -> CoreNetwork:
         """Return the frozen network with the planes of the recipe, made once, on the CPU: drilling moves it."""
-        from drillcore.representations.core_samples.core import CoreNetwork
-
         if self._core is None:
             taps = run.recipe.backbone.taps
             self._core = CoreNetwork(run.backbone, taps, self.plan.spec, channels=run.channels)
@@ -88,8 +87,6 @@ class CoreRows(Representation):
 
     def targets(self, run: Run, table: pd.DataFrame) -> Targets:
         """Return what is learnt at each pixel of images: labels, or the image's own colours."""
-        from drillcore.datasets.targets import colour_values, label_reader
-
         manifest = run.manifest
         if not run.task.named:
             colours = run.load(table, 3)
@@ -111,16 +108,11 @@ class CoreRows(Representation):
 
     def context(self, run: Run) -> AutoContext | None:
         """Return the first stage of a fitted run; None where it has one stage."""
-        from drillcore.heads.saving import load_head
-        from drillcore.representations.core_samples.auto_context import AutoContext
-
         plan = self.plan.context
         return None if plan is None else AutoContext(spec=plan.spec, head=load_head(run.path / FIRST_FOLDER))
 
     def maps(self, run: Run, image: npt.NDArray[np.uint8]) -> list[tuple[str, Array]]:
         """Return the map of each plane (paper 000, figure 3)."""
-        import torch
-
         core = self.core(run)
         with torch.inference_mode():
             found = core(torch.from_numpy(image).permute(2, 0, 1)[None].to(torch.float32))

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from drillcore.ahead import run_ahead, threads
 from drillcore.arrays import Array
+from drillcore.devices import exact_computing, resolve_device
 from drillcore.errors import DataError
 from drillcore.progress import progress
 from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, draw, thin
@@ -72,10 +74,6 @@ class DrillSource:
 
 def drilled(source: DrillSource, items: Sequence[DrillItem], settings: Settings) -> Generator[Drilled]:
     """Yield samples and places of each item in their order; images side by side, each by one thread."""
-    import torch
-
-    from drillcore.devices import exact_computing, resolve_device
-
     device = resolve_device(settings.device)
     source.core.backbone.to(device)
     source.core.to(device)
@@ -138,8 +136,6 @@ def samples_of(
     dtype: str = "float32",
 ) -> Samples:
     """Return the core samples of an image uint8 [H, W, C] at pixels, [P, D]; not finite in float16 beyond 65,504."""
-    import torch
-
     device = core.backbone.device
     with torch.inference_mode():
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)

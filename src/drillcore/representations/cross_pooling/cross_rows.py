@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from drillcore.arrays import Array, Floats
+from drillcore.backbones.blocks import Blocks, in_blocks
 from drillcore.errors import InputError
 from drillcore.representations.activations.image_rows import ImageRows
 from drillcore.representations.base import State
@@ -20,6 +22,7 @@ from drillcore.representations.cross_pooling.pooling import (
     pooled,
     principal_axes,
 )
+from drillcore.representations.cross_pooling.speaking import linear_weights, painted, unit_shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +47,6 @@ class CrossPooling(ImageRows):
             UnknownNameError: a tap the backbone does not have.
             InputError: taps that are no pair, other resolutions in one, subarrays larger than the maps.
         """
-        from drillcore.backbones.blocks import Blocks, in_blocks
-
         shapes = tap_shapes(backbone, taps)
         blocks = Blocks(self.plan.blocks, self.plan.step, self.plan.whole) if self.plan.blocks else None
         self._layout = row_layout(self.plan, taps, shapes, blocks.count if blocks else 1)
@@ -111,10 +112,6 @@ class CrossPooling(ImageRows):
 
         A map's pixels sum to the decision without its bias; what stands beside has no place in it.
         """
-        import torch
-
-        from drillcore.representations.cross_pooling.speaking import linear_weights, painted, unit_shares
-
         head, state = run.head, run.state
         weights = linear_weights(head)
         if weights is None or state is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from drillcore.arrays import Floats
 from drillcore.errors import InputError
@@ -114,8 +115,6 @@ def tap_shapes(backbone: Backbone, taps: Sequence[str]) -> dict[str, Shape]:
         UnknownNameError: a tap the backbone does not have.
         InputError: a backbone without an input size.
     """
-    import torch
-
     if backbone.resize is None:
         raise InputError(f"{backbone.name} has no input size; give it one")
     names = backbone.check_taps(taps)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.linalg import eigh
 
 from drillcore.arrays import Floats
 
@@ -113,8 +114,6 @@ def principal_axes(parts: Iterable[Floats], components: int) -> Pca:
         products += values.T @ values
     if not count:
         raise ValueError("no local feature came")
-    from scipy.linalg import eigh
-
     mean = total / count
     width = len(mean)
     kept = min(components, width)

@@ -15,11 +15,12 @@ which a box fulfils (i) and (ii), and is left out where it shows a part of an ob
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from drillcore.json_types import Values
 
 LEAST_OF_PATCH, LEAST_OF_OBJECT = 0.2, 0.6
 _ROUNDING = 1e-9
@@ -35,7 +36,7 @@ def common_areas(patches: Boxes, boxes: Boxes) -> npt.NDArray[np.float64]:
 
 
 def label_patches(
-    patches: Boxes, boxes: Sequence[Mapping[str, Any]], classes: Sequence[str], *, several: bool = False
+    patches: Boxes, boxes: Sequence[Values], classes: Sequence[str], *, several: bool = False
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Return which classes patches show, 0 and 1, uint8 [P, K], and which of them may be learnt from, bool [P].
 

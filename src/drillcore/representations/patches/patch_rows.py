@@ -13,8 +13,9 @@ from drillcore.errors import InputError
 from drillcore.representations.base import Representation, Rows
 from drillcore.representations.patches.labelling import label_patches, thinned
 from drillcore.representations.patches.params import PatchPlan
+from drillcore.representations.patches.pyramid import PatchNetwork
 from drillcore.representations.patches.scores import aggregated
-from drillcore.representations.store_rows import StoreRows
+from drillcore.representations.store_rows import StoreRows, row_numbers
 from drillcore.runtime.patches.maps import score_maps
 from drillcore.runtime.patches.patch_places import levels_of, patch_boxes
 from drillcore.tasks import MULTILABEL
@@ -22,7 +23,6 @@ from drillcore.tasks import MULTILABEL
 if TYPE_CHECKING:
     import pandas as pd
 
-    from drillcore.representations.patches.pyramid import PatchNetwork
     from drillcore.retrain.run import Run
     from drillcore.store import FeatureStore
 
@@ -137,8 +137,6 @@ def patch_labels(
 
 def network_of(run: Run) -> PatchNetwork:
     """Return the run's backbone as it looks at patches; raises as `PatchNetwork`."""
-    from drillcore.representations.patches.pyramid import PatchNetwork
-
     return PatchNetwork(run.backbone, run.recipe.backbone.taps, run.representation.plan)
 
 
@@ -179,8 +177,6 @@ class _Both:
 
     def __getitem__(self, chosen: object) -> npt.NDArray[np.floating]:
         """Return the chosen rows, of ascending numbers or a slice."""
-        from drillcore.representations.store_rows import row_numbers
-
         numbers = row_numbers(chosen, self.shape[0])  # type: ignore[arg-type]
         own = numbers[numbers < self._first]
         rows = self._parts[0][own]

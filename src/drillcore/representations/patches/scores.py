@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from drillcore.arrays import Array
 
 POWERS = tuple(range(1, 11))
 Floats = npt.NDArray[np.float64]
 
 
-def aggregated(answers: npt.NDArray[Any], images: npt.NDArray[np.int64], power: int) -> Floats:
+def aggregated(answers: Array, images: npt.NDArray[np.int64], power: int) -> Floats:
     """Return score(C) = 1/M sum y(C|P)^k of each image, float64 [I, K].
 
     Args:

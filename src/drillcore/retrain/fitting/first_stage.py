@@ -17,14 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
 from drillcore.arrays import Array
 from drillcore.errors import DataError, InputError, IntegrityError
+from drillcore.export.assemble import PROBABILITIES
+from drillcore.export.dense.context_nodes import first_stage_model
+from drillcore.export.graph import IMAGES
 from drillcore.export.sessions import cpu_session
 from drillcore.files import write_json
 from drillcore.heads.row_source import RowSource, SideBySide
+from drillcore.heads.saving import load_head, save_head
+from drillcore.representations.core_samples.auto_context import context_maps, read_plane
 from drillcore.representations.core_samples.views import view_of
 
 if TYPE_CHECKING:
@@ -166,8 +172,6 @@ def _columns(folder: Path, shape: tuple[int, int], dtype: str) -> Any:
 
 
 def _kept_head(folder: Path, fit: Callable[[], Any]) -> Any:
-    from drillcore.heads.saving import load_head, save_head
-
     try:
         return load_head(folder)
     except (InputError, IntegrityError):  # none is there, or half of one
@@ -186,13 +190,6 @@ def _answered(
     threads: int,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield numbers of the chosen samples, int64 [n], and their columns, float32 [n, width], image by image."""
-    import torch
-
-    from drillcore.export.assemble import PROBABILITIES
-    from drillcore.export.dense.context_nodes import first_stage_model
-    from drillcore.export.graph import IMAGES
-    from drillcore.representations.core_samples.auto_context import context_maps, read_plane
-
     session = cpu_session(first_stage_model(core, head), 1)
     number = np.flatnonzero(chosen)
     starts = np.flatnonzero(np.diff(samples.images[number], prepend=-1))

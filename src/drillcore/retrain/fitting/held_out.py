@@ -22,6 +22,8 @@ from drillcore.arrays import Array
 from drillcore.errors import DataError
 from drillcore.evaluation.figures.precision_recall import ProbabilityHistogram, best_threshold, bin_floors
 from drillcore.evaluation.figures.suspicion import grouped_folds
+from drillcore.export.dense.assembly import LOGITS, logits_model
+from drillcore.export.graph import IMAGES
 from drillcore.export.sessions import cpu_session
 from drillcore.files import write_bytes
 
@@ -142,9 +144,6 @@ def _histogram(
     advance: Callable[[int], None] | None,
 ) -> ProbabilityHistogram:
     """Answer images as the exported file would, and count their pixels."""
-    from drillcore.export.dense.assembly import LOGITS, logits_model
-    from drillcore.export.graph import IMAGES
-
     # Mode refined has exact's labels, and no threshold yet.
     data = logits_model(core, head, "fast" if mode == "fast" else "exact", answers=plan.answers)
     session = cpu_session(data, threads)

@@ -14,6 +14,7 @@ from drillcore.heads.adaptation.head import TINY, AdaptationHead
 from drillcore.heads.base import FitRun
 from drillcore.heads.saving import save_head
 from drillcore.heads.svm.calibration import fit_sigmoid
+from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.representations.base import Rows
 from drillcore.representations.patches.patch_rows import Patches, chosen_rows
@@ -70,7 +71,7 @@ def _some(judged: Rows, share: float, seed: int) -> tuple[Any, Any] | None:
     return (judged.rows[chosen], np.asarray(judged.targets)[chosen]) if len(chosen) else None
 
 
-def _settle(run: Run, head: AdaptationHead, judged: Rows, table: pd.DataFrame, power: int | None) -> dict[str, Any]:
+def _settle(run: Run, head: AdaptationHead, judged: Rows, table: pd.DataFrame, power: int | None) -> Json:
     """Choose the power with the best mean average precision, and calibrate each class's scores by a sigmoid."""
     answers = np.concatenate(
         [head.predict_proba(judged.rows[slice(at, at + _CHUNK)]) for at in range(0, len(judged), _CHUNK)]

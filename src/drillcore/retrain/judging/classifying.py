@@ -20,6 +20,7 @@ from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 
@@ -69,7 +70,7 @@ class ClassMeasuring(Measuring):
         labels = list(rows["label"])
         return Truths(paths=run.paths(rows), of=lambda row: (labels[row],), classes=run.manifest.classes)
 
-    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[FoundItem], layout: DatasetLayout) -> Truths:
         """Return the items' labels; those the model does not know count as missed."""
         labels = [str(item.label) for item in items]
         classes = sorted({*labels, *model.metadata.classes})

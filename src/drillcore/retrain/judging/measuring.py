@@ -19,6 +19,7 @@ from drillcore.settings import Settings
 from drillcore.tasks import GateLimits
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 PICTURES = "pictures"
@@ -108,7 +109,7 @@ class Measuring(ABC):
         """Return what is true of the images of the evaluation split, in the order of its rows."""
 
     @abstractmethod
-    def outside(self, settings: Settings, model: Model, items: Sequence[object], layout: object) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[FoundItem], layout: DatasetLayout) -> Truths:
         """Return what is true of the items of a source. Raises InputError: its classes are not those of the model."""
 
     @abstractmethod

@@ -9,18 +9,17 @@ import numpy as np
 
 from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.evaluation.figures.voc_precision import ABSENT, PRESENT, UNJUDGED, Truth, multilabel_metrics
-from drillcore.evaluation.pictures.plots import class_bars_png
-from drillcore.files import write_bytes
 from drillcore.promotion.multilabel_gate import gate_multilabel
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.retrain.judging.classifying import NamingEvidence, naming_candidate
-from drillcore.retrain.judging.measuring import PICTURES, Measuring, Standing, Truths, gate_limits
+from drillcore.retrain.judging.measuring import Measuring, Standing, Truths, gate_limits
 from drillcore.retrain.records import Figures
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 Labels = tuple[Sequence[str], Sequence[str]]  # of an image: present; not judged
@@ -48,7 +47,7 @@ class MultilabelMeasuring(Measuring):
         labels = list(zip(rows["labels"], (unjudged_labels(boxes) for boxes in rows["boxes"]), strict=True))
         return Truths(paths=run.paths(rows), of=lambda row: (labels[row],), classes=run.manifest.classes)
 
-    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[FoundItem], layout: DatasetLayout) -> Truths:
         """Return the items' labels; those the model does not know count as missed."""
         labels: list[Labels] = [(item.labels or (), item.unjudged) for item in items]
         classes = sorted({*model.metadata.classes, *(name for present, _ in labels for name in present)})
@@ -58,15 +57,11 @@ class MultilabelMeasuring(Measuring):
         """Ask a model about images."""
         return MultilabelEvidence(settings, model, truths)
 
-    def draw(self, run: Run, model: Model, evidence: Any, figures: dict[str, Any]) -> list[str]:
-        """Draw the average precision of each class."""
-        from drillcore.retrain.pictures.score_pictures import draw_parts, draw_score_maps
+    def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
+        """Draw the average precision of each class, and where in images the surest are seen."""
+        from drillcore.retrain.pictures.score_pictures import draw_evaluation
 
-        bars = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))
-        drawn = {"per-class": bars, **draw_score_maps(run, evidence.probabilities), **draw_parts(run)}
-        for name, png in drawn.items():
-            write_bytes(run.path / PICTURES / f"{name}.png", png)
-        return [f"{PICTURES}/{name}.png" for name in drawn]
+        return draw_evaluation(run, evidence.probabilities, figures)
 
     def said(self, recipe: Recipe, figures: Figures) -> str:
         """Return the mean average precision."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
+from drillcore.datasets.targets import label_reader, read_labels
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, confusion_axes, dense_figures
 from drillcore.evaluation.figures.ships import CLASSES as SHIP_CLASSES
 from drillcore.evaluation.figures.ships import ShipScores
-from drillcore.evaluation.pictures.ship_pictures import precision_recall_png
 from drillcore.json_types import Json
 from drillcore.promotion.candidates import LabelCandidate
 from drillcore.promotion.dense_gate import gate_labels
@@ -27,6 +27,7 @@ from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 Labels = NDArray[np.uint8]
@@ -39,16 +40,12 @@ class LabelMeasuring(Measuring):
 
     def truths(self, run: Run) -> Truths:
         """Return the annotations of the manifest's rows."""
-        from drillcore.datasets.targets import label_reader
-
         rows = run.evaluated_rows()
         read, listed = label_reader(run.settings, run.manifest), rows.to_dict("records")
         return Truths(paths=run.paths(rows), of=lambda row: (read(listed[row]),), classes=run.manifest.classes)
 
-    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[FoundItem], layout: DatasetLayout) -> Truths:
         """Return the items' annotations."""
-        from drillcore.datasets.targets import read_labels
-
         classes = list(layout.classes or ())
         if not set(model.metadata.classes) <= set(classes):
             raise InputError(
@@ -156,6 +153,8 @@ class _ShipLabelScores(LabelScores):
     def pictures(self) -> dict[str, bytes]:
         if not self.ships.histogram.own.any():  # no ship among the images: there is no curve
             return {}
+        from drillcore.evaluation.pictures.ship_pictures import precision_recall_png
+
         return {"precision-recall": precision_recall_png({"this model": self.ships.histogram})}
 
 

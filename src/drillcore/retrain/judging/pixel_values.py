@@ -19,7 +19,6 @@ from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.recipes.parts import value_range
 from drillcore.retrain.judging.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
-from drillcore.retrain.pictures.pixel_pictures import draw_maps, draw_values
 from drillcore.retrain.records import Figures
 from drillcore.runtime.dense.answering import regress
 from drillcore.runtime.images.decode import decode_file
@@ -28,6 +27,7 @@ from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 OUTPUTS, PEAK = ("red", "green", "blue"), 1.0
@@ -63,7 +63,7 @@ class ValueMeasuring(Measuring):
         """Return the colours of the images of the manifest's rows."""
         return _colours(run.settings, run.paths(run.evaluated_rows()), value_range(run.recipe))
 
-    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[FoundItem], layout: DatasetLayout) -> Truths:
         """Return the items' own colours."""
         return _colours(settings, [item.source for item in items], model.metadata.value_range)
 
@@ -73,6 +73,8 @@ class ValueMeasuring(Measuring):
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
         """Draw examples, and the maps that rows are read from."""
+        from drillcore.retrain.pictures.pixel_pictures import draw_maps, draw_values
+
         rows, folder = run.evaluated_rows(), run.path / PICTURES
         names = draw_values(run.settings, folder, rows, run.paths(rows), model, evidence.numbers)
         return names + draw_maps(run, rows, folder)

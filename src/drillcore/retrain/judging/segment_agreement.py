@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drillcore.ahead import side_by_side
+from drillcore.datasets.targets import truth_reader
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.segment_scores import (
     ImageScores,
@@ -22,11 +24,13 @@ from drillcore.recipes import Recipe
 from drillcore.retrain.judging.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
 from drillcore.retrain.pictures.segment_pictures import draw_segments, parts_of
 from drillcore.retrain.records import Figures
+from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.segments.segmenting import Parts
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
+    from drillcore.datasets.base import DatasetLayout, FoundItem
     from drillcore.retrain.run import Run
 
 Map = NDArray[np.int32]
@@ -64,13 +68,11 @@ class SegmentMeasuring(Measuring):
 
     def truths(self, run: Run) -> Truths:
         """Return the segments of the manifest's rows."""
-        from drillcore.datasets.targets import truth_reader
-
         rows = run.evaluated_rows()
         read, listed = truth_reader(run.settings, run.manifest), rows.to_dict("records")
         return Truths(paths=run.paths(rows), of=lambda row: read(listed[row]))
 
-    def outside(self, settings: Settings, model: Model, items: Sequence[Any], layout: Any) -> Truths:
+    def outside(self, settings: Settings, model: Model, items: Sequence[FoundItem], layout: DatasetLayout) -> Truths:
         """Return the items' segments."""
 
         def read(row: int) -> list[Map]:
@@ -113,9 +115,6 @@ def scored(settings: Settings, model: Model, truths: Truths) -> Iterator[tuple[I
     None where nothing is known to be true, why in words where an image cannot be judged. As many images at a time as
     there are threads; memory does not grow with their number.
     """
-    from drillcore.ahead import side_by_side
-    from drillcore.runtime.images.decode import decode_file
-
     how = settings.decoding(model.metadata.value_range)
 
     def work(index: int) -> tuple[ImageScores, float] | str | None:

@@ -9,17 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.arrays import Bytes
+from drillcore.evaluation.pictures.gallery import Tile, gallery_png
+from drillcore.evaluation.pictures.plots import class_bars_png
+from drillcore.evaluation.pictures.score_maps import ScoredImage, score_maps_png
+from drillcore.files import write_bytes
+from drillcore.json_types import Values
 from drillcore.representations.base import Representation
+from drillcore.retrain.judging.measuring import PICTURES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from drillcore.evaluation.pictures.gallery import Tile
     from drillcore.retrain.run import Run
 
 CLASSES, SHOWN = 8, 2  # rows of the picture, at most, and images of a class that have it
 PARTED, OBJECTS, PARTS = 4, 3, 5  # training images, their parts with a label, and parts in all
 _FRAMES = {"object": "right", "background": "wrong", "left out": ""}
+
+
+def draw_evaluation(run: Run, probabilities: NDArray[np.float32], figures: Values) -> list[str]:
+    """Draw average precisions, `draw_score_maps` and `draw_parts`; returns the files' names in the run's folder."""
+    bars = class_bars_png(figures["per_class"], figure_of=("average_precision", "Average precision"))
+    drawn = {"per-class": bars, **draw_score_maps(run, probabilities), **draw_parts(run)}
+    for name, png in drawn.items():
+        write_bytes(run.path / PICTURES / f"{name}.png", png)
+    return [f"{PICTURES}/{name}.png" for name in drawn]
 
 
 def draw_score_maps(run: Run, probabilities: NDArray[np.float32]) -> dict[str, bytes]:
@@ -31,8 +45,6 @@ def draw_score_maps(run: Run, probabilities: NDArray[np.float32]) -> dict[str, b
     """
     if type(run.representation).maps is Representation.maps:
         return {}
-    from drillcore.evaluation.pictures.score_maps import ScoredImage, score_maps_png
-
     rows, classes = run.evaluated_rows(), run.manifest.classes
     images = run.images(rows, run.backbone.channels)
     matrix = run.manifest.label_matrix(rows)
@@ -64,8 +76,6 @@ def draw_parts(run: Run) -> dict[str, bytes]:
     """
     if type(run.representation).parts is Representation.parts:
         return {}
-    from drillcore.evaluation.pictures.gallery import gallery_png
-
     rows = run.manifest.rows("train")
     images, matrix = run.images(rows, run.backbone.channels), run.manifest.label_matrix(rows)
     chosen: dict[int, list[Tile]] = {}
@@ -85,8 +95,6 @@ def draw_parts(run: Run) -> dict[str, bytes]:
 
 def _tiles(run: Run, row: pd.Series, image: Bytes, name: str) -> list[Tile]:
     """Return an image with its boxes, and some of its parts of every kind; none where no part is learnt as `name`."""
-    from drillcore.evaluation.pictures.gallery import Tile
-
     kinds: dict[str, list[Tile]] = {kind: [] for kind in _FRAMES}
     for labels, part in run.representation.parts(run, row, image):
         kind = "left out" if labels is None else "object" if labels else "background"

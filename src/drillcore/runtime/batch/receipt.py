@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from drillcore.arrays import Array
@@ -229,9 +231,6 @@ def _with_checksums(output: AnyPath, receipt: Receipt) -> Iterator[tuple[Part, C
 
 def _diagnose(path: AnyPath, expected: Checksums) -> str:
     """Return what is wrong with a part whose digest is wrong."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         return f"is missing: {len(expected)} rows"
     try:
@@ -276,9 +275,6 @@ def _check_coverage(output: AnyPath, receipt: Receipt, aside: NDArray[np.int64])
 
 
 def _indices(path: AnyPath) -> NDArray[np.int64]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         table = pq.ParquetFile(parquet_source(path)).read(columns=["input_index"])
         values: Array = table.column("input_index").to_numpy()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Checksums = NDArray[np.uint32]
 
@@ -31,8 +28,6 @@ def row_checksums(table: pa.Table) -> Checksums:
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:
-    import pyarrow as pa
-
     kind = column.type
     if pa.types.is_list(kind):
         flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from drillcore.errors import BadImageError, InputError
+from drillcore.runtime.images.decode import decode_mask_bytes
 from drillcore.runtime.segments.regions import Map
 
 OUTLINE = (255, 220, 0)
@@ -28,8 +30,6 @@ def map_png(segments: Map) -> bytes:
 
 def read_map(data: bytes) -> Map:
     """Return the ids of `map_png`. Raises BadImageError: it is none."""
-    from drillcore.runtime.images.decode import decode_mask_bytes
-
     found = decode_mask_bytes(data, max_pixels=2**62, name="a map of segments")
     if found.ndim != 2:
         raise BadImageError("label_value", "a map of segments is grey")
@@ -55,8 +55,6 @@ def outlined(
 
 def colours(count: int) -> npt.NDArray[np.uint8]:
     """Return a colour for each id, uint8 [count, 3]; ids that follow each other differ."""
-    import colorsys
-
     rows = [colorsys.hsv_to_rgb(one * _TURN % 1.0, 0.55, 0.95 if one % 2 else 0.7) for one in range(count)]
     found: npt.NDArray[np.uint8] = np.rint(255 * np.array(rows, np.float64).reshape(-1, 3)).astype(np.uint8)
     return found

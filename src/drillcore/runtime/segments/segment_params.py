@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from drillcore.errors import InputError, UnsafeModelError
+from drillcore.json_types import Json
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.schemas import Params, checked, some
 
@@ -80,7 +81,7 @@ class SegmentParams(Params):
 
 def segment_params(metadata: ModelMetadata) -> SegmentParams:
     """Return how a model's codes become segments. Raises UnsafeModelError: the metadata do not say."""
-    given: dict[str, Any] = dict(metadata.answers or {})
+    given: Json = dict(metadata.answers or {})
     try:
         found = checked(SegmentParams, given, "answers")
     except InputError as error:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.segments.merging import Groups, Hierarchy, build_hierarchy, merge_codes
@@ -144,7 +145,7 @@ def describe(segments: Map, code: Code, params: SegmentParams) -> list[Segment]:
     return [Segment(area, row.tobytes(), (box[0], box[1], box[2], box[3])) for area, row, box in rows]
 
 
-def finish(outputs: dict[str, npt.NDArray[Any]], image: Image, metadata: ModelMetadata) -> dict[str, npt.NDArray[Any]]:
+def finish(outputs: dict[str, Array], image: Image, metadata: ModelMetadata) -> dict[str, Array]:
     """Return the outputs of one image with its `segments` int32 [H, W] before them; a task's `finish`."""
     parts = Parts(image, np.asarray(outputs[CODE]), segment_params(metadata))
     return {SEGMENTS: parts.segments(parts.groups()), **outputs}
@@ -152,8 +153,6 @@ def finish(outputs: dict[str, npt.NDArray[Any]], image: Image, metadata: ModelMe
 
 def _lab(image: Image) -> npt.NDArray[np.float32]:
     """Return an image in CIELAB, float32 [3, H, W]."""
-    import cv2
-
     colour = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
     found: npt.NDArray[np.float32] = cv2.cvtColor(colour.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).transpose(2, 0, 1)
     return found
@@ -161,8 +160,6 @@ def _lab(image: Image) -> npt.NDArray[np.float32]:
 
 def _gradient(lab: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return how fast colours change, float32 [H, W]."""
-    import cv2
-
     smooth = cv2.GaussianBlur(np.ascontiguousarray(lab.transpose(1, 2, 0)), (0, 0), _EDGE_SIGMA)
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order) / 8 for order in ((1, 0), (0, 1)))
     found: npt.NDArray[np.float32] = np.sqrt((across**2 + down**2).sum(axis=2)) / _EDGE_LAB

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -75,8 +76,6 @@ def connected(labels: npt.NDArray[np.integer]) -> Map:
 
     The map is drawn at twice its size with a wall of one pixel wherever neighbours differ; OpenCV counts what is left.
     """
-    import cv2
-
     height, width = labels.shape
     open_ = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
     open_[::2, ::2] = 1
@@ -99,8 +98,6 @@ def renumbered(labels: npt.NDArray[np.integer]) -> Map:
 
 
 def _slic(image: Image, side: int, compactness: float, iterations: int) -> Map:
-    import cv2
-
     cv2.setNumThreads(1)  # images are answered side by side
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     engine = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLIC, side, float(compactness))
@@ -111,8 +108,6 @@ def _slic(image: Image, side: int, compactness: float, iterations: int) -> Map:
 
 
 def _seeds(image: Image, count: int, iterations: int) -> Map:
-    import cv2
-
     cv2.setNumThreads(1)
     height, width = image.shape[:2]
     size = (width, height, 3, count, _SEEDS_LEVELS, _SEEDS_PRIOR, _SEEDS_BINS, False)
@@ -123,8 +118,6 @@ def _seeds(image: Image, count: int, iterations: int) -> Map:
 
 
 def _egs(image: Image, sigma: float, k: float, least: int) -> Map:
-    import cv2
-
     cv2.setNumThreads(1)
     found: Map = cv2.ximgproc.segmentation.createGraphSegmentation(sigma, k, least).processImage(image)
     return found
@@ -132,8 +125,6 @@ def _egs(image: Image, sigma: float, k: float, least: int) -> Map:
 
 def _halved(image: Image) -> Image:
     """Return means of 2 x 2 pixels, uint8; an odd last row or column stands alone."""
-    import cv2
-
     height, width = image.shape[:2]
     even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     found: Image = cv2.resize(even, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)

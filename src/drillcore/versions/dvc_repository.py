@@ -1,0 +1,50 @@
+"""DVC's repository, and what is done to it. Importing DVC takes seconds: only `repository.opened` imports this."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.fs import localfs
+from dvc.lock import LockError
+from dvc.output import Output
+from dvc.repo import Repo, lock_repo
+from dvc.scm import NoSCM
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_objects.errors import ObjectFormatError
+
+__all__ = ["DvcException", "LockError", "ObjectFormatError", "Repository"]
+
+
+class Repository(Repo):
+    """A checkout's repository, without source control.
+
+    drillcore stores data.dvc with each model itself, and an ignore rule that DVC would add to .gitignore would make
+    every checkout differ from its commit.
+
+    Args:
+        root: of the checkout.
+        site: DVC's site cache.
+    """
+
+    def __init__(self, root: Path, site: str) -> None:
+        super().__init__(str(root), scm=NoSCM(str(root)), config={"core": {"site_cache_dir": site}})
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Hold DVC's own lock."""
+        lock: contextlib.AbstractContextManager[None] = lock_repo(self)
+        return lock
+
+    def forget(self, out: Output) -> None:
+        """Forget what an output held: it is to be built anew."""
+        out.hash_info, out.meta, out.obj = HashInfo(), None, None
+
+    def remember(self, digests: Mapping[Path, str]) -> None:
+        """Tell DVC the MD5 of files, so that it does not read them."""
+        self.state.save_many([(str(path), HashInfo("md5", md5), None) for path, md5 in digests.items()], localfs)
+
+    def pull_objects(self, digests: Iterable[str]) -> None:
+        """Bring objects from the remote to the cache by their MD5."""
+        self.cloud.pull([HashInfo("md5", md5) for md5 in digests])
