@@ -17,7 +17,7 @@ from PIL import Image
 from drillcore.arrays import Array, Bytes, Floats
 
 CELLS, COVERED = 8, 2  # of a side, and cells of a window's
-FULL = 0.5  # of a probability lost: as red as it gets
+FULL = 0.5  # by which a probability falls where it is as red as it gets
 _SIDE = 512  # pixels of the longer side at most: a window is coarser
 _RED = (255, 40, 0)
 _QUALITY = 90
@@ -79,7 +79,7 @@ def stretched(cells: Floats, height: int, width: int) -> Floats:
 
 
 def encode_lost(image: Bytes, cells: Floats, opacity: float) -> bytes:
-    """Return a JPEG of the image, red where hiding it costs the class `FULL` or more of its probability."""
+    """Return a JPEG of the image, red where hiding it lowers the probability, at its reddest by `FULL` or more."""
     shade = np.clip(stretched(cells, *image.shape[:2]) / FULL, 0, 1)[:, :, None] * opacity
     mixed = image.astype(np.float32) * (1 - shade) + np.array(_RED, np.float32) * shade
     stream = io.BytesIO()
