@@ -47,8 +47,8 @@ Send an image file as the body, or several as fields `file` of a form.
 By `Accept` the answer is JSON; `image/png`, a palette picture whose indices are the classes (dense models), or the ids
 of segments in grey of 16 bits; `image/jpeg`, the classes' colours over the image with the `opacity` asked for, or the
 outlines of segments; or `image/tiff`, predicted values. Of a model that answers whole images `image/jpeg` is the image,
-red where hiding it lowers the probability of the answer, or of the class `label`, at its reddest by 0.5 or more; it
-takes as long as fifty answers.
+red where hiding it makes the answer, or the class `label`, less probable: as far as the log-odds fall, times the
+probability, at its reddest 2 or more. It takes as long as fifty answers.
 A form with several files is answered in JSON, one entry a file; a file that cannot be read has `error` and `reason` in
 its entry and does not touch the others.
 """

@@ -168,7 +168,7 @@ function spoken(entry, act) {
     words.textContent = "Hiding parts of the image and asking again …";
     const blob = await act.picture(entry, "image/jpeg", 0.8, choice.value);
     button.disabled = false;
-    words.textContent = blob ? "Red: hiding it lowers the probability, at its reddest by 50 points or more." : "";
+    words.textContent = blob ? "Red: hiding it makes the class less probable; pale all over: nothing alone does." : "";
     if (!blob) return;
     const source = URL.createObjectURL(blob);
     const image = make("img", { alt: `The image, red where it spoke for ${choice.value}`, class: "shown" });

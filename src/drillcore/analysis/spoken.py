@@ -40,7 +40,7 @@ def spoken_maps(run: Run, image: NDArray[np.uint8]) -> dict[str, Floats]:
 
 
 def hidden_maps(classes: Sequence[str], image: NDArray[np.uint8], asked: Asked) -> dict[str, Floats]:
-    """Return by class how much of its probability hiding a place costs, float32 [H, W]."""
+    """Return by class what hiding a place takes from it (`hiding.lost`), float32 [H, W]."""
     seen = smaller(image)
     cells = lost(asked(seen), [asked(one) for batch in batches(seen, 1) for one in batch])
     return {name: stretched(own, *image.shape[:2]) for name, own in zip(classes, cells, strict=True)}

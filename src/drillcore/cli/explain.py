@@ -46,7 +46,7 @@ def explain(
 
     A second picture shows where in the image spoke for a class, beside training images that have it and on one scale
     with them: what each place added to a linear machine on pooled maps, the scores of patches; of every other model how
-    far the probability falls when the place is hidden. Models of several labels have this picture alone; of those that
+    far the log-odds fall when the place is hidden. Models of several labels have this picture alone; of those that
     answer every pixel `drillcore predict --overlay` shows it.
 
     \b

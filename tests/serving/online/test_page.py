@@ -226,7 +226,7 @@ def test_a_class_with_bars_timings_version_and_card(visit: Any, shoot: Any) -> N
     expect(card).to_contain_text("<img src=x")
     shoot(page, "classification")
     answer.get_by_role("button", name="Show what spoke for").click()
-    expect(answer.get_by_role("status")).to_contain_text("Red: hiding it lowers")
+    expect(answer.get_by_role("status")).to_contain_text("Red: hiding it makes")
     expect(answer.locator("figure img")).to_have_attribute("alt", re.compile("red where it spoke for"))
     shoot(page, "spoken")
 

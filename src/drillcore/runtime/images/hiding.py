@@ -1,9 +1,10 @@
 """What in an image speaks for its classes, asked of any model that answers images: a part is hidden, the answer falls.
 
 Occlusion (Zeiler and Fergus 2014, section 4.2): a window of a quarter of each side goes over the image in steps of an
-eighth; what it hides becomes the image's mean colour. A cell's number is how far a probability falls, the mean over the
-windows that hide the cell. It is on the scale of probabilities, the same for every image: one without the class has
-nothing to lose and stays pale.
+eighth; what it hides becomes the image's mean colour. A cell's number is how far a class's log-odds fall, the mean over
+the windows that hide the cell, times the class's probability. Log-odds (ours; there it is the probability), since a
+probability near 1 hardly falls where one of many reasons is hidden; times the probability, so that one scale serves all
+images: one without the class stays pale.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from PIL import Image
 from drillcore.arrays import Array, Bytes, Floats
 
 CELLS, COVERED = 8, 2  # of a side, and cells of a window's
-FULL = 0.5  # by which a probability falls where it is as red as it gets
+FULL = 2.0  # of log-odds lost, times the probability: as red as it gets
+_LEAST = 1e-6  # a probability is that far from 0 and 1 at least
 _SIDE = 512  # pixels of the longer side at most: a window is coarser
 _RED = (255, 40, 0)
 _QUALITY = 90
@@ -56,13 +58,15 @@ def hidden(image: Bytes, window: tuple[int, int]) -> Bytes:
 
 
 def lost(whole: Array, each: Sequence[Array]) -> Floats:
-    """Return by class how far hiding a cell lowers its probability, float32 [K, CELLS, CELLS]; what it raises is 0.
+    """Return by class how far hiding a cell lowers its log-odds, times its probability, float32 [K, CELLS, CELLS].
+
+    What hiding raises is 0.
 
     Args:
         whole: probabilities of the image, [K].
         each: of the image with each of the windows hidden, in their order, [K].
     """
-    falls = np.maximum(np.asarray(whole, np.float32) - np.asarray(each, np.float32), 0)
+    falls = np.maximum(_log_odds(whole) - _log_odds(np.stack(each)), 0) * whole
     total = np.zeros((len(whole), CELLS, CELLS), np.float32)
     count = np.zeros((CELLS, CELLS), np.float32)
     for (row, column), fall in zip(windows(), falls, strict=True):
@@ -72,6 +76,11 @@ def lost(whole: Array, each: Sequence[Array]) -> Floats:
     return total / count
 
 
+def _log_odds(probabilities: Array) -> Floats:
+    clipped = np.clip(np.asarray(probabilities, np.float64), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
+
+
 def stretched(cells: Floats, height: int, width: int) -> Floats:
     """Return a map of cells [h, w] at an image's size, float32 [height, width]."""
     plane = Image.fromarray(np.asarray(cells, np.float32))
@@ -79,7 +88,7 @@ def stretched(cells: Floats, height: int, width: int) -> Floats:
 
 
 def encode_lost(image: Bytes, cells: Floats, opacity: float) -> bytes:
-    """Return a JPEG of the image, red where hiding it lowers the probability, at its reddest by `FULL` or more."""
+    """Return a JPEG of the image, red where hiding it takes from the class, at its reddest `FULL` or more."""
     shade = np.clip(stretched(cells, *image.shape[:2]) / FULL, 0, 1)[:, :, None] * opacity
     mixed = image.astype(np.float32) * (1 - shade) + np.array(_RED, np.float32) * shade
     stream = io.BytesIO()
