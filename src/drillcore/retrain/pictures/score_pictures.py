@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLASSES, SHOWN = 8, 2  # rows of the picture, at most, and images of a class that have it
 PARTED, OBJECTS, PARTS = 4, 3, 5  # training images, their parts with a label, and parts in all
+LOOKED = 20  # images of a class, until one has parts of every kind
 _FRAMES = {"object": "right", "background": "wrong", "left out": ""}
 
 
@@ -81,8 +82,9 @@ def draw_parts(run: Run) -> dict[str, bytes]:
     chosen: dict[int, list[Tile]] = {}
     for column in np.argsort(-matrix.sum(axis=0), kind="stable"):
         name = run.manifest.classes[column]
-        for number in np.flatnonzero(matrix[:, column]).tolist():
-            if number not in chosen and (tiles := _tiles(run, rows.iloc[number], images[number], name)):
+        for number in np.flatnonzero(matrix[:, column]).tolist()[:LOOKED]:
+            tiles = _tiles(run, rows.iloc[number], images[number], name) if number not in chosen else []
+            if len(tiles) == PARTS + 1:  # of every kind
                 chosen[number] = tiles
                 break
         if len(chosen) == PARTED:
@@ -94,19 +96,19 @@ def draw_parts(run: Run) -> dict[str, bytes]:
 
 
 def _tiles(run: Run, row: pd.Series, image: Bytes, name: str) -> list[Tile]:
-    """Return an image with its boxes, and some of its parts of every kind; none where no part is learnt as `name`."""
+    """Return an image with its boxes, and some of its parts, `PARTS` where it has enough of every kind."""
     kinds: dict[str, list[Tile]] = {kind: [] for kind in _FRAMES}
     for labels, part in run.representation.parts(run, row, image):
         kind = "left out" if labels is None else "object" if labels else "background"
         if part.size and not (kind == "object" and labels and name not in labels):
             kinds[kind].append(Tile([part], [", ".join(labels or ()) or kind], _FRAMES[kind]))
-    if not kinds["object"]:
-        return []
     shown = [_spread(kinds["object"], OBJECTS), _spread(kinds["background"], 1), _spread(kinds["left out"], 1)]
-    counts = ", ".join(f"{len(found)} {kind}" for kind, found in kinds.items())
+    counts = [
+        f"{len(kinds['object'])} show {name}",
+        *(f"{len(kinds[one])} {one}" for one in ("background", "left out")),
+    ]
     parts = [tile for tiles in shown for tile in tiles]
-    parts += [Tile([np.full((1, 1, 3), 255, np.uint8)], [""])] * (PARTS - len(parts))
-    return [Tile([_boxed(image, row["boxes"])], [counts]), *parts]
+    return [Tile([_boxed(image, row["boxes"])], [counts[0], ", ".join(counts[1:])]), *parts]
 
 
 def _spread(tiles: list[Tile], count: int) -> list[Tile]:
