@@ -74,3 +74,20 @@ def test_masks_come_back_pixel_by_pixel(settings: Settings, tmp_path: Path) -> N
             assert row["split"] == split
             np.testing.assert_array_equal(read(row), expected)
     assert not truth
+
+
+def test_labels_of_every_pixel_come_back_without_a_background(settings: Settings, tmp_path: Path) -> None:
+    source, random = tmp_path / "source", np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (source / folder).mkdir(parents=True)
+    for number in range(10):
+        Image.fromarray(random.integers(0, 255, (9, 11, 3), dtype=np.uint8)).save(source / "images" / f"{number}.png")
+        Image.fromarray(random.integers(0, 2, (9, 11), dtype=np.uint8)).save(source / "masks" / f"{number}.png")
+    (source / "classes.txt").write_text("sea\nship\n")
+    first = brought(settings, "boats", source, "masks")
+    truth = {row["sha256"]: label_reader(settings, first)(row) for _, row in first.rows().iterrows()}
+    export_dataset(settings, first, tmp_path / "coco", "coco")
+    again = brought(settings, "boats-coco", tmp_path / "coco", "coco")
+    assert again.classes == ("sea", "ship")
+    for _, row in again.rows().iterrows():
+        np.testing.assert_array_equal(label_reader(settings, again)(row), truth[row["sha256"]])

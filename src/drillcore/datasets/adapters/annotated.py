@@ -1,7 +1,8 @@
 """Images with boxes and outlines of things, made into what we learn from: crops in folders of classes, or label maps.
 
 A crop is the box of one thing, from its image's decoded pixels; all crops of an image share its split. A label map has
-`background` as class 0 and the things painted over it, the largest first, so that small ones stay whole.
+`background` as class 0 and the things painted over it, the largest first, so that small ones stay whole; where the
+things of a source cover all of its images, as another program's labels of every pixel do, there is no background.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def converted(images: Sequence[Annotated], classes: Sequence[str], folder: Path,
                 f"up to {_MOST - 1} classes of different names, none of them {BACKGROUND!r}, are expected"
             )
         (folder / "classes.txt").write_text("\n".join([BACKGROUND, *names]) + "\n", encoding="utf-8")
-    splits = any(image.split for image in images)
+    splits, seen = any(image.split for image in images), False
     with progress("reading annotations", len(images)) as advance:
         for image in images:
             split = image.split or (None if form == "masks" and not splits else split_drawn(image.image.name))
@@ -100,9 +101,19 @@ def converted(images: Sequence[Annotated], classes: Sequence[str], folder: Path,
             elif form == "crops":
                 _write_crops(made, image, split, choices.max_pixels)
             else:
-                _write_mask(made, image, split, list(classes), choices.max_pixels)
+                seen |= _write_mask(made, image, split, list(classes), choices.max_pixels)
             advance(1)
+    if form == "masks" and not seen and len(classes) > 1:
+        _leave_out_background(folder)
     return made
+
+
+def _leave_out_background(folder: Path) -> None:
+    lines = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "classes.txt").write_text("\n".join(lines[1:]) + "\n", encoding="utf-8")
+    for path in folder.rglob("masks/*.png"):
+        labels = np.asarray(Image.open(path))
+        Image.fromarray(labels - 1).save(path)
 
 
 def _pixels(made: Conversion, image: Path, max_pixels: int) -> NDArray[np.uint8] | None:
@@ -145,10 +156,11 @@ def _write_crops(made: Conversion, one: Annotated, split: str | None, max_pixels
         Image.fromarray(crop[..., 0] if grey else crop).save(place, compress_level=1)
 
 
-def _write_mask(made: Conversion, one: Annotated, split: str | None, classes: list[str], max_pixels: int) -> None:
+def _write_mask(made: Conversion, one: Annotated, split: str | None, classes: list[str], max_pixels: int) -> bool:
+    """Write an image's label map, or leave it out; return whether there is background in it."""
     pixels = _pixels(made, one.image, max_pixels)
     if pixels is None:
-        return
+        return False
     height, width = pixels.shape[:2]
     drawn: list[tuple[int, NDArray[np.bool_]]] = []
     for thing in one.things:
@@ -156,7 +168,7 @@ def _write_mask(made: Conversion, one: Annotated, split: str | None, classes: li
         if found is None:
             fault = ("mask_size", f"a mask of another size than {width} x {height} pixels; it is left out whole")
             made.leave_out(one.image.name, fault, one.image)
-            return
+            return False
         drawn.append((1 + classes.index(thing.label), found))
     labels = np.zeros((height, width), dtype=np.uint8)
     for label, found in sorted(drawn, key=lambda pair: -int(pair[1].sum())):
@@ -167,9 +179,10 @@ def _write_mask(made: Conversion, one: Annotated, split: str | None, classes: li
         place.parent.mkdir(parents=True, exist_ok=True)
     if image.is_symlink() or mask.exists():
         made.leave_out(one.image.name, ("same_name", "another image has the same name"), one.image)
-        return
+        return False
     image.symlink_to(one.image.resolve())
     Image.fromarray(labels).save(mask)
+    return bool((labels == 0).any())
 
 
 def _painted(thing: Thing, height: int, width: int) -> NDArray[np.bool_] | None:
