@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from drillcore.errors import InputError
-from drillcore.evaluation.pictures.gallery import Tile, _cut, gallery_png
+from drillcore.evaluation.pictures.gallery import Tile, gallery_png
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -49,10 +49,13 @@ def test_hostile_names_are_words_only() -> None:
 
 
 def test_long_names_keep_both_ends() -> None:
-    cut = _cut("hydromedusae_narcomedusae_bell_and_tentacles_young")
-    assert len(cut) == 31
-    assert cut.startswith("hydromedusae")
-    assert cut.endswith("tentacles_young"[-16:])
+    def drawn(name: str) -> bytes:
+        return gallery_png([Tile([np.zeros((20, 30), np.uint8)], [name])], "t")
+
+    long = drawn("hydromedusae_narcomedusae_bell_and_tentacles_young")
+    assert drawn("hydromedusae_narco_another_bell_and_tentacles_young") == long
+    assert drawn("hydromedusae_narcomedusae_bell_and_tentacles_adult") != long
+    assert drawn("siphonophorae_narcomedusae_bell_and_tentacles_young") != long
 
 
 def test_no_tile_is_an_error() -> None:

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from shells import write_shells
 
-from drillcore.cli.failures import _explain
+from drillcore.cli.failures import explain
 from drillcore.datasets.landing import import_dataset
 from drillcore.errors import DataError, DrillcoreError, InputError, RegistryError, StateError, StoreError
 from drillcore.retrain.retraining import Retrain
@@ -58,7 +58,7 @@ def remount(folder: Path, option: str) -> None:
 
 def one_line(error: BaseException) -> str:
     """What the command would say."""
-    text = _explain(error) if isinstance(error, OSError) else str(error)
+    text = explain(error) if isinstance(error, OSError) else str(error)
     assert text
     assert "\n" not in text
     return text

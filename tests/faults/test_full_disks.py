@@ -16,7 +16,7 @@ import click
 import pytest
 from test_disk_and_folders import remount, small_disk
 
-from drillcore.cli.failures import _explain, guarded
+from drillcore.cli.failures import explain, guarded
 from drillcore.cli.logs import start_logging
 from drillcore.errors import StateError
 from drillcore.files import DISK_ERRORS, atomic_path, create_bytes, write_json
@@ -50,12 +50,12 @@ def test_the_place_that_is_full_is_named(tmp_path: Path, name: str) -> None:
     with small_disk(tmp_path / "disk", "64k") as disk:
         with pytest.raises(OSError, match="No space left") as caught:
             WRITERS[name](source, disk / "target")
-        assert f"no space left on the device {disk / 'target'};" in _explain(caught.value)
+        assert f"no space left on the device {disk / 'target'};" in explain(caught.value)
         assert list(disk.iterdir()) == []
         remount(disk, "ro")
         with pytest.raises(OSError, match="Read-only") as caught:
             WRITERS[name](source, disk / "target")
-        assert f"read-only: {disk}" in _explain(caught.value)
+        assert f"read-only: {disk}" in explain(caught.value)
 
 
 def test_a_fetched_file_names_its_target(settings: Settings, tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_a_fetched_file_names_its_target(settings: Settings, tmp_path: Path) -> 
     with small_disk(settings.state, "64k"):
         with pytest.raises(OSError, match="No space left") as caught:
             put_blob(settings, source)
-        assert str(settings.served) in _explain(caught.value)
-        assert str(source) not in _explain(caught.value)
+        assert str(settings.served) in explain(caught.value)
+        assert str(source) not in explain(caught.value)
 
 
 def test_the_log_and_the_state_database(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.heads.base import FitRun
 from drillcore.heads.catalogue import build_head, head_class
-from drillcore.heads.forest import growth, ranks, small_trees
+from drillcore.heads.forest import growth, plain_trees, ranks
 from drillcore.heads.forest.extra_trees import ExtraTreesHead
 from drillcore.heads.forest.forest import ForestHead
 from drillcore.heads.forest.row_draw import RowDraw, tree_seeds
@@ -26,7 +26,7 @@ KINDS = [(ForestHead, RandomForestClassifier), (ExtraTreesHead, ExtraTreesClassi
 @pytest.fixture(autouse=True)
 def _own_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """No table is so small that scikit-learn grows its trees: ours are what is tested."""
-    monkeypatch.setattr(small_trees, "SMALL", 0)
+    monkeypatch.setattr(plain_trees, "SMALL", 0)
 
 
 def table(seed: int = 0, rows: int = 300, features: int = 9, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +73,7 @@ def test_small_tables_give_the_same_trees(
 ) -> None:
     X, y = table()
     ours = kind(n_estimators=9, seed=3, **params).fit(X, y).trees_.arrays()
-    monkeypatch.setattr(small_trees, "SMALL", 1e12)
+    monkeypatch.setattr(plain_trees, "SMALL", 1e12)
     small = kind(n_estimators=9, seed=3, n_jobs=2, **params).fit(X, y).trees_.arrays()
     for name, array in small.items():
         np.testing.assert_allclose(ours[name], array, rtol=1e-6, atol=1e-7, err_msg=name)

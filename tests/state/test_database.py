@@ -110,8 +110,11 @@ def test_a_url_that_cannot_be_opened_is_one_line(settings: Settings, url: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_messages_hide_the_password() -> None:
-    assert "secret" not in database_module._shown("postgresql+psycopg://me:secret@db/state")
+def test_messages_hide_the_password(settings: Settings) -> None:
+    with pytest.raises(StateError) as caught:
+        open_state(dataclasses.replace(settings, state_url="postgresql+psycopg://me:secret@127.0.0.1:9/state"))
+    assert "127.0.0.1" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_writers_wait_for_each_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

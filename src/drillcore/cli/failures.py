@@ -63,7 +63,7 @@ def guarded(command: click.Command, arguments: Sequence[str], *, is_stopped: Cal
             return _say(text, 1)
         if (disk := _of_the_disk(error)) is not None:
             return _say(disk, 1)
-        return _say(_explain(error), 1) if isinstance(error, OSError) else _unexpected(error)
+        return _say(explain(error), 1) if isinstance(error, OSError) else _unexpected(error)
     return result if isinstance(result, int) else 0
 
 
@@ -77,7 +77,8 @@ def _say(text: str, code: int, *, lines: bool = False) -> int:
     return code
 
 
-def _explain(error: OSError) -> str:
+def explain(error: OSError) -> str:
+    """Return what is said of an error of a file: which place, and what to do."""
     # A copy names its source first; a disk that is full or closed is that of its target.
     place = (error.filename2 if error.errno in DISK_ERRORS else None) or error.filename
     where = f" {place}" if place else ""
@@ -108,12 +109,12 @@ def _of_the_disk(error: BaseException) -> str | None:
             return None
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
             if cause.filename or cause.filename2:
-                return _explain(cause)
-            return _explain(OSError(cause.errno, cause.strerror, _tightest()))
+                return explain(cause)
+            return explain(OSError(cause.errno, cause.strerror, _tightest()))
         if isinstance(cause, sqlite3.OperationalError):
             for words, number in _SQLITE.items():
                 if words in str(cause):
-                    return _explain(OSError(number, str(cause), _tightest()))
+                    return explain(OSError(number, str(cause), _tightest()))
         cause = cause.__cause__ or cause.__context__
     return None
 

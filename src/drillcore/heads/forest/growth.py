@@ -2,8 +2,7 @@
 
 Tree number i has the i-th seed of one random stream, whatever the portions and the number of threads are.
 
-Memory beside the rows: their ranks (`RankedTable`), or for random splits the rows once more (`ValueTable`); for each
-thread some 100 bytes a row; and the trees.
+Memory beside the rows: their ranks (`RankedTable`); for each thread some 100 bytes a row; and the trees.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from drillcore.arrays import Array
 from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
-from drillcore.heads.forest.ranks import rank_table, value_table
+from drillcore.heads.forest.plain_trees import grow_plain, is_small
+from drillcore.heads.forest.ranks import rank_table
 from drillcore.heads.forest.row_draw import RowDraw, feature_seed, tree_seeds
-from drillcore.heads.forest.small_trees import grow_small, is_small
 from drillcore.heads.forest.trees import Rules, Trees, concatenate
 from drillcore.json_types import Values
 
 if TYPE_CHECKING:
-    from drillcore.heads.forest.ranks import RankedTable, ValueTable
+    from drillcore.heads.forest.ranks import RankedTable
 
 PORTION = 8  # trees; 2 % of 400: what a kill costs at most
-_GROWTH = 2  # raise it when the same parameters give other trees
+_GROWTH = 3  # raise it when the same parameters give other trees
 
 
 @dataclass(frozen=True)
@@ -162,13 +161,13 @@ def _grow_trees(
 
 
 def _grower(rows: npt.NDArray[np.float32], plan: GrowthPlan, count: int, pool: Executor) -> Callable[[int], Trees]:
-    """Return what grows the tree of a seed; by scikit-learn where compiling would take longer."""
-    if is_small(len(rows), plan, count):
-        return functools.partial(grow_small, rows, plan)
-    return functools.partial(_grow_one, rank_table(rows, pool) if plan.split == "best" else value_table(rows), plan)
+    """Return what grows the tree of a seed; by scikit-learn random splits, and where compiling would take longer."""
+    if plan.split == "random" or is_small(len(rows), plan, count):
+        return functools.partial(grow_plain, rows, plan)
+    return functools.partial(_grow_one, rank_table(rows, pool), plan)
 
 
-def _grow_one(table: RankedTable | ValueTable, plan: GrowthPlan, seed: int) -> Trees:
+def _grow_one(table: RankedTable, plan: GrowthPlan, seed: int) -> Trees:
     from drillcore.heads.forest.split_search import Weights
     from drillcore.heads.forest.tree_growth import Drawn, grow_tree
 
@@ -177,4 +176,4 @@ def _grow_one(table: RankedTable | ValueTable, plan: GrowthPlan, seed: int) -> T
     level, number = np.unique(counts[drawn], return_inverse=True)
     loads = (number.astype(np.uint32) << np.uint32(16)) | plan.draw.labels[drawn].astype(np.uint32)
     weights = Weights(plan.draw.weights(counts), level.astype(np.float64))
-    return grow_tree(table, Drawn(drawn, loads, weights, feature_seed(seed)), plan.rules, plan.split)
+    return grow_tree(table, Drawn(drawn, loads, weights, feature_seed(seed)), plan.rules)

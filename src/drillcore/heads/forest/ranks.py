@@ -38,18 +38,6 @@ class RankedTable(NamedTuple):
     close: npt.NDArray[np.bool_]
 
 
-class ValueTable(NamedTuple):
-    """The same for random thresholds, which are compared with values: float32 by column [D, N] and by row [N, D]."""
-
-    columns: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.float32]
-
-
-def value_table(rows: npt.NDArray[np.float32]) -> ValueTable:
-    """Return rows float32 [N, D], finite, in both orders."""
-    return ValueTable(np.ascontiguousarray(rows.T), rows)
-
-
 def rank_table(rows: npt.NDArray[np.float32], pool: Executor) -> RankedTable:
     """Return the ranks of rows float32 [N, D], finite; blocks of columns are ranked side by side in `pool`."""
     count, width = rows.shape

@@ -39,7 +39,7 @@ class Search(NamedTuple):
         features: a permutation of the D columns, int64; the first ones are constant.
         constant: columns known to be constant, int64 [D].
         random: state of the generator, uint32 [1].
-        keys, spare: rank and position of each row of the node, unsigned [n]; its value, float32, for random splits.
+        keys, spare: rank and position of each row of the node, unsigned [n].
         counts: uint32 [256].
         left: weight of each class on the left side, float64 [K].
     """

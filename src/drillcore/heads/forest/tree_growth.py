@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +10,9 @@ from numba import njit
 
 from drillcore.arrays import Array
 from drillcore.heads.forest.best_split import best_split
-from drillcore.heads.forest.random_splits import random_split
-from drillcore.heads.forest.ranks import RankedTable, ValueTable
+from drillcore.heads.forest.ranks import RankedTable
 from drillcore.heads.forest.split_search import CLASS, LARGE, LEVEL, Node, Search, Weights
 from drillcore.heads.forest.trees import LEAF, Rules, Trees, float32_below
-
-_SPLITS = {"best": best_split, "random": random_split}
 
 
 class Drawn(NamedTuple):
@@ -36,21 +31,16 @@ class Drawn(NamedTuple):
     seed: int
 
 
-def grow_tree(table: RankedTable | ValueTable, drawn: Drawn, rules: Rules, split: str) -> Trees:
+def grow_tree(table: RankedTable, drawn: Drawn, rules: Rules) -> Trees:
     """Return one tree.
 
     Args:
-        table: all rows, ranked for the best splits, as values for random ones.
+        table: all rows, ranked.
         drawn: the tree's; its arrays are brought into the order of the leaves.
         rules: when to split.
-        split: "best" or "random".
     """
-    if isinstance(table, ValueTable):
-        kind: type[np.generic] = np.float32
-    else:
-        narrow = table.columns.dtype == np.uint16 and table.columns.shape[1] <= 1 << 16
-        kind = np.uint32 if narrow else np.uint64
-    spare = np.empty((2, len(drawn.rows)), kind)
+    narrow = table.columns.dtype == np.uint16 and table.columns.shape[1] <= 1 << 16
+    spare = np.empty((2, len(drawn.rows)), np.uint32 if narrow else np.uint64)
     search = Search(
         features=np.arange(len(table.columns)),
         constant=np.empty(len(table.columns), np.int64),
@@ -60,7 +50,7 @@ def grow_tree(table: RankedTable | ValueTable, drawn: Drawn, rules: Rules, split
         counts=np.empty(256, np.uint32),
         left=np.zeros(len(drawn.weights.unit)),
     )
-    grown = _grower(split)(table, drawn.rows, drawn.loads, drawn.weights, search, rules)
+    grown = _grown(table, drawn.rows, drawn.loads, drawn.weights, search, rules)
     feature, threshold, right, gain, leaf_starts, leaf_class, leaf_share = grown
     return Trees(
         starts=np.array([0, len(feature)], np.int64),
@@ -74,74 +64,64 @@ def grow_tree(table: RankedTable | ValueTable, drawn: Drawn, rules: Rules, split
     )
 
 
-@functools.cache
-def _grower(split: str) -> Callable[..., tuple[Array, ...]]:
-    """Return the compiled loop around one kind of split; the other kind is not compiled."""
-    split_node = _SPLITS[split]
-
-    @njit(nogil=True, error_model="numpy")
-    def grown(
-        table: RankedTable | ValueTable,
-        rows: npt.NDArray[np.uint32],
-        loads: npt.NDArray[np.uint32],
-        weights: Weights,
-        search: Search,
-        rules: Rules,
-    ) -> tuple[Array, ...]:  # pragma: no cover - compiled
-        most = 2 * len(rows)
-        feature, threshold = np.full(most, LEAF, np.int32), np.zeros(most)
-        right, gain = np.zeros(most, np.int32), np.zeros(most, np.float32)
-        leaf_starts = np.zeros(len(rows) + 1, np.int64)
-        leaf_class, leaf_share = np.empty(len(rows), np.uint16), np.empty(len(rows))
-        totals = np.zeros(len(weights.unit))
-        other_rows, other_loads = np.empty(len(rows), np.uint32), np.empty(len(rows), np.uint32)
-        # To do: first row, row after the last, depth, parent of a right child, constant features.
-        waiting = np.zeros((5, len(rows) + 2), np.int64)
-        waiting[1, 0], waiting[3, 0] = len(rows), -1
-        top, nodes, leaves, entries, whole = 1, 0, 0, np.int64(0), 0.0
-        while top > 0:
-            top -= 1
-            start, end, depth = waiting[0, top], waiting[1, top], waiting[2, top]
-            parent, known = waiting[3, top], waiting[4, top]
-            number, nodes = nodes, nodes + 1
-            if parent >= 0:
-                right[parent] = number
-            here, carried = rows[start:end], loads[start:end]
-            weight, squares, classes = _tally(carried, weights, totals)
-            if number == 0:
-                whole = weight
-            column = np.int64(-1)
-            if depth < rules.max_depth and end - start >= max(2, 2 * rules.min_leaf) and classes > 1:
-                node = Node(here, carried, totals, weight, squares)
-                column, bound, cut, score, constant = split_node(
-                    table, node, weights, search, known, rules.tried, rules.min_leaf
-                )
-                if column >= 0:
-                    feature[number], threshold[number] = column, cut
-                    gain[number] = (weight - squares / weight + score) / whole
-                    middle = start + _part(table, here, carried, column, bound, other_rows, other_loads)
-                    top = _push(waiting, top, middle, end, depth + 1, np.int64(number), constant)
-                    top = _push(
-                        waiting, top, start, middle, depth + 1, np.int64(-1), constant
-                    )  # the left one comes next
-            if column < 0:
-                entries = _write_leaf(carried, totals, weight, classes, leaf_class, leaf_share, entries)
-                leaves += 1
-                leaf_starts[leaves] = entries
-            for load in loads[start:end]:
-                totals[load & CLASS] = 0.0
-        return (
-            feature[:nodes].copy(),
-            threshold[:nodes].copy(),
-            right[:nodes].copy(),
-            gain[:nodes].copy(),
-            leaf_starts[: leaves + 1].copy(),
-            leaf_class[:entries].copy(),
-            leaf_share[:entries].copy(),
-        )
-
-    compiled: Callable[..., tuple[Array, ...]] = grown
-    return compiled
+@njit(nogil=True, error_model="numpy")
+def _grown(
+    table: RankedTable,
+    rows: npt.NDArray[np.uint32],
+    loads: npt.NDArray[np.uint32],
+    weights: Weights,
+    search: Search,
+    rules: Rules,
+) -> tuple[Array, ...]:  # pragma: no cover - compiled
+    most = 2 * len(rows)
+    feature, threshold = np.full(most, LEAF, np.int32), np.zeros(most)
+    right, gain = np.zeros(most, np.int32), np.zeros(most, np.float32)
+    leaf_starts = np.zeros(len(rows) + 1, np.int64)
+    leaf_class, leaf_share = np.empty(len(rows), np.uint16), np.empty(len(rows))
+    totals = np.zeros(len(weights.unit))
+    other_rows, other_loads = np.empty(len(rows), np.uint32), np.empty(len(rows), np.uint32)
+    # To do: first row, row after the last, depth, parent of a right child, constant features.
+    waiting = np.zeros((5, len(rows) + 2), np.int64)
+    waiting[1, 0], waiting[3, 0] = len(rows), -1
+    top, nodes, leaves, entries, whole = 1, 0, 0, np.int64(0), 0.0
+    while top > 0:
+        top -= 1
+        start, end, depth = waiting[0, top], waiting[1, top], waiting[2, top]
+        parent, known = waiting[3, top], waiting[4, top]
+        number, nodes = nodes, nodes + 1
+        if parent >= 0:
+            right[parent] = number
+        here, carried = rows[start:end], loads[start:end]
+        weight, squares, classes = _tally(carried, weights, totals)
+        if number == 0:
+            whole = weight
+        column = np.int64(-1)
+        if depth < rules.max_depth and end - start >= max(2, 2 * rules.min_leaf) and classes > 1:
+            node = Node(here, carried, totals, weight, squares)
+            column, bound, cut, score, constant = best_split(
+                table, node, weights, search, known, rules.tried, rules.min_leaf
+            )
+            if column >= 0:
+                feature[number], threshold[number] = column, cut
+                gain[number] = (weight - squares / weight + score) / whole
+                middle = start + _part(table, here, carried, column, bound, other_rows, other_loads)
+                top = _push(waiting, top, middle, end, depth + 1, np.int64(number), constant)
+                top = _push(waiting, top, start, middle, depth + 1, np.int64(-1), constant)  # the left one comes next
+        if column < 0:
+            entries = _write_leaf(carried, totals, weight, classes, leaf_class, leaf_share, entries)
+            leaves += 1
+            leaf_starts[leaves] = entries
+        for load in loads[start:end]:
+            totals[load & CLASS] = 0.0
+    return (
+        feature[:nodes].copy(),
+        threshold[:nodes].copy(),
+        right[:nodes].copy(),
+        gain[:nodes].copy(),
+        leaf_starts[: leaves + 1].copy(),
+        leaf_class[:entries].copy(),
+        leaf_share[:entries].copy(),
+    )
 
 
 @njit(nogil=True, error_model="numpy")
@@ -172,7 +152,7 @@ def _tally(
 
 @njit(nogil=True, error_model="numpy")
 def _part(
-    table: RankedTable | ValueTable,
+    table: RankedTable,
     rows: npt.NDArray[np.uint32],
     loads: npt.NDArray[np.uint32],
     column: int,

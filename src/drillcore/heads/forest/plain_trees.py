@@ -1,4 +1,4 @@
-"""Trees on small tables, grown by scikit-learn: there they are done before numba has compiled `tree_growth`.
+"""Trees grown by scikit-learn: of random splits, and on small tables, before numba has compiled `tree_growth`.
 
 The trees are the same, node for node, where the rows weigh alike: `tests/heads/test_forest_head.py` compares them.
 """
@@ -26,11 +26,11 @@ def is_small(rows: int, plan: GrowthPlan, trees: int) -> bool:
     return _weigh_alike(plan.draw) and rows * plan.rules.tried * plan.draw.classes * trees < SMALL
 
 
-def grow_small(rows: npt.NDArray[np.float32], plan: GrowthPlan, seed: int) -> Trees:
+def grow_plain(rows: npt.NDArray[np.float32], plan: GrowthPlan, seed: int) -> Trees:
     """Return the tree of a seed.
 
     Args:
-        rows: [N, D], finite.
+        rows: C-contiguous [N, D], finite.
         plan: how.
         seed: of the tree.
     """
@@ -43,7 +43,8 @@ def grow_small(rows: npt.NDArray[np.float32], plan: GrowthPlan, seed: int) -> Tr
         max_depth=None if rules.max_depth == NO_LIMIT else rules.max_depth,
         random_state=seed,
     )
-    tree.fit(rows, draw.labels, sample_weight=draw.counts(seed).astype(np.float64))
+    counts = draw.counts(seed)
+    tree.fit(rows, draw.labels, sample_weight=counts * draw.weights(counts)[draw.labels], check_input=False)
     return tree_arrays(tree.tree_, tree.classes_)
 
 
