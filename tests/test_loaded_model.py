@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import tiny_dense
 from PIL import Image
 
 import drillcore
@@ -17,9 +18,6 @@ from drillcore.digests import sha256_file
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.settings import Settings
 from drillcore.tracking import start_run
-
-sys.path.insert(0, str(Path(__file__).with_name("runtime")))
-import tiny_dense
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.changes import find_changes
+from drillcore.evaluation.figures.model_changes import find_changes
 
 LABELS = [0, 0, 1, 1, 2]
 FIRST = [[0.8, 0.2, 0], [0.3, 0.7, 0], [0, 1, 0], [0, 0.6, 0.4], [1, 0, 0]]

@@ -12,8 +12,8 @@ from drillcore.arrays import Doubles
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import InputError
-from drillcore.evaluation.figures.changes import AnswerChange, Changes, find_changes
 from drillcore.evaluation.figures.metrics import align_columns
+from drillcore.evaluation.figures.model_changes import AnswerChange, Changes, find_changes
 from drillcore.json_types import Json
 from drillcore.recipes import load_recipe
 from drillcore.retrain.evaluating import evidence_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drillcore.analysis.comparing import COLUMNS, VersionComparison
-from drillcore.evaluation.figures.changes import AnswerChange, ClassChange
+from drillcore.evaluation.figures.model_changes import AnswerChange, ClassChange
 from drillcore.evaluation.figures.significance import Comparison
 from drillcore.pages.figure_names import FIGURES, change
 from drillcore.pages.html import Html, badge, breakable, details, element, join, page, section, table, write_page

@@ -14,7 +14,7 @@ from drillcore.arrays import Array
 from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.adaptation.params import AdaptationParams
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_indicators, check_params, check_rows
-from drillcore.heads.parameters import Parametrised
+from drillcore.heads.parametrised import Parametrised
 from drillcore.heads.row_source import Table, check_finite, moments, row_source, slices
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked

@@ -15,7 +15,7 @@ from drillcore.errors import InputError, IntegrityError
 from drillcore.heads.base import Arrays, FitRun, Head, check_params
 from drillcore.heads.class_weights import kept_class_weight, read_class_weight
 from drillcore.heads.dbn.params import DbnPlan
-from drillcore.heads.parameters import Parametrised
+from drillcore.heads.parametrised import Parametrised
 from drillcore.heads.row_source import RowSource, Table, check_finite, row_source, slices
 from drillcore.json_types import Json
 

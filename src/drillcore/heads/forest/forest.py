@@ -24,7 +24,7 @@ from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, th
 from drillcore.heads.forest.params import MAX_CLASSES, ForestParams
 from drillcore.heads.forest.row_draw import RowDraw, tree_seeds
 from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
-from drillcore.heads.parameters import Parametrised
+from drillcore.heads.parametrised import Parametrised
 from drillcore.heads.row_source import Table
 from drillcore.heads.temperature import fit_temperature, tempered
 from drillcore.json_types import Json

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +25,10 @@ from drillcore.digests import sha256_bytes, sha256_json
 from drillcore.errors import InputError
 from drillcore.files import write_bytes
 from drillcore.heads.forest.plain_trees import grow_plain, is_small
-from drillcore.heads.forest.ranks import rank_table
+from drillcore.heads.forest.ranks import RankedTable, rank_table
 from drillcore.heads.forest.row_draw import RowDraw, feature_seed, tree_seeds
 from drillcore.heads.forest.trees import Rules, Trees, concatenate
 from drillcore.json_types import Values
-
-if TYPE_CHECKING:
-    from drillcore.heads.forest.ranks import RankedTable
 
 PORTION = 8  # trees; 2 % of 400: what a kill costs at most
 _GROWTH = 3  # raise it when the same parameters give other trees

@@ -18,7 +18,7 @@ from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError, IntegrityError, RowsError
 from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
-from drillcore.heads.parameters import Parametrised
+from drillcore.heads.parametrised import Parametrised
 from drillcore.heads.row_source import Table, moments
 from drillcore.heads.svm.calibration import (
     PAIR_START,
