@@ -49,7 +49,7 @@ def fit_forest(rows: Rows, labels: npt.NDArray[np.int64], trees: int) -> FittedF
     estimator = RandomForestClassifier(n_estimators=trees, random_state=SEED, n_jobs=2).fit(rows, labels)
     head = ForestHead(trees, n_classes=CLASSES, seed=SEED)
     trees = concatenate([tree_arrays(member.tree_, estimator.classes_) for member in estimator.estimators_])
-    head.set_trees(trees, rows.shape[1], CLASSES)
+    head.set_trees(trees, rows.shape[1], np.arange(CLASSES))
     return FittedForest(estimator, head)
 
 

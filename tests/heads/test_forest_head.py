@@ -308,7 +308,7 @@ def test_bad_parameters_are_one_line(params: dict, message: str) -> None:
 def test_bad_rows_and_labels() -> None:
     X, y = table()
     head = ForestHead(2).fit(X, y)
-    with pytest.raises(InputError, match="9 features are expected, 8 came"):
+    with pytest.raises(InputError, match="X has 8 features, but head is expecting 9"):
         head.predict_proba(X[:, :8])
     with pytest.raises(InputError, match="row 1 "):
         head.predict_proba(np.array([[0.0] * 9, [np.inf] * 9]))

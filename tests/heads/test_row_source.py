@@ -116,7 +116,7 @@ def test_arrays_and_maps_are_sources_without_a_copy(tmp_path: Path) -> None:
     assert next(iter(slices(row_source(rows.astype(np.float64)))))[1].dtype == np.float32
     with pytest.raises(InputError, match=r"\[N, D\] are expected, shape \[6\]"):
         row_source(rows[0])
-    with pytest.raises(InputError, match="7 features are expected, 6 came"):
+    with pytest.raises(InputError, match="X has 6 features, but head is expecting 7"):
         row_source(rows, 7)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Ints
 from drillcore.errors import RowsError
-from drillcore.heads.row_source import Table, check_plain, read_rows, row_source
+from drillcore.heads.row_source import Table, check_finite, check_plain, check_shape, read_rows, row_source, wrong_width
 from drillcore.json_types import Json
 from drillcore.schemas import Params, checked
 
@@ -107,23 +107,27 @@ class Head(ABC):
 
 
 class Classifier(Head):
-    """A head whose answers are class indices 0 to K - 1, in the order of the model's class list.
+    """A head whose answers are labels: class indices 0 to K - 1, in the order of the model's class list.
 
     A class without a training row has probability 0.
 
     Attributes:
-        classes_: 0 to K - 1, once fitted.
+        classes_: what the classes are called, [K], once fitted: int64, 0 to K - 1, for those fitted on class indices.
     """
 
-    classes_: npt.NDArray[np.int64]
+    classes_: Array
+
+    def named(self, places: Ints) -> Array:
+        """Return the labels of class indices, [N]."""
+        return np.asarray(self.classes_[places])
 
     @abstractmethod
     def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities [N, K]; raises InputError on rows that cannot be used."""
 
     @abstractmethod
-    def predict(self, X: Table) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], int64 for class indices; of equals the first."""
 
 
 class Regressor(Head):
@@ -153,15 +157,10 @@ def check_rows(X: Table, features: int | None = None) -> npt.NDArray[np.float32]
     """
     check_plain(X)
     rows = np.ascontiguousarray(X if isinstance(X, np.ndarray) else _in_memory(X), dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] < 1:
-        raise RowsError(f"rows of shape [N, D] are expected, shape {list(rows.shape)} came. Reshape your data")
+    check_shape(rows.shape)
     if features is not None and rows.shape[1] != features:
-        raise RowsError(f"rows of {features} features are expected, {rows.shape[1]} came; were other taps extracted?")
-    if not np.isfinite(rows).all():
-        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise RowsError(
-            f"row {bad} has a value that is not finite, NaN or infinity; a store of float16 overflows above 65504"
-        )
+        raise wrong_width(rows.shape[1], features)
+    check_finite(rows)
     return rows
 
 
@@ -177,11 +176,14 @@ def _in_memory(X: Table) -> Array:
     return read_rows(source, slice(0, count))
 
 
-def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[npt.NDArray[np.int64], int]:
-    """Return labels as int64 [N] and the number of classes.
+def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[Ints, Array]:
+    """Return the class index of each row, int64 [N], and what the classes are called, [K].
+
+    Integers from 0 are the indices themselves, and the classes are called 0 to K - 1. Where no number of classes is
+    given, text, truth values and whole numbers of other kinds are labels too: classes in their sorted order.
 
     Args:
-        y: class indices.
+        y: labels.
         rows: how many are expected.
         n_classes: length of the model's class list; None: one more than the highest label.
 
@@ -193,14 +195,54 @@ def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[np
     labels = np.asarray(y)
     if labels.shape != (rows,) or rows == 0:
         raise RowsError(f"one label for each of {rows} rows is expected (at least one), {list(labels.shape)} came")
-    if not np.issubdtype(labels.dtype, np.integer):
+    if np.issubdtype(labels.dtype, np.integer) and (n_classes is not None or labels.min() >= 0):
+        labels = labels.astype(np.int64)
+        low, high = int(labels.min()), int(labels.max())
+        count = high + 1 if n_classes is None else int(n_classes)
+        if low < 0 or high >= count:
+            raise RowsError(f"labels from 0 to {count - 1} are expected, {low if low < 0 else high} came")
+        return labels, np.arange(count, dtype=np.int64)
+    if n_classes is not None or not _are_names(labels):
         raise RowsError(f"Unknown label type: labels are class indices (integers), {labels.dtype} came")
-    labels = labels.astype(np.int64)
-    low, high = int(labels.min()), int(labels.max())
-    count = high + 1 if n_classes is None else int(n_classes)
-    if low < 0 or high >= count:
-        raise RowsError(f"labels from 0 to {count - 1} are expected, {low if low < 0 else high} came")
-    return labels, count
+    names, places = np.unique(labels, return_inverse=True)
+    return places.astype(np.int64), names
+
+
+def _are_names(labels: Array) -> bool:
+    """Whether values that are no class indices can be told apart as labels: text, truth values, whole numbers."""
+    if labels.dtype.kind == "O":
+        return all(isinstance(label, str) for label in labels)
+    whole = labels.dtype.kind == "f" and bool(np.isfinite(labels).all() and (labels == np.floor(labels)).all())
+    return whole or labels.dtype.kind in "bUi"
+
+
+def places_among(y: npt.ArrayLike, rows: int, classes: Array) -> Ints:
+    """Return the index of each row's label among the `classes` of a fit, int64 [N]; raises RowsError for others."""
+    if kept_names(classes) == {}:
+        return check_labels(y, rows, len(classes))[0]
+    labels = np.asarray(y)
+    if labels.shape != (rows,) or not np.isin(labels, classes).all():
+        raise RowsError(f"labels among {', '.join(map(str, classes[:5]))} are expected for each of {rows} rows")
+    return np.searchsorted(classes, labels).astype(np.int64)
+
+
+def kept_names(classes: Array) -> Json:
+    """Return the part of a state that says what classes are called; none where they are class indices."""
+    return (
+        {}
+        if np.array_equal(classes, np.arange(len(classes))) and classes.dtype.kind == "i"
+        else {"names": classes.tolist()}
+    )
+
+
+def read_names(meta: Json, count: int) -> Array:
+    """Return the `classes_` of a state with so many classes. Raises ValueError for another number of names."""
+    if "names" not in meta:
+        return np.arange(count, dtype=np.int64)
+    names = np.array(meta["names"])
+    if names.shape != (count,):
+        raise ValueError("names")
+    return names
 
 
 def check_indicators(y: npt.ArrayLike, rows: int, n_classes: int | None) -> npt.NDArray[np.bool_]:

@@ -28,7 +28,7 @@ class HeadRow:
         tasks: whose answers it gives.
         accepts: one of ROWS, GRAM, LOGITS.
         fit_splits: what it learns from.
-        weighs: whether `fit` takes weights of single rows.
+        weighs: whether a recipe may ask for weights of single rows.
         layered: whether it is linear layers with an activation between them (`mean_, scale_, layers_, activation`),
             whose first one can be computed before maps are interpolated: dense models have all their modes with it, a
             first stage and fitted biases; with another head each pixel is answered for itself.

@@ -92,7 +92,7 @@ def row_weights(
         weights = weights * given
     mean = weights.mean()
     if not mean > 0:
-        raise RowsError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
+        raise RowsError(f"head {head!r}: the weight of every row is zero; nothing can be learnt")
     return None if (weights == weights[0]).all() else (weights / mean).astype(np.float32)
 
 

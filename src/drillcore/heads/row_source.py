@@ -119,11 +119,25 @@ def row_source(X: Table, features: int | None = None) -> RowSource:
     else:
         found = cast(RowSource, X)
     shape = tuple(found.shape)
-    if len(shape) != 2 or shape[1] < 1:
-        raise RowsError(f"rows of shape [N, D] are expected, shape {list(shape)} came. Reshape your data")
+    check_shape(shape)
     if features is not None and shape[1] != features:
-        raise RowsError(f"rows of {features} features are expected, {shape[1]} came; were other taps extracted?")
+        raise wrong_width(shape[1], features)
     return found
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Raise RowsError unless a shape is that of rows with features; in words that scikit-learn's checks know."""
+    if len(shape) != 2:
+        raise RowsError(f"rows of shape [N, D] are expected, shape {list(shape)} came. Reshape your data")
+    if shape[1] < 1:
+        raise RowsError(f"rows have 0 feature(s) (shape={shape}) while a minimum of 1 is required.")
+
+
+def wrong_width(came: int, expected: int) -> RowsError:
+    """Return the error for rows of another width, in words that scikit-learn's checks know."""
+    return RowsError(
+        f"X has {came} features, but head is expecting {expected} features as input; were other taps extracted?"
+    )
 
 
 def read_rows(source: RowSource, indices: npt.NDArray[np.int64] | slice) -> FloatRows:
@@ -148,7 +162,9 @@ def check_finite(rows: FloatRows, first: int = 0) -> None:
     finite = np.isfinite(rows)
     if not finite.all():
         bad = first + int(np.flatnonzero(~finite.all(axis=1))[0])
-        raise RowsError(f"row {bad} has a value that is not finite; a store of float16 overflows above 65504")
+        raise RowsError(
+            f"row {bad} has a value that is not finite, NaN or infinity; a store of float16 overflows above 65504"
+        )
 
 
 def gram(source: RowSource) -> Doubles:

@@ -12,7 +12,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
+from drillcore.heads.base import (
+    Arrays,
+    Classifier,
+    FitRun,
+    check_labels,
+    check_params,
+    check_rows,
+    kept_names,
+    read_names,
+)
 from drillcore.heads.class_weights import row_weights
 from drillcore.heads.row_source import Table
 from drillcore.heads.softmax_params import SoftmaxParams
@@ -56,31 +65,30 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         self.checked_params()
         given = self.temperature
         rows = check_rows(X)
-        labels, count = check_labels(y, len(rows), self.n_classes)
-        if rows.shape[1] != count:
+        labels, names = check_labels(y, len(rows), self.n_classes)
+        if rows.shape[1] != (count := len(names)):
             raise InputError(
                 f"head {self.name!r} takes one logit for each of {count} classes, rows of {rows.shape[1]} came; take "
                 "the tap logits of a backbone that is trained on these classes"
             )
         weights = row_weights(np.ones(len(rows)), sample_weight, self.name)
-        self._take(_fitted(rows.astype(np.float64), labels, weights) if given is None else float(given), count)
+        self._take(_fitted(rows.astype(np.float64), labels, weights) if given is None else float(given), names)
         return self
 
     def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
         """Return probabilities float64 [N, K] of logits [N, K]; raises InputError on rows that cannot be used."""
         return np.exp(_log_probabilities(self._rows(X), self.temperature_))
 
-    def predict(self, X: Table) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
-        found: npt.NDArray[np.int64] = self._rows(X).argmax(axis=1).astype(np.int64)
-        return found
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], int64 for class indices; of equals the first."""
+        return self.named(self._rows(X).argmax(axis=1))
 
     def state(self) -> tuple[Arrays, Json]:
         """Return what was learnt; see `Head`."""
         check_is_fitted(self, "temperature_")
         params = {"temperature": self.temperature, "n_classes": self.n_classes}
         arrays: Arrays = {"temperature": np.array([self.temperature_], np.float64)}
-        return arrays, {"params": params, "classes": len(self.classes_)}
+        return arrays, {"params": params, "classes": len(self.classes_), **kept_names(self.classes_)}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
@@ -88,17 +96,18 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         try:
             check_params(cls, meta["params"])
             head, temperature, count = cls(**meta["params"]), float(arrays["temperature"][0]), int(meta["classes"])
+            names = read_names(meta, count)
         except (KeyError, TypeError, ValueError, IndexError, InputError):
             raise IntegrityError(f"the state of a {cls.name} head lacks a part; fit it again") from None
         if not LOWEST <= temperature <= HIGHEST or count < 1:
             raise IntegrityError(f"a {cls.name} head of {count} classes and temperature {temperature}; fit it again")
-        head._take(temperature, count)
+        head._take(temperature, names)
         return head
 
-    def _take(self, temperature: float, count: int) -> None:
+    def _take(self, temperature: float, classes: Array) -> None:
         self.temperature_ = temperature
-        self.n_features_in_ = count
-        self.classes_ = np.arange(count, dtype=np.int64)
+        self.n_features_in_ = len(classes)
+        self.classes_ = classes
 
     def _rows(self, X: Table) -> npt.NDArray[np.float64]:
         check_is_fitted(self, "temperature_")

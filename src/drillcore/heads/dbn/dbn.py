@@ -9,12 +9,23 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 
+from drillcore.arrays import Array
 from drillcore.errors import InputError
-from drillcore.heads.base import Classifier, FitRun, Regressor, check_labels, check_values
+from drillcore.heads.base import (
+    Classifier,
+    FitRun,
+    Regressor,
+    check_labels,
+    check_values,
+    kept_names,
+    places_among,
+    read_names,
+)
 from drillcore.heads.class_weights import class_weights, row_weights
 from drillcore.heads.dbn.estimator import DbnEstimator
 from drillcore.heads.dbn.params import DbnParams, DbnRegressorParams
 from drillcore.heads.row_source import Table, row_source
+from drillcore.json_types import Json
 from drillcore.schemas import Params
 
 # Bias of a class that had no training row: exp of it is 0 in float32 beside any other logit, and unlike an infinity it
@@ -99,7 +110,8 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         """
         self.checked_params()
         source = row_source(X)
-        labels, count = check_labels(y, source.shape[0], self.n_classes)
+        labels, names = check_labels(y, source.shape[0], self.n_classes)
+        count = len(names)
         counts = np.bincount(labels, minlength=count)
         present = np.flatnonzero(counts)
         place = np.full(count, -1, np.int64)
@@ -108,13 +120,13 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         judged = None
         if validation is not None:
             rows = row_source(validation[0], source.shape[1])
-            judged = rows, place[check_labels(validation[1], rows.shape[0], count)[0]]
+            judged = rows, place[places_among(validation[1], rows.shape[0], names)]
         self._train(source, (place[labels], weights, len(present)), run, judged, unlabelled)
         weight, bias = self.layers_[-1]
         all_weights, all_biases = np.zeros((len(weight), count), np.float32), np.full(count, ABSENT_LOGIT, np.float32)
         all_weights[:, present], all_biases[present] = weight, bias
         self.layers_[-1] = all_weights, all_biases
-        self._take_outputs(count)
+        self.classes_ = names
         return self
 
     def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
@@ -125,13 +137,15 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         logits /= logits.sum(axis=1, keepdims=True)
         return logits
 
-    def predict(self, X: Table) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
-        found: npt.NDArray[np.int64] = self._outputs(X).argmax(axis=1).astype(np.int64)
-        return found
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], int64 for class indices; of equals the first."""
+        return self.named(self._outputs(X).argmax(axis=1))
 
-    def _take_outputs(self, outputs: int) -> None:
-        self.classes_ = np.arange(outputs, dtype=np.int64)
+    def _kept_outputs(self) -> Json:
+        return kept_names(self.classes_)
+
+    def _take_outputs(self, meta: Json, outputs: int) -> None:
+        self.classes_ = read_names(meta, outputs)
 
 
 class DbnRegressor(RegressorMixin, DbnEstimator, Regressor):
@@ -182,12 +196,12 @@ class DbnRegressor(RegressorMixin, DbnEstimator, Regressor):
         self.layers_[-1] = (weight * spread).astype(np.float32), (bias * spread + centre).astype(np.float32)
         for record in self.curve_:
             record |= {name: record[name] * spread**2 for name in ("loss", "val_loss") if name in record}
-        self._take_outputs(values.shape[1])
+        self.n_outputs_ = values.shape[1]
         return self
 
     def predict(self, X: Table) -> npt.NDArray[np.float32]:
         """Return numbers float32 [N, outputs] of rows [N, D]; raises InputError on rows that cannot be used."""
         return self._outputs(X)
 
-    def _take_outputs(self, outputs: int) -> None:
+    def _take_outputs(self, meta: Json, outputs: int) -> None:
         self.n_outputs_ = outputs

@@ -136,7 +136,7 @@ class DbnEstimator(Parametrised, Head):
             "pretraining_curve": self.pretraining_curve_,
             "best_epoch": self.best_epoch_,
         }
-        return arrays, meta
+        return arrays, meta | self._kept_outputs()
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
@@ -157,10 +157,10 @@ class DbnEstimator(Parametrised, Head):
             head.curve_, head.pretraining_curve_ = list(meta["curve"]), list(meta["pretraining_curve"])
             head.best_epoch_ = int(meta["best_epoch"])
             head._check_layers(len(arrays))
+            head._take_outputs(meta, len(head.layers_[-1][1]))
         except (KeyError, TypeError, ValueError, AttributeError, InputError):
             raise IntegrityError("the state is not one of a deep belief network; fit the head again") from None
         head.n_features_in_ = len(head.mean_)
-        head._take_outputs(len(head.layers_[-1][1]))
         return head
 
     def _check_layers(self, arrays: int) -> None:
@@ -182,7 +182,11 @@ class DbnEstimator(Parametrised, Head):
         if not fits:
             raise ValueError
 
-    def _take_outputs(self, outputs: int) -> None:
+    def _kept_outputs(self) -> Json:
+        """Return what a state says of the outputs beside their number."""
+        return {}
+
+    def _take_outputs(self, meta: Json, outputs: int) -> None:
         raise NotImplementedError
 
 

@@ -11,16 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from drillcore.heads.forest.trees import LEAF, Trees
+from drillcore.heads.forest.trees import Trees
 
 _ROWS = 512  # rows that go down one tree after another: the tree stays in the processor's cache
-
-
-def leaf_numbers(trees: Trees) -> npt.NDArray[np.int32]:
-    """Return how many leaves come before each node, int32 [M]: the number of a leaf, at its node."""
-    leaf = trees.feature == LEAF
-    found: npt.NDArray[np.int32] = (np.cumsum(leaf) - leaf).astype(np.int32)
-    return found
 
 
 def summed_shares(

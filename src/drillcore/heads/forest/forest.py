@@ -18,12 +18,22 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.arrays import Array
-from drillcore.errors import InputError, IntegrityError, RowsError
-from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
+from drillcore.digests import sha256_bytes
+from drillcore.errors import InputError, IntegrityError
+from drillcore.heads.base import (
+    Arrays,
+    Classifier,
+    FitRun,
+    check_labels,
+    check_params,
+    check_rows,
+    kept_names,
+    read_names,
+)
 from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
 from drillcore.heads.forest.params import MAX_CLASSES, ForestParams
 from drillcore.heads.forest.row_draw import RowDraw, tree_seeds
-from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, mean_gains
+from drillcore.heads.forest.trees import NO_LIMIT, Rules, Trees, check_trees, leaf_numbers, mean_gains
 from drillcore.heads.parametrised import Parametrised
 from drillcore.heads.row_source import Table
 from drillcore.heads.temperature import fit_temperature, tempered
@@ -70,26 +80,27 @@ class ForestHead(ClassifierMixin, Parametrised, Classifier):
         Args:
             X: rows [N, D], float16 or float32.
             y: class indices [N].
-            sample_weight: None; trees draw rows, they do not weigh them.
+            sample_weight: how often each row is drawn beside others, [N]; None: 1. Only where trees draw rows evenly
+                or by their class's weight.
             run: how; it advances by trees.
 
         Raises:
             InputError: rows, labels or a parameter that cannot be used; weights of rows.
         """
         self.checked_params()
-        if sample_weight is not None:
-            raise RowsError(f"head {self.name!r} draws rows and does not weigh them; leave sample_weight out")
         rows = check_rows(X)
-        labels, count = check_labels(y, len(rows), self.n_classes)
+        labels, names = check_labels(y, len(rows), self.n_classes)
+        count = len(names)
         if count > MAX_CLASSES:
             raise InputError(f"head {self.name!r} takes up to {MAX_CLASSES} classes, {count} came")
         threads = thread_count(self.n_jobs if run.threads is None else run.threads or -1)
-        draw = RowDraw.of(labels, count, self.bootstrap, self.class_weight, self.name)
+        draw = RowDraw.of(labels, count, self.bootstrap, self.class_weight, self.name, sample_weight)
         plan = GrowthPlan(self.n_estimators, self.seed, self.split, rules_of(self, *rows.shape), draw)
         given = {name: value for name, value in self.get_params().items() if name not in ("n_jobs", "calibration")}
         described = {**given, "head": self.name, "n_classes": count}
+        described |= {} if draw.shares is None else {"sample_weight": sha256_bytes(draw.shares.tobytes())}
         kept = GrowthCheckpoint.of(run.checkpoint, rows, labels, described) if run.checkpoint else None
-        self.set_trees(grow(rows, plan, threads, kept, run.advance), rows.shape[1], count)
+        self.set_trees(grow(rows, plan, threads, kept, run.advance), rows.shape[1], names)
         if self.calibration == "temperature":
             self.temperature_ = self._fit_temperature(rows, plan, threads)
         return self
@@ -115,17 +126,16 @@ class ForestHead(ClassifierMixin, Parametrised, Classifier):
         check_is_fitted(self, "trees_")
         return mean_gains(self.trees_, self.n_features_in_)
 
-    def predict(self, X: Table) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
-        found: npt.NDArray[np.int64] = self.predict_proba(X).argmax(axis=1).astype(np.int64)
-        return found
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], int64 for class indices; of equals the first."""
+        return self.named(self.predict_proba(X).argmax(axis=1))
 
     def state(self) -> tuple[Arrays, Json]:
         """Return the trees' arrays, and JSON with parameters, width and number of classes."""
         check_is_fitted(self, "trees_")
         meta = {"params": self.get_params(), "features": self.n_features_in_, "classes": len(self.classes_)}
         meta["temperature"] = self.temperature_
-        return self.trees_.arrays(), meta
+        return self.trees_.arrays(), meta | kept_names(self.classes_)
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
@@ -139,28 +149,26 @@ class ForestHead(ClassifierMixin, Parametrised, Classifier):
             head = cls(**meta["params"])
             trees = Trees(**arrays)
             width, count, temperature = int(meta["features"]), int(meta["classes"]), float(meta["temperature"])
+            names = read_names(meta, count)
         except (KeyError, TypeError, ValueError, InputError):
             raise IntegrityError(f"the state is not one of a head {cls.name!r}; fit the head again") from None
         if not 1 <= count <= MAX_CLASSES or not 0 < temperature < np.inf:
             raise IntegrityError(f"the state is of {count} classes at temperature {temperature}; fit the head again")
         check_trees(trees, width, count)
-        head.set_trees(trees, width, count)
+        head.set_trees(trees, width, names)
         head.temperature_ = temperature
         return head
 
-    def set_trees(self, trees: Trees, width: int, count: int) -> None:
-        """Take trees as the fitted ones, of rows of `width` features and `count` classes, without calibration."""
+    def set_trees(self, trees: Trees, width: int, classes: Array) -> None:
+        """Take trees as the fitted ones, of rows of `width` features and these classes, without calibration."""
         self.trees_, self.n_features_in_, self.temperature_ = trees, width, 1.0
-        self.classes_ = np.arange(count, dtype=np.int64)
-        self._leaf_numbers: npt.NDArray[np.int32] | None = None
+        self.classes_, self._leaf_numbers = classes, leaf_numbers(trees)
 
     def _summed_shares(
         self, rows: npt.NDArray[np.float32], threads: int, only: npt.NDArray[np.bool_] | None = None
     ) -> npt.NDArray[np.float64]:
-        from drillcore.heads.forest.descent import leaf_numbers, summed_shares
+        from drillcore.heads.forest.descent import summed_shares
 
-        if self._leaf_numbers is None:
-            self._leaf_numbers = leaf_numbers(self.trees_)
         return summed_shares(self.trees_, self._leaf_numbers, rows, len(self.classes_), threads, only)
 
     def _fit_temperature(self, rows: npt.NDArray[np.float32], plan: GrowthPlan, threads: int) -> float:

@@ -7,13 +7,13 @@ scikit-learn 1.9 draws a bootstrap sample with the class weights as probabilitie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from drillcore.arrays import Floats, Ints
 from drillcore.errors import RowsError
-from drillcore.heads.class_weights import class_weights
+from drillcore.heads.class_weights import class_weights, row_weights
 
 SUBSAMPLE = "balanced_subsample"
 
@@ -28,6 +28,7 @@ class RowDraw:
         bootstrap: rows are drawn with replacement, as many as there are.
         unit: weight of each class, float64 [K].
         subsample: weigh the classes of what was drawn instead.
+        shares: weight of each row times its class's, float32 [N]; None: its class's.
     """
 
     labels: npt.NDArray[np.int64]
@@ -35,16 +36,34 @@ class RowDraw:
     bootstrap: bool
     unit: npt.NDArray[np.float64]
     subsample: bool
+    shares: Floats | None = None
 
     @classmethod
-    def of(cls, labels: npt.NDArray[np.int64], classes: int, bootstrap: bool, given: Any, head: str) -> RowDraw:
-        """Make the draw of one fit; `given` is the head's class_weight. Raises InputError for one that is not known."""
+    def of(
+        cls,
+        labels: Ints,
+        classes: int,
+        bootstrap: bool,
+        given: object,
+        head: str,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> RowDraw:
+        """Make the draw of one fit; `given` is the head's class_weight.
+
+        Raises:
+            InputError: a class_weight that is not known, or weights of rows that cannot be drawn by.
+        """
         subsample = isinstance(given, str) and given == SUBSAMPLE
         counts = np.bincount(labels, minlength=classes)
         unit = class_weights("balanced" if subsample else given, counts, head)
         if not unit[labels].any():
-            raise RowsError(f"head {head!r}: all rows have weight 0; nothing can be learnt")
-        return cls(labels, classes, bootstrap, unit, subsample and bootstrap)
+            raise RowsError(f"head {head!r}: the weight of every row is zero; nothing can be learnt")
+        shares = None
+        if sample_weight is not None:
+            if subsample or not bootstrap:
+                raise RowsError(f"head {head!r} draws rows evenly and does not weigh them; leave sample_weight out")
+            shares = row_weights(unit[labels], sample_weight, head)
+        return cls(labels, classes, bootstrap, unit, subsample and bootstrap, shares)
 
     def counts(self, seed: int) -> npt.NDArray[np.int64]:
         """Return how often each row comes in the tree of a seed, int64 [N]."""
@@ -52,10 +71,10 @@ class RowDraw:
         if not self.bootstrap:
             return (self.unit[self.labels] > 0).astype(np.int64)
         stream = np.random.RandomState(seed)
-        if self.subsample or (self.unit[self.labels] == self.unit[self.labels[0]]).all():
+        own = self.unit[self.labels] if self.shares is None else self.shares.astype(np.float64)
+        if self.subsample or (own == own[0]).all():
             drawn = stream.randint(0, rows, rows)
         else:
-            own = self.unit[self.labels]
             drawn = stream.choice(rows, rows, replace=True, p=own / own.sum())
         return np.bincount(drawn, minlength=rows)
 

@@ -70,6 +70,13 @@ class Trees:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
+def leaf_numbers(trees: Trees) -> npt.NDArray[np.int32]:
+    """Return how many leaves come before each node, int32 [M]: the number of a leaf, at its node."""
+    leaf = trees.feature == LEAF
+    found: npt.NDArray[np.int32] = (np.cumsum(leaf) - leaf).astype(np.int32)
+    return found
+
+
 def float32_below(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Return the largest float32 that is not above each value."""
     near = values.astype(np.float32)

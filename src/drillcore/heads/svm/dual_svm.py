@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array, Doubles, Floats, Ints
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, FitRun, check_indicators, check_labels, check_params
+from drillcore.heads.base import Arrays, FitRun, check_indicators, check_labels, check_params, kept_names, read_names
 from drillcore.heads.dual import DualClassifier
 from drillcore.heads.row_source import Table, row_source, slices
 from drillcore.heads.svm.calibration import REST_START, fit_sigmoid, fit_slopes, rest_logits, stratified_folds
@@ -138,11 +138,11 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
             result[first : first + len(rows), self.present_] = logits / total
         return result
 
-    def predict(self, X: Table) -> Ints:
-        """Return the most probable label, int64 [N], of equals the lowest; with several labels 0 and 1, [N, K]."""
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], of equals the first; with several labels 0 and 1, int64 [N, K]."""
         if self.several_:
             return np.asarray(self.predict_proba(X) >= 0.5, np.int64)
-        return np.asarray(self.predict_proba(X).argmax(axis=1), np.int64)
+        return self.named(self.predict_proba(X).argmax(axis=1))
 
     def state(self) -> tuple[Arrays, Json]:
         """Return the arrays learnt, and JSON with parameters and number of classes."""
@@ -152,7 +152,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         params["c"] = list(params["c"]) if isinstance(params["c"], list | tuple) else params["c"]
         tried = [[c, loss] for c, loss in self.tried_.items()]
         return arrays, {"params": params, "classes": len(self.classes_), "c": self.c_, "tried": tried} | (
-            {"several": True} if self.several_ else {}
+            {"several": True} if self.several_ else kept_names(self.classes_)
         )
 
     @classmethod
@@ -162,7 +162,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
             check_params(cls, meta["params"])
             head = cls(**meta["params"])
             count, present = int(meta["classes"]), arrays["present"]
-            head.classes_, head.present_ = np.arange(count, dtype=np.int64), present
+            head.classes_, head.present_ = read_names(meta, count), present
             head.weights_, head.bias_, head.slopes_ = (arrays[name] for name in ("weights", "bias", "slopes"))
             head.n_features_in_, head.c_ = len(head.weights_), float(meta["c"])
             head.several_ = meta.get("several") is True
@@ -189,8 +189,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         """Take what labels there are; return int64 [N] among those present, or which a row has, bool [N, P]."""
         self.several_ = np.ndim(y) == 2
         if not self.several_:
-            labels, classes = check_labels(y, count, self.n_classes)
-            self.classes_ = np.arange(classes, dtype=np.int64)
+            labels, self.classes_ = check_labels(y, count, self.n_classes)
             self.present_, places = np.unique(labels, return_inverse=True)
             return places
         truth = check_indicators(y, count, self.n_classes)

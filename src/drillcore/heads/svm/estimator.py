@@ -16,7 +16,16 @@ from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError, IntegrityError, RowsError
-from drillcore.heads.base import Arrays, Classifier, FitRun, check_labels, check_params, check_rows
+from drillcore.heads.base import (
+    Arrays,
+    Classifier,
+    FitRun,
+    check_labels,
+    check_params,
+    check_rows,
+    kept_names,
+    read_names,
+)
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
 from drillcore.heads.parametrised import Parametrised
 from drillcore.heads.row_source import Table, moments
@@ -65,13 +74,13 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
         """
         self.checked_params()
         rows = check_rows(X)
-        labels, count = check_labels(y, len(rows), self.n_classes)
-        costs = self._costs(labels, count, sample_weight)
+        labels, self.classes_ = check_labels(y, len(rows), self.n_classes)
+        costs = self._costs(labels, len(self.classes_), sample_weight)
         order = np.argsort(labels, kind="stable")
         order = order[costs[order] > 0]
         self.present_, places = np.unique(labels[order], return_inverse=True)
         rows = rows[order]
-        self._standardise_by(rows, count)
+        self._standardise_by(rows)
         threads = self.threads if run.threads is None else run.threads
         with threadpool_limits(threads or None, user_api="blas"):
             training = self._train(rows, places, costs[order], threads or _cores())
@@ -81,15 +90,14 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
         self._tell(0 if training is None else training.failed)
         return self
 
-    def _standardise_by(self, rows: Floats, count: int) -> None:
-        """Take mean and deviation of rows, for a model of `count` classes."""
+    def _standardise_by(self, rows: Floats) -> None:
+        """Take mean and deviation of rows."""
         found = moments(rows)
         constant = found.deviation <= np.maximum(1e-7 * np.abs(found.mean), 1e-12)
         self.mean_ = found.mean.astype(np.float32)
         # A constant feature says nothing, not even where it differs one day.
         self.inverse_ = np.where(constant, 0, 1 / np.where(constant, 1, found.deviation)).astype(np.float32)
         self.n_features_in_ = rows.shape[1]
-        self.classes_ = np.arange(count, dtype=np.int64)
 
     def _tell(self, failed: int) -> None:
         self.unconverged_ = failed
@@ -102,16 +110,18 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
             )
 
     def decision_function(self, X: Table) -> npt.NDArray[np.float64]:
-        """Return what the scheme itself decides by, [N, K]; -10,000 for a class without a training row.
+        """Return what the scheme itself decides by, [N, K]; of two classes [N], above 0 for the second.
 
         One-vs-rest: the distances from the hyperplanes in margins. One-vs-one: scikit-learn's: the votes, and a share
-        of at most 1/3 from the sums of the decisions.
+        of at most 1/3 from the sums of the decisions. A class without a training row has -10,000.
         """
         result = np.full((len(check_rows(X, self._width())), len(self.classes_)), ABSENT_LOGIT)
         for part, decisions in self._parts(X):
             result[part, self.present_] = (
                 votes_and_confidence(decisions, len(self.present_)) if self._pairwise else decisions
             )
+        if len(self.classes_) == 2 and not self.several:
+            return np.asarray((result[:, 1] - result[:, 0]) / 2)
         return result
 
     def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:
@@ -130,10 +140,9 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
             result[part, self.present_] = logits / logits.sum(axis=1, keepdims=True)
         return result
 
-    def predict(self, X: Table) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N]; of equals the lowest."""
-        found: npt.NDArray[np.int64] = self.predict_proba(X).argmax(axis=1).astype(np.int64)
-        return found
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], int64 for class indices; of equals the first."""
+        return self.named(self.predict_proba(X).argmax(axis=1))
 
     def state(self) -> tuple[Arrays, Json]:
         """Return the arrays learnt, and JSON with parameters and number of classes."""
@@ -141,7 +150,12 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
         arrays = {name: getattr(self, f"{name}_") for name in self._array_shapes()}
         params = self.get_params()
         params["class_weight"] = kept_class_weight(params["class_weight"])
-        return arrays, {"params": params, "classes": len(self.classes_), **self._more_state()}
+        return arrays, {
+            "params": params,
+            "classes": len(self.classes_),
+            **kept_names(self.classes_),
+            **self._more_state(),
+        }
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Array], meta: Json) -> Self:
@@ -158,7 +172,7 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
             for name, array in arrays.items():
                 setattr(head, f"{name}_", array)
             head.n_features_in_, count = len(arrays["mean"]), int(meta["classes"])
-            head.classes_, head.unconverged_ = np.arange(count, dtype=np.int64), 0
+            head.classes_, head.unconverged_ = read_names(meta, count), 0
             head._take_state(meta)
             head._check_arrays(set(arrays))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, InputError):
@@ -211,7 +225,7 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
                 )
             costs = costs * given
         if not (costs > 0).any():
-            raise RowsError(f"head {self.name!r}: all rows have weight 0; nothing can be learnt")
+            raise RowsError(f"head {self.name!r}: the weight of every row is zero; nothing can be learnt")
         return costs
 
     def _check_arrays(self, given: set[str]) -> None:

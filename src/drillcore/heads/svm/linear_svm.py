@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from drillcore.arrays import Floats
+from drillcore.arrays import Array, Floats
 from drillcore.errors import InputError
 from drillcore.heads.base import FitRun, check_indicators, check_rows
 from drillcore.heads.row_source import Table
@@ -66,7 +66,8 @@ class LinearSvmHead(SvmEstimator):
         With several labels each class has a probability of its own, and `predict` gives an indicator matrix: where it
         is at least 1/2. All else as `SvmEstimator.fit`.
         """
-        self.several_ = np.ndim(y) == 2
+        y = y if y is None else np.asarray(y)
+        self.several_ = y is not None and y.ndim == 2
         if not self.several_:
             return super().fit(X, y, sample_weight, run=run)
         self.checked_params()
@@ -79,7 +80,8 @@ class LinearSvmHead(SvmEstimator):
         self.present_ = np.flatnonzero(truth.any(axis=0))
         if not len(self.present_):
             raise InputError(f"head {self.name!r}: no row has a label; nothing can be learnt")
-        self._standardise_by(rows, count)
+        self._standardise_by(rows)
+        self.classes_ = np.arange(count, dtype=np.int64)
         truth, threads = truth[:, self.present_], self.threads if run.threads is None else run.threads
         with threadpool_limits(threads or None, user_api="blas"):
             newton = NewtonTraining(self._standardised(rows), truth, len(self.present_), costs[costs > 0], self.tol)
@@ -88,8 +90,8 @@ class LinearSvmHead(SvmEstimator):
         self._tell(newton.failed)
         return self
 
-    def predict(self, X: Table) -> npt.NDArray[np.int64]:
-        """Return the most probable label, int64 [N], of equals the lowest; with several labels 0 and 1, [N, K]."""
+    def predict(self, X: Table) -> Array:
+        """Return the most probable label, [N], of equals the first; with several labels 0 and 1, int64 [N, K]."""
         return (self.predict_proba(X) >= 0.5).astype(np.int64) if self.several else super().predict(X)
 
     @property

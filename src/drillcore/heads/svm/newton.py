@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
 
 from drillcore.arrays import Floats
 from drillcore.heads.svm.preconditioner import LARGEST, Preconditioner, dots, norms
@@ -73,11 +73,16 @@ def _triangle(rows: Floats) -> Floats:
     """Return the rows [N, D] turned into N axes, float32 [N, N], where there are more features than rows.
 
     Products of rows are all that the problem needs: L with L L' = X X' gives the same decisions, and weights of the
-    same length. Rows that depend on others get a small part of their own.
+    same length. Rows that depend on others get a small part of their own, a larger one where all have few axes.
     """
-    products = (rows @ rows.T).astype(np.float64)
-    products[np.diag_indices(len(rows))] += 1e-6 * np.trace(products) / len(rows)
-    return np.asarray(cholesky(products, lower=True, overwrite_a=True, check_finite=False), np.float32)
+    own = 1e-6
+    while True:
+        products = (rows @ rows.T).astype(np.float64)
+        products[np.diag_indices(len(rows))] += own * np.trace(products) / len(rows)
+        try:
+            return np.asarray(cholesky(products, lower=True, overwrite_a=True, check_finite=False), np.float32)
+        except LinAlgError:  # the rounding of float32 took more than that
+            own *= 10
 
 
 class _Newton:
