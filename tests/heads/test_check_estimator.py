@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from drillcore.heads.adaptation.head import AdaptationHead
-from drillcore.heads.base import check_labels, check_rows
+from drillcore.heads.base import check_rows, label_places
 from drillcore.heads.dbn.dbn import DbnHead
 from drillcore.heads.forest.extra_trees import ExtraTreesHead
 from drillcore.heads.forest.forest import ForestHead
@@ -30,7 +30,7 @@ class Classes(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> Classes:
         rows = check_rows(X)
-        places, self.classes_ = check_labels(y, len(rows), None)
+        places, self.classes_ = label_places(y, len(rows), None)
         self.head_ = clone(self.head)
         self.learn(rows, places)
         self.n_features_in_ = rows.shape[1]

@@ -22,7 +22,7 @@ def rebuild(reference: str, output: Path | None, as_json: bool) -> None:
     Where they are equal, a file that was lost from the artifacts can be scored again.
 
     \b
-    Examples:
+    Example:
       drillcore rebuild plankton-forest
       drillcore rebuild plankton-forest@3 --output again.onnx
     """

@@ -176,7 +176,7 @@ def _in_memory(X: Table) -> Array:
     return read_rows(source, slice(0, count))
 
 
-def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[Ints, Array]:
+def label_places(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[Ints, Array]:
     """Return the class index of each row, int64 [N], and what the classes are called, [K].
 
     Integers from 0 are the indices themselves, and the classes are called 0 to K - 1. Where no number of classes is
@@ -208,6 +208,12 @@ def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[In
     return places.astype(np.int64), names
 
 
+def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[Ints, int]:
+    """Return what `label_places` does, and the number of classes in the place of their names."""
+    places, names = label_places(y, rows, n_classes)
+    return places, len(names)
+
+
 def _are_names(labels: Array) -> bool:
     """Whether values that are no class indices can be told apart as labels: text, truth values, whole numbers."""
     if labels.dtype.kind == "O":
@@ -219,7 +225,7 @@ def _are_names(labels: Array) -> bool:
 def places_among(y: npt.ArrayLike, rows: int, classes: Array) -> Ints:
     """Return the index of each row's label among the `classes` of a fit, int64 [N]; raises RowsError for others."""
     if kept_names(classes) == {}:
-        return check_labels(y, rows, len(classes))[0]
+        return label_places(y, rows, len(classes))[0]
     labels = np.asarray(y)
     if labels.shape != (rows,) or not np.isin(labels, classes).all():
         raise RowsError(f"labels among {', '.join(map(str, classes[:5]))} are expected for each of {rows} rows")

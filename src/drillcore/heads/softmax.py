@@ -16,10 +16,10 @@ from drillcore.heads.base import (
     Arrays,
     Classifier,
     FitRun,
-    check_labels,
     check_params,
     check_rows,
     kept_names,
+    label_places,
     read_names,
 )
 from drillcore.heads.class_weights import row_weights
@@ -65,7 +65,7 @@ class SoftmaxHead(ClassifierMixin, BaseEstimator, Classifier):
         self.checked_params()
         given = self.temperature
         rows = check_rows(X)
-        labels, names = check_labels(y, len(rows), self.n_classes)
+        labels, names = label_places(y, len(rows), self.n_classes)
         if rows.shape[1] != (count := len(names)):
             raise InputError(
                 f"head {self.name!r} takes one logit for each of {count} classes, rows of {rows.shape[1]} came; take "

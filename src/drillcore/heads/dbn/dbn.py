@@ -15,9 +15,9 @@ from drillcore.heads.base import (
     Classifier,
     FitRun,
     Regressor,
-    check_labels,
     check_values,
     kept_names,
+    label_places,
     places_among,
     read_names,
 )
@@ -110,7 +110,7 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         """
         self.checked_params()
         source = row_source(X)
-        labels, names = check_labels(y, source.shape[0], self.n_classes)
+        labels, names = label_places(y, source.shape[0], self.n_classes)
         count = len(names)
         counts = np.bincount(labels, minlength=count)
         present = np.flatnonzero(counts)

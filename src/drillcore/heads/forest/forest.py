@@ -24,10 +24,10 @@ from drillcore.heads.base import (
     Arrays,
     Classifier,
     FitRun,
-    check_labels,
     check_params,
     check_rows,
     kept_names,
+    label_places,
     read_names,
 )
 from drillcore.heads.forest.growth import GrowthCheckpoint, GrowthPlan, grow, thread_count
@@ -89,7 +89,7 @@ class ForestHead(ClassifierMixin, Parametrised, Classifier):
         """
         self.checked_params()
         rows = check_rows(X)
-        labels, names = check_labels(y, len(rows), self.n_classes)
+        labels, names = label_places(y, len(rows), self.n_classes)
         count = len(names)
         if count > MAX_CLASSES:
             raise InputError(f"head {self.name!r} takes up to {MAX_CLASSES} classes, {count} came")

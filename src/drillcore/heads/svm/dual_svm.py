@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array, Doubles, Floats, Ints
 from drillcore.errors import InputError, IntegrityError
-from drillcore.heads.base import Arrays, FitRun, check_indicators, check_labels, check_params, kept_names, read_names
+from drillcore.heads.base import Arrays, FitRun, check_indicators, check_params, kept_names, label_places, read_names
 from drillcore.heads.dual import DualClassifier
 from drillcore.heads.row_source import Table, row_source, slices
 from drillcore.heads.svm.calibration import REST_START, fit_sigmoid, fit_slopes, rest_logits, stratified_folds
@@ -189,7 +189,7 @@ class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
         """Take what labels there are; return int64 [N] among those present, or which a row has, bool [N, P]."""
         self.several_ = np.ndim(y) == 2
         if not self.several_:
-            labels, self.classes_ = check_labels(y, count, self.n_classes)
+            labels, self.classes_ = label_places(y, count, self.n_classes)
             self.present_, places = np.unique(labels, return_inverse=True)
             return places
         truth = check_indicators(y, count, self.n_classes)

@@ -20,10 +20,10 @@ from drillcore.heads.base import (
     Arrays,
     Classifier,
     FitRun,
-    check_labels,
     check_params,
     check_rows,
     kept_names,
+    label_places,
     read_names,
 )
 from drillcore.heads.class_weights import class_weights, kept_class_weight, read_class_weight
@@ -74,7 +74,7 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
         """
         self.checked_params()
         rows = check_rows(X)
-        labels, self.classes_ = check_labels(y, len(rows), self.n_classes)
+        labels, self.classes_ = label_places(y, len(rows), self.n_classes)
         costs = self._costs(labels, len(self.classes_), sample_weight)
         order = np.argsort(labels, kind="stable")
         order = order[costs[order] > 0]
