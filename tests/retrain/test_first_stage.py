@@ -65,6 +65,7 @@ class Case:
         weight = np.random.default_rng(0).standard_normal((self.core.width, self.classes)) * 0.01
         head.layers_ = [(weight.astype(np.float32), bias)]
         head.mean_, head.scale_ = np.zeros(self.core.width, np.float32), np.ones(self.core.width, np.float32)
+        head.classes_ = np.arange(self.classes)
         head.curve_, head.pretraining_curve_, head.best_epoch_ = [], [], 0
         return head
 
