@@ -6,6 +6,7 @@ needs. Where one of them changes the piece is made again, and what needs it too;
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from drillcore.digests import sha256_json
-from drillcore.errors import DrillcoreError
+from drillcore.errors import DrillcoreError, UnknownNameError
 from drillcore.files import read_object, write_json
 from drillcore.json_types import Json
+from drillcore.settings import Settings
 
 
 class NotHereError(DrillcoreError):
@@ -39,6 +41,28 @@ class Piece:
     about: Json
     make: Callable[[], dict[str, Any]]
     needs: Sequence[str] = field(default=())
+
+
+def begin(settings: Settings, name: str, groups: Sequence[str], only: Sequence[str] | None, *, quick: bool) -> Path:
+    """Return the folder of a benchmark's pieces; a quick look begins anew, in a folder of its own.
+
+    Args:
+        settings: the state folder.
+        name: of the benchmark.
+        groups: there are.
+        only: those that were asked for; None: all.
+        quick: a quick look.
+
+    Raises:
+        UnknownNameError: a group there is not.
+    """
+    for group in only or ():
+        if group not in groups:
+            raise UnknownNameError("group of experiments", group, groups)
+    folder = settings.state / "benchmarks" / (f"{name}-quick" if quick else name)
+    if quick:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 class Records:

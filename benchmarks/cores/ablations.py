@@ -41,10 +41,10 @@ from benchmarks.cores.variations import (
     street_variations,
 )
 from benchmarks.cores.write_up import write_ablations
-from benchmarks.pieces import NotHereError, Piece, Records
+from benchmarks.pieces import NotHereError, Piece, Records, begin
 from drillcore.backbones.weights.named import find_weights, stored_weights
 from drillcore.digests import sha256_json
-from drillcore.errors import InputError, UnknownNameError
+from drillcore.errors import InputError
 from drillcore.json_types import Json
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.settings import Settings
@@ -204,13 +204,8 @@ def run(settings: Settings, *, quick: bool = False, only: Sequence[str] | None =
         UnknownNameError: a group there is not.
         InputError: nothing could be measured here.
     """
-    for group in only or ():
-        if group not in GROUPS:
-            raise UnknownNameError("group of ablations", group, GROUPS)
     torch.set_num_threads(settings.cpu_threads)
-    folder = settings.state / "benchmarks" / (f"{NAME}-quick" if quick else NAME)
-    if quick:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = begin(settings, NAME, GROUPS, only, quick=quick)
     with tempfile.TemporaryDirectory(prefix="drillcore-cores-") as files:
         ablations = Ablations(settings, QUICK if quick else WHOLE, folder, Path(files), quick=quick)
         ablations.records.run(only)

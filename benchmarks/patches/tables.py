@@ -12,7 +12,6 @@ feature store: a run that was killed goes on.
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +21,9 @@ from benchmarks.patches.experiments import GROUPS, QUICK, WHOLE, Experiments
 from benchmarks.patches.judging import better_by
 from benchmarks.patches.sets import SEED
 from benchmarks.patches.text import written
+from benchmarks.pieces import begin
 from benchmarks.report import facts, write_report
-from drillcore.errors import InputError, UnknownNameError
+from drillcore.errors import InputError
 from drillcore.settings import Settings
 
 NAME = "patches"
@@ -44,15 +44,10 @@ def run(
         UnknownNameError: a group there is not.
         InputError: no data.
     """
-    for group in only or ():
-        if group not in GROUPS:
-            raise UnknownNameError("group of experiments", group, GROUPS)
-    folder = settings.state / "benchmarks" / (f"{NAME}-quick" if quick else NAME)
+    folder = begin(settings, NAME, GROUPS, only, quick=quick)
     source = None if quick else data or settings.root.parent / "shared" / "data"
     if source is not None and not (source / "voc2012_animals.zip").is_file():
         raise InputError(f"no voc2012_animals.zip in {source}; give the folder of the data sets as --data")
-    if quick:
-        shutil.rmtree(folder, ignore_errors=True)
     own = replace(settings, state=folder / "state") if quick else settings
     work = Experiments(own, QUICK if quick else WHOLE, folder, source)
     work.records.run(only)

@@ -11,18 +11,18 @@ features, 8,000 rows for the SVMs on CNN2's first layer, ten of the 63 epochs of
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pieces import begin
 from benchmarks.plankton_paper.data import open_images
 from benchmarks.plankton_paper.experiments import GROUPS, PRETRAINED_WEIGHTS, Experiments
 from benchmarks.plankton_paper.found import NAME
 from benchmarks.plankton_paper.scale import QUICK, WHOLE, shortened
 from benchmarks.plankton_paper.write_up import write_paper_report
-from drillcore.errors import InputError, UnknownNameError
+from drillcore.errors import InputError
 from drillcore.settings import Settings
 
 REAL = Path("shared/data/plankton_train.zip")  # beside the checkout
@@ -52,15 +52,10 @@ def run(
         UnknownNameError: a group there is not.
         InputError: no data.
     """
-    for group in only or ():
-        if group not in GROUPS:
-            raise UnknownNameError("group of experiments", group, GROUPS)
-    folder = settings.state / "benchmarks" / (f"{NAME}-quick" if quick else NAME)
+    folder = begin(settings, NAME, GROUPS, only, quick=quick)
     source = None if quick else data or settings.root.parent / REAL
     if source is not None and not source.exists():
         raise InputError(f"no images at {source}; give the competition's zip or folder as --data")
-    if quick:
-        shutil.rmtree(folder, ignore_errors=True)
     own = replace(settings, state=folder / "state") if quick else settings
     scale = shortened(QUICK if quick else WHOLE, epochs)
     images = open_images(own, folder, source)

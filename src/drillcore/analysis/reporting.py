@@ -143,7 +143,8 @@ def _rival(
     if row is None:
         return None, ""
     with tempfile.TemporaryDirectory() as temporary:
-        figures = read_json(tracking.bring_artifacts(settings, row.run_id, Path(temporary)) / "evaluation.json")
+        kept = tracking.bring_artifacts(settings, row.run_id, Path(temporary), ["evaluation.json"])
+        figures = read_json(kept / "evaluation.json")
     same = row.metadata.get("data_digest") == version.metadata.get("data_digest")
     word = "champion" if champions[-1] == row.version else "champion before"
     images = (

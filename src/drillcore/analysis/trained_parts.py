@@ -194,7 +194,7 @@ def recipe_of(settings: Settings, version: ModelVersion) -> Recipe:
         return present
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            kept = tracking.bring_artifacts(settings, version.run_id, Path(temporary)) / "recipe.json"
+            kept = tracking.bring_artifacts(settings, version.run_id, Path(temporary), ["recipe.json"]) / "recipe.json"
             text = yaml.safe_dump(read_object(kept), sort_keys=False)
         except (OSError, ValueError, RegistryError):
             return load_recipe(settings, version.model)

@@ -33,8 +33,8 @@ class GitFacts:
 
 def git_facts(root: Path) -> GitFacts:
     """Return the facts of the checkout at `root`; "unknown" and dirty where it is no git repository."""
-    revision = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--untracked-files=normal")
+    revision = git_output(root, "rev-parse", "HEAD")
+    status = git_output(root, "status", "--porcelain", "--untracked-files=normal")
     if revision is None or status is None:
         return GitFacts(UNKNOWN, True)
     changed = [line[3:] for line in status.splitlines()]
@@ -74,7 +74,8 @@ def making(run: Run) -> Json:
     }
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git_output(root: Path, *arguments: str) -> str | None:
+    """Return what git says in a folder; None: it fails there, or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,14 @@ def run_facts(settings: Settings, run_id: str) -> RunFacts:
     )
 
 
-def bring_artifacts(settings: Settings, run_id: str, target: Path) -> Path:
-    """Copy a run's artifacts (not its model) under `target`, an existing folder, and return where they are.
+def bring_artifacts(settings: Settings, run_id: str, target: Path, wanted: Sequence[str] = ()) -> Path:
+    """Copy a run's artifacts under `target`, an existing folder, and return where they are.
+
+    Args:
+        settings: where MLflow is.
+        run_id: of the run.
+        target: where they go.
+        wanted: names of files and folders of the run, of which those that are there come; (): all but the model.
 
     Raises:
         RegistryError: the run or its artifacts are gone, or MLflow cannot be reached.
@@ -64,6 +71,6 @@ def bring_artifacts(settings: Settings, run_id: str, target: Path) -> Path:
         names = [item.path for item in client.list_artifacts(run_id) if item.path != "model"]
         if not names:
             raise RegistryError(f"run {run_id} has no artifacts any more; restore them from a backup")
-        for name in names:
+        for name in names if not wanted else [name for name in names if name in wanted]:
             client.download_artifacts(run_id, name, str(target))
     return target

@@ -8,14 +8,11 @@ made first, from that one's data. All of it happens in a folder of its own; the 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from drillcore import registry
@@ -25,23 +22,19 @@ from drillcore.backbones.weights.named import weights_folder
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, RegistryError
 from drillcore.export.file_difference import file_differences
-from drillcore.files import read_object, write_json, write_text
+from drillcore.files import write_json
 from drillcore.json_types import Json, Values
-from drillcore.project import MARKER
 from drillcore.registry import ModelVersion
-from drillcore.retrain.mlflow_log import MAKING
 from drillcore.retrain.provenance import UNKNOWN, machine
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.runtime.model.served import put_blob
 from drillcore.settings import PREFIX, Settings
 from drillcore.state.leases import hold_lease
-from drillcore.tracking import bring_artifacts
-from drillcore.versions import outs_md5, write_out
+from drillcore.upkeep.version_code import LOCK, code_of
+from drillcore.upkeep.version_record import VersionRecord
+from drillcore.versions import write_out
 
 _WORKER = "drillcore.upkeep.rebuild_stages"
-_CODE = "src/drillcore/upkeep/rebuild_stages.py"
-_LOCK = "requirements.lock"
-_SETTINGS = {"seed": "SEED", "max_pixels": "MAX_PIXELS", "max_side": "MAX_SIDE"}
 _BITS = (
     "numpy",
     "scipy",
@@ -151,18 +144,18 @@ class _Rebuild:
         self.settings, self.version, self.tell = settings, version, tell
         self.folder = settings.state / "rebuild" / f"{version.model}-{version.version}"
         self.state = self.folder / "state"
+        self.record = VersionRecord.of(settings, version, self.folder)
         self.notes: list[str] = []
         self._made: dict[str, str] = {}  # results of the stages, by name
 
     def run(self) -> Path:
         """Make what the version took over, then the version; return its file."""
-        record = _Record.of(self.settings, self.version, self.folder)
-        self._compare_machines(record)
-        self._bring_weights(record)
-        for stage, earlier in self._taken_over(record):
+        self._compare_machines()
+        self._bring_weights()
+        for stage, earlier in self._taken_over():
             self.tell(f"version {earlier.version}, whose {stage} this one took over")
-            self._stages(_Record.of(self.settings, earlier, self.folder), until=stage)
-        file = self._stages(record, until="export")
+            self._stages(VersionRecord.of(self.settings, earlier, self.folder), until=stage)
+        file = self._stages(self.record, until="export")
         assert file is not None, "export tells its file"  # noqa: S101
         return file
 
@@ -170,10 +163,9 @@ class _Rebuild:
         """Return where the file differs from the registered one: first the stages, then the tensors."""
         if sha256_file(made) == self.version.sha256:
             return []
-        record = _Record.of(self.settings, self.version, self.folder)
         results = [
             f"{stage}: {(self._made.get(stage) or 'nothing')[:12]}, {wanted[:12]} when it was registered"
-            for stage, wanted in record.results.items()
+            for stage, wanted in self.record.results.items()
             if stage != "export" and wanted and self._made.get(stage) != wanted
         ]
         stored = self.folder / "registered.onnx"
@@ -183,9 +175,9 @@ class _Rebuild:
             return [*results, f"the files cannot be compared: {error}"]
         return results + list(file_differences(stored.read_bytes(), made.read_bytes()))[:_SHOWN]
 
-    def _stages(self, record: _Record, *, until: str) -> Path | None:
+    def _stages(self, record: VersionRecord, *, until: str) -> Path | None:
         """Run the stages of a version's record in its own code; return the file, where there is one."""
-        checkout, python, env = self._code(record)
+        checkout, python, env = code_of(self.settings, record, self.folder, self.tell)
         data = checkout / "data" / record.dataset
         if not data.is_dir():
             partial = checkout / "data" / f".partial-{record.dataset}"
@@ -200,7 +192,7 @@ class _Rebuild:
         write_json(request, record.request(until))
         file = None
         for line in self._lines(
-            [*python, "-m", _WORKER, str(request)], checkout, env | self._environment(checkout, record)
+            [python, "-m", _WORKER, str(request)], checkout, env | self._environment(checkout, record)
         ):
             stage, result = str(line["stage"]), str(line["result"])
             if record.version.version == self.version.version:
@@ -232,60 +224,7 @@ class _Rebuild:
                 f"making {self.version.model} again failed: {said[-1] if said else f'exit code {code}'}"
             )
 
-    def _code(self, record: _Record) -> tuple[Path, list[str], dict[str, str]]:
-        """Return a folder with the version's code, the Python that runs it, and its environment.
-
-        A project that holds drillcore's own code is cloned at the revision, without a copy of its objects. In any other
-        the code is the installed package, which must be of the version's release.
-        """
-        checkout, env = self.folder / f"checkout-{record.git[:12]}-{record.version.version}", dict(os.environ)
-        env.pop("VIRTUAL_ENV", None)
-        root = self.settings.root
-        if not (root / "src" / "drillcore").is_dir() or record.git == UNKNOWN:
-            made_with = str(record.machine.get("drillcore"))
-            if made_with != (here := metadata.version("drillcore")):
-                raise RegistryError(
-                    f"{record.name} was made with drillcore {made_with}, this is {here}: install that release in an "
-                    "environment of its own and rebuild from there"
-                )
-            checkout.mkdir(parents=True, exist_ok=True)
-            write_text(checkout / MARKER, "")
-            return checkout, [sys.executable], env
-        if _git(root, "cat-file", "-e", f"{record.git}:{_CODE}") is None:
-            known = _git(root, "cat-file", "-e", record.git) is not None
-            why = "cannot rebuild yet" if known else "is not in this repository: git fetch it"
-            raise RegistryError(f"{record.name} was made by revision {record.git[:12]}, which {why}")
-        if _git(checkout, "rev-parse", "HEAD") != f"{record.git}\n":
-            shutil.rmtree(checkout, ignore_errors=True)
-            checkout.parent.mkdir(parents=True, exist_ok=True)
-            _must(root, "clone", "-q", "--shared", "--no-checkout", str(root), str(checkout))
-            _must(checkout, "checkout", "-q", "--detach", record.git)
-        python = self._python(checkout, record)
-        env["PYTHONPATH"] = str(checkout / "src")
-        return checkout, [python], env
-
-    def _python(self, checkout: Path, record: _Record) -> str:
-        """Return this Python where the revision locks the same packages, else one with those that it locks."""
-        here = self.settings.root / _LOCK
-        if not here.is_file() or here.read_bytes() == (checkout / _LOCK).read_bytes():
-            return sys.executable
-        self.tell(f"environment: the packages that revision {record.git[:12]} locks")
-        cache = os.environ.get("UV_CACHE_DIR", str(Path(sys.prefix) / "cache"))
-        done = subprocess.run(
-            ["make", "-s", "setup", f"PYTHON={sys.executable}", f"UV_CACHE_DIR={cache}"],
-            cwd=checkout,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise RegistryError(
-                f"the packages of revision {record.git[:12]} cannot be installed: {said[-1] if said else ''}"
-            )
-        return str(checkout / ".venv" / "bin" / "python")
-
-    def _environment(self, checkout: Path, record: _Record) -> dict[str, str]:
+    def _environment(self, checkout: Path, record: VersionRecord) -> dict[str, str]:
         """Return the variables that make the checkout a project whose state is the rebuild's."""
         made = record.machine
         settings = self.settings
@@ -298,13 +237,13 @@ class _Rebuild:
             f"{PREFIX}STATE_URL": settings.resolved_state_url,
             "OMP_NUM_THREADS": str(made["omp_num_threads"] or made["cores"]),
         }
-        return found | {f"{PREFIX}{name}": str(record.making["settings"][key]) for key, name in _SETTINGS.items()}
+        return found | {f"{PREFIX}{name.upper()}": str(value) for name, value in record.making["settings"].items()}
 
-    def _bring_weights(self, record: _Record) -> None:
+    def _bring_weights(self) -> None:
         """Let the rebuild read the named weights that are here, and those trained for the version the recipe names."""
         self.state.mkdir(parents=True, exist_ok=True)
         _link(weights_folder(self.settings), self.state / "weights")
-        backbone = record.recipe["backbone"]
+        backbone = self.record.recipe["backbone"]
         name, weights = str(backbone["name"]), str(backbone["weights"])
         if match := VERSION.fullmatch(weights):
             weights = "sha256:" + str(
@@ -314,27 +253,29 @@ class _Rebuild:
             digest = weights.removeprefix("sha256:")
             _link(artifacts_folder(self.settings, name) / digest, self.state / "backbones" / name / digest)
 
-    def _taken_over(self, record: _Record) -> Iterator[tuple[str, ModelVersion]]:
+    def _taken_over(self) -> Iterator[tuple[str, ModelVersion]]:
         """Yield the earlier versions whose backbone, or state learnt without labels, the version took over."""
+        record = self.record
         known = registry.versions(self.settings, self.version.model)
         earlier = [row for row in reversed(known) if row.version < self.version.version]
-        for stage in ("backbone", "features"):
-            result = record.results.get(stage)
-            if not result or (stage == "backbone" and not record.making["trained"]):
-                continue
-            first = next((row for row in earlier if self._result(row, stage) == result), None)
+        wanted = {"backbone": record.results["backbone"] if record.making["trained"] else None}
+        wanted["features"] = record.results["features"]
+        for stage, result in wanted.items():
+            first = next((row for row in earlier if result and self._result(row, stage) == result), None)
             if first is not None and first.metadata["data_digest"] != record.digest:
                 yield stage, first
 
     def _result(self, version: ModelVersion, stage: str) -> str | None:
+        if stage == "backbone":
+            return str(version.metadata["weights_sha256"])
         try:
-            return _Record.of(self.settings, version, self.folder).results.get(stage)
+            return VersionRecord.of(self.settings, version, self.folder).results[stage]
         except RegistryError:  # of an earlier release
             return None
 
-    def _compare_machines(self, record: _Record) -> None:
+    def _compare_machines(self) -> None:
         """Note what the last bits may depend on and is not as it was."""
-        here = machine(self.settings)
+        here, record = machine(self.settings), self.record
         for name in ("device", "processor", "system"):
             if here[name] != record.machine[name]:
                 self.notes.append(f"{name}: {record.machine[name]} then, {here[name]} now")
@@ -343,7 +284,7 @@ class _Rebuild:
                 f"{record.name} was made on a CUDA device, and there is none here: rebuild it where one is"
             )
         packages = record.machine["packages"]
-        if not (self.settings.root / _LOCK).is_file():
+        if not (self.settings.root / LOCK).is_file():
             now = here["packages"]
             self.notes += [
                 f"{name}: {packages.get(name)} then, {now.get(name)} now"
@@ -354,110 +295,7 @@ class _Rebuild:
             self.notes.append("it was made with changes that were not committed: those are not known")
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What a version's run logged of its making, in a folder.
-
-    Attributes:
-        version: the version.
-        folder: the run's artifacts.
-        recipe: `recipe.json`.
-        making: `making.json`.
-    """
-
-    version: ModelVersion
-    folder: Path
-    recipe: Values
-    making: Values
-
-    @classmethod
-    def of(cls, settings: Settings, version: ModelVersion, folder: Path) -> _Record:
-        """Bring the record of a version below `folder`, once. Raises RegistryError: its run says too little."""
-        target = folder / f"record-{version.version}"
-        try:
-            if not (target / MAKING).is_file():
-                target.mkdir(parents=True, exist_ok=True)
-                bring_artifacts(settings, version.run_id, target)
-            return cls(version, target, read_object(target / "recipe.json"), read_object(target / MAKING))
-        except (OSError, ValueError):
-            raise RegistryError(
-                f"{version.model} version {version.version} was registered by an earlier release, which did not keep "
-                "what a rebuild needs (threads, device, packages)"
-            ) from None
-
-    @property
-    def name(self) -> str:
-        """Model and version, for people."""
-        return f"{self.version.model} version {self.version.version}"
-
-    @property
-    def machine(self) -> Values:
-        """Where it was made, and with what."""
-        found: Values = self.making["machine"]
-        return found
-
-    @property
-    def results(self) -> dict[str, str | None]:
-        """What each stage left, by digest."""
-        found: dict[str, str | None] = self.making["results"]
-        return found
-
-    @property
-    def git(self) -> str:
-        """The revision."""
-        return str(self.version.metadata["git"])
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data set."""
-        return str(self.recipe["dataset"]["name"])
-
-    @property
-    def digest(self) -> str:
-        """Of the list of images."""
-        return str(self.version.metadata["data_digest"])
-
-    @property
-    def manifest(self) -> Path:
-        """The list of images."""
-        return self.folder / "data" / f"{self.digest}.parquet"
-
-    def data_version(self) -> str:
-        """Return DVC's digest of the data. Raises RegistryError: its data.dvc names none."""
-        found = outs_md5((self.folder / "data.dvc").read_text(encoding="utf-8"))
-        if found is None:
-            raise RegistryError(f"{self.name}: its data.dvc names no version of the data")
-        return found
-
-    def request(self, until: str) -> Json:
-        """Return what the stages are asked for; the recipe is written as a file, which JSON is too."""
-        path = self.folder / f"{self.version.model}.yaml"
-        write_json(path, dict(self.recipe))
-        return {
-            "recipe": str(path),
-            "dataset": self.dataset,
-            "digest": self.digest,
-            "git": self.git,
-            "dirty": bool(self.version.metadata["dirty"]),
-            "threads": self.making["threads"],
-            "until": until,
-        }
-
-
 def _link(source: Path, target: Path) -> None:
     if source.is_dir() and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(source, target_is_directory=True)
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    if not folder.is_dir():
-        return None
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
-def _must(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RegistryError(f"git {arguments[0]}: {done.stderr.strip()[:300]}")
