@@ -10,9 +10,11 @@ from pathlib import Path
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 from drillcore.json_types import Json, Values
+from drillcore.promotion.verdict import outcome
 from drillcore.settings import Settings
 
 _EMBEDDED_BYTES = 1_000_000  # a larger picture would burden the server's database; its path stands in the text
+_OUTCOMES = {"yes": "yes", "no": "**NO**", "not checked": "not checked"}
 _LOCAL_MLFLOW = "http://127.0.0.1:5000"
 
 
@@ -72,7 +74,7 @@ def _verdict_text(summary: Values) -> str:
     rules = (summary.get("verdict") or {}).get("rules", [])
     if rules:
         lines += ["", "| rule of the gate | passed | why |", "|---|---|---|"]
-        lines += [f"| {rule['name']} | {_mark(rule['passed'])} | {_cell(rule['text'])} |" for rule in rules]
+        lines += [f"| {rule['name']} | {_OUTCOMES[outcome(rule)]} | {_cell(rule['text'])} |" for rule in rules]
     return "\n".join(lines)
 
 
@@ -113,10 +115,6 @@ def _table(rows: Iterable[Values], key: str, description: str) -> None:
 def _key(*parts: str) -> str:
     """Return a key as Prefect wants it: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-
-
-def _mark(passed: bool) -> str:
-    return "yes" if passed else "**NO**"
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from drillcore.errors import UnknownNameError
 from drillcore.remote import AnyPath
-from drillcore.runtime.batch.receipt import ANSWERS, RECEIPT, read_receipt
+from drillcore.runtime.batch.receipt import ANSWERS, RECEIPT
 from drillcore.runtime.batch.scoring import DEFAULT_BATCH
 from drillcore.runtime.batch.windows import NO_MEMORY
 from drillcore.runtime.model.served import ServedModel
@@ -122,7 +122,7 @@ def score(
         options = options or DenseOptions()
         options.check(session.metadata.task)
         files = AnswerFiles(frozenset(answers), session.metadata)
-        files.check()
+        files.check(options)
         rows = shard_rows or writer.shard_rows
         plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch, options.text())
         scorer = ShardScorer(session, model, inputs, output, plan, options, runners, settings.hosts_of_lists)
@@ -132,9 +132,8 @@ def score(
             sweep(output)
             entries, done = committed(output, plan)
             changed = changed_shards(inputs, output, plan, entries.values())
-            if done:
-                written = {form for form in ANSWERS if ANSWERS[form] in read_receipt(output).answers}
-                files, done = replace(files, forms=files.forms | written), files.forms <= written
+            standing = {form for form, name in ANSWERS.items() if (output / name).exists()}
+            files, done = replace(files, forms=files.forms | standing), done and files.forms <= standing
         if changed:
             entries, done = {shard: entry for shard, entry in entries.items() if shard not in changed}, False
         kept, odd = plan.rows(entries), (0, "")

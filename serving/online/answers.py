@@ -110,10 +110,11 @@ class MultilabelShown(Shown):
         probabilities, mapped = row["probabilities"], has_maps(metadata)
         order = ranked_classes(metadata.classes, probabilities, None)
         labels: list[Json] = [{"label": name, "probability": one} for name, one in order]
-        shown = [metadata.classes[number] for number in shown_classes(probabilities)] if mapped else []
+        colours = thing_colours(metadata) if mapped else []
+        shown = {metadata.classes[number]: list(colours[number]) for number in shown_classes(probabilities) if mapped}
         for label in labels:
             if label["label"] in shown:
-                label["colour"] = list(thing_colours(metadata)[metadata.classes.index(label["label"])])
+                label["colour"] = shown[label["label"]]
         present = [name for name, one in order if one >= PRESENT]
         return {"labels": labels, "present": present, "mapped": mapped}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from drillcore.arrays import Array
 from drillcore.errors import BadImageError
 from drillcore.json_types import Json
-from drillcore.runtime.images.hiding import batches, encode_lost, lost, smaller
+from drillcore.runtime.images.hiding import encode_lost, hidden, lost, smaller
 from drillcore_serving.online.answers import JPEG, JSON, PNG, shown, timings
 from drillcore_serving.online.batcher import Answer, Image
 from drillcore_serving.online.document import bodies, examples
@@ -205,7 +206,9 @@ async def _hiding(asked: _Asked, image: Image, answer: Answer, look: _Look) -> b
         return [one.row["probabilities"] for one in answers]
 
     whole = answer.row["probabilities"] if seen is image else (await probabilities([seen]))[0]
-    each = [one for batch in batches(seen, _HIDDEN) for one in await probabilities(batch)]
+    parts, each = hidden(seen), list[Array]()
+    while batch := await asked.in_thread(lambda: list(itertools.islice(parts, _HIDDEN))):
+        each += await probabilities(batch)
     number = metadata.classes.index(look.label) if look.label else int(np.argmax(whole))
     return await asked.in_thread(lambda: encode_lost(image, lost(whole, each)[number], look.opacity))
 

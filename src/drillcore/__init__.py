@@ -12,23 +12,36 @@ drillcore.load_model("shells.onnx").predict("new.jpg")  # or "NAME@champion" in 
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from drillcore.api import Figures as Figures
-    from drillcore.api import Images as Images
-    from drillcore.api import LoadedModel as LoadedModel
-    from drillcore.api import Segments as Segments
-    from drillcore.api import TrainedModel as TrainedModel
-    from drillcore.api import load_folder as load_folder
-    from drillcore.api import load_model as load_model
-    from drillcore.api import score as score
-    from drillcore.api import segments as segments
-    from drillcore.api import train as train
+    from drillcore.api.image_segments import Segments as Segments
+    from drillcore.api.image_segments import segments as segments
+    from drillcore.api.images import Images as Images
+    from drillcore.api.images import load_folder as load_folder
+    from drillcore.api.loaded_model import LoadedModel as LoadedModel
+    from drillcore.api.loaded_model import load_model as load_model
+    from drillcore.api.scored_frame import score as score
+    from drillcore.api.trained_model import Figures as Figures
+    from drillcore.api.trained_model import TrainedModel as TrainedModel
+    from drillcore.api.trained_model import train as train
 
 __version__ = "0.1.0"
 
-# Imported when first asked for: `import drillcore` stays instant, for the command line too.
+# Imported when first asked for, each alone: `import drillcore` stays instant, and what opens a model needs no training.
+_HOMES = {
+    "Figures": "trained_model",
+    "Images": "images",
+    "LoadedModel": "loaded_model",
+    "Segments": "image_segments",
+    "TrainedModel": "trained_model",
+    "load_folder": "images",
+    "load_model": "loaded_model",
+    "score": "scored_frame",
+    "segments": "image_segments",
+    "train": "trained_model",
+}
 __all__ = [
     "Figures",
     "Images",
@@ -45,11 +58,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from drillcore import api
-
-    return getattr(api, name)
+    return getattr(importlib.import_module(f"drillcore.api.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

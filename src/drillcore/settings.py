@@ -5,6 +5,7 @@ A field is set in `drillcore.toml`; `DRILLCORE_<FIELD>` in the environment overr
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from drillcore.errors import InputError, UnknownNameError
 from drillcore.json_types import Json
@@ -120,8 +122,13 @@ class Settings:
         if min(self.max_pixels, self.max_side) < 1 or self.lease_seconds <= 0:
             raise InputError(f"{PREFIX}MAX_PIXELS, {PREFIX}MAX_SIDE and {PREFIX}LEASE_SECONDS must be positive")
         for url in self.webhooks:
-            if not url.startswith(("http://", "https://")):
+            if not url.startswith(("http://", "https://")) or not url.isascii() or not _is_address(url):
                 raise InputError(f"{PREFIX}WEBHOOK_URLS: {url!r} is no address of http:// or https://")
+        if self.webhook_secret.startswith("whsec_"):
+            try:
+                base64.b64decode(self.webhook_secret.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                raise InputError(f"{PREFIX}WEBHOOK_SECRET begins with whsec_, and what follows is no base64") from None
         if not self.inbox_patience_seconds >= 0:
             raise InputError(f"{PREFIX}INBOX_PATIENCE_SECONDS is {self.inbox_patience_seconds}; 0 or more is expected")
 
@@ -214,6 +221,13 @@ def _checked(place: str, value: object, kind: object, root: Path) -> object:
     if kind == "Path":
         return (root / str(value)).resolve()
     return float(str(value)) if kind == "float" else value
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
 
 
 def _parse(name: str, text: str, kind: object) -> object:

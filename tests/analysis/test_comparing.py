@@ -97,17 +97,17 @@ def test_the_command_prints_tables_or_json(two_versions: Settings) -> None:
 
 
 def test_models_of_other_data_are_refused(two_versions: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = comparing.load_recipe
-
-    def load(settings: Settings, name: str) -> Any:
-        recipe = real(settings, "shells-forest")
-        other = dataclasses.replace(recipe.dataset, name="stones")
-        return dataclasses.replace(recipe, dataset=other) if name == "stones-forest" else recipe
-
     found = comparing.find_version(two_versions, "shells-forest@1")
     monkeypatch.setattr(
         comparing, "find_version", lambda _, ref: dataclasses.replace(found, model=ref.partition("@")[0])
     )
-    monkeypatch.setattr(comparing, "load_recipe", load)
+    real = comparing.recipe_of
+
+    def load(settings: Settings, version: Any) -> Any:
+        recipe = real(settings, found)
+        other = dataclasses.replace(recipe.dataset, name="stones")
+        return dataclasses.replace(recipe, dataset=other) if version.model == "stones-forest" else recipe
+
+    monkeypatch.setattr(comparing, "recipe_of", load)
     with pytest.raises(InputError, match="stones"):
         compare_versions(two_versions, "shells-forest@1", "stones-forest@1")

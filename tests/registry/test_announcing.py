@@ -131,8 +131,26 @@ def test_an_address_that_is_gone_is_given_up_after_some_tries(told: Settings, li
     assert (one.status, one.tries) == (GIVEN_UP, 8)
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[::1/", "http://häfen.example/"], ids=ascii)
+def test_an_address_that_cannot_be_told_keeps_no_other_waiting(told: Settings, listener: Listener, url: str) -> None:
+    both = dataclasses.replace(told, webhook_urls=f"{url} {listener.url}")
+    assert [registry.promote(both, "tiny", number).version for number in (1, 2)] == [1, 2]
+    assert [json.loads(body)["data"]["version"] for _, body in listener.heard] == [1, 2]
+    assert {one.url for one in undelivered(open_state(both))} == {url}
+
+
+def test_a_secret_that_is_none_stops_no_promotion(told: Settings, listener: Listener) -> None:
+    odd = dataclasses.replace(told, webhook_secret="whsec_abc")  # noqa: S106 - a test's
+    assert registry.promote(odd, "tiny", 1).version == 1
+    assert listener.heard == []  # unsigned it is not sent
+    assert len(undelivered(open_state(odd))) == 1
+
+
 def test_what_is_secret_is_logged_nowhere(told: Settings) -> None:
     assert "webhook_secret" not in told.as_dict()
     assert "a-token" not in str(told.as_dict()) + repr(told)
     with pytest.raises(InputError, match="ftp://x"):
         Settings.load(told.root, env={"DRILLCORE_WEBHOOK_URLS": "ftp://x"})
+    for name, value in (("URLS", "http://[::1/"), ("URLS", "http://häfen.example/"), ("SECRET", "whsec_abc")):
+        with pytest.raises(InputError, match=f"WEBHOOK_{name}"):
+            Settings.load(told.root, env={f"DRILLCORE_WEBHOOK_{name}": value})

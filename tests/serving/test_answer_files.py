@@ -15,6 +15,7 @@ from scoring_case import rows_of, serve_tiny, tree, write_images
 from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime.batch.receipt import read_receipt, verify
 from drillcore.settings import Settings
+from drillcore_serving.batch import score_batch
 from drillcore_serving.batch.score_batch import score
 from drillcore_serving.batch.writing.dense_files import DenseOptions
 from drillcore_serving.batch.writing.first_look import look
@@ -74,6 +75,35 @@ def test_coco_outlines_draw_the_masks(settings: Settings, tmp_path: Path) -> Non
         shown = [index for index, colour in enumerate(tiny_dense.COLOURS) if any(colour)]
         np.testing.assert_array_equal(drawn, np.where(np.isin(expected, shown), expected, 0))
     verify(output)
+
+
+def test_geojson_of_masks_that_lie_nowhere_is_refused_before_anything_is_scored(
+    settings: Settings, tmp_path: Path
+) -> None:
+    model = serve_dense(settings)
+    write_scenes(tmp_path / "in", 1)
+    with pytest.raises(InputError, match="geotiff"):
+        score(settings, model, tmp_path / "in", tmp_path / "out", answers=("geojson",))
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_a_run_that_was_killed_as_it_added_a_form_keeps_the_others(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, output = serve_tiny(settings), tmp_path / "out"
+    write_images(tmp_path / "in", 3)
+    score(settings, model, tmp_path / "in", output, answers=("csv",))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(score_batch, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(settings, model, tmp_path / "in", output, answers=("jsonl",))
+    assert not (output / "receipt.json").exists()
+    score(settings, model, tmp_path / "in", output, answers=("jsonl",))
+    assert set(verify(output).answers) == {"answers.csv", "answers.jsonl"}
 
 
 def filled(shape: object, size: tuple[int, int]) -> np.ndarray:

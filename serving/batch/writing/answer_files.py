@@ -28,6 +28,7 @@ from drillcore.runtime.images.decode import decode_mask_bytes
 from drillcore.runtime.images.masks import class_colours
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.tasks import DENSE_LABELS
+from drillcore_serving.batch.writing.dense_files import DenseOptions
 from drillcore_serving.batch.writing.geotiff import ScenePlace, decode_label, read_place, require_rasterio
 
 if TYPE_CHECKING:
@@ -49,13 +50,15 @@ class AnswerFiles:
     forms: frozenset[str]
     metadata: ModelMetadata
 
-    def check(self) -> None:
-        """Raise InputError where a form does not fit the model's task, or needs what is not installed."""
+    def check(self, options: DenseOptions) -> None:
+        """Raise InputError where a form does not fit the model's task or its masks, or needs what is not installed."""
         task = self.metadata.task
         for form in _OUTLINED:
             if form in self.forms and task != DENSE_LABELS:
                 raise InputError(f"{form} is outlines of labelled pixels; this model's task is {task!r}: csv, jsonl")
         if "geojson" in self.forms:
+            if options.format != "geotiff":
+                raise InputError("geojson is made of masks that are geotiff: say format='geotiff'")
             require_rasterio()
 
     def write(self, output: AnyPath, parts: Sequence[str]) -> dict[str, str]:

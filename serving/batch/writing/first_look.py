@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -48,8 +49,10 @@ def look(output: AnyPath) -> FirstLook:
             if "classes" in names:  # of labelled pixels
                 counted = "pixels"
                 for batch in file.iter_batches(columns=["classes"]):
-                    for row in batch.to_pylist():
-                        counts.update({one["label"]: one["pixels"] for one in row["classes"] if one["pixels"]})
+                    flat = pc.list_flatten(batch["classes"])
+                    own = pa.table({"label": pc.struct_field(flat, "label"), "pixels": pc.struct_field(flat, "pixels")})
+                    for one in own.group_by("label").aggregate([("pixels", "sum")]).to_pylist():
+                        counts.update({one["label"]: one["pixels_sum"]} if one["pixels_sum"] else {})
             elif "label" in names:
                 found: list[Json] = pc.value_counts(file.read(columns=["label"])["label"]).to_pylist()
                 counts.update({one["values"]: one["counts"] for one in found})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drillcore.analysis.reporting import find_version
+from drillcore.analysis.trained_parts import recipe_of
 from drillcore.arrays import Doubles
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
@@ -15,7 +16,6 @@ from drillcore.errors import InputError
 from drillcore.evaluation.figures.metrics import align_columns
 from drillcore.evaluation.figures.model_changes import AnswerChange, Changes, find_changes
 from drillcore.json_types import Json
-from drillcore.recipes import load_recipe
 from drillcore.retrain.evaluating import evidence_of
 from drillcore.retrain.opening import open_for_batches, version_file
 from drillcore.retrain.run import Run
@@ -108,7 +108,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
         RegistryError: MLflow cannot be reached.
     """
     versions = [find_version(settings, reference) for reference in (first, second)]
-    recipes = [load_recipe(settings, version.model) for version in versions]
+    recipes = [recipe_of(settings, version) for version in versions]
     for recipe in recipes:
         if get_task(recipe.task).name != CLASSIFICATION:
             raise InputError(f"{recipe.name} has the task {recipe.task}; compare shows classifiers side by side")

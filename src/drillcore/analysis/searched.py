@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from drillcore.datasets.manifest import Manifest, read_manifest
 from drillcore.digests import sha256_file
-from drillcore.errors import DataError, InputError, ReceiptError
+from drillcore.errors import DataError, InputError, ReceiptError, first_line
 from drillcore.json_types import Json
 from drillcore.runtime.batch.receipt import RECEIPT, damaged, read_receipt
 from drillcore.runtime.images.walking import walk_images
@@ -93,7 +93,7 @@ def searched_images(
 
 def _own_manifest(settings: Settings, served: ServedModel, digest: str) -> Manifest:
     """Return the list of images a model learned from. Raises DataError: it is not on this machine."""
-    for path in sorted((settings.state / "manifests").glob(f"*/{digest}.parquet")):
+    for path in sorted(settings.manifests.glob(f"*/{digest}.parquet")):
         return read_manifest(settings, path.parent.name, digest, quarantine=False)
     raise DataError(
         f"the list of images that {served} learned from is not on this machine; --folder names a folder to search"
@@ -128,7 +128,7 @@ def _rows(folder: Path, columns: list[str]) -> Iterator[Json]:
                 for batch in file.iter_batches(_BLOCK, columns=there):
                     yield from batch.to_pylist()
         except (OSError, pa.ArrowException) as error:
-            raise ReceiptError(f"{folder / part.name} cannot be read: {str(error).splitlines()[0][:120]}") from None
+            raise ReceiptError(f"{folder / part.name} cannot be read: {first_line(error)[:120]}") from None
 
 
 def _check_parts(folder: Path) -> None:

@@ -22,10 +22,11 @@ from drillcore.analysis.searched import check_scored_by, scored_segments, search
 from drillcore.analysis.similar import COSINE, HAMMING, Box, Hit, Similar
 from drillcore.arrays import Bytes
 from drillcore.digests import sha256_file
-from drillcore.errors import BadImageError, DrillcoreError, InputError
+from drillcore.errors import BadImageError, InputError
 from drillcore.progress import progress
 from drillcore.runtime.dense.answering import Scene
 from drillcore.runtime.images.decode import decode_file, probe_file
+from drillcore.runtime.images.decode_worker import read_image
 from drillcore.runtime.model.finishing import finished
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model, open_model
@@ -178,11 +179,16 @@ def _by_features(settings: Settings, asked: Similar, pixels: Bytes, count: int) 
         raise InputError(f"{parts.name} has other rows than one for each image ({kind.name}); similar needs those")
     left_out, images = LeftOut(), asked.searched.images
     store = FeatureStore.of(settings, parts.representation.spec(parts.run))
-    for number in np.flatnonzero(store.missing(store.spec.keys([one.sha256 for one in images]))).tolist():
-        try:
-            probe_file(images[number].file, max_pixels=settings.max_pixels)
-        except (DrillcoreError, OSError) as error:
-            left_out.append((images[number].path, str(error)))
+    new = store.missing(store.spec.keys([one.sha256 for one in images]))
+    missing = [images[place] for place in np.flatnonzero(new).tolist()]
+    how = settings.decoding(parts.backbone.value_range)
+    read = side_by_side(
+        lambda number: read_image(str(missing[number].file), asked.channels, **how).detail,
+        len(missing),
+        settings.cpu_threads,
+        "looking at images",
+    )
+    left_out += [(one.path, detail) for one, detail in zip(missing, read, strict=True) if detail]
     gone = {path for path, _ in left_out}
     images = [one for one in images if one.path not in gone]
     if not images:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from drillcore.arrays import Doubles, Floats
 from drillcore.errors import BadImageError
 from drillcore.evaluation.pictures.score_maps import ScoredImage, score_maps_png
-from drillcore.runtime.images.hiding import batches, lost, smaller, stretched
+from drillcore.runtime.images.hiding import hidden, lost, smaller, stretched
 from drillcore.tasks import MULTILABEL
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def spoken_maps(run: Run, image: NDArray[np.uint8]) -> dict[str, Floats]:
     return {name: np.maximum(values[0], 0) for name, values in found if name in classes}
 
 
-def hidden_maps(classes: Sequence[str], image: NDArray[np.uint8], asked: Asked) -> dict[str, Floats]:
-    """Return by class what hiding a place takes from it (`hiding.lost`), float32 [H, W]."""
+def hidden_map(number: int, image: NDArray[np.uint8], asked: Asked) -> Floats:
+    """Return what hiding a place takes from the class of a number (`hiding.lost`), float32 [H, W]."""
     seen = smaller(image)
-    cells = lost(asked(seen), [asked(one) for batch in batches(seen, 1) for one in batch])
-    return {name: stretched(own, *image.shape[:2]) for name, own in zip(classes, cells, strict=True)}
+    cells = lost(asked(seen), [asked(one) for one in hidden(seen)])
+    return stretched(cells[number], *image.shape[:2])
 
 
 def draw_spoken(run: Run, pixels: NDArray[np.uint8], asked: Asked, labels: Sequence[str], title: str) -> bytes:
@@ -62,7 +62,8 @@ def draw_spoken(run: Run, pixels: NDArray[np.uint8], asked: Asked, labels: Seque
     own = spoken_maps(run, pixels)
     hide = not own
     if hide:
-        own, labels = hidden_maps(classes, pixels, asked), labels[:1]
+        labels = labels[:1]
+        own = {label: hidden_map(classes.index(label), pixels, asked) for label in labels}
     said = asked(pixels)
     rows = []
     for label in labels:
@@ -77,8 +78,8 @@ def draw_spoken(run: Run, pixels: NDArray[np.uint8], asked: Asked, labels: Seque
                 image = images[place]
             except BadImageError:  # it is gone
                 continue
-            maps = hidden_maps(classes, image, asked) if hide else spoken_maps(run, image)
-            drawn.append(ScoredImage(image, maps[label], float(asked(image)[number]), present=True))
+            spoken = hidden_map(number, image, asked) if hide else spoken_maps(run, image)[label]
+            drawn.append(ScoredImage(image, spoken, float(asked(image)[number]), present=True))
         rows.append((label, drawn))
     return score_maps_png(rows, title) if rows else b""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from drillcore.analysis.reporting import find_version
-from drillcore.analysis.trained_parts import run_of
+from drillcore.analysis.trained_parts import recipe_of, run_of
 from drillcore.arrays import Array
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.manifest import Manifest
@@ -18,7 +18,7 @@ from drillcore.errors import InputError
 from drillcore.evaluation.figures.suspicion import FOLDS, Suspect, find_suspects, grouped_folds
 from drillcore.json_types import Json
 from drillcore.progress import progress
-from drillcore.recipes import Recipe, load_recipe
+from drillcore.recipes import Recipe
 from drillcore.recipes.building import build_head
 from drillcore.settings import Settings
 from drillcore.tasks import MULTILABEL
@@ -97,7 +97,7 @@ def find_suspect_labels(settings: Settings, reference: str, *, folds: int = FOLD
         RegistryError: MLflow cannot be reached.
     """
     version = find_version(settings, reference)
-    recipe = load_recipe(settings, version.model)
+    recipe = recipe_of(settings, version)
     if recipe.task == MULTILABEL:
         raise InputError(f"{version.model} has the task {recipe.task}; suspects are for models of one label an image")
     manifest = current_manifest(settings, recipe.dataset.name)

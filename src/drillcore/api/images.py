@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from drillcore.datasets.catalogue import DATASETS, get_layout
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.manifest import build_manifest, read_manifest, write_manifest
 from drillcore.digests import sha256_json
-from drillcore.errors import InputError
+from drillcore.errors import BadImageError, InputError
 from drillcore.files import read_object, write_json
 from drillcore.settings import Settings
 
@@ -84,10 +85,9 @@ class Images:
             counts = own["split"].value_counts()
             shown = Html("")
             if len(rows) < _PICTURED:
-                data = thumbnail_bytes(
-                    self.settings, self.manifest.path_of(own["path"].iloc[0]), self.manifest.channels
-                )
-                shown = picture(data, str(name))
+                with contextlib.suppress(BadImageError):  # it is gone, or was changed
+                    first = self.manifest.path_of(own["path"].iloc[0])
+                    shown = picture(thumbnail_bytes(self.settings, first, self.manifest.channels), str(name))
             rows.append((name, *(int(counts.get(split, 0)) for split in _SPLITS), shown))
         return element("div", element("p", repr(self)), table(("class", *_SPLITS, "the first"), rows))
 

@@ -17,7 +17,6 @@ from drillcore.runtime.images.given_image import TAKEN, pixels_of
 from drillcore.runtime.model.exported_file import read_exported
 from drillcore.runtime.model.ranking import ranked, ranked_classes
 from drillcore.runtime.model.reference import is_model_file, parse_reference
-from drillcore.runtime.model.served import pointer_path, resolve
 from drillcore.runtime.model.session import open_model
 from drillcore.runtime.patches.drawing import PRESENT
 from drillcore.settings import Settings
@@ -25,6 +24,7 @@ from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, MULTILABEL, SEGMENTS
 
 if TYPE_CHECKING:
     from drillcore.arrays import Bytes
+    from drillcore.runtime.images.masks import Colours
     from drillcore.runtime.model.served import ServedModel
     from drillcore.runtime.model.session import Model
 
@@ -52,12 +52,22 @@ class Answer:
     mask: Bytes | None = field(default=None, repr=False)
     values: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     _shown: Bytes | None = field(default=None, repr=False)  # uint8 [H,W,C], for notebooks
+    _colours: Colours | None = field(default=None, repr=False)  # of the classes, for the mask above it
 
     def _repr_html_(self) -> str:
         rows = [(name, f"{share:.1%}") for name, share in list(self.probabilities.items())[:_SHOWN]]
         what = "share of the pixels" if self.mask is not None else "probability"
-        shown: Content = None if self._shown is None else picture(_small(self._shown), self.label or "an image")
+        drawn = self._drawn()
+        shown: Content = None if drawn is None else picture(small_picture(drawn), self.label or "an image")
         return element("div", shown, table(("class", what), rows) if rows else None)
+
+    def _drawn(self) -> Bytes | None:
+        """Return the image, uint8 [H,W,C], half of it the colours of its pixels' classes where they have them."""
+        if self._shown is None or self.mask is None or self._colours is None:
+            return self._shown
+        colours = np.array(self._colours, np.float32)[self.mask]
+        mixed: Bytes = np.rint((self._shown.astype(np.float32) + colours) / 2).astype(np.uint8)
+        return mixed
 
 
 class Answers(list[Answer]):
@@ -170,9 +180,7 @@ class LoadedModel:
         order = [index for index in ranked(counts).tolist() if counts[index]]
         shares = {self.classes[index]: int(counts[index]) / mask.size for index in order}
         label, share = next(iter(shares.items()))
-        colours = np.array(class_colours(about), np.float32)[mask]
-        shown = np.rint((image.astype(np.float32) + colours) / 2).astype(np.uint8)
-        return Answer(label, share, list(shares), shares, mask=mask, _shown=shown)
+        return Answer(label, share, list(shares), shares, mask=mask, _shown=image, _colours=class_colours(about))
 
 
 def load_model(
@@ -217,17 +225,12 @@ def load_model(
 
 
 def _registered(settings: Settings, text: str) -> ServedModel:
-    """Return the file of a reference; the registry is asked only where it is not here, or another than the champion."""
-    from drillcore.registry import fetch, refuse_unknown
+    """Return the file of a reference; the registry is asked only where it must be."""
+    from drillcore.registry.known import brought
 
-    wanted = parse_reference(text)
-    here = pointer_path(settings, wanted.name, wanted.key).is_file()
-    if not here:
-        refuse_unknown(settings, wanted)
-    if not here or not wanted.is_default:
-        fetch(settings, wanted)
-    return resolve(settings, wanted)
+    def fetch() -> None:
+        from drillcore.registry import fetch
 
+        fetch(settings, text)
 
-def _small(pixels: Bytes) -> bytes:
-    return small_picture(pixels)
+    return brought(settings, parse_reference(text), fetch)

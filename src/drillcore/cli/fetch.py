@@ -49,10 +49,12 @@ def fetch(models: tuple[str, ...], watch: bool, every: float, as_json: bool) -> 
             if pointer != last.get(model):
                 _say(pointer, as_json=as_json)
             last[model] = pointer
-        if watch:
-            registry.announce(settings)  # what an address could not be told when a model was promoted
         if not watch:
             return
+        try:
+            registry.announce(settings)  # what an address could not be told when a model was promoted
+        except DrillcoreError as error:
+            click.echo(f"drillcore: {error}; trying again in {every:g} s", err=True)
         stop.wait(every)
 
 

@@ -11,15 +11,12 @@ from pathlib import Path
 
 from drillcore.errors import RegistryError
 from drillcore.runtime.model.reference import is_model_file, parse_reference
-from drillcore.runtime.model.served import ServedModel, pointer_path, resolve
+from drillcore.runtime.model.served import ServedModel
 from drillcore.settings import Settings
 
 
 def bring(settings: Settings, reference: str) -> ServedModel:
     """Return the file of MODEL[@ALIAS|@VERSION], its digest verified; or an exported file, where one is named.
-
-    The default alias is read from the pointer that promotion and `fetch` keep; anything else is fetched now, as is one
-    whose number the history of this checkout knows with another file.
 
     Raises:
         InputError: no such file.
@@ -32,21 +29,9 @@ def bring(settings: Settings, reference: str) -> ServedModel:
         from drillcore.runtime.model.exported_file import read_exported
 
         return read_exported(Path(reference))
-    from drillcore.registry.known import local_history, refuse_unknown
+    from drillcore.registry.known import brought
 
-    wanted = parse_reference(reference)
-    is_here = pointer_path(settings, wanted.name, wanted.key).is_file()
-    if not is_here:
-        refuse_unknown(settings, wanted)
-    if not wanted.is_default or not is_here:
-        _fetch(settings, reference)
-    served = resolve(settings, wanted)
-    past = local_history(settings, wanted.name) or ()
-    files = {move.sha256 for move in past if move.version == served.version} - {None}
-    if files and served.sha256 not in files:
-        _fetch(settings, reference)
-        served = resolve(settings, wanted)
-    return served
+    return brought(settings, parse_reference(reference), lambda: _fetch(settings, reference))
 
 
 def _fetch(settings: Settings, reference: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from drillcore.datasets.base import NONE
 from drillcore.datasets.splits import SPLITS
 from drillcore.digests import canonical_json, sha256_bytes
-from drillcore.errors import DataError
+from drillcore.errors import DataError, first_line
 from drillcore.files import write_bytes
 from drillcore.json_types import Json, Values
 
@@ -106,7 +106,7 @@ def read_arrow(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, objec
     except FileNotFoundError:
         raise DataError(f"no manifest at {path}; {_build_again(path)}") from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError, MemoryError, pa.ArrowException) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise DataError(f"{path} is no readable Parquet file ({first[:160]}); {_build_again(path)}") from None
     if not isinstance(about, dict):
         raise DataError(f"{path} does not say what it describes; {_build_again(path)}")

@@ -209,9 +209,19 @@ def label_places(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[In
 
 
 def check_labels(y: npt.ArrayLike, rows: int, n_classes: int | None) -> tuple[Ints, int]:
-    """Return what `label_places` does, and the number of classes in the place of their names."""
+    """Return the class index of each row, int64 [N], and the number of classes, of a head that knows no names.
+
+    Raises:
+        RowsError: as `label_places`, and for labels that are no indices.
+    """
     places, names = label_places(y, rows, n_classes)
+    if not _are_indices(names):
+        raise RowsError(f"Unknown label type: labels are class indices (integers), {np.asarray(y).dtype} came")
     return places, len(names)
+
+
+def _are_indices(classes: Array) -> bool:
+    return classes.dtype.kind == "i" and np.array_equal(classes, np.arange(len(classes)))
 
 
 def _are_names(labels: Array) -> bool:
@@ -224,7 +234,7 @@ def _are_names(labels: Array) -> bool:
 
 def places_among(y: npt.ArrayLike, rows: int, classes: Array) -> Ints:
     """Return the index of each row's label among the `classes` of a fit, int64 [N]; raises RowsError for others."""
-    if kept_names(classes) == {}:
+    if _are_indices(classes):
         return label_places(y, rows, len(classes))[0]
     labels = np.asarray(y)
     if labels.shape != (rows,) or not np.isin(labels, classes).all():
@@ -234,11 +244,7 @@ def places_among(y: npt.ArrayLike, rows: int, classes: Array) -> Ints:
 
 def kept_names(classes: Array) -> Json:
     """Return the part of a state that says what classes are called; none where they are class indices."""
-    return (
-        {}
-        if np.array_equal(classes, np.arange(len(classes))) and classes.dtype.kind == "i"
-        else {"names": classes.tolist()}
-    )
+    return {} if _are_indices(classes) else {"names": classes.tolist()}
 
 
 def read_names(meta: Json, count: int) -> Array:

@@ -11,6 +11,7 @@ from drillcore.pages.figure_names import FIGURES, SHORT, TILES, change
 from drillcore.pages.html import Html, badge, element, join, markdown, page, picture, section, table
 from drillcore.pages.report_classes import classes_section
 from drillcore.pages.report_origin import DATA_PICTURES, data_section, day, origin_section
+from drillcore.promotion.verdict import outcome
 
 # name of the file: (what it shows, how to read it)
 _PICTURES: dict[str, tuple[str, str]] = {
@@ -39,6 +40,7 @@ _PICTURES: dict[str, tuple[str, str]] = {
     ),
     "learning-curves": ("Learning curves of the backbone", "Dots mark the best epoch; its weights were kept."),
 }
+_BADGES = {"yes": ("met", "good"), "no": ("not met", "bad"), "not checked": ("not checked",)}  # by `verdict.outcome`
 _CONTENTS = (
     ("figures", "Figures"),
     ("gate", "Gate"),
@@ -157,9 +159,7 @@ def _gate(report: Report) -> Html | None:
 
 
 def _outcome(rule: Values) -> Html:
-    if not rule.get("checked", True):
-        return badge("not checked")
-    return badge("met" if rule["passed"] else "not met", "good" if rule["passed"] else "bad")
+    return badge(*_BADGES[outcome(rule)])
 
 
 def _pictures(report: Report, chosen: Mapping[str, tuple[str, str]], known: set[str]) -> Html | None:

@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import logging
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from drillcore.errors import ConflictError, GateError, InputError, IntegrityError, RegistryError, UnknownNameError
+from drillcore.errors import (
+    ConflictError,
+    GateError,
+    InputError,
+    IntegrityError,
+    RegistryError,
+    StateError,
+    UnknownNameError,
+)
 from drillcore.json_types import Values
 from drillcore.promotion.retreat import version_before
 from drillcore.promotion.verdict import Verdict
@@ -38,6 +47,8 @@ from drillcore.tracking.connection import mlflow_client, mlflow_library
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ADOPTED_BY = "reconcile"  # who moved an alias that MLflow had and the history had not
@@ -247,7 +258,10 @@ def _move(
         if withdraw_move(database, move):
             raise
         # Somebody's reconcile finished it, or a later move has taken its place: it did happen.
-    announce(settings)
+    try:
+        announce(settings)
+    except StateError as error:  # the move is done: what is to be told is kept, and told later
+        logger.warning("nobody was told of %s version %d: %s", model, version, error)
     return dataclasses.replace(move, status="done")
 
 

@@ -33,20 +33,22 @@ logger = logging.getLogger(__name__)
 
 
 def announce(settings: Settings) -> Delivery | None:
-    """Tell addresses what they are due to be told, up to the first that fails, which is returned: it is tried again.
+    """Tell addresses what they are due to be told; return the first thing that could not be told now, or None.
+
+    What could not is tried again later. An address that fails keeps nobody else waiting, and is not asked twice.
 
     Raises:
         StateError: the state database cannot be used.
     """
-    database = open_state(settings)
-    while (one := claim(database)) is not None:
+    database, failed = open_state(settings), list[Delivery]()
+    while (one := claim(database, [known.url for known in failed])) is not None:
         error = _send(settings, one)
         again = _AGAIN[one.tries] if one.tries < len(_AGAIN) else None
         note(database, one, error, again_in=again)
         if error:
             logger.warning("%s was not told of %s version %d: %s", one.host, one.move.model, one.move.version, error)
-            return one
-    return None
+            failed.append(one)
+    return failed[0] if failed else None
 
 
 def message(move: AliasMove) -> tuple[str, Json]:
@@ -86,13 +88,13 @@ def _send(settings: Settings, one: Delivery) -> str:
     name, body = message(one.move)
     data, now = canonical_json(body).encode(), int(time.time())
     headers = {"content-type": "application/json", "webhook-id": name, "webhook-timestamp": str(now)}
-    if settings.webhook_secret:
-        headers["webhook-signature"] = signature(settings.webhook_secret, name, now, data)
-    request = urllib.request.Request(one.url, data=data, headers=headers, method="POST")  # noqa: S310 - http(s): settings
     try:
+        if settings.webhook_secret:
+            headers["webhook-signature"] = signature(settings.webhook_secret, name, now, data)
+        request = urllib.request.Request(one.url, data=data, headers=headers, method="POST")  # noqa: S310 - http(s) alone
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_SECONDS):
             return ""
     except urllib.error.HTTPError as error:
         return f"HTTP status {error.code}"
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # an address, or a secret, that cannot be used
         return " ".join(str(error).split())[:300] or type(error).__name__

@@ -6,6 +6,7 @@ twice all the same, since a process ended between sending and noting it, knows i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -40,7 +41,10 @@ class Delivery:
     @property
     def host(self) -> str:
         """The address as people are shown it: what follows the host may be a password."""
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:  # noted by an earlier drillcore
+            return "an address that cannot be read"
         return f"{parts.scheme}://{parts.hostname}"
 
 
@@ -50,11 +54,20 @@ def undelivered(database: StateDatabase) -> list[Delivery]:
         return _found(connection, delivery.c.status != SENT)
 
 
-def claim(database: StateDatabase) -> Delivery | None:
-    """Return a delivery that is due, of a move that is done, and keep others from it for a while. Raises StateError."""
+def claim(database: StateDatabase, passed: Sequence[str] = ()) -> Delivery | None:
+    """Return a delivery that is due, of a move that is done, and keep others from it for a while; None: there is none.
+
+    Args:
+        database: the state database.
+        passed: addresses that are passed over.
+
+    Raises:
+        StateError: it cannot be used.
+    """
     with database.write() as connection:
         now = database.now(connection)
-        due = (delivery.c.status == WAITING, delivery.c.due <= now, alias_history.c.status == "done")
+        due = [delivery.c.status == WAITING, delivery.c.due <= now, alias_history.c.status == "done"]
+        due.append(delivery.c.url.not_in(passed))
         found = next(iter(_found(connection, *due, limit=1)), None)
         if found is not None:
             connection.execute(sa.update(delivery).where(*_is(found)).values(due=now + _CLAIMED))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drillcore.errors import RegistryError
-from drillcore.files import read_object, write_json
+from drillcore.files import atomic_folder, read_object, write_json
 from drillcore.json_types import Json, Values
 from drillcore.registry import ModelVersion
 from drillcore.retrain.mlflow_log import MAKING
@@ -38,9 +38,9 @@ class VersionRecord:
         """Bring the record of a version below `folder`, once. Raises RegistryError: its run says too little."""
         target = folder / f"record-{version.version}"
         try:
-            if not (target / MAKING).is_file():
-                target.mkdir(parents=True, exist_ok=True)
-                bring_artifacts(settings, version.run_id, target, _NEEDED)
+            if not target.is_dir():
+                with atomic_folder(target) as partial:
+                    bring_artifacts(settings, version.run_id, partial, _NEEDED)
             return cls(version, target, read_object(target / "recipe.json"), read_object(target / MAKING))
         except (OSError, ValueError):
             raise RegistryError(

@@ -35,7 +35,7 @@ from drillcore.backbones.networks.torchvision_networks import (
     tap_of,
 )
 from drillcore.backbones.preprocessing import from_mean_std
-from drillcore.errors import InputError, UnknownNameError
+from drillcore.errors import InputError, UnknownNameError, first_line
 from drillcore.json_types import Json
 
 PREFIX = "timm:"
@@ -239,7 +239,7 @@ def _create(network: str, size: tuple[int, int], constants: Constants) -> nn.Mod
     try:
         made: nn.Module = _timm().create_model(network, pretrained=False, num_classes=0, **more)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         own = f"{constants.size[0]} x {constants.size[1]}"
         raise InputError(f"{PREFIX}{network} cannot be built for {list(size)}: {reason}; its own is {own}") from None
     return made

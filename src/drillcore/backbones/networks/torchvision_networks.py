@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.backbones.geometry import Geometry, trace_geometry
 from drillcore.backbones.preprocessing import from_mean_std
-from drillcore.errors import InputError
+from drillcore.errors import InputError, first_line
 
 Size = Sequence[int] | None
 DEFAULT_SIZE = (224, 224)
@@ -231,7 +231,7 @@ def shapes_of(module: TracedNetwork, name: str, channels: int, size: Sequence[in
     try:
         return _shapes(module, channels, size)
     except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(f"{name} does not take images of {list(size)}: {reason}") from None
 
 

@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.digests import sha256_file
-from drillcore.errors import ReceiptError
+from drillcore.errors import ReceiptError, first_line
 from drillcore.remote import AnyPath, RemotePath, parquet_source
 
 MASKS, VALUES, OVERLAYS = "masks", "values", "overlays"
 FOLDERS = (MASKS, VALUES, OVERLAYS)
 _COLUMNS = ("mask", "value", "overlay")
-_FILE = re.compile(r"[0-9a-f]{64}\.(png|tif|jpg)|[\w.-]{1,80}-[0-9a-f]{8}\.jpg")
+_LONGEST = 80  # characters of an image's name, of at most 3 bytes each: file systems end at 255
+_FILE = re.compile(rf"[0-9a-f]{{64}}\.(png|tif|jpg)|[\w.-]{{1,{_LONGEST}}}-[0-9a-f]{{8}}\.jpg")
 _NAME = re.compile(rf"(masks|values|overlays)/({_FILE.pattern})")
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
-_LONGEST = 80  # characters of an image's name, of at most 3 bytes each: file systems end at 255
 
 
 def overlay_name(image: str, sha256: str) -> str:
@@ -59,7 +59,7 @@ def listed(path: AnyPath) -> Iterator[tuple[int, str, str]]:
                     raise ReceiptError(f"{path}: the row of input_index {index} names no file of this output")
                 yield index, name, sha256
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
-        raise ReceiptError(f"{path} cannot be read: {(str(error).splitlines() or ['?'])[0][:120]}") from None
+        raise ReceiptError(f"{path} cannot be read: {first_line(error)[:120]}") from None
 
 
 def _columns(path: AnyPath) -> Iterator[tuple[str, dict[str, list[Any]]]]:

@@ -16,13 +16,14 @@ import numpy as np
 from PIL import Image
 
 from drillcore.arrays import Array, Bytes, Floats
+from drillcore.runtime.images.masks import JPEG_QUALITY
 
 CELLS, COVERED = 8, 2  # of a side, and cells of a window's
 FULL = 2.0  # of log-odds lost, times the probability: as red as it gets
 _LEAST = 1e-6  # a probability is that far from 0 and 1 at least
 _SIDE = 512  # pixels of the longer side at most: a window is coarser
 _RED = (255, 40, 0)
-_QUALITY = 90
+_BLOCK_PIXELS = 2**22
 
 
 def smaller(image: Bytes, least: Sequence[int] = (1, 1)) -> Bytes:
@@ -46,15 +47,14 @@ def windows() -> list[tuple[int, int]]:
     return [(row, column) for row in places for column in places]
 
 
-def hidden(image: Bytes, window: tuple[int, int]) -> Bytes:
-    """Return the image with a window in its mean colour."""
-    found = image.copy()
+def hidden(image: Bytes) -> Iterator[Bytes]:
+    """Yield the image, uint8 [H, W, C], with each of the `windows` in its mean colour, in their order."""
+    colour = np.rint(image.mean(axis=(0, 1))).astype(np.uint8)
     down, across = (np.linspace(0, side, CELLS + 1).round().astype(int) for side in image.shape[:2])
-    row, column = window
-    found[down[row] : down[row + COVERED], across[column] : across[column + COVERED]] = np.rint(
-        image.mean(axis=(0, 1))
-    ).astype(np.uint8)
-    return found
+    for row, column in windows():
+        found = image.copy()
+        found[down[row] : down[row + COVERED], across[column] : across[column + COVERED]] = colour
+        yield found
 
 
 def lost(whole: Array, each: Sequence[Array]) -> Floats:
@@ -90,14 +90,12 @@ def stretched(cells: Floats, height: int, width: int) -> Floats:
 def encode_lost(image: Bytes, cells: Floats, opacity: float) -> bytes:
     """Return a JPEG of the image, red where hiding it takes from the class, at its reddest `FULL` or more."""
     shade = np.clip(stretched(cells, *image.shape[:2]) / FULL, 0, 1)[:, :, None] * opacity
-    mixed = image.astype(np.float32) * (1 - shade) + np.array(_RED, np.float32) * shade
+    mixed = np.empty((*image.shape[:2], 3), np.uint8)
+    rows = max(1, _BLOCK_PIXELS // image.shape[1])  # at a time: float copies of a large image take too much memory
+    for start in range(0, len(image), rows):
+        own = slice(start, start + rows)
+        block = image[own].astype(np.float32) * (1 - shade[own]) + np.array(_RED, np.float32) * shade[own]
+        mixed[own] = np.rint(block).astype(np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(np.rint(mixed).astype(np.uint8)).save(stream, "JPEG", quality=_QUALITY)
+    Image.fromarray(mixed).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
-
-
-def batches(image: Bytes, size: int) -> Iterator[list[Bytes]]:
-    """Yield the image with each window hidden, in lists of at most `size`."""
-    places = windows()
-    for first in range(0, len(places), size):
-        yield [hidden(image, window) for window in places[first : first + size]]
