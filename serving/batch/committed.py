@@ -61,8 +61,23 @@ def committed(output: AnyPath, plan: Plan) -> tuple[dict[int, Entry], bool]:
     return _intact(output, receipt), True
 
 
+def begun_rows(output: AnyPath) -> int | None:
+    """Return the inputs per part of the run that `output` holds; None where it holds none that can be read.
+
+    Raises OSError.
+    """
+    found = journal_of(output).read()
+    if found is not None:
+        rows = found[0].shard_rows
+        return rows if isinstance(rows, int) and rows > 0 else None
+    try:
+        return read_receipt(output).shard_rows if (output / RECEIPT).exists() else None
+    except ReceiptError:
+        return None
+
+
 def sweep(output: AnyPath) -> None:
-    """Remove what writers that were killed have left half-written. Raises OSError."""
+    """Remove what writers that were killed have left half-written; only where none is alive. Raises OSError."""
     for folder in (output, *(output / name for name in kept_files.FOLDERS)):
         sweep_partials(folder)
 
@@ -135,7 +150,11 @@ def commit(output: AnyPath, journal: Journal, entry: Entry, data: bytes) -> None
 
 
 def finish(output: AnyPath, plan: Plan, entries: dict[int, Entry], answers: AnswerFiles) -> None:
-    """Write what closes the output; the receipt last, so that it never speaks of what is not there."""
+    """Write what closes the output; the receipt last, so that it never speaks of what is not there.
+
+    No writer is alive any more: what a worker that was killed has left half-written goes here.
+    """
+    sweep(output)
     ordered = [entries[shard] for shard in sorted(entries)]
     names = {entry.part.name for entry in ordered}
     for path in output.glob(PARTS):

@@ -19,7 +19,7 @@ from drillcore.runtime.batch.windows import NO_MEMORY
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
-from drillcore_serving.batch.committed import clear, committed, finish, sweep
+from drillcore_serving.batch.committed import begun_rows, clear, committed, finish, sweep
 from drillcore_serving.batch.disk_errors import writing
 from drillcore_serving.batch.inputs.changed_inputs import changed_shards
 from drillcore_serving.batch.inputs.input_list import InputList, list_inputs
@@ -89,7 +89,7 @@ def score(
         output: a new, empty or unfinished folder, here or behind a URL.
         device: auto, cpu or cuda; None: as the settings say.
         batch: images in a batch at most.
-        shard_rows: inputs per part; None: as the task is best written.
+        shard_rows: inputs per part; None: as the run at `output` was begun, or as the task is best written.
         overwrite: remove the results of another run first.
         options: how the answers of a dense model are made and written; None: the defaults.
         engine: one of `ENGINES`; which one an unfinished run was begun with does not matter.
@@ -123,7 +123,8 @@ def score(
         options.check(session.metadata.task)
         files = AnswerFiles(frozenset(answers), session.metadata)
         files.check(options)
-        rows = shard_rows or writer.shard_rows
+        with writing(output):
+            rows = shard_rows or (None if overwrite else begun_rows(output)) or writer.shard_rows
         plan = Plan(model.model, model.version, model.sha256, len(inputs), inputs.digest(), rows, batch, options.text())
         scorer = ShardScorer(session, model, inputs, output, plan, options, runners, settings.hosts_of_lists)
         with writing(output):

@@ -12,6 +12,7 @@ import pytest
 from dense_case import grey, serve_dense, tiny_dense, write_scenes
 from scoring_case import StopHereError, rows_of, stop_after, tree
 
+import drillcore_serving.batch.committed
 from drillcore.digests import sha256_file
 from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime.batch.receipt import read_receipt, verify, write_receipt
@@ -45,6 +46,43 @@ def test_a_broken_run_goes_on_to_the_same_bytes(
     assert result.resumed == (6 if parts else 0)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     verify(tmp_path / "out")
+
+
+def test_what_a_killed_worker_leaves_does_not_stay_in_a_finished_output(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run lives on and another worker does its part: nothing sweeps after the last one but the end itself."""
+    model, options, output = serve_dense(settings), DenseOptions(overlay=True), tmp_path / "out"
+    write_scenes(tmp_path / "in", 6)
+    score(settings, model, tmp_path / "in", tmp_path / "whole", shard_rows=3, options=options)
+    real = drillcore_serving.batch.committed.write_part
+
+    def write(target: Path, data: bytes) -> None:
+        for folder in (output, output / "masks", output / "overlays"):
+            (folder / ".partial-0001-xyz").write_bytes(b"half")
+        real(target, data)
+
+    monkeypatch.setattr(drillcore_serving.batch.committed, "write_part", write)
+    score(settings, model, tmp_path / "in", output, shard_rows=3, options=options)
+    assert tree(output) == tree(tmp_path / "whole")
+
+
+def test_an_unfinished_run_goes_on_in_the_parts_it_was_begun_in(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version may write parts of another size; who only says "go on" is not told to start anew."""
+    model, output = serve_dense(settings), tmp_path / "out"
+    write_scenes(tmp_path / "in", 6)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(StopHereError):
+            score(settings, model, tmp_path / "in", output, shard_rows=2)
+    with pytest.raises(InputError, match="unfinished run of another shard_rows"):
+        score(settings, model, tmp_path / "in", output, shard_rows=3)
+    result = score(settings, model, tmp_path / "in", output)
+    assert (result.parts, result.resumed) == (3, 2)
+    assert score(settings, model, tmp_path / "in", output).resumed == 6  # finished: found done, in its own parts
+    assert score(settings, model, tmp_path / "in", output, overwrite=True).parts == 1
 
 
 def test_a_changed_missing_or_foreign_file_is_found_and_mended(settings: Settings, tmp_path: Path) -> None:
