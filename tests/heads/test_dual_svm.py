@@ -77,11 +77,24 @@ def test_kept_and_made_again_it_answers_the_same() -> None:
         ({"c": -1.0}, np.eye(3), "above 0"),
         ({}, np.ones((3, 2)), "Gram matrix"),
         ({}, np.full((3, 3), np.nan), "not finite"),
+        ({}, np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), "eigenvalue far below zero"),
     ],
 )
 def test_what_it_refuses(params: dict[str, Any], products: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         DualSvmHead(**params).fit(products, np.array([0, 1, 0]))
+
+
+def test_rows_of_few_features_that_are_much_alike_are_learnt() -> None:
+    """Their products are singular, and rounding takes them below: maxima of maps are such rows."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    rows = (10 + rng.random((600, 40)) + 0.5 * np.eye(3, 40)[labels]).astype(np.float16)
+    products = gram(rows)
+    assert np.linalg.eigvalsh(products / (np.trace(products) / 600)).min() < -1e-6
+    head = DualSvmHead(c=100.0, folds=0).fit(products, labels)
+    head.settle(combine(rows, head.dual()))
+    assert (head.predict(rows) == labels).mean() > 0.8
 
 
 def test_several_labels_have_probabilities_of_their_own() -> None:

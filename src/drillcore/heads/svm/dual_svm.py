@@ -8,13 +8,14 @@ held out is taken.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -31,7 +32,9 @@ from drillcore.heads.svm.params import DualSvmParams
 from drillcore.json_types import Json
 from drillcore.schemas import Params
 
-_OWN = 1e-6  # of its own for each row, so that rows which depend on others have an axis
+# Of its own for each row, so that rows which depend on others have an axis; the first that outweighs the rounding of
+# the products, which grows with the number of rows that are alike.
+_OWN = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
 class DualSvmHead(ClassifierMixin, BaseEstimator, DualClassifier):
@@ -257,11 +260,18 @@ def _checked(X: Table) -> Doubles:
 
 
 def _axes(products: Doubles) -> Floats:
-    """Return rows float32 [N, N + 1] with the same products, the last number 1 for the bias."""
-    own = products.copy()
-    own[np.diag_indices(len(own))] += _OWN
-    lower = cholesky(own, lower=True, overwrite_a=True, check_finite=False)
-    return np.concatenate([lower, np.ones((len(own), 1))], axis=1).astype(np.float32)
+    """Return rows float32 [N, N + 1] with the same products, the last number 1 for the bias.
+
+    Raises:
+        InputError: no rows have these products.
+    """
+    for share in _OWN:
+        own = products.copy()
+        own[np.diag_indices(len(own))] += share
+        with contextlib.suppress(LinAlgError):
+            lower = cholesky(own, lower=True, overwrite_a=True, check_finite=False)
+            return np.concatenate([lower, np.ones((len(own), 1))], axis=1).astype(np.float32)
+    raise InputError("the matrix is no Gram matrix: it has an eigenvalue far below zero, as no rows' products have")
 
 
 def _calibrated(decisions: Floats, places: Array) -> tuple[Doubles, float]:
