@@ -14,6 +14,7 @@ from PIL import Image
 
 import drillcore
 from drillcore import registry
+from drillcore.api.mlflow_model import ImageFunction
 from drillcore.digests import sha256_file
 from drillcore.errors import BadImageError, InputError, UnknownNameError
 from drillcore.settings import Settings
@@ -51,6 +52,19 @@ def test_whatever_an_image_is_held_in_the_answer_is_one(
     assert html.count("<img") == len(given)
     assert answers[0].label in html
     assert "<dt>task</dt>" in model._repr_html_()
+
+
+def test_one_that_may_not_be_sure_says_so(
+    settings: Settings, tmp_path: Path, tiny_models: ModuleType, picture: Path
+) -> None:
+    unsure = {**tiny_models.UNSURE, "threshold": 1.0}
+    path = tiny_models.write_tiny_model(tmp_path / "unsure.onnx", abstain=unsure)
+    model = drillcore.load_model(path, settings=settings)
+    answer = model.predict(picture)
+    assert not answer.answered
+    assert answer.label in model.classes
+    assert "not sure" in answer._repr_html_()
+    assert ImageFunction(model).predict([str(picture)])["answered"].tolist() == [False]
 
 
 @pytest.mark.parametrize(

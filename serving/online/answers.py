@@ -23,6 +23,7 @@ from drillcore.runtime.images.masks import (
     encode_mask,
     thing_colours,
 )
+from drillcore.runtime.model.abstaining import answered
 from drillcore.runtime.model.metadata import RGB_UNIT, ModelMetadata
 from drillcore.runtime.model.ranking import ranked_classes
 from drillcore.runtime.patches.drawing import OUTPUT as PATCHES
@@ -79,11 +80,13 @@ class ClassShown(Shown):
         return True
 
     def answer(self, metadata: ModelMetadata, row: Row) -> Json:
-        """Return `label`, `probability`, `top5`."""
+        """Return `label`, `probability`, `top5`; of models that do not answer every image `answered` too."""
         probabilities = row["probabilities"]
         top = [{"label": name, "probability": one} for name, one in ranked_classes(metadata.classes, probabilities)]
         label = int(row["label"])
-        return {"label": metadata.classes[label], "probability": float(probabilities[label]), "top5": top}
+        sure = answered(metadata, probabilities)
+        said = {"label": metadata.classes[label], "probability": float(probabilities[label]), "top5": top}
+        return said if sure is None else {**said, "answered": bool(sure)}
 
 
 class MultilabelShown(Shown):

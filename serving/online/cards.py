@@ -52,6 +52,7 @@ def _describe(settings: Settings, loaded: LoadedModel) -> dict[str, object]:
         "classes": metadata.classes,
         "colours": class_colours(metadata) if task.dense and task.named else metadata.colours,
         "unit": metadata.unit,
+        "abstain": metadata.abstain,
         "input": {
             "channels": metadata.channels,
             "resize": metadata.input["resize"],

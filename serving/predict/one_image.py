@@ -13,6 +13,7 @@ from drillcore.files import write_bytes
 from drillcore.runtime.images.decode_worker import MISSING, DecodedImage, read_image
 from drillcore.runtime.images.image_files import MAX_SIDE
 from drillcore.runtime.images.masks import thing_colours
+from drillcore.runtime.model.abstaining import answered
 from drillcore.runtime.model.ranking import TOP, ranked_classes
 from drillcore.runtime.model.session import Model
 from drillcore.runtime.patches.drawing import OUTPUT, PRESENT, class_maps, encode_map_overlay, shown_classes
@@ -28,6 +29,7 @@ class Prediction:
         top5: (class, probability) of the five most probable classes, best first.
         sha256: of the image's file.
         several: whether any number of labels may be there: `top5` then has all of them.
+        answered: whether it is sure enough; None: of a model that always answers.
         note: one line where its values look like something they are not read as, else empty.
     """
 
@@ -36,6 +38,7 @@ class Prediction:
     top5: list[tuple[str, float]]
     sha256: str
     several: bool = False
+    answered: bool | None = None
     note: str = ""
 
     @property
@@ -63,7 +66,10 @@ def predict_one(model: Model, image: Path, *, max_pixels: int, max_side: int = M
     several = "label" not in model.outputs
     label = int(answer.label[0])
     top = ranked_classes(names, row, None if several else TOP)
-    return Prediction(names[label], float(row[label]), top, found.sha256, several, found.note)
+    sure = answered(model.metadata, row)
+    return Prediction(
+        names[label], float(row[label]), top, found.sha256, several, None if sure is None else bool(sure), found.note
+    )
 
 
 def write_map_overlay(model: Model, image: Path, target: Path, *, max_pixels: int, max_side: int = MAX_SIDE) -> None:

@@ -46,6 +46,15 @@ def recipe_of(
     return read_recipe(path)
 
 
+def test_only_a_model_of_one_class_an_image_may_not_be_sure(tmp_path: Path) -> None:
+    more = "abstain: {accuracy: 0.95}\n"
+    check_words(recipe_of(tmp_path, CLASSIFICATION, "activations", "forest", more=more))
+    with pytest.raises(
+        RecipeError, match=r"one.yaml:10:1: abstain is for models of the task classification, this one has"
+    ):
+        check_words(recipe_of(tmp_path, DENSE_LABELS, "core_samples", "forest", more=more))
+
+
 @pytest.mark.parametrize("head", [*HEADS, "none"])
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
 @pytest.mark.parametrize("task", TASKS)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.batch.receipt import read_receipt
+from drillcore.runtime.model.abstaining import NOT_SURE
 
 _FIRST = 5
 _LABELS = 3  # of several that an image has
@@ -25,7 +26,8 @@ class FirstLook:
         columns: names of the rows' cells.
         rows: of the first images.
         counted: what `counts` counts: images or pixels.
-        counts: by class, the most first; empty where an answer names no class, or several.
+        counts: by class, the most first, and of images that are not answered; empty where an answer names no class, or
+            several.
     """
 
     columns: tuple[str, ...]
@@ -54,7 +56,7 @@ def look(output: AnyPath) -> FirstLook:
                     for one in own.group_by("label").aggregate([("pixels", "sum")]).to_pylist():
                         counts.update({one["label"]: one["pixels_sum"]} if one["pixels_sum"] else {})
             elif "label" in names:
-                found: list[Json] = pc.value_counts(file.read(columns=["label"])["label"]).to_pylist()
+                found: list[Json] = pc.value_counts(_labels(file, names)).to_pylist()
                 counts.update({one["values"]: one["counts"] for one in found})
     return FirstLook(columns, rows, counted, dict(counts.most_common()))
 
@@ -62,6 +64,7 @@ def look(output: AnyPath) -> FirstLook:
 # The cells of a row by what the output has: the first that fits.
 _SHOWN: tuple[tuple[str, ...], ...] = (
     ("path", "label", "probability", "mask"),
+    ("path", "label", "probability", "answered"),
     ("path", "label", "probability"),
     ("path", "labels"),
     ("path", "count", "mask"),
@@ -70,7 +73,17 @@ _SHOWN: tuple[tuple[str, ...], ...] = (
 )
 
 
+def _labels(file: pq.ParquetFile, names: set[str]) -> pa.ChunkedArray:
+    """Return the labels of a part, without those of images that are not answered."""
+    if "answered" not in names:
+        return file.read(columns=["label"])["label"]
+    table = file.read(columns=["label", "answered"])
+    return pc.if_else(table["answered"], table["label"], NOT_SURE)
+
+
 def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else NOT_SURE
     if isinstance(value, float):
         return f"{value:.1%}"
     if isinstance(value, list):

@@ -16,6 +16,8 @@ from drillcore.json_types import Json
 from drillcore.remote import AnyPath, parquet_source
 from drillcore.runtime.batch.receipt import PARTS, SET_ASIDE
 from drillcore.runtime.batch.windows import SetAside, Window
+from drillcore.runtime.model.abstaining import answered
+from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.ranking import TOP, ranked
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import Model
@@ -74,7 +76,7 @@ def label_rows(session: Model, model: ServedModel, shard: Shard) -> pa.Table:
         digests,
         np.concatenate(labels),
         np.concatenate(probabilities),
-        classes,
+        session.metadata,
         model.model,
         model.version,
     )
@@ -110,7 +112,7 @@ def label_table(
     digests: Sequence[str],
     labels: NDArray[np.int64],
     probabilities: NDArray[np.float32],
-    classes: Sequence[str],
+    metadata: ModelMetadata,
     model: str,
     version: int,
 ) -> pa.Table:
@@ -122,14 +124,15 @@ def label_table(
         digests: of the files, M of them.
         labels: int64 [M], index into `classes`.
         probabilities: float32 [M,K].
-        classes: K names.
+        metadata: of the model: names of its K classes, and when it does not answer; then there is a column `answered`.
         model: the model's name.
         version: its version.
     """
     count = len(rows)
-    names = np.array(classes, dtype=object)
+    names = np.array(metadata.classes, dtype=object)
     best = ranked(probabilities, TOP)
-    width, top = best.shape[1], _ranked(probabilities, best, classes)
+    width, top = best.shape[1], _ranked(probabilities, best, metadata.classes)
+    sure = answered(metadata, probabilities)
     offsets = pa.array(np.arange(count + 1, dtype=np.int32) * width)
     return pa.table(
         {
@@ -138,6 +141,7 @@ def label_table(
             "sha256": pa.array(digests, pa.string()),
             "label": pa.array(names[labels], pa.string()),
             "probability": pa.array(probabilities[np.arange(count), labels], pa.float32()),
+            **({} if sure is None else {"answered": pa.array(sure, pa.bool_())}),
             "top5": pa.ListArray.from_arrays(offsets, top),
             "model": pa.array([model] * count, pa.string()),
             "version": pa.array(np.full(count, version), pa.int64()),

@@ -92,6 +92,7 @@ class Prediction(_Body):
     label: str = _absent()
     probability: _Probability = _absent()
     top5: list[Probable] = _absent(max_length=5)
+    answered: bool = _absent("Of models that do not answer every image: whether the probability is high enough.")
     labels: list[LabelFound] = _absent("Of several labels, all of them, the most probable first.")
     present: list[str] = _absent("Of several labels, those that are more probable than not.")
     mapped: bool = _absent("Of several labels, whether an overlay shows where they are: Accept: image/jpeg.")

@@ -1,7 +1,7 @@
 // The model beside the answers: facts, what to type elsewhere, and its card.
 
 import { rendered } from "./card.js";
-import { make, short } from "./dom.js";
+import { make, percent, short } from "./dom.js";
 
 const TASKS = {
   classification: "one class per image",
@@ -29,10 +29,16 @@ function facts(model) {
   const code = (text) => make("code", { title: text }, short(text));
   row("Version", `${model.version || "none, an exported file"} · `, code(model.sha256));
   row("Answers", TASKS[model.task] || model.task, model.unit ? ` (${model.unit})` : "");
+  if (model.abstain) row("Not sure", unsure(model.abstain));
   row("Takes", takes(model.input));
   row("Runs on", model.providers.map((name) => name.replace("ExecutionProvider", "")).join(", "));
   row("Trained on", `${model.lineage || "unknown"} · `, code(model.data_digest));
   return list;
+}
+
+function unsure({ threshold, accuracy }) {
+  const right = `so that ${percent(accuracy)} of its answers are right`;
+  return threshold === null ? `always: nothing shows that it could answer ${right}` : `below ${percent(threshold)}, ${right}`;
 }
 
 function takes({ channels, resize, min_size: [height, width] }) {

@@ -6,6 +6,7 @@ import { segments } from "./segments.js";
 
 const VIEWS = [["over", "Both"], ["image", "Image"], ["mask", "Labels"]];
 const NOTHING = "none of its labels";
+const NOT_SURE = "not sure";
 const SMALL = 900; // pixels: smaller images are shown up to eight times as large
 let turn = 0; // of showing: what is overtaken while its pictures load is not shown any more
 const chosen = { view: "over", opacity: 0.5 }; // kept from image to image
@@ -31,6 +32,7 @@ export async function showAnswer(root, entry, act) {
 
 // In words, for the history and for those who listen.
 export function inWords(said) {
+  if (said.answered === false) return `${NOT_SURE}: ${said.label} at best, ${percent(said.probability)}`;
   if (said.top5) return `${said.label}, ${percent(said.probability)}`;
   if (said.labels) return said.present.join(", ") || NOTHING;
   if (said.shares) {
@@ -131,7 +133,8 @@ async function mapped(entry, act) {
 async function bars(entry, act) {
   const { said } = entry;
   const several = Boolean(said.labels);
-  const best = several ? said.present : [said.label];
+  const unsure = said.answered === false;
+  const best = several ? said.present : unsure ? [] : [said.label];
   const named = several ? "All labels" : "The most probable classes";
   const list = make("ol", { class: "bars", "aria-label": named });
   for (const { label, probability, colour } of several ? said.labels : said.top5) {
@@ -150,7 +153,8 @@ async function bars(entry, act) {
     list.append(row);
   }
   const words = make("strong", {}, inWords(said));
-  const sure = [make("strong", {}, said.label ?? ""), ` ${percent(said.probability ?? 0)}`];
+  const guess = ` ${percent(said.probability ?? 0)}`;
+  const sure = unsure ? [make("strong", {}, NOT_SURE), `, ${said.label} at best:${guess}`] : [make("strong", {}, said.label ?? ""), guess];
   const shown = several && said.mapped ? await mapped(entry, act) : spoken(entry, act);
   const verdict = make("p", { class: "verdict" }, ...(several ? [words] : sure));
   return [make("div", { class: "two" }, shown, make("div", {}, verdict, list))];

@@ -14,6 +14,7 @@ from drillcore.errors import InputError
 from drillcore.pages.html import Content, Html, element, facts, picture, table
 from drillcore.pages.thumbnails import small_picture
 from drillcore.runtime.images.given_image import TAKEN, pixels_of
+from drillcore.runtime.model.abstaining import NOT_SURE, abstaining_in_words, answered
 from drillcore.runtime.model.exported_file import read_exported
 from drillcore.runtime.model.ranking import ranked, ranked_classes
 from drillcore.runtime.model.reference import is_model_file, parse_reference
@@ -41,6 +42,8 @@ class Answer:
         probability: of that class, from 0 to 1; of labelled pixels its share of them; NaN where there is no label.
         labels: that the image has: one; of a model of several labels those of at least one half, none too.
         probabilities: by class, the highest first; of labelled pixels their shares.
+        answered: False: the model is not sure enough to answer, and `label` is its guess; models whose recipe does not
+            say when always answer.
         mask: index of each pixel's class, uint8 [H,W]; None: the model answers for whole images.
         values: of each pixel, float32 [D,H,W]; None: the model gives none.
     """
@@ -49,6 +52,7 @@ class Answer:
     probability: float
     labels: list[str] = field(default_factory=list)
     probabilities: dict[str, float] = field(default_factory=dict, repr=False)
+    answered: bool = True
     mask: Bytes | None = field(default=None, repr=False)
     values: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     _shown: Bytes | None = field(default=None, repr=False)  # uint8 [H,W,C], for notebooks
@@ -59,7 +63,8 @@ class Answer:
         what = "share of the pixels" if self.mask is not None else "probability"
         drawn = self._drawn()
         shown: Content = None if drawn is None else picture(small_picture(drawn), self.label or "an image")
-        return element("div", shown, table(("class", what), rows) if rows else None)
+        unsure = None if self.answered else element("p", NOT_SURE)
+        return element("div", shown, unsure, table(("class", what), rows) if rows else None)
 
     def _drawn(self) -> Bytes | None:
         """Return the image, uint8 [H,W,C], half of it the colours of its pixels' classes where they have them."""
@@ -90,11 +95,13 @@ class LoadedModel:
         path: of the file.
         task: what an answer is.
         classes: names in the order of its outputs.
+        abstain: when it does not answer, as `runtime.model.metadata.ModelMetadata` has it; None: it always answers.
     """
 
     def __init__(self, served: ServedModel, model: Model, settings: Settings) -> None:
         self.name, self.version, self.sha256, self.path = served.model, served.version, served.sha256, served.path
         self.task, self.classes = model.metadata.task, list(model.metadata.classes)
+        self.abstain = model.metadata.abstain
         self._model, self._settings = model, settings
 
     @overload
@@ -136,6 +143,7 @@ class LoadedModel:
                 ("version", self.version or None),
                 ("task", self.task),
                 ("classes", classes if self.classes else None),
+                ("not sure", abstaining_in_words(self.abstain) if self.abstain else None),
                 ("sha256", self.sha256[:12]),
             ]
         )
@@ -167,7 +175,8 @@ class LoadedModel:
         labels = [name for name, one in told.items() if one >= PRESENT] if self.task == MULTILABEL else [label]
         if not labels:
             label, probability = "", float("nan")
-        return Answer(label, probability, labels, told, _shown=image)
+        sure = answered(self._model.metadata, row)
+        return Answer(label, probability, labels, told, answered=sure is None or bool(sure), _shown=image)
 
     def _of_pixels(self, image: Bytes) -> Answer:
         from drillcore.runtime.images.masks import class_colours, class_pixels

@@ -46,7 +46,8 @@ class ImageFunction:
             params: of MLflow; there are none.
 
         Returns:
-            `label`, `probability` and `probabilities` (by class); of several labels also `labels`; of labelled pixels
+            `label`, `probability` and `probabilities` (by class); `answered` where the model does not answer every
+            image; of several labels also `labels`; of labelled pixels
             shares instead of probabilities, and `mask`, uint8 [H,W]; of values `values`, float32 [D,H,W].
 
         Raises:
@@ -59,6 +60,8 @@ class ImageFunction:
         columns: dict[str, list[Any]] = {}
         if self.model.classes:
             columns |= {name: [getattr(one, name) for one in answers] for name in ("label", "probability")}
+            if self.model.abstain is not None:
+                columns["answered"] = [one.answered for one in answers]
             columns["labels"] = [one.labels for one in answers]
             columns["probabilities"] = [one.probabilities for one in answers]
         for name in ("mask", "values"):

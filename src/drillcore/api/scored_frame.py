@@ -16,6 +16,7 @@ from drillcore.errors import InputError
 from drillcore.retrain.opening import answers, open_for_batches
 from drillcore.runtime.images.image_files import IMAGE_SUFFIXES
 from drillcore.runtime.images.walking import walk_images
+from drillcore.runtime.model.abstaining import answered
 from drillcore.runtime.model.exported_file import NO_VERSION
 from drillcore.runtime.model.ranking import ranked_classes
 from drillcore.settings import Settings
@@ -45,7 +46,8 @@ def score(
     Returns:
         One row per image that could be read, with the columns of `drillcore score`: `input_index`, `path`, `sha256`,
         `label`, `probability` (0 to 1), `top5` (a list of `{"label", "probability"}`, best first), `model`, `version`
-        (0: no registry gave the file one). The others, with their reasons, are rows of `attrs["set_aside"]`.
+        (0: no registry gave the file one); of a model that does not answer every image also `answered`. The others,
+        with their reasons, are rows of `attrs["set_aside"]`.
 
     Raises:
         InputError: no such file or folder, no image in it, or the model is no classifier.
@@ -73,12 +75,14 @@ def score(
 
 def _columns(model: Model, found: Predictions, names: Sequence[str]) -> dict[str, object]:
     classes, count = model.metadata.classes, len(found.rows)
+    sure = answered(model.metadata, found.probabilities)
     return {
         "input_index": found.rows,
         "path": [names[row] for row in found.rows],
         "sha256": found.sha256,
         "label": [classes[label] for label in found.labels],
         "probability": found.probabilities[np.arange(count), found.labels],
+        **({} if sure is None else {"answered": sure}),
         "top5": [
             [{"label": name, "probability": one} for name, one in ranked_classes(classes, row)]
             for row in found.probabilities

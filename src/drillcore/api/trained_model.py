@@ -9,10 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
 from drillcore.api.images import Images
 from drillcore.digests import sha256_file
 from drillcore.errors import DataError, InputError
-from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
+from drillcore.evaluation.figures.abstaining import abstaining_figures
+from drillcore.evaluation.figures.metrics import align_columns, classification_metrics, predictions
 from drillcore.files import atomic_path
 from drillcore.json_types import Values
 from drillcore.pages.html import facts, table
@@ -21,6 +25,7 @@ from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEA
 from drillcore.recipes.reading import is_model_name
 from drillcore.recipes.schema import (
     SCHEMA,
+    AbstainSection,
     AugmentSection,
     BackboneSection,
     DatasetSection,
@@ -35,6 +40,7 @@ from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
 from drillcore.retrain.opening import answers, open_for_batches
 from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Fitted, Proven
 from drillcore.retrain.run import Run
+from drillcore.runtime.model.abstaining import answered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +76,7 @@ def train(
     training: Values | Literal[False] | None = None,
     weights: str | None = None,
     augment: str = "none",
+    abstain: float | None = None,
     seed: int = 7,
     name: str | None = None,
 ) -> TrainedModel:
@@ -92,6 +99,8 @@ def train(
         weights: `package:NAME`, `hub:OWNER/NAME@REVISION`, `FILE.safetensors#sha256=DIGEST`, a name of torchvision's,
             or `seed:N`; None: ImageNet's where there are such, else a seed.
         augment: how training images are varied.
+        abstain: accuracy that the answered images are to have, 0.95 for instance: the model is not sure of the others,
+            and its head leaves the validation images to the threshold; None: it always answers.
         seed: of training and of the head.
         name: of the model; None: data set and head.
 
@@ -123,6 +132,7 @@ def train(
             refresh=REFRESH,
         ),
         augment=AugmentSection(name=augment),
+        abstain=_abstain(abstain),
         head=HeadSection(name=head, params=dict(params or {})),
         seeds=SeedsSection(train=seed),
     )
@@ -178,8 +188,9 @@ class TrainedModel:
             images: other images, all of which are used; None: the test split of those it was trained on.
 
         Returns:
-            `accuracy`, `top5_accuracy`, `macro_f1`, `log_loss`, `expected_calibration_error` as fractions from 0 to 1,
-            `images`, `set_aside`, `model`, `model_sha256`, and `per_class`.
+            `accuracy`, `top5_accuracy`, `macro_f1`, `log_loss`, `expected_calibration_error` as fractions from 0 to 1
+            (with `abstain` also `coverage` and `answered_accuracy`), `images`, `set_aside`, `model`, `model_sha256`,
+            and `per_class`.
 
         Raises:
             DataError: there is no test image, or one cannot be read any more.
@@ -262,6 +273,15 @@ def _plan(
     return dict(training or {})
 
 
+def _abstain(accuracy: float | None) -> AbstainSection | None:
+    if accuracy is None:
+        return None
+    try:
+        return TypeAdapter(AbstainSection).validate_python({"accuracy": accuracy})
+    except ValidationError:
+        raise InputError(f"abstain is {accuracy!r}; the accuracy of the answered images, 0.95 for instance") from None
+
+
 def _taps(backbone: str, entry: Entry, size: int | None) -> list[str]:
     """Return the taps that make a good row; the highest one where none is known for that."""
     if backbone == BACKBONE:
@@ -304,8 +324,11 @@ def _measure(model: TrainedModel, images: Images) -> dict[str, object]:
     classes = sorted({*labels, *model.classes})
     truth = [classes.index(label) for label in labels]
     aligned = align_columns(found.probabilities, model.classes, classes)
+    sure = answered(opened.metadata, found.probabilities)
+    unsure = {} if sure is None else abstaining_figures(predictions(aligned) == np.array(truth), sure)
     return {
         **classification_metrics(truth, aligned, classes),
+        **unsure,
         "images": len(found.rows),
         "set_aside": len(found.set_aside) + len(images.manifest.quarantine),
         "seconds": round(time.monotonic() - started, 3),

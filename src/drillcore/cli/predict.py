@@ -101,9 +101,14 @@ def _show_label(answer: Prediction, served: ServedModel, origin: dict[str, objec
     if as_json:
         top = [{"label": label, "probability": probability} for label, probability in answer.top5]
         said = {"labels": top, "present": answer.present} if answer.several else {"label": answer.label, "top5": top}
-        print_json({**origin, **said})
+        sure = {} if answer.answered is None else {"answered": answer.answered}
+        print_json({**origin, **said, **sure})
         return
     label = ", ".join(answer.present) or "none of its labels" if answer.several else answer.label
+    if answer.answered is False:
+        from drillcore.runtime.model.abstaining import NOT_SURE
+
+        label = f"{NOT_SURE}, {label} at best"
     click.echo(f"{origin['image']}: {label}   ({served})")
     rows = [(label, f"{probability:6.1%}", bar(probability)) for label, probability in answer.top5]
     print_table("", ("class", "probability", ""), rows)

@@ -11,6 +11,8 @@ FIGURES: dict[str, tuple[str, int, str]] = {
     "macro_f1": ("Macro F1", 1, ".4f"),
     "log_loss": ("Log loss", -1, ".4f"),
     "expected_calibration_error": ("Calibration error", -1, ".4f"),
+    "coverage": ("Share answered", 1, ".4f"),
+    "answered_accuracy": ("Accuracy of the answered", 1, ".4f"),
     "mean_average_precision": ("Mean average precision", 1, ".4f"),
     "mean_average_precision_11": ("The same by 11 points", 1, ".4f"),
     "class_average": ("Class average", 1, ".4f"),
@@ -31,6 +33,8 @@ FIGURES: dict[str, tuple[str, int, str]] = {
 # What a report opens with, where the version has it.
 TILES = (
     "accuracy",
+    "coverage",
+    "answered_accuracy",
     "macro_f1",
     "log_loss",
     "expected_calibration_error",

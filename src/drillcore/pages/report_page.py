@@ -12,6 +12,7 @@ from drillcore.pages.html import Html, badge, element, join, markdown, page, pic
 from drillcore.pages.report_classes import classes_section
 from drillcore.pages.report_origin import DATA_PICTURES, data_section, day, origin_section
 from drillcore.promotion.verdict import outcome
+from drillcore.runtime.model.abstaining import abstaining_in_words
 
 # name of the file: (what it shows, how to read it)
 _PICTURES: dict[str, tuple[str, str]] = {
@@ -130,9 +131,10 @@ def _figures(report: Report) -> Html:
     images = values.get("images")
     about = f"On {images:,} images of the split {split!r} that it has not learned from." if images else ""
     text = f" Compared with {report.rival_text}." if report.rival else " There was no other champion to compare with."
-    return section(
-        "figures", "Figures", element("p", about + text), element("div", table(columns, rows), class_="narrow")
-    )
+    abstain = report.version.metadata.get("abstain")
+    unsure = element("p", f"It {abstaining_in_words(abstain)}.") if abstain else None
+    shown = element("div", table(columns, rows), class_="narrow")
+    return section("figures", "Figures", element("p", about + text), unsure, shown)
 
 
 def _gate(report: Report) -> Html | None:

@@ -16,7 +16,7 @@ from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_pl
 from drillcore.representations.catalogue import RepresentationRow, representation_names, representation_row
 from drillcore.runtime.images.value_range import VALUE_RANGE, Range, read_range
 from drillcore.schemas import Mistake, mistakes
-from drillcore.tasks import MULTILABEL, get_task
+from drillcore.tasks import CLASSIFICATION, MULTILABEL, get_task
 
 if TYPE_CHECKING:
     from drillcore.recipes.schema import Recipe
@@ -39,6 +39,9 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
     yield from _values(recipe.dataset.params)
     if recipe.task == MULTILABEL and recipe.backbone.train is not None:
         yield Mistake(("backbone", "train"), "is for one class an image; leave it out: a frozen network is learnt from")
+    if recipe.abstain is not None and recipe.task != CLASSIFICATION:
+        text = f"is for models of the task {CLASSIFICATION}, this one has {recipe.task}; leave it out"
+        yield Mistake(("abstain",), text)
     if recipe.backbone.resize and not row.one_size:
         yield Mistake(("backbone", "resize"), f"is given; a model of the task {recipe.task} takes images as they are")
     if recipe.task not in row.tasks:

@@ -103,6 +103,19 @@ class EvaluateSection(_Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AbstainSection(_Strict):
+    """When not to answer: a threshold of the top probability, fitted on the validation images.
+
+    Attributes:
+        accuracy: of the images that are answered.
+        confidence: of the lower bound of that accuracy on the validation images.
+    """
+
+    accuracy: Annotated[Number, between(0.01, 0.9999)]
+    confidence: Annotated[Number, between(0.5, 0.9999)] = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateSection(_Strict):
     """When a challenger may become champion.
 
@@ -148,6 +161,7 @@ class Recipe(_Strict):
     seeds: SeedsSection = field(default_factory=SeedsSection)
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
     gate: GateSection = field(default_factory=GateSection)
+    abstain: AbstainSection | None = None
     export: ExportSection = field(default_factory=ExportSection)
     # Where it was read; not part of what the model is.
     path: Path | None = field(default=None, compare=False)
@@ -167,6 +181,8 @@ class Recipe(_Strict):
         del values["path"], values["lines"]
         if not self.backbone.resize:
             del values["backbone"]["resize"]  # recipes from before it keep their digest
+        if self.abstain is None:
+            del values["abstain"]
         return values
 
     @property

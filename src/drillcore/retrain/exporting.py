@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from drillcore.files import write_bytes
 from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.representations.catalogue import representation_row
+from drillcore.retrain.abstaining import fit_abstaining
 from drillcore.retrain.opening import MODEL_FILE
 from drillcore.retrain.records import Exported, Proven
 from drillcore.runtime.images.image_limits import ImageLimits
+from drillcore.runtime.model.abstaining import abstaining_in_words
 from drillcore.runtime.model.metadata import ModelMetadata
 
 if TYPE_CHECKING:
@@ -21,14 +24,21 @@ if TYPE_CHECKING:
 
 
 def export_model(run: Run) -> tuple[Exported, list[str]]:
-    """Write `model.onnx` to the run's folder."""
+    """Write `model.onnx` to the run's folder; where the recipe says when not to answer, with a threshold for it."""
     writer = _writer(run)
     metadata = _metadata(run, writer.facts())
     data = writer.write(metadata)
     write_bytes(run.model_file, data)
+    said = ""
+    if run.recipe.abstain is not None:
+        # The file itself is asked, so that the threshold is of the very numbers that it will be held against.
+        metadata = dataclasses.replace(metadata, abstain=fit_abstaining(run, run.recipe.abstain))
+        data = writer.write(metadata)
+        write_bytes(run.model_file, data)
+        said = f"; {abstaining_in_words(metadata.abstain or {})}"
     sha256 = sha256_bytes(data)
     about = json.loads(metadata.to_json())
-    note = f"{len(data) / 1e6:.1f} MB, sha256 {sha256[:12]}"
+    note = f"{len(data) / 1e6:.1f} MB, sha256 {sha256[:12]}{said}"
     return Exported(sha256=sha256, bytes=len(data), metadata=about, note=note), [MODEL_FILE]
 
 

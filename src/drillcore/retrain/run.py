@@ -133,8 +133,15 @@ class Run:
 
     @property
     def head_splits(self) -> tuple[str, ...]:
-        """Splits the head learns from."""
-        return head_row(self.recipe.head.name).fit_splits
+        """Splits the head learns from.
+
+        Where a threshold is fitted on the validation images, heads leave those to it; one that fits no more than a
+        temperature on them does not see their labels by heart.
+        """
+        splits = head_row(self.recipe.head.name).fit_splits
+        if self.recipe.abstain is None:
+            return splits
+        return tuple(name for name in splits if name != PARITY_SPLIT) or splits
 
     def fit_rows(self) -> pd.DataFrame:
         """Return the rows of the manifest the head learns from."""

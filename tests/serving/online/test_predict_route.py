@@ -34,6 +34,17 @@ def test_one_image_is_answered_in_json(settings: Settings, start: Start) -> None
     assert answer.headers["x-model-version"] == "3"
 
 
+def test_a_model_that_may_not_be_sure_says_whether_it_is(settings: Settings, start: Start) -> None:
+    serve_tiny(settings, abstain=tiny_models.UNSURE)
+    server = start()
+    for level in (200, 255, 120):
+        found = server.predict(png(level)).json()
+        assert found["answered"] is (found["probability"] >= 0.6)
+    assert server.client.get("/api/models").json()["models"][0]["abstain"] == tiny_models.UNSURE
+    schema = server.client.get("/openapi.json").json()["components"]["schemas"]["Answer"]["properties"]
+    assert schema["answered"]["type"] == "boolean"
+
+
 @pytest.mark.parametrize(("kind", "name"), [("image/jpeg", "JPEG"), ("image/webp", "WEBP"), ("image/bmp", "BMP")])
 def test_other_formats(tiny_server: Running, kind: str, name: str) -> None:
     answer = tiny_server.predict(png(255, kind=name), **{"content-type": kind})

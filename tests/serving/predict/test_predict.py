@@ -33,6 +33,14 @@ def test_one_image_is_answered(model: Model, tmp_path: Path) -> None:
     assert answer.label == tiny_models.CLASSES[int(truth.argmax())]
     assert [name for name, _ in answer.top5] == [tiny_models.CLASSES[n] for n in np.argsort(-truth)]
     assert answer.probability == answer.top5[0][1] == pytest.approx(truth.max(), abs=1e-5)
+    assert answer.answered is None
+
+
+def test_one_that_may_not_be_sure(settings: Settings, tmp_path: Path) -> None:
+    unsure = open_model(serve_tiny(settings, abstain=tiny_models.UNSURE).path, threads=1)
+    found = [predict_one(unsure, path, max_pixels=LIMIT) for path in write_images(tmp_path, 12)]
+    assert {one.answered for one in found} == {True, False}
+    assert all(one.answered == (one.probability >= 0.6) for one in found)
 
 
 def test_what_is_no_image_is_one_line(model: Model, tmp_path: Path) -> None:

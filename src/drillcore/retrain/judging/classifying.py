@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.evaluation.figures.metrics import align_columns, classification_metrics
+from drillcore.evaluation.figures.abstaining import abstaining_figures
+from drillcore.evaluation.figures.metrics import align_columns, classification_metrics, predictions
 from drillcore.promotion.gate import Candidate, gate
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe
 from drillcore.retrain.judging.measuring import PICTURES, Evidence, Measuring, Standing, Truths, gate_limits
 from drillcore.retrain.opening import answers
 from drillcore.retrain.records import Figures
+from drillcore.runtime.model.abstaining import answered
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 
@@ -31,7 +33,7 @@ class NamingEvidence(Evidence):
         found = answers(settings, model, truths.paths)
         self.probabilities, self.scored = found.probabilities, found.rows
         self.bad = [(Path(row.path), row.reason) for row in found.set_aside]
-        self._known, self._truths = model.metadata.classes, truths
+        self._about, self._known, self._truths = model.metadata, model.metadata.classes, truths
 
     @property
     def numbers(self) -> NDArray[np.float32]:
@@ -55,7 +57,10 @@ class ClassEvidence(NamingEvidence):
         classes = list(self._truths.classes)
         index = {name: number for number, name in enumerate(classes)}
         truth = np.array([index[self._truths.of(int(row))[0]] for row in self.scored], dtype=np.int64)
-        return classification_metrics(truth, align_columns(self.probabilities, self._known, classes), classes)
+        aligned = align_columns(self.probabilities, self._known, classes)
+        found = classification_metrics(truth, aligned, classes)
+        kept = answered(self._about, self.probabilities)
+        return found if kept is None else {**found, **abstaining_figures(predictions(aligned) == truth, kept)}
 
 
 class ClassMeasuring(Measuring):
@@ -88,8 +93,12 @@ class ClassMeasuring(Measuring):
         return draw_evaluation(run.settings, run.path / PICTURES, run.manifest, rows, evidence.probabilities, figures)
 
     def said(self, recipe: Recipe, figures: Figures) -> str:
-        """Return the accuracy."""
-        return f"accuracy {figures['accuracy']:.4f}"
+        """Return the accuracy; of a model that does not answer every image that of the answered too."""
+        said = f"accuracy {figures['accuracy']:.4f}"
+        if "coverage" in figures:
+            sure = f", {figures['answered_accuracy']:.4f} of them" if "answered_accuracy" in figures else ""
+            said += f" ({figures['coverage']:.1%} answered{sure})"
+        return said
 
     def judge(self, run: Run, challenger: Standing, champion: Standing | None) -> Verdict:
         """Ask the gate about two classifiers' probabilities for the same images."""

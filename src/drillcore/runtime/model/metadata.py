@@ -14,14 +14,15 @@ from drillcore.digests import canonical_json
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.json_types import Json
 from drillcore.runtime.images.value_range import Range, read_range
-from drillcore.tasks import TASKS
+from drillcore.tasks import CLASSIFICATION, TASKS
 
 METADATA_KEY = "drillcore"
 SCHEMA = 1
 MAX_METADATA_BYTES = 4 * 2**20
 RGB_UNIT = "rgb 0..1"  # three channels: red, green, blue as shares of the full level
-_LEFT_OUT = {"unit", "answers", "limits"}  # of the JSON where they are None: files without them stand
+_LEFT_OUT = {"unit", "answers", "limits", "abstain"}  # of the JSON where they are None: files without them stand
 _LIMITS = ("side", "side_by_target")
+_ABSTAIN = ("accuracy", "confidence", "threshold", "images", "answered", "right")
 _INPUT_FIELDS = ("channels", "preprocessing", "resize")
 
 
@@ -56,6 +57,10 @@ class ModelMetadata:
             out likewise.
         limits: the largest images it takes, {side, side_by_target} in pixels, see `runtime.images.image_limits`; or
             None, left out likewise: models without an input size, and older files.
+        abstain: of a classifier that does not answer every image {accuracy, confidence, threshold, images, answered,
+            right}: the top probability, from 0 to 1, from which on it answers (None: no image), the accuracy the recipe
+            asks for with the confidence of its bound, and counts of the validation images the threshold was fitted on;
+            or None, left out likewise: it always answers.
 
     Raises:
         UnsafeModelError: a field of the wrong kind or out of range.
@@ -82,6 +87,7 @@ class ModelMetadata:
     unit: str | None = None
     answers: Json | None = None
     limits: dict[str, int] | None = None
+    abstain: dict[str, float | None] | None = None
 
     def __post_init__(self) -> None:
         for name, expected, fits in _checks(self):
@@ -168,6 +174,8 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     checks.append(("unit", "null or a text", item.unit is None or isinstance(item.unit, str)))
     checks.append(("answers", "null or an object", item.answers is None or isinstance(item.answers, dict)))
     checks.append(("limits", "null or {side, side_by_target}, both 1 or more", _are_limits(item.limits)))
+    names_one = item.abstain is None or item.task == CLASSIFICATION
+    checks.append(("abstain", f"null or {{{', '.join(_ABSTAIN)}}}", names_one and _is_abstain(item.abstain)))
     checks.append(("min_size", "[height, width], both 1 or more", _is_size(item.min_size)))
     for name, least in (("tile", 1), ("halo", 0), ("align", 1)):
         value = getattr(item, name)
@@ -218,6 +226,20 @@ def _are_limits(value: object) -> bool:
     if value is None:
         return True
     return isinstance(value, dict) and set(value) == set(_LIMITS) and all(_is_int(most, 1) for most in value.values())
+
+
+def _is_abstain(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != set(_ABSTAIN):
+        return False
+    shares = [value["accuracy"], value["confidence"], 0.0 if value["threshold"] is None else value["threshold"]]
+    counts = [value["right"], value["answered"], value["images"]]
+    return all(map(_is_share, shares)) and all(_is_int(one, 0) for one in counts) and counts == sorted(counts)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _are_seeds(value: object) -> bool:

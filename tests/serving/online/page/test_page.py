@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from online_case import png, serve_tiny
 from PIL import Image
+from tiny_models import UNSURE
 
 from drillcore.runtime.model.served import put_blob, write_pointer
 from drillcore.settings import Settings
@@ -503,6 +504,23 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(visit: Any, checkout: Settings, 
         expect(page.locator("#key-form")).to_be_visible()
     finally:
         locked.stop()
+
+
+def test_a_model_that_is_not_sure_says_so(visit: Any, checkout: Settings, shoot: Any) -> None:
+    serve_tiny(checkout, 5, abstain={**UNSURE, "threshold": 0.999})
+    own = Server(checkout)
+    try:
+        page = visit(url=own.url)
+        expect(page.locator(".facts")).to_contain_text("below 99.9 %, so that 90.0 % of its answers are right")
+        page.set_input_files("#choose", [file("level.png", png(200))])
+        expect(page.locator(".verdict strong")).to_have_text("not sure")
+        expect(page.locator(".verdict")).to_contain_text("dark at best: ")
+        expect(page.locator(".bars li.best")).to_have_count(0)
+        expect(page.locator("#live")).to_contain_text("level.png: not sure: dark at best, ")
+        shoot(page, "not-sure")
+    finally:
+        own.stop()
+        serve_tiny(checkout, 3)
 
 
 def test_another_version_is_noticed(visit: Any, checkout: Settings) -> None:
