@@ -163,6 +163,8 @@ class Experiments:
         plan = PatchPlan(side=scale.timed, lambdas=list(scale.lambdas))
         network = NETWORKS[scale.main]
         networks = {way: network.patches(self.settings, plan, crops=way == "crops") for way in WAYS}
+        for looks in networks.values():
+            looks.by = looks.backbone.compiled([looks.tap])
         seconds: dict[str, list[float]] = {way: [] for way in WAYS}
         with exact_computing(1):
             for _ in range(scale.repeats):

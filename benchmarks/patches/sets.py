@@ -21,6 +21,7 @@ from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.manifest import Manifest, build_manifest
 from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import DrillcoreError
+from drillcore.export.onnx_network import compiled_network
 from drillcore.representations.patches.pyramid import PatchNetwork
 from drillcore.retrain.judging.multilabel import truth_matrix, unjudged_labels
 from drillcore.runtime.images.decode import decode_file
@@ -51,17 +52,19 @@ class Network:
         import torch
 
         backbone = self._built(settings, any_size=False)
-        found = []
+        found, by = [], backbone.compiled([self.tap])
         for image in images:
-            cells = backbone.forward_taps(torch.from_numpy(backbone.prepare(image()))[None], [self.tap])[self.tap]
+            cells = backbone.forward_taps(torch.from_numpy(backbone.prepare(image()))[None], [self.tap], by)[self.tap]
             found.append(cells.mean(dim=(2, 3)).numpy()[0])
         return np.stack(found)
 
     def _built(self, settings: Settings, *, any_size: bool):  # type: ignore[no-untyped-def]
         try:
-            return build_backbone(self.name, self.weights, settings, any_size=any_size)
+            backbone = build_backbone(self.name, self.weights, settings, any_size=any_size)
         except DrillcoreError as error:
             raise NotHereError(f"{self.title}: {error}") from None
+        backbone.compiler = compiled_network
+        return backbone
 
 
 NETWORKS = {

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.pooling.fast_network import OnnxNetwork, by_onnxruntime
 from benchmarks.pooling.pictures import Pictures
+from drillcore.export.onnx_network import OnnxNetwork, compiled_network
 from drillcore.files import read_object, write_json
 
 if TYPE_CHECKING:
@@ -153,11 +153,12 @@ class Maps:
         network = NETWORKS[self.key]
         taps = list(dict.fromkeys([*network.pair45, *network.pair34, network.last]))
         plain = build(self.settings, self.key, self.pictures.side)
-        backbone = in_blocks(by_onnxruntime(plain, taps), Blocks((2, 2)))
+        backbone = in_blocks(plain, Blocks((2, 2)))
+        by = compiled_network(backbone, taps)
         lower = slice(None) if network.blocks34 else slice(1)
 
         def work(paths: list[Path]) -> dict[str, Floats]:
-            found = backbone.forward_taps(_batch(backbone, paths), taps)
+            found = backbone.forward_taps(_batch(backbone, paths), taps, by)
             last = found[network.last][:, 0]
             last = last.mean(dim=(2, 3)) if last.dim() == 4 else last
             named = dict(zip(("x45", "a45"), network.pair45, strict=True))
@@ -175,7 +176,7 @@ class Maps:
         network, side = NETWORKS[self.key], self.pictures.side
         whole = round(side * JITTER)
         backbone = build(self.settings, self.key, whole)
-        network_of_crops = OnnxNetwork(build(self.settings, self.key, side), [network.last])
+        network_of_crops = OnnxNetwork(build(self.settings, self.key, side), [network.last], (side, side))
         room = whole - side
         places = [(0, 0), (0, room), (room, 0), (room, room), (room // 2, room // 2)]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.pooling.fast_network import OnnxNetwork
 from benchmarks.pooling.features import NETWORKS, Maps, build
 from benchmarks.pooling.fisher import coded, learnt, unit
 from benchmarks.pooling.kernels import BLOCKS, WHOLE, Pooling, fitted, projected_features, rows_at, rows_of
+from drillcore.export.onnx_network import OnnxNetwork
 from drillcore.heads.row_source import gram
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def times(settings: Settings, maps: Maps) -> dict[str, float]:
     backbone = build(settings, maps.key, maps.pictures.side)
     x = torch.zeros(1, 3, maps.pictures.side, maps.pictures.side)
     one = np.arange(1)
-    onnx = OnnxNetwork(backbone, network.pair45)
+    onnx = OnnxNetwork(backbone, network.pair45, backbone.resize)
     works: dict[str, Callable[[], Any]] = {
         "backbone": lambda: backbone.forward_taps(x, network.pair45),
         "backbone_onnx": lambda: onnx.forward_taps(x, network.pair45),

@@ -61,7 +61,7 @@ def write_backbone(builder: GraphBuilder, backbone: Backbone, taps: Sequence[str
 
 @dataclass(frozen=True, slots=True)
 class TracedTaps:
-    """torch's graph of a backbone below some taps, for images of any size; see `trace_taps`."""
+    """torch's graph of a backbone below some taps; see `trace_taps`."""
 
     backbone: Backbone
     names: tuple[str, ...]
@@ -69,10 +69,12 @@ class TracedTaps:
     padded: frozenset[fx.Node]
 
 
-def trace_taps(backbone: Backbone, taps: Sequence[str]) -> TracedTaps:
-    """Trace a backbone once, to be written several times; raises as `write_taps`."""
+def trace_taps(backbone: Backbone, taps: Sequence[str], size: tuple[int, int] | None = None) -> TracedTaps:
+    """Trace a backbone once, to be written several times, for images of any size or of one; raises as `write_taps`."""
     names = backbone.check_taps(taps)
     network = _Taps(backbone, names).eval()
+    if size is not None:
+        return TracedTaps(backbone, names, trace(backbone, network, size), frozenset())
     program, other = (trace(backbone, network, size) for size in _EXAMPLE_SIZES)
     padded = set()
     for node, again in zip(program.graph.nodes, other.graph.nodes, strict=True):

@@ -67,13 +67,17 @@ def recipe_backbone(
         UnknownNameError, InputError, IntegrityError: as `build_backbone`.
     """
     from drillcore.backbones.catalogue import build_backbone
+    from drillcore.export.onnx_network import compiled_network
 
     weights = weights_of_version(settings, recipe.backbone.name, weights)
     if not representation_row(recipe.representation.name).one_size:  # images are not resized
-        return build_backbone(recipe.backbone.name, weights, settings, any_size=True).reading(value_range(recipe))
-    size = input_size(recipe)
-    made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
-    return representation.look(made.reading(value_range(recipe)), recipe.backbone.taps)
+        made = build_backbone(recipe.backbone.name, weights, settings, any_size=True).reading(value_range(recipe))
+    else:
+        size = input_size(recipe)
+        made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
+        made = representation.look(made.reading(value_range(recipe)), recipe.backbone.taps)
+    made.compiler = compiled_network
+    return made
 
 
 def weights_of_version(settings: Settings, name: str, weights: str) -> str:

@@ -63,6 +63,11 @@ class FeatureTable:
         """Rows and features; none is read for it."""
         return len(self.keys), self.width
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the rows as they are read."""
+        return self._lying.dtype
+
     def __getitem__(self, chosen: Any) -> npt.NDArray[np.floating]:
         """Return some rows, as a source of rows does (`heads.row_source`); read where they lie."""
         return self._lying[chosen]
@@ -176,12 +181,15 @@ def _fill(
     """Compute the rows `todo` and add them under `keys`; return the images forwarded, filling included."""
     device = resolve_device(settings.device)
     backbone.to(device)
+    by = backbone.compiled(taps)
 
     def forward(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         count = len(images)
         if count < batch:
             images = np.concatenate([images, np.zeros((batch - count, *images.shape[1:]), np.float32)])
-        rows: npt.NDArray[np.float32] = backbone.rows(torch.from_numpy(images).to(device), taps)[:count].cpu().numpy()
+        rows: npt.NDArray[np.float32] = (
+            backbone.rows(torch.from_numpy(images).to(device), taps, by)[:count].cpu().numpy()
+        )
         return rows if then is None else np.asarray(then(rows), np.float32)
 
     done = forwarded = 0

@@ -20,8 +20,9 @@ pixel's values are read between the cells' true centres, where a resize would sh
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from drillcore.backbones.base import Backbone, Tap
+from drillcore.backbones.base import Backbone, Tap, TappedModule
 from drillcore.backbones.geometry import WHOLE_IMAGE
 from drillcore.errors import InputError
 from drillcore.json_types import Json
@@ -70,6 +71,7 @@ class CoreNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.spec = backbone, spec or CoreSpec()
+        self._by: TappedModule | None = None
         self.module = backbone.module
         self.taps = backbone.check_taps(taps)
         self.channels = backbone.channels if channels is None else channels
@@ -113,7 +115,7 @@ class CoreNetwork(nn.Module):
         normal = self.normalise(images)
         maps: list[Tensor] = []
         for scale in self.spec.scales:
-            found = self.backbone.forward_taps(self.padded(rescale(normal, scale)), self.taps)
+            found = self.backbone.forward_taps(self.padded(rescale(normal, scale)), self.taps, self._by)
             maps += [found[name] for name in self.taps]
         first = maps[self.taps.index(self.highest)]
         side = (int(images.shape[2]), int(images.shape[3]))
@@ -124,6 +126,15 @@ class CoreNetwork(nn.Module):
         if self.spec.position:
             maps.append(position_map(self.spec.position).to(images.device).expand(len(images), -1, -1, -1))
         return maps
+
+    @contextlib.contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Let maps be computed by what is fastest where the backbone is; else they are torch's."""
+        self._by = self.backbone.compiled(self.taps)
+        try:
+            yield
+        finally:
+            self._by = None
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return the backbone's input at full size, float32 [N, backbone's channels, H, W]; arguments as `forward`."""

@@ -81,6 +81,7 @@ def drilled(source: DrillSource, items: Sequence[DrillItem], settings: Settings)
     tasks = _tasks(source, items)
     # The threads of one network wait for each other at every layer: one thread for each image is faster.
     with (
+        source.core.compiled(),
         exact_computing(1 if device.type == "cpu" else settings.cpu_threads),
         progress("core samples", len(items)) as advance,
         threads(workers, "drill", lambda: torch.set_num_threads(1)) as pool,

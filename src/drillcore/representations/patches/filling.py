@@ -59,6 +59,7 @@ def fill_store(
         return store, keys, 0
     device = resolve_device(settings.device)
     network.backbone.to(device)
+    network.by = network.backbone.compiled([network.tap])
     workers = settings.cpu_threads if device.type == "cpu" else 1
 
     def look(number: int) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from drillcore.backbones.base import Backbone
+from drillcore.backbones.base import Backbone, TappedModule
 from drillcore.backbones.preprocessing import resize
 from drillcore.errors import InputError
 from drillcore.representations.patches.params import PatchPlan
@@ -37,6 +37,7 @@ class PatchNetwork:
         stride: pixels of a cell.
         cells: of the map for each of ours: more than 1 where sides have to be a multiple of several of the map's.
         width: features of a row.
+        by: what computes the map, of `Backbone.compiled`; None: torch.
 
     Raises:
         UnknownNameError: no such tap.
@@ -49,6 +50,7 @@ class PatchNetwork:
         if len(names) > 1 or tap.stride < 1:
             raise InputError(f"patches are read from one map; {', '.join(names)} of {backbone.name} are not that")
         self.backbone, self.tap, self.plan = backbone, names[0], plan
+        self.by: TappedModule | None = None
         self.stride, self.width = max(tap.stride, backbone.multiple), tap.width
         if plan.side % self.stride or self.stride % tap.stride:
             raise InputError(f"side is {plan.side}; patches of {backbone.name} are a multiple of {self.stride} pixels")
@@ -100,4 +102,4 @@ class PatchNetwork:
         return np.concatenate(found)
 
     def _map(self, images: torch.Tensor) -> torch.Tensor:
-        return self.backbone.forward_taps(images, [self.tap])[self.tap]
+        return self.backbone.forward_taps(images, [self.tap], self.by)[self.tap]
