@@ -1,9 +1,10 @@
-"""A recipe for data of one's own fits what was imported: classes of images, or labels of pixels."""
+"""A recipe for data of one's own fits what was imported: classes of images, labels of pixels, or segments."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from PIL import Image
 from shells import write_shells
 
+from drillcore.datasets.synthetic import write_sample
 from drillcore.recipes import load_recipe
 from drillcore.recipes.building import check_parts
 from drillcore.settings import Settings
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 def write_masks(root: Path) -> Path:
@@ -38,6 +42,22 @@ def test_a_recipe_for_masks_is_one_of_pixels(drillcore: Callable[..., Any], sett
     assert recipe.dataset.name == "boats"
     assert recipe.gate.metric == "mean_iou"
     check_parts(recipe)
+
+
+def test_a_recipe_for_segments_is_that_of_binary_map(
+    drillcore: Callable[..., Any], settings: Settings, tmp_path: Path
+) -> None:
+    write_sample("bsds500", tmp_path / "drawn", 0)
+    done = drillcore("data", "import", "bsds500", tmp_path / "drawn")
+    assert done.code == 0, done.err
+    done = drillcore("new", "bsds500-map")
+    assert done.code == 0, done.err
+    recipe = load_recipe(settings, "bsds500-map")
+    check_parts(recipe)
+    known = load_recipe(replace(settings, root=CHECKOUT), "binary-map")
+    for part in ("task", "backbone", "representation", "head", "gate", "evaluate"):
+        assert getattr(recipe, part) == getattr(known, part)
+    assert "edit this recipe" in drillcore("new", "bsds500-forest", "--head", "forest").err
 
 
 def test_a_recipe_for_classes_is_one_of_images(
@@ -92,6 +112,9 @@ def test_check_tells_all_mistakes_of_all_recipes(drillcore: Callable[..., Any], 
     assert ended.code == 2
     assert ended.err.splitlines()[0].startswith("drillcore: three.yaml: 2 mistakes, in ")
     assert len(ended.err.splitlines()) == 3
+    (settings.models / "three.yaml").write_text(wrong.replace("dense_labels", "segments"))
+    ended = drillcore("check", "three")
+    assert "three.yaml:6:8: head.name is 'kernel_svm', which has not the task segments; allowed: none" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,43 @@ gate:
   max_mb: 100
 """
 
+_SEGMENTS_TEMPLATE = """\
+# {title}
+schema: 1
+name: {name}
+task: segments
+dataset:
+  name: {dataset}
+backbone:
+  name: "{backbone}"
+  weights: "{weights}"
+  taps: [blocks.2, blocks.4, blocks.6]
+representation:
+  name: binary_codes       # bits of each tap's cells, learnt without a label
+  params:
+    bits: [16, 24, 24]
+    superpixels: {{method: egs, sigma: 0.8, k: 20.0, least: 50, half: true}}
+    merge: {{method: hierarchy, level: 3.0, power: 0.2, colour: 1.0, edge: 0.25}}   # fewer segments: a higher level
+head:
+  name: none
+seeds: {{train: 7, bootstrap: 11}}
+evaluate:
+  split: val               # what people drew there judges; nothing is learnt from it
+gate:
+  metric: covering
+  confidence: 0.95
+  margin: 0.0
+  max_ms: 1000
+  max_mb: 50
+"""
+_TEMPLATES = {
+    "dense": ("A deep belief network on core samples of SqueezeNet, for the pixels of {}.", _DENSE_TEMPLATE),
+    "segments": (
+        "Segments of {} without a label: bits of a network's cells put superpixels together.",
+        _SEGMENTS_TEMPLATE,
+    ),
+}
+
 
 @click.command()
 @click.argument("model", required=False)
@@ -109,7 +146,8 @@ def new(
 ) -> None:
     """Make the recipe models/MODEL.yaml for a data set that was imported.
 
-    Images are looked at by a frozen network in colour, and a light head learns from its features.
+    Images are looked at by a frozen network in colour, and a light head learns from its features; of pixels that have
+    labels it is core samples, of people's segments bits without a head.
 
     \b
     Example:
@@ -134,11 +172,13 @@ def new(
         raise InputError(f"{shown(settings, path)} is there already; edit it, or choose another name")
     chosen = _choose(settings, model, dataset)
     kind = _layout(settings, chosen).task
-    if kind == "dense":
+    if kind in _TEMPLATES:
         if backbone or head or image_size:
             raise InputError("--backbone, --head and --image-size are for classes of images; edit this recipe instead")
-        title = f"A deep belief network on core samples of SqueezeNet, for the pixels of {chosen}."
-        text = _DENSE_TEMPLATE.format(title=title, name=model, dataset=chosen)
+        title, template = _TEMPLATES[kind]
+        text = template.format(
+            title=title.format(chosen), name=model, dataset=chosen, backbone=BACKBONE, weights=WEIGHTS
+        )
     else:
         text = _classifier(model, chosen, backbone or BACKBONE, head, image_size, kind)
     if changes:

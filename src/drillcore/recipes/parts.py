@@ -127,7 +127,8 @@ def _head(recipe: Recipe, rows: RepresentationRow) -> Iterator[Mistake]:
         allowed = ", ".join(rows.heads)
         yield Mistake(place, f"is {name!r}; {recipe.representation.name} goes with: {allowed}")
     elif recipe.task not in row.tasks:
-        yield Mistake(place, f"is {name!r}, which has not the task {recipe.task}; allowed: {', '.join(able)}")
+        allowed = ", ".join(able or [NO_HEAD])
+        yield Mistake(place, f"is {name!r}, which has not the task {recipe.task}; allowed: {allowed}")
     elif row.accepts == LOGITS and len(recipe.backbone.taps) != 1:
         yield Mistake(
             ("backbone", "taps"), f"has {len(recipe.backbone.taps)} entries; the head {name} takes one, the logits"
