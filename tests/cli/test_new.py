@@ -48,16 +48,20 @@ def test_a_recipe_for_segments_is_that_of_binary_map(
     drillcore: Callable[..., Any], settings: Settings, tmp_path: Path
 ) -> None:
     write_sample("bsds500", tmp_path / "drawn", 0)
-    done = drillcore("data", "import", "bsds500", tmp_path / "drawn")
+    photographs = tmp_path / "drawn" / "BSDS500" / "data" / "images" / "train"
+    (tmp_path / "beaches").mkdir()
+    photographs.rename(tmp_path / "beaches" / "images")  # nobody has said anything of them
+    done = drillcore("data", "import", "--layout", "bsds500", "beaches", tmp_path / "beaches")
     assert done.code == 0, done.err
-    done = drillcore("new", "bsds500-map")
+    assert "beaches: 8 images" in done.out
+    done = drillcore("new", "beaches-map")
     assert done.code == 0, done.err
-    recipe = load_recipe(settings, "bsds500-map")
+    recipe = load_recipe(settings, "beaches-map")
     check_parts(recipe)
     known = load_recipe(replace(settings, root=CHECKOUT), "binary-map")
     for part in ("task", "backbone", "representation", "head", "gate", "evaluate"):
         assert getattr(recipe, part) == getattr(known, part)
-    assert "edit this recipe" in drillcore("new", "bsds500-forest", "--head", "forest").err
+    assert "edit this recipe" in drillcore("new", "beaches-forest", "--head", "forest").err
 
 
 def test_a_recipe_for_classes_is_one_of_images(

@@ -142,6 +142,7 @@ export function segments(entry, image, picture) {
   });
   draw();
   fill();
-  const hint = make("p", { class: "muted small" }, "A click on one segment and on another merges the two.");
+  const said = listed.length > 1 ? "A click on one segment and on another merges the two." : "All of it is one segment.";
+  const hint = make("p", { class: "muted small" }, said);
   return { stack, side: make("div", {}, hint, words, make("div", { class: "actions" }, button, undo), list) };
 }

@@ -45,8 +45,8 @@ def sample(force: bool, as_json: bool) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
-    help="Images of your own: classes (folders), masks, voc (boxes); labels of other tools: csv, imagefolder, coco, "
-    "yolo, label-studio; or a package's. Known of a NAME that is there.",
+    help="Images of your own: classes (folders), masks, voc (boxes), bsds500 or msrc (segments, or no labels at all); "
+    "labels of other tools: csv, imagefolder, coco, yolo, label-studio; or a package's. Known of a NAME that is there.",
 )
 @click.option(
     "--columns", metavar="PATH,LABEL[,SPLIT]", help="csv: names of the columns, where they are not the usual."

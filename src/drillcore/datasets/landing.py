@@ -44,7 +44,7 @@ from drillcore.plugins import LAYOUTS, names
 from drillcore.settings import Settings
 
 OWN_LAYOUTS = ("classes", "masks")  # layouts of one's own images: they need a name
-NAMED_LAYOUTS = (*OWN_LAYOUTS, "voc")  # those that images under a name of one's own may have
+NAMED_LAYOUTS = (*OWN_LAYOUTS, "voc", "bsds500", "msrc")  # those that images under a name of one's own may have
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _MAX_LINEAGE = 10**9 - 1  # a description has nine digits for it
 
