@@ -13,6 +13,7 @@ MODULES = {
     "cluster": ["dask", "distributed", "fsspec", "s3fs"],
     "geo": ["rasterio"],
     "similar": ["faiss"],
+    "tune": ["optuna"],
     "postgres": ["psycopg"],
 }
 

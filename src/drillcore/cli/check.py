@@ -20,11 +20,16 @@ def check(models: tuple[str, ...]) -> None:
     """
     settings = begin()
     from drillcore.recipes import building, known_models, load_recipe
+    from drillcore.recipes.ranges import is_open
 
-    read, wrong = [], []
+    read, wrong, tuned = [], [], set()
     for name in models or known_models(settings):
         try:
             recipe = load_recipe(settings, name)
+            if any(is_open(value) for value in recipe.head.params.values()):
+                tuned.add(name)
+                ends = building.open_params(recipe)
+                recipe = building.filled(recipe, {name: value.ends[0] for name, value in ends.items()})
             building.check_words(recipe)
             read.append(recipe)
         except InputError as error:
@@ -32,7 +37,7 @@ def check(models: tuple[str, ...]) -> None:
     for recipe in read if not wrong else ():
         try:
             building.check_parts(recipe)
-            click.echo(f"{recipe.name}: can be trained")
+            click.echo(f"{recipe.name}: can be {'tuned' if recipe.name in tuned else 'trained'}")
         except InputError as error:
             wrong.append(str(error))
     if wrong:

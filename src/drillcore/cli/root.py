@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "new": ("new", "new", "Make a recipe for images of your own."),
     "check": ("check", "check", "Say whether recipes can be meant, with file, line and column."),
     "retrain": ("retrain", "retrain", "Train, evaluate, export, register and gate a model; --promote it."),
+    "tune": ("tune", "tune", "Try values for what a recipe leaves open, judged on the validation images."),
     "evaluate": ("evaluate", "evaluate", "Score a registered model on labelled data it has never seen."),
     "score": ("score", "score", "Score a folder or list of images into Parquet."),
     "serve": ("serve", "serve", "Serve models online: a page, POST /predict, the Open Inference Protocol."),

@@ -22,6 +22,22 @@ Arrays = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Rows that a fit in rounds is judged on after each, though nothing is learnt from them and nothing ends by them.
+
+    Attributes:
+        rows: [M, D].
+        truths: class indices [M].
+        told: called with the record of each epoch, `epoch, val_loss, val_accuracy` in it, from the first again where a
+            killed fit goes on; what it raises ends the fit.
+    """
+
+    rows: Table
+    truths: npt.ArrayLike
+    told: Callable[[Json], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FitRun:
     """How a fit is run; nothing of it decides what is learnt, but for the last bits.
 
@@ -30,12 +46,14 @@ class FitRun:
         advance: called with counts of what is done, altogether `Head.work`.
         threads: CPU threads; None: what the head's own parameter says.
         device: "auto", "cpu" or "cuda", for heads that compute on one; None: what the head's own parameter says.
+        watch: for heads that learn in rounds.
     """
 
     checkpoint: Path | None = None
     advance: Callable[[int], None] | None = None
     threads: int | None = None
     device: str | None = None
+    watch: Watch | None = None
 
 
 class Head(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from drillcore.heads.catalogue import build_head as build
 from drillcore.plugins import attribute
 from drillcore.recipes.named_network import UNITS, untrained
 from drillcore.recipes.parts import NO_HEAD, part_mistakes
+from drillcore.recipes.ranges import Open, read_open
 from drillcore.recipes.reading import refusal
 from drillcore.recipes.schema import Recipe
 from drillcore.representations.catalogue import representation_class, representation_row
@@ -60,6 +62,30 @@ def check_parts(recipe: Recipe) -> None:
         representation = representation_class(recipe.representation.name)(representation_plan(recipe))
         field = "representation.params" + (".views" if "views" in recipe.representation.params else "")
         _at(recipe, field, lambda: representation.look(backbone, recipe.backbone.taps))
+
+
+def open_params(recipe: Recipe) -> dict[str, Open]:
+    """Return what a recipe leaves open, by the head's parameter, at once.
+
+    Raises:
+        RecipeError: a range that cannot be meant, or of values that the head does not take; with file and line.
+        UnknownNameError: no such head.
+        InputError: nothing is left open.
+    """
+    found, wrong = read_open(recipe)
+    if wrong:
+        raise refusal(recipe.path.name if recipe.path else f"{recipe.name}.yaml", recipe.lines, wrong)
+    if not found:
+        raise InputError(
+            f"{recipe.name} leaves nothing open; mark a parameter of its head, for instance "
+            "head.params.c: {range: [0.01, 100], log: true} or {choices: [0.1, 1]}, in the recipe or with --set"
+        )
+    return found
+
+
+def filled(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """Return a recipe with values in place of what it leaves open."""
+    return dataclasses.replace(recipe, head=dataclasses.replace(recipe.head, params={**recipe.head.params, **values}))
 
 
 def representation_plan(recipe: Recipe) -> Any:

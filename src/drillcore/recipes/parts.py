@@ -13,6 +13,7 @@ from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, 
 from drillcore.json_types import Values
 from drillcore.plugins import attribute
 from drillcore.recipes.cores import HELD_OUT, answer_plan, context_plan, core_plan
+from drillcore.recipes.ranges import is_open, settled
 from drillcore.representations.catalogue import RepresentationRow, representation_names, representation_row
 from drillcore.runtime.images.value_range import VALUE_RANGE, Range, read_range
 from drillcore.schemas import Mistake, mistakes
@@ -34,6 +35,10 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
         yield Mistake(("representation", "name"), f"is {recipe.representation.name!r}: {error}")
         return
     yield from _head(recipe, row)
+    for name, value in recipe.head.params.items():
+        if is_open(value):
+            text = f"is left open; drillcore tune {recipe.name} finds a value and writes a recipe that has it"
+            yield Mistake(("head", "params", name), text)
     sections = {"head": recipe.head, "backbone": recipe.backbone, "augment": recipe.augment}
     yield from params_mistakes({name: vars(section) for name, section in sections.items()})
     yield from _values(recipe.dataset.params)
@@ -76,7 +81,7 @@ def params_mistakes(values: Values) -> Iterator[Mistake]:
     params = head.get("params", {}) if isinstance(head, Mapping) else None
     kind = _params_of(str(head.get("name"))) if isinstance(head, Mapping) else None
     if kind is not None and isinstance(params, Mapping):
-        yield from _fitting(kind, params, ("head", "params"))
+        yield from _fitting(kind, settled(params), ("head", "params"))
     train = backbone.get("train") if isinstance(backbone, Mapping) else None
     named = augment.get("name", "none") if isinstance(augment, Mapping) else "none"
     if isinstance(train, Mapping | None):

@@ -118,6 +118,8 @@ class DbnHead(ClassifierMixin, DbnEstimator, Classifier):
         place[present] = np.arange(len(present))
         weights = row_weights(class_weights(self.class_weight, counts, self.name)[labels], sample_weight, self.name)
         judged = None
+        if validation is None and run.watch is not None:
+            validation = run.watch.rows, run.watch.truths
         if validation is not None:
             rows = row_source(validation[0], source.shape[1])
             judged = rows, place[places_among(validation[1], rows.shape[0], names)]

@@ -79,16 +79,20 @@ class DbnEstimator(Parametrised, Head):
         from drillcore.heads.dbn.rounds import train_dbn
 
         judged = validation and (validation[0], Targets(validation[1], None, targets[2]))
+        plan = self._plan()
+        if run.watch is not None:  # rows that are watched do not end it
+            plan = plan.model_copy(update={"patience": 0})
         with exact_computing(self.threads if run.threads is None else run.threads):
             done = train_dbn(
                 source,
                 Targets(*targets),
-                self._plan(),
+                plan,
                 device=resolve_device(run.device or self.device),
                 unlabelled=None if unlabelled is None else _some_rows(unlabelled, source.shape[1]),
                 validation=judged,
                 checkpoint=run.checkpoint,
                 advance=run.advance,
+                told=run.watch.told if run.watch else None,
             )
         self.layers_, self.mean_, self.scale_ = done.layers, done.mean, done.scale
         self.curve_, self.pretraining_curve_ = done.curve, done.pretraining_curve

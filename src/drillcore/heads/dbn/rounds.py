@@ -55,6 +55,7 @@ def train_dbn(
     validation: tuple[RowSource, Targets] | None = None,
     checkpoint: Path | None = None,
     advance: Callable[[int], None] | None = None,
+    told: Callable[[Json], None] | None = None,
 ) -> TrainedDbn:
     """Train a network on rows.
 
@@ -67,6 +68,7 @@ def train_dbn(
         validation: rows and targets the loss is also told for; with `plan.patience` they stop the training.
         checkpoint: folder to go on from and to keep the state in; None: none. Removing it is the caller's.
         advance: called with counts of rows, altogether `work`.
+        told: called with each record of the curve.
 
     Raises:
         InputError: a value of the rows is not finite.
@@ -76,12 +78,14 @@ def train_dbn(
     found = moments(seen, digest=checkpoint is not None)
     if seen is not source and checkpoint is None:
         moments(source)  # for its check of the values
-    driver = StageDriver(plan, device, validation, advance or (lambda count: None))
+    driver = StageDriver(plan, device, validation, advance or (lambda count: None), told or (lambda record: None))
     if checkpoint:
         digests = [found.digest]
         if seen is not source:
             digests.append(moments(source, digest=True).digest)
         driver.keep_in(checkpoint, identity_of(plan, digests, targets, validation, device))
+        for record in driver.state.scalars["curve"]:
+            driver.told(record)
     return _Run(source, seen, targets, found, driver).train()
 
 

@@ -24,6 +24,7 @@ from drillcore.heads.dbn.perceptron import Layer
 from drillcore.heads.dbn.resuming import DbnCheckpoint, read_checkpoint, write_checkpoint
 from drillcore.heads.row_source import RowSource, epoch_blocks, read_ahead
 from drillcore.heads.standardisation import on_device
+from drillcore.json_types import Json
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 15.0  # what a kill costs at most, beside one block
@@ -64,6 +65,7 @@ class StageDriver:
         device: where it is computed.
         validation: rows and targets that are looked at after each epoch of fine-tuning.
         advance: called with counts of rows.
+        told: called with each record of the curve.
 
     Attributes:
         state: where the training stands.
@@ -75,9 +77,10 @@ class StageDriver:
         device: torch.device,
         validation: tuple[RowSource, Targets] | None,
         advance: Callable[[int], None],
+        told: Callable[[Json], None] = lambda record: None,
     ) -> None:
         self.plan, self.device = plan, device
-        self.validation, self.advance = validation, advance
+        self.validation, self.advance, self.told = validation, advance, told
         self.state = DbnCheckpoint(identity="", scalars={"curve": [], "pretraining_curve": [], "best_epoch": 0})
         self._folder: Path | None = None
         self._kept_at = time.monotonic()
@@ -172,6 +175,7 @@ class StageDriver:
             record |= stage.validate(*self.validation)
         state.scalars["curve"].append(record)
         log.info("epoch %d: loss %.4f, validation %s", state.epoch, loss, record.get("val_loss"))
+        self.told(record)
         if self.plan.patience and self.validation:
             best = state.scalars["best_epoch"]
             if not best or record["val_loss"] < state.scalars["curve"][best - 1]["val_loss"]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from drillcore.arrays import Array
 from drillcore.heads.base import FitRun
 from drillcore.heads.catalogue import GRAM, head_row
 from drillcore.heads.dual import DualClassifier
@@ -23,6 +24,7 @@ from drillcore.retrain.records import Filled, Fitted
 
 if TYPE_CHECKING:
     from drillcore.heads.base import Head
+    from drillcore.representations.base import Rows
     from drillcore.retrain.run import Run
 
 _THREADS = "threads"  # record of the number fits are made with
@@ -61,12 +63,7 @@ def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
     with progress(f"fitting {name}", head.work(len(found)), unit="steps") as advance:
         threads = fit_threads(run, head, found.rows.shape[1])
         how = FitRun(checkpoint=growth, advance=advance, threads=threads)
-        if head_row(name).accepts == GRAM:
-            assert isinstance(head, DualClassifier), f"{name} says that it takes a Gram matrix"  # noqa: S101
-            head.fit(gram(found.rows), found.targets, found.weights, run=how)
-            head.settle(combine(found.rows, head.dual()))
-        else:
-            head.fit(np.asarray(found.rows), found.targets, found.weights, run=how)
+        learn(head, found, takes(run, found), how)
     digest = save_head(run.path / HEAD_FOLDER, head)
     shutil.rmtree(growth, ignore_errors=True)
     made = [f"{HEAD_FOLDER}/{path.name}" for path in sorted((run.path / HEAD_FOLDER).iterdir())]
@@ -80,6 +77,20 @@ def _fit_rows(run: Run) -> tuple[Fitted, list[str]]:
         note=f"{name} on {len(found):,} rows",
     )
     return record, made
+
+
+def takes(run: Run, found: Rows) -> Array:
+    """Return what the recipe's head is fitted on: rows [N, D], or their products [N, N]."""
+    found_rows: Array = gram(found.rows) if head_row(run.recipe.head.name).accepts == GRAM else np.asarray(found.rows)
+    return found_rows
+
+
+def learn(head: Head, found: Rows, given: Array, how: FitRun) -> None:
+    """Fit a head on rows; `given` are what it takes of them."""
+    head.fit(given, found.targets, found.weights, run=how)
+    if head_row(head.name).accepts == GRAM:
+        assert isinstance(head, DualClassifier), f"{head.name} says that it takes a Gram matrix"  # noqa: S101
+        head.settle(combine(found.rows, head.dual()))
 
 
 def fit_threads(run: Run, head: Head, features: int) -> int | None:
