@@ -77,6 +77,7 @@ def test_a_killed_tuning_goes_on_to_the_same_trials(retrained: Retrained, monkey
     assert told(again.trials) == told(done.trials)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_recipe(retrained: Retrained) -> None:
     settings, _ = retrained
     words = ["tune", "shells-forest", "--trials", "2", *(part for one in OPEN for part in ("--set", one))]
