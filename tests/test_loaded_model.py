@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 import drillcore
 from drillcore import registry
+from drillcore.analysis.spoken import hidden_map
 from drillcore.api.mlflow_model import ImageFunction
 from drillcore.digests import sha256_file
 from drillcore.errors import BadImageError, InputError, UnknownNameError
@@ -52,6 +54,33 @@ def test_whatever_an_image_is_held_in_the_answer_is_one(
     assert html.count("<img") == len(given)
     assert answers[0].label in html
     assert "<dt>task</dt>" in model._repr_html_()
+
+
+def test_what_spoke_for_a_class_is_asked_of_the_file_alone(
+    settings: Settings, tiny_model_file: Path, tiny_models: ModuleType, picture: Path, tmp_path: Path
+) -> None:
+    model = drillcore.load_model(tiny_model_file, settings=settings)
+    pixels = np.full((32, 48, 1), 40, np.uint8)
+    pixels[:8, :12] = 255  # what makes it brighter: only hiding this corner takes from "dark", the bright images' class
+
+    def asked(image: np.ndarray) -> np.ndarray:
+        return np.asarray(tiny_models.expected_probabilities(image))
+
+    found = model.explain(pixels, "dark")
+    assert found.label == "dark"
+    assert found.probability == pytest.approx(float(asked(pixels)[1]), abs=1e-6)
+    np.testing.assert_allclose(found.map, hidden_map(1, pixels, asked), atol=1e-4)
+    assert found.map.shape == (32, 48)
+    assert found.map[:4, :6].min() > 0
+    assert found.map[20:, 30:].max() < 0.1 * found.map[:4, :6].min()
+    assert Image.open(io.BytesIO(found.overlay())).size == (48, 32)
+    assert "what spoke for dark" in found._repr_html_()
+    assert model.explain(picture).label == model.predict(picture).label
+    with pytest.raises(UnknownNameError, match="known: bright, dark, middle"):
+        model.explain(picture, "grey")
+    dense = drillcore.load_model(tiny_dense.write_tiny_dense(tmp_path / "a.onnx", "dense_labels"), settings=settings)
+    with pytest.raises(InputError, match="what predict gives is a map already"):
+        dense.explain(picture)
 
 
 def test_one_that_may_not_be_sure_says_so(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UnknownNameError
 from drillcore.pages.html import Content, Html, element, facts, picture, table
 from drillcore.pages.thumbnails import small_picture
 from drillcore.runtime.images.given_image import TAKEN, pixels_of
@@ -24,6 +24,7 @@ from drillcore.settings import Settings
 from drillcore.tasks import CLASSIFICATION, DENSE_LABELS, MULTILABEL, SEGMENTS
 
 if TYPE_CHECKING:
+    from drillcore.api.explained import Explained
     from drillcore.arrays import Bytes
     from drillcore.runtime.images.masks import Colours
     from drillcore.runtime.model.served import ServedModel
@@ -131,6 +132,33 @@ class LoadedModel:
         if isinstance(images, Iterable) and not isinstance(images, str | bytes | bytearray | memoryview | np.ndarray):
             raise InputError(f"a {type(images).__name__} is no image; {TAKEN}, or a list of them, is expected")
         return self._answers([self._decoded(images)])[0]
+
+    def explain(self, image: object, label: str | None = None) -> Explained:
+        """Say where in an image spoke for a class: parts of it are hidden, and the model is asked again.
+
+        It needs the file alone, and about fifty answers; models of patches say it with one. These are the maps of
+        `drillcore explain`, but for models whose representation has maps of its own beside the file, as pooled maps do.
+
+        Args:
+            image: as `predict` takes one.
+            label: a class; None: the most probable one.
+
+        Raises:
+            InputError: something else was given, an image that the model cannot take, no such class, or a model that
+                answers every pixel: its answer is a map already.
+            BadImageError: the image cannot be read; says why.
+
+        Example:
+            >>> drillcore.load_model("shells.onnx").explain("new.jpg").map.shape  # doctest: +SKIP
+            (480, 640)
+        """
+        from drillcore.api.explained import explained
+
+        if self.task not in (CLASSIFICATION, MULTILABEL):
+            raise InputError(f"{self.name} answers every pixel: what predict gives is a map already")
+        if label is not None and label not in self.classes:
+            raise UnknownNameError(f"class of {self.name}", label, self.classes)
+        return explained(self._model, self._decoded(image), None if label is None else self.classes.index(label))
 
     def __repr__(self) -> str:
         return f"<LoadedModel {self.name}{f' version {self.version}' if self.version else ''}: {self.task}>"
