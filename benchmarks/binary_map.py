@@ -35,6 +35,7 @@ from benchmarks.binary_map_networks import candidates, compare_networks, network
 from benchmarks.binary_map_pictures import PICTURES_TEXT, draw_curve, pictures
 from benchmarks.binary_map_speed import figures_of
 from benchmarks.binary_map_things import said_of_things, things_against_stuff
+from benchmarks.binary_map_transformer import TRANSFORMER, SquareCore, square_core
 from benchmarks.report import RESULTS, table, write_report
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.catalogue import get_layout
@@ -126,7 +127,11 @@ def _network(
 
     recipe = load_recipe(settings, "binary-map")
     name, weights, taps = backbone or (recipe.backbone.name, recipe.backbone.weights, recipe.backbone.taps)
-    core = CoreNetwork(build_backbone(name, weights, settings, any_size=True), taps, CoreSpec(image=False))
+    core: CoreNetwork | SquareCore
+    if name == TRANSFORMER:
+        core = square_core(name, weights, taps, settings)
+    else:
+        core = CoreNetwork(build_backbone(name, weights, settings, any_size=True), taps, CoreSpec(image=False))
     drawn: list[list[Any]] = [[] for _ in core.taps]
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory(dir=settings.state) as scratch:

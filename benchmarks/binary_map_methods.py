@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.binary_map_transformer import SquareCore
 from drillcore.evaluation.figures.segment_scores import ImageScores, merged, score_tables, shared_pixels
 from drillcore.representations.binary_codes.hashing import HashedTap, cell_of, packed
 from drillcore.representations.core_samples.core import CoreNetwork
@@ -37,7 +38,7 @@ Map = NDArray[np.int32]
 class Network:
     """A network with the bits of its taps, and the axes in which k-means sees the same features."""
 
-    core: CoreNetwork
+    core: CoreNetwork | SquareCore
     taps: list[HashedTap]
     literal: HashedTap
     axes: list[tuple[NDArray[Any], NDArray[Any]]]

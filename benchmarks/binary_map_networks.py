@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.binary_map_methods import LEVELS, Map, Network, literal, look, parts_of
+from benchmarks.binary_map_transformer import BLOCKS, SIDE, TRANSFORMER
 from benchmarks.report import table
 from drillcore.digests import sha256_file
 from drillcore.evaluation.figures.segment_scores import (
@@ -34,6 +35,7 @@ def candidates(source: Path | None) -> list[tuple[str, Backbone, list[int]]]:
         ("EfficientNet-Lite0, ImageNet; the highest alone", (_LITE, _PACKAGE, _TAPS[-1:]), [64]),
         ("EfficientNet-Lite0, random; three depths", (_LITE, "seed:7", _TAPS), [16, 24, 24]),
         ("AlexNet, random; conv5 and fc7", ("alexnet_conv", "seed:7", ["conv5", "fc7"]), [32, 32]),
+        ("ViT-Tiny, random; three depths", (TRANSFORMER, "seed:7", BLOCKS), [16, 24, 24]),
     ]
     file = None if source is None else source.parent / "weights" / "squeezenet1_0.safetensors"
     if file is not None and file.is_file():
@@ -103,6 +105,6 @@ def networks_text(rows: list[dict[str, Any]]) -> str:
     said = (
         f"{rows[0]['images']} images of BSDS500's val, merging as in the recipe (colours and gradient count beside the "
         f"bits); the paper's setting: 8 bits of the highest tap, {_SUPERPIXELS} SLIC superpixels, Hamming distance 0. "
-        "A transformer takes one image size and has no map of cells here: it is not among them."
+        f"The transformer takes one image size: images are laid into {SIDE} x {SIDE} pixels, their edges going on."
     )
     return f"{said}\n\n{table(columns, lines)}"
