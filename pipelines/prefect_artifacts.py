@@ -63,6 +63,14 @@ def show_promote(summary: Values) -> None:
     )
 
 
+def show_drift(summary: Values) -> None:
+    """Make the artifacts of a look for drift: the tests, and the picture."""
+    model = summary["model"]
+    rows = [{**test, "alarm": "DRIFT" if test["alarm"] else "-"} for test in summary["tests"]]
+    _table(rows, _key(model, "drift"), str(summary["reason"]))
+    _show_picture(Path(summary["picture"]), _key(model, "drift-picture"), str(summary["reason"]))
+
+
 def show_score(summary: Values) -> None:
     """Make the artifact of a batch scoring: counts, which version answered, where the results are."""
     rows = [{"what": name, "value": str(value)} for name, value in summary.items()]

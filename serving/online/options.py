@@ -84,6 +84,7 @@ class ServeOptions:
         drain_seconds: from SIGTERM, when readiness ends, to closing the door: load balancers need a moment.
         stop_seconds: what was taken must be finished by then.
         poll_seconds: between two looks at the pointers.
+        sketch_seconds: between two writings of what `drillcore drift` reads; 0: nothing is kept.
         api_keys: any of them opens; none: open to all who reach the address, which must be loopback then.
         cors_origins: origins whose pages may ask; none by default.
     """
@@ -114,6 +115,7 @@ class ServeOptions:
     drain_seconds: float = 0.0
     stop_seconds: float = 60.0
     poll_seconds: float = 0.5
+    sketch_seconds: float = 60.0
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
 
@@ -130,6 +132,8 @@ class ServeOptions:
         for name in _SECONDS:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.sketch_seconds < math.inf:
+            raise InputError(f"sketch_seconds must be 0 (nothing is kept) or more, not {self.sketch_seconds}")
         if self.lanes < 0 or self.threads < 0:
             raise InputError("lanes and threads must be 0 (by the cores there are) or more")
         for name in ("max_requests_per_client", "max_connections_per_address"):

@@ -81,7 +81,10 @@ class OnlineServer:
                 await service.shelf.add(reference)
             self._http = _Uvicorn(self._config(build_app(service)))
             with _stopping(self.stop):
-                watching = asyncio.create_task(service.shelf.watch(), name="watch")
+                background = [
+                    asyncio.create_task(service.shelf.watch(), name="watch"),
+                    asyncio.create_task(service.sketches.keep(), name="sketches"),
+                ]
                 # Whoever knocks from here on waits in the queue: one who was told the address is not refused.
                 self._door.listen(_BACKLOG)
                 service.ready = True
@@ -90,7 +93,8 @@ class OnlineServer:
                 self._opened(url, service.shelf.current())
                 await self._http.serve(sockets=[self._door])
                 service.ready = False
-                watching.cancel()
+                for task in background:
+                    task.cancel()
         finally:
             await service.close()
         log("stopped")

@@ -30,6 +30,7 @@ from drillcore_serving.online.options import ServeOptions
 from drillcore_serving.online.problems import RefusedError, too_late
 from drillcore_serving.online.prometheus import Metrics
 from drillcore_serving.online.shelf import LoadedModel, ModelShelf
+from drillcore_serving.online.sketching import Sketches
 
 DEADLINE_HEADER = "x-deadline-ms"
 _T = TypeVar("_T")
@@ -50,7 +51,8 @@ class Service:
         self.settings, self.options = settings, options
         self.metrics = Metrics()
         self.keys = ApiKeys(options.api_keys)
-        self.shelf = ModelShelf(settings, options, self.metrics)
+        self.sketches = Sketches(settings, options.sketch_seconds)
+        self.shelf = ModelShelf(settings, options, self.metrics, self.sketches)
         self.work = RequestsInWork(options.max_requests, options.max_requests_per_client, self.metrics.in_work.set)
         self.memory = MemoryBudget(options.max_memory, self.metrics.held.set)
         self.ready = False
@@ -68,6 +70,7 @@ class Service:
     async def close(self) -> None:
         """Finish what was taken."""
         await self.shelf.close()
+        await asyncio.to_thread(self.sketches.write)
         self._decoding.shutdown(wait=False)
         self._large.shutdown(wait=False)
 

@@ -37,6 +37,7 @@ from drillcore_serving.online.door.turns import LARGE_PIXELS
 from drillcore_serving.online.json_lines import log
 from drillcore_serving.online.options import BatchLimits, ServeOptions
 from drillcore_serving.online.prometheus import Metrics
+from drillcore_serving.online.sketching import Sketches
 from drillcore_serving.online.sources import Source, source_of
 
 _SCENES = 16  # images larger than a tile that wait at most: each holds its pixels
@@ -123,8 +124,8 @@ class _Place:
 class ModelShelf:
     """All models of a server, by the name they are served under: `NAME`, `NAME@ALIAS` or `NAME@VERSION`."""
 
-    def __init__(self, settings: Settings, options: ServeOptions, metrics: Metrics) -> None:
-        self._settings, self._options, self._metrics = settings, options, metrics
+    def __init__(self, settings: Settings, options: ServeOptions, metrics: Metrics, sketches: Sketches) -> None:
+        self._settings, self._options, self._metrics, self._sketches = settings, options, metrics, sketches
         self._places: dict[str, _Place] = {}
         self._opening = ThreadPoolExecutor(1, thread_name_prefix="open")
         self._retiring: set[asyncio.Task[None]] = set()
@@ -248,13 +249,14 @@ class ModelShelf:
         if model.metadata.any_size and not TASKS[model.metadata.task].dense:
             limits = replace(limits, batch=min(limits.batch, PYRAMIDS))
         events, silent = BatchEvents(count, queue.set, failed.inc), BatchEvents(count)
-        batcher = Batcher(partial(run_batch, model), limits=limits, padded=padded, lanes=lanes, events=events)
+        run = self._sketches.watched(partial(run_batch, model), pointer, model)
+        batcher = Batcher(run, limits=limits, padded=padded, lanes=lanes, events=events)
         if TASKS[model.metadata.task].dense:
             alone = BatchLimits(1, 0, min(limits.queue, _SCENES))
             large = Batcher(partial(run_scenes, model), limits=alone, padded=False, events=silent)
         else:
             alone = BatchLimits(1, 0, limits.queue)
-            large = Batcher(partial(run_batch, model), limits=alone, padded=False, lanes=lanes, events=silent)
+            large = Batcher(run, limits=alone, padded=False, lanes=lanes, events=silent)
         return LoadedModel(name, pointer, model, batcher, large)
 
     def _open_checked(self, pointer: Pointer, path: Path) -> Model:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from retrained import retrained, retrained_template
+
+__all__ = ["prefect", "retrained", "retrained_template"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillcore import registry, tracking
+from drillcore.analysis.drift_kept import drift_file, kept_drift
 from drillcore.errors import DataError
 from drillcore.json_types import Json
 from drillcore.runtime.model.reference import parse_reference
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from drillcore.state.aliases import AliasMove
     from drillcore.tracking import RunFacts
 
+DRIFT_PICTURE = "drift"
 _MAX_PICTURE = 25_000_000  # bytes of a picture: a page must stay one that a browser opens
 
 
@@ -41,6 +43,7 @@ class Report:
         card: Markdown.
         pictures: name without suffix -> PNG.
         history: moves of aliases that touch this version, oldest first.
+        drift: what was found last of its answers, None where nobody has looked.
     """
 
     version: ModelVersion
@@ -57,6 +60,7 @@ class Report:
     card: str
     pictures: dict[str, bytes] = field(repr=False)
     history: tuple[AliasMove, ...]
+    drift: Json | None = None
 
 
 def gather_report(settings: Settings, reference: str) -> Report:
@@ -70,6 +74,8 @@ def gather_report(settings: Settings, reference: str) -> Report:
     version = find_version(settings, reference)
     registry.reconcile(settings, version.model, pending_only=True)
     moves = registry.history(settings, version.model)
+    drift = drift_file(settings, version.model, version.version)
+    drawn = _pictures(drift.parent).get(drift.stem)
     with tempfile.TemporaryDirectory() as temporary:
         folder = tracking.bring_artifacts(settings, version.run_id, Path(temporary))
         run = tracking.run_facts(settings, version.run_id)
@@ -92,8 +98,9 @@ def gather_report(settings: Settings, reference: str) -> Report:
             data=read_json(folder / "data" / "about.json"),
             recipe=read_json(folder / "recipe.json"),
             card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
-            pictures=_pictures(folder / "pictures"),
+            pictures={**_pictures(folder / "pictures"), **({DRIFT_PICTURE: drawn} if drawn else {})},
             history=tuple(move for move in moves if version.version in (move.version, move.previous)),
+            drift=kept_drift(settings, version.model, version.version),
         )
 
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("explain", "explain", "What in an image a model's strongest features respond to."),
     "similar": ("similar", "similar", "The images most like one, or the segments most like a part of it."),
     "label-next": ("label_next", "label_next", "Which unlabelled images are worth a label next."),
+    "drift": ("drift", "drift", "Whether a model's answers are still those it was registered with."),
     "promote": ("models", "promote", "Make a version the champion, if the gate lets it."),
     "rollback": ("models", "rollback", "Put the previous champion back."),
     "history": ("models", "history", "Who moved which alias, when and why."),

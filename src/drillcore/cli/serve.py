@@ -90,6 +90,13 @@ def _per_model(option: str, values: tuple[str, ...], kind: Callable[[str], Numbe
     "--stop-seconds", default=60.0, show_default=True, type=click.FloatRange(1), help="To finish what was taken."
 )
 @click.option("--poll-seconds", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Between two looks.")
+@click.option(
+    "--sketch-seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Between two writings of what `drillcore drift` compares; 0: nothing is kept.",
+)
 @click.option("--follow", is_flag=True, help="Run `drillcore fetch --watch` beside it, so that promotions arrive.")
 def serve(models: tuple[str, ...], follow: bool, **given: Any) -> None:
     """Serve MODEL[@ALIAS|@VERSION] or FILE.onnx...: a page for people, POST /predict, the Open Inference Protocol.
@@ -161,6 +168,7 @@ def _options(device: str, max_pixels: int, given: Json) -> ServeOptions:
         drain_seconds=given["drain_seconds"],
         stop_seconds=given["stop_seconds"],
         poll_seconds=given["poll_seconds"],
+        sketch_seconds=given["sketch_seconds"],
         api_keys=read_keys(given["api_keys"]),
         cors_origins=given["cors_origin"],
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from drillcore.analysis.reporting import Report
+from drillcore.analysis.reporting import DRIFT_PICTURE, Report
 from drillcore.json_types import Values
 from drillcore.pages.figure_names import FIGURES, SHORT, TILES, change
 from drillcore.pages.html import Html, badge, element, join, markdown, page, picture, section, table
 from drillcore.pages.report_classes import classes_section
+from drillcore.pages.report_drift import drift_section
 from drillcore.pages.report_origin import DATA_PICTURES, data_section, day, origin_section
 from drillcore.promotion.verdict import outcome
 from drillcore.runtime.model.abstaining import abstaining_in_words
@@ -47,6 +48,7 @@ _CONTENTS = (
     ("gate", "Gate"),
     ("pictures", "Pictures"),
     ("classes", "Classes"),
+    ("drift", "Drift"),
     ("data", "Data"),
     ("origin", "Origin"),
     ("history", "History"),
@@ -60,8 +62,9 @@ def report_page(report: Report) -> str:
     sections = {
         "figures": _figures(report),
         "gate": _gate(report),
-        "pictures": _pictures(report, _PICTURES, {*_PICTURES, *DATA_PICTURES}),
+        "pictures": _pictures(report, _PICTURES, {*_PICTURES, *DATA_PICTURES, DRIFT_PICTURE}),
         "classes": classes_section(report),
+        "drift": drift_section(report),
         "data": data_section(report),
         "origin": origin_section(report),
         "history": _history(report),

@@ -6,6 +6,7 @@ from drillcore.datasets.manifest import Manifest, write_manifest
 from drillcore.json_types import Values
 from drillcore.retrain.provenance import making
 from drillcore.retrain.records import BackboneDone, Evaluated, Proven
+from drillcore.retrain.reference_answers import REFERENCE, reference_answers
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
 from drillcore.tracking import Run as TrackedRun
@@ -39,6 +40,8 @@ def log_run(log: TrackedRun, run: Run) -> None:
     log.text("data.dvc", data_dvc_text(settings))
     log.json("recipe.json", recipe.to_dict())
     log.json(MAKING, making(run))
+    if (answers := reference_answers(run)) is not None:
+        log.bytes(REFERENCE, answers.to_bytes())
     log.file(write_manifest(settings, manifest), "data")
     log.json("data/about.json", _data_facts(manifest))
     log.json("evaluation-facts.json", {name: getattr(evaluated, name) for name in ("images", "ms", "mb")})

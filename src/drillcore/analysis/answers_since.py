@@ -1,0 +1,159 @@
+"""What a version has answered since it was registered: outputs of `score`, by their parts, and sketches of servers."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from drillcore.arrays import Floats, Ints
+from drillcore.errors import DataError, InputError, ReceiptError, first_line
+from drillcore.progress import progress
+from drillcore.registry import ModelVersion
+from drillcore.runtime.batch.receipt import RECEIPT, Receipt, damaged, read_receipt
+from drillcore.runtime.batch.sketch import Sketch, Sketcher, digest_numbers, merged, read_sketch, rest_of
+from drillcore.settings import Settings
+from drillcore.tasks import MULTILABEL
+
+_ROWS = 16_384  # at a time
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Answers of a version.
+
+    Attributes:
+        sketch: of all of them.
+        set_aside: inputs of batches that were not answered.
+        outputs: folders of the batches.
+        served: sketches of servers.
+        other: outputs that another version or model has made, which are left out.
+    """
+
+    sketch: Sketch
+    set_aside: int = 0
+    outputs: list[str] = field(default_factory=list)
+    served: int = 0
+    other: int = 0
+
+
+def answers_since(settings: Settings, version: ModelVersion, scored: Sequence[Path], days: int) -> Since:
+    """Gather what a version has answered.
+
+    Args:
+        settings: where the state is.
+        version: of a model whose answers can be sketched.
+        scored: outputs of `score`, or folders of them; (): what the flow `score` has written to the state folder and
+            what servers have answered, both within `days`.
+        days: of 24 hours, before now; of servers days of the calendar (UTC).
+
+    Raises:
+        InputError: a folder without an output of this version.
+        ReceiptError: a part is changed or missing.
+        DataError: a part or sketch cannot be read.
+    """
+    classes = list(version.metadata["classes"])
+    now = datetime.datetime.now(datetime.UTC)
+    found = list[tuple[Path, Receipt]]()
+    other = 0
+    for folder in scored or [settings.state / "scored"]:
+        outputs = _outputs(folder, since=0.0 if scored else now.timestamp() - days * _DAY)
+        own = [(path, receipt) for path, receipt in outputs if receipt.model_sha256 == version.sha256]
+        other += len(outputs) - len(own)
+        if scored and not own:
+            raise InputError(_nothing(folder, version, [receipt for _, receipt in outputs]))
+        found += own
+    sketcher = Sketcher(version.sha256, classes)
+    with progress("reading answers", sum(receipt.scored for _, receipt in found)) as advance:
+        for path, receipt in found:
+            for part in receipt.parts:
+                if damaged(path, part):
+                    raise ReceiptError(f"{path / part.name} is missing or changed; drillcore receipt verify {path}")
+                _add_part(sketcher, path / part.name, classes, version.metadata["task"] == MULTILABEL)
+                advance(part.rows)
+    served = [] if scored else list(_served(settings, version, (now - datetime.timedelta(days=days)).date()))
+    return Since(
+        sketch=merged([sketcher.sketch(), *served], version.sha256, classes),
+        set_aside=sum(receipt.set_aside for _, receipt in found),
+        outputs=[str(path) for path, _ in found],
+        served=len(served),
+        other=other,
+    )
+
+
+def _outputs(folder: Path, since: float) -> list[tuple[Path, Receipt]]:
+    """Return the finished outputs at and below a folder whose receipts are not older than a time, by path."""
+    receipts = [folder / RECEIPT] if (folder / RECEIPT).is_file() else sorted(folder.rglob(RECEIPT))
+    return [(path.parent, read_receipt(path.parent)) for path in receipts if path.stat().st_mtime >= since]
+
+
+def _nothing(folder: Path, version: ModelVersion, others: list[Receipt]) -> str:
+    wanted = f"{version.model} version {version.version}"
+    if not folder.is_dir():
+        return f"{folder} is no folder; outputs of `drillcore score {version.model}` are expected"
+    if others:
+        return f"{folder} was scored by {others[0].model} version {others[0].version}, not by {wanted}"
+    return f"{folder} holds no finished output of `drillcore score`: no {RECEIPT} is in it or below"
+
+
+def _served(settings: Settings, version: ModelVersion, first: datetime.date) -> Iterator[Sketch]:
+    folder = settings.state / "sketches" / version.model / version.sha256
+    for path in sorted(folder.glob("????-??-??-*.parquet")):
+        if path.name[:10] >= first.isoformat():
+            yield read_sketch(path)
+
+
+def _add_part(sketcher: Sketcher, path: Path, classes: list[str], several: bool) -> None:
+    listed = "labels" if several else "top5"
+    columns = ["sha256", listed] if several else ["sha256", listed, "label", "probability"]
+    names = pa.array(classes, pa.string())
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS, columns=columns):
+                _add_rows(sketcher, batch, listed, names)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a part of a scored output ({first_line(error)})") from None
+
+
+def _add_rows(sketcher: Sketcher, batch: pa.RecordBatch, listed: str, names: pa.Array) -> None:
+    digests = digest_numbers(batch.column("sha256").to_pylist())
+    if listed == "labels":
+        places, values = _listed(batch.column(listed), names)
+        labels, confidence = places[:, 0], values[:, 0]
+    else:
+        labels = _places(batch.column("label"), names)
+        confidence = batch.column("probability").to_numpy().astype(np.float32)
+    chosen = sketcher.wanted(digests)
+    places, values = _listed(batch.column(listed).filter(pa.array(chosen)), names)
+    vectors = np.zeros((len(values), len(names) + 1), np.float32)
+    np.put_along_axis(vectors, places, values, axis=1)
+    if listed == "top5":
+        vectors[:, -1] = rest_of(values)
+    sketcher.add(labels, confidence, digests[chosen], vectors.astype(np.float16))
+
+
+def _listed(column: pa.ListArray, names: pa.Array) -> tuple[Ints, Floats]:
+    """Return the classes' places int64 [N, k] and their probabilities float32 [N, k], the most probable first."""
+    flat = column.flatten()
+    width = len(flat) // len(column) if len(column) else 1
+    places = _places(flat.field("label"), names).reshape(len(column), width)
+    return places, flat.field("probability").to_numpy().astype(np.float32).reshape(len(column), width)
+
+
+def _places(labels: pa.Array, names: pa.Array) -> Ints:
+    found = pc.index_in(labels, value_set=names)
+    if found.null_count:
+        raise ValueError(f"it names a class that the model does not have: {_first(labels.filter(pc.is_null(found)))}")
+    places: Ints = found.to_numpy().astype(np.int64)
+    return places
+
+
+def _first(values: Iterable[pa.Scalar]) -> str:
+    return str(next(iter(values)).as_py())

@@ -1,0 +1,228 @@
+"""A sketch of answers: what of many of them is kept to compare them with others later, without their images.
+
+Numbers of answers by class and by confidence are exact. Of the answers themselves a sample is kept, by the smallest
+digests of their images (a bottom-k sketch; Cohen and Kaplan, Summarizing data using bottom-k sketches, PODC 2007): a
+uniform sample of the distinct images. Sketches of parts merge to exactly the sketch of the whole, in any order, so
+neither a kill nor the number of shards changes them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from drillcore.arrays import Array, Bools, Floats, Ints
+from drillcore.errors import DataError, first_line
+from drillcore.runtime.model.ranking import TOP, ranked
+from drillcore.tasks import CLASSIFICATION, MULTILABEL
+
+SAMPLE = 2_000  # answers that are kept
+BINS = 20  # of the top probability, equal ones from 0 to 1
+SKETCHED = (CLASSIFICATION, MULTILABEL)  # tasks whose answers can be sketched
+_KEY = b"drillcore"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sketch:
+    """What is kept of answers to images.
+
+    Attributes:
+        model_sha256: of the file that answered.
+        classes: K names, in the order of its outputs.
+        digests: uint64 [n], of the images of the sample, ascending; n is at most `SAMPLE`.
+        vectors: float16 [n, K + 1], their answers, see `answer_vectors`.
+        labels: int64 [K], answers by their most probable class.
+        confidence: int64 [BINS], answers by their top probability.
+    """
+
+    model_sha256: str
+    classes: tuple[str, ...]
+    digests: NDArray[np.uint64]
+    vectors: NDArray[np.float16]
+    labels: Ints
+    confidence: Ints
+
+    @property
+    def rows(self) -> int:
+        """How many answers it is of."""
+        return int(self.labels.sum())
+
+    def to_bytes(self) -> bytes:
+        """Return it as a Parquet file; equal sketches give equal bytes."""
+        about = {
+            "schema": 1,
+            "model_sha256": self.model_sha256,
+            "classes": list(self.classes),
+            "labels": self.labels.tolist(),
+            "confidence": self.confidence.tolist(),
+        }
+        width = len(self.classes) + 1
+        offsets = pa.array(np.arange(len(self.digests) + 1, dtype=np.int32) * width)
+        values = pa.array(self.vectors.astype(np.float32).ravel())
+        columns = {"digest": pa.array(self.digests), "vector": pa.ListArray.from_arrays(offsets, values)}
+        kept = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about, sort_keys=True)})
+        sink = pa.BufferOutputStream()
+        pq.write_table(kept, sink, compression="zstd", use_dictionary=["vector.list.element"])
+        return bytes(sink.getvalue())
+
+
+def read_sketch(source: Path | bytes, name: str = "") -> Sketch:
+    """Read what `Sketch.to_bytes` gave. Raises DataError: it is no sketch."""
+    try:
+        table = pq.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source).read()
+        about = json.loads(table.schema.metadata[_KEY])
+        classes, rows = tuple(about["classes"]), table.num_rows
+        vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        sketch = Sketch(
+            model_sha256=str(about["model_sha256"]),
+            classes=classes,
+            digests=table.column("digest").to_numpy().astype(np.uint64, casting="safe"),
+            vectors=vectors.reshape(rows, len(classes) + 1).astype(np.float16),
+            labels=np.array(about["labels"], np.int64).reshape(len(classes)),
+            confidence=np.array(about["confidence"], np.int64).reshape(BINS),
+        )
+        if about["schema"] != 1 or rows > SAMPLE or not np.isfinite(sketch.vectors).all():
+            raise ValueError("another schema, too many rows, or numbers that are none")
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        where = name or (str(source) if isinstance(source, Path) else "a sketch")
+        raise DataError(f"{where} cannot be read as a sketch of answers ({first_line(error)}); remove it") from None
+    return sketch
+
+
+def answer_vectors(probabilities: Floats, task: str) -> NDArray[np.float16]:
+    """Return what is compared of answers, float16 [N, K + 1]: what a part of a scored output tells of each.
+
+    Of one class an image: its five greatest probabilities in their places, 0 elsewhere, and last the sum of the others.
+    Of several labels: all probabilities, and last a 0.
+
+    Args:
+        probabilities: float32 [N, K].
+        task: one of `SKETCHED`.
+    """
+    kept = np.zeros((len(probabilities), probabilities.shape[1] + 1), np.float32)
+    if task == MULTILABEL:
+        kept[:, :-1] = probabilities
+        return kept.astype(np.float16)
+    best = ranked(probabilities, TOP)
+    values = np.take_along_axis(probabilities, best, axis=1)
+    np.put_along_axis(kept, best, values, axis=1)
+    kept[:, -1] = rest_of(values)
+    return kept.astype(np.float16)
+
+
+def rest_of(values: Floats) -> Floats:
+    """Return what probabilities [N, k] leave to the other classes, float32 [N], from 0 to 1."""
+    rest: Floats = np.clip(1 - values.sum(axis=1, dtype=np.float64), 0, 1).astype(np.float32)
+    return rest
+
+
+def digest_number(sha256: str) -> int:
+    """Return the first 64 bits of a digest in hexadecimal."""
+    return int(sha256[:16], 16)
+
+
+class Sketcher:
+    """Makes a sketch of answers as they come; memory is that of two samples.
+
+    Args:
+        model_sha256: of the file that answers.
+        classes: in the order of its outputs.
+    """
+
+    def __init__(self, model_sha256: str, classes: Sequence[str]) -> None:
+        self.model_sha256, self.classes = model_sha256, tuple(classes)
+        self._labels, self._confidence = np.zeros(len(self.classes), np.int64), np.zeros(BINS, np.int64)
+        self._digests = list[NDArray[np.uint64]]()
+        self._vectors = list[NDArray[np.float16]]()
+        self._held, self._limit = 0, np.uint64(2**64 - 1)
+
+    def wanted(self, digests: NDArray[np.uint64]) -> Bools:
+        """Return which images may be in the sample, bool [N]: only of those `add` is given vectors."""
+        found: Bools = digests <= self._limit
+        return found
+
+    def add(self, labels: Ints, confidence: Floats, digests: NDArray[np.uint64], vectors: NDArray[np.float16]) -> None:
+        """Add answers.
+
+        Args:
+            labels: int64 [N], of all of them.
+            confidence: float32 [N], their top probabilities.
+            digests: uint64 [M], of the images that are `wanted`.
+            vectors: float16 [M, K + 1], their answers.
+        """
+        self._labels += np.bincount(labels, minlength=len(self.classes))
+        bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
+        self._confidence += np.bincount(bins, minlength=BINS)
+        if len(digests):
+            self._digests.append(digests)
+            self._vectors.append(vectors)
+            self._held += len(digests)
+        if self._held > 2 * SAMPLE:
+            self._compact()
+
+    def add_answers(self, probabilities: Floats, digests: NDArray[np.uint64], task: str) -> None:
+        """Add answers float32 [N, K] to images of digests uint64 [N]."""
+        chosen = self.wanted(digests)
+        vectors = answer_vectors(probabilities[chosen], task)
+        self.add(probabilities.argmax(axis=1), probabilities.max(axis=1), digests[chosen], vectors)
+
+    def add_sketch(self, sketch: Sketch) -> None:
+        """Add all that another sketch is of. Raises DataError: it is of another model."""
+        if (sketch.model_sha256, sketch.classes) != (self.model_sha256, self.classes):
+            raise DataError(f"a sketch of the file {sketch.model_sha256[:12]}, not of {self.model_sha256[:12]}")
+        self._labels += sketch.labels
+        self._confidence += sketch.confidence
+        chosen = self.wanted(sketch.digests)
+        self.add(np.zeros(0, np.int64), np.zeros(0, np.float32), sketch.digests[chosen], sketch.vectors[chosen])
+
+    def sketch(self) -> Sketch:
+        """Return the sketch of what was added so far."""
+        self._compact()
+        return Sketch(
+            self.model_sha256,
+            self.classes,
+            self._digests[0],
+            self._vectors[0],
+            self._labels.copy(),
+            self._confidence.copy(),
+        )
+
+    def _compact(self) -> None:
+        """Keep the smallest digests, each once; of one that came again the first answer stays."""
+        digests = np.concatenate([*self._digests, np.empty(0, np.uint64)])
+        vectors = np.concatenate([*self._vectors, np.empty((0, len(self.classes) + 1), np.float16)])
+        kept, places = np.unique(digests, return_index=True)
+        self._digests, self._vectors = [kept[:SAMPLE]], [vectors[places[:SAMPLE]]]
+        self._held = len(self._digests[0])
+        if self._held == SAMPLE:
+            self._limit = self._digests[0][-1]
+
+
+def merged(sketches: Iterable[Sketch], model_sha256: str, classes: Sequence[str]) -> Sketch:
+    """Return the sketch of all that some are of. Raises DataError: one is of another model."""
+    whole = Sketcher(model_sha256, classes)
+    for sketch in sketches:
+        whole.add_sketch(sketch)
+    return whole.sketch()
+
+
+def digest_numbers(digests: Iterable[str]) -> NDArray[np.uint64]:
+    """Return the first 64 bits of digests in hexadecimal, uint64 [N]."""
+    return np.array([digest_number(one) for one in digests], np.uint64)
+
+
+def sketch_of(
+    model_sha256: str, classes: Sequence[str], task: str, probabilities: Array, digests: Iterable[str]
+) -> Sketch:
+    """Return the sketch of answers [N, K] to images of SHA-256 digests."""
+    whole = Sketcher(model_sha256, classes)
+    whole.add_answers(np.asarray(probabilities, np.float32), digest_numbers(digests), task)
+    return whole.sketch()
