@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from drillcore.cli.forget import forget
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.errors import DataError, DrillcoreError, QualityError
@@ -325,3 +326,6 @@ def suspects(model: str, output: Path | None, as_json: bool) -> None:
         click.echo(f"none of {found.judged:,} labels is suspected")
     for path in made:
         click.echo(shown(settings, path))
+
+
+data.add_command(forget)

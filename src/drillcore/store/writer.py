@@ -114,6 +114,39 @@ class StoreWriter:
         if self._bytes >= self.shard_bytes or (self.shard_images and len(self._keys) >= self.shard_images):
             self.commit()
 
+    def drop(self, keys: Sequence[str]) -> int:
+        """Take keys out, rows and all, and return how many there were; shards that held them are written anew.
+
+        Killed amid it, a shard that should be gone may be adopted again: drop them again.
+
+        Raises:
+            StoreError: a disk that is full.
+        """
+        self.commit()
+        present = self._index.index.isin(list(keys))
+        names = sorted(set(self._index["shard"][present]))
+        if not names:
+            return 0
+        left = self._index[~present]
+        self._added = True
+        self._write_index()  # what is read below stands in it
+        for name in names:
+            kept = left[left["shard"] == name].sort_values("row")
+            left = left[left["shard"] != name]
+            if len(kept):
+                own = list(kept.index)
+                try:
+                    made = write_shard(self.store.shards, own, kept["n"].to_numpy(), self.store.read(own))
+                except OSError as error:
+                    raise StoreError(f"the feature store cannot be written: {error.strerror}") from error
+                left = merge([left, index_of_shard(made, open_shard(self.store.shards / made))])
+        self.store.close()
+        self._index, self._added = left, True
+        self._write_index()
+        for name in names:
+            (self.store.shards / name).unlink(missing_ok=True)
+        return int(present.sum())
+
     def commit(self) -> None:
         """Write what was gathered as a shard; after it a kill does not lose it. Raises StoreError on a full disk."""
         if not self._keys:

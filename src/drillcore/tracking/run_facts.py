@@ -74,3 +74,12 @@ def bring_artifacts(settings: Settings, run_id: str, target: Path, wanted: Seque
         for name in names if not wanted else [name for name in names if name in wanted]:
             client.download_artifacts(run_id, name, str(target))
     return target
+
+
+def remove_pictures(settings: Settings, run_id: str) -> None:
+    """Remove the pictures kept with a run. Raises RegistryError: MLflow or the store of artifacts cannot be reached."""
+    with mlflow_client(settings) as client:
+        if any(item.path == "pictures" for item in client.list_artifacts(run_id)):
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            get_artifact_repository(client.get_run(run_id).info.artifact_uri).delete_artifacts("pictures")

@@ -48,3 +48,13 @@ class Repository(Repo):
     def pull_objects(self, digests: Iterable[str]) -> None:
         """Bring objects from the remote to the cache by their MD5."""
         self.cloud.pull([HashInfo("md5", md5) for md5 in digests])
+
+    def remove_from_remote(self, digests: Iterable[str]) -> set[str]:
+        """Remove objects from the remote by their MD5; return those that were there. Raises OSError, DvcException."""
+        odb, gone = self.cloud.get_remote().odb, set[str]()
+        for md5 in digests:
+            path = odb.oid_to_path(md5)
+            if odb.fs.exists(path):
+                odb.fs.remove(path)
+                gone.add(md5)
+        return gone

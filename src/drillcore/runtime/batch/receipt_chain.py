@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from drillcore.digests import canonical_json, sha256_bytes, sha256_file
 from drillcore.errors import ReceiptError
+from drillcore.files import write_bytes
 from drillcore.json_types import Json
 from drillcore.runtime.batch.receipt import RECEIPT, read_receipt, verify
 
@@ -81,6 +83,25 @@ def close_batch(output: Path, batch: str) -> Link:
         stream.flush()
         os.fsync(stream.fileno())
     return link
+
+
+def relink(output: Path, batches: Collection[str]) -> None:
+    """Write the chain anew where images of some batches were forgotten: their lines say what their receipts say now.
+
+    Raises:
+        ReceiptError: the chain is damaged, or one of these batches is not as its receipt says.
+        OSError: it cannot be written; the chain is as it was.
+    """
+    made, chain = list[Link](), _FIRST
+    for link in _read(output)[0]:
+        changed = link
+        if link.batch in batches:
+            receipt = verify(output / link.batch)
+            sha256 = sha256_file(output / link.batch / RECEIPT)
+            changed = Link(link.batch, receipt.inputs, receipt.scored, receipt.set_aside, sha256)
+        made.append(changed.after(chain))
+        chain = made[-1].chain
+    write_bytes(output / CHAIN, b"".join(map(_line, made)))
 
 
 def grown(output: Path) -> Grown:
