@@ -1,6 +1,6 @@
 """Sketches of what a server answers, kept beside its other state for `drillcore drift`: numbers, never images.
 
-state/sketches/<model>/<digest of its file>/<day>-<server>.parquet     a file for each server and day (UTC)
+state/sketches/<model>/<digest of its file>/<day>-<server>.npz     a file for each server and day (UTC)
 
 A file is written anew every so many seconds where answers came, atomically, and when the server stops; a server that is
 killed loses what came since.
@@ -76,7 +76,7 @@ class KeptAnswers:
             if day != today:
                 self._begin()
         if sketch is not None:
-            write_bytes(self.folder / f"{day}-{server}.parquet", sketch.to_bytes(), sync=False)
+            write_bytes(self.folder / f"{day}-{server}.npz", sketch.to_bytes(), sync=False)
 
     def _add_waiting(self) -> None:
         if self._waiting:

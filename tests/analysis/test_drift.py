@@ -48,7 +48,7 @@ def test_a_version_of_an_earlier_release_has_its_reference_made(
     settings, _ = retrained
     output = scored(settings, evaluated(settings, tmp_path / "images"), tmp_path / "out")
     kept = find_drift(settings, MODEL, [output]).reference
-    monkeypatch.setattr("drillcore.analysis.drift.REFERENCE", "of-no-run.parquet")
+    monkeypatch.setattr("drillcore.analysis.drift.REFERENCE", "of-no-run.npz")
     assert find_drift(settings, MODEL, [output]).reference.to_bytes() == kept.to_bytes()
 
 
@@ -82,7 +82,7 @@ def test_what_a_server_has_kept_is_looked_at(retrained: Retrained) -> None:
     digests = [f"{number:016x}{'0' * 48}" for number in range(30)]
     for day in ("2000-01-01", "9999-12-31"):  # long ago, and lately
         kept = sketch_of(version.sha256, classes, "classification", answers, digests)
-        (folder / f"{day}-abc.parquet").write_bytes(kept.to_bytes())
+        (folder / f"{day}-abc.npz").write_bytes(kept.to_bytes())
     found = find_drift(settings, MODEL, level=0.05)
     assert (found.since.served, found.since.sketch.rows) == (1, 30)
     assert found.drifted

@@ -105,7 +105,7 @@ def _nothing(folder: Path, version: ModelVersion, others: list[Receipt]) -> str:
 
 def _served(settings: Settings, version: ModelVersion, first: datetime.date) -> Iterator[Sketch]:
     folder = settings.state / "sketches" / version.model / version.sha256
-    for path in sorted(folder.glob("????-??-??-*.parquet")):
+    for path in sorted(folder.glob("????-??-??-*.npz")):
         if path.name[:10] >= first.isoformat():
             yield read_sketch(path)
 

@@ -15,7 +15,7 @@ from drillcore.runtime.batch.sketch import SKETCHED, Sketch, sketch_of
 if TYPE_CHECKING:
     from drillcore.retrain.run import Run
 
-REFERENCE = "drift-reference.parquet"  # an artifact of the version's run
+REFERENCE = "drift-reference.npz"  # an artifact of the version's run
 
 
 def reference_answers(run: Run) -> Sketch | None:

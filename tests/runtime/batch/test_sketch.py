@@ -59,7 +59,7 @@ def test_a_file_comes_back_and_what_is_none_is_named() -> None:
     back = read_sketch(whole.to_bytes())
     for item in dataclasses.fields(Sketch):
         np.testing.assert_array_equal(getattr(back, item.name), getattr(whole, item.name))
-    with pytest.raises(DataError, match=r"x\.parquet cannot be read"):
-        read_sketch(b"PAR1", "x.parquet")
+    with pytest.raises(DataError, match=r"x\.npz cannot be read"):
+        read_sketch(b"PK", "x.npz")
     with pytest.raises(DataError, match="of the file 000000000000, not of 1111"):
         merged([whole], "1" * 64, NAMES)

@@ -18,7 +18,7 @@ Start = Callable[..., Running]
 
 
 def files(settings: Settings, sha256: str) -> list[Path]:
-    return sorted((settings.state / "sketches" / "tiny" / sha256).glob("*.parquet"))
+    return sorted((settings.state / "sketches" / "tiny" / sha256).glob("*.npz"))
 
 
 def test_answers_are_kept_as_they_were_given(settings: Settings, start: Start) -> None:

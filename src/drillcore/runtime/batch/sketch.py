@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from drillcore.arrays import Array, Bools, Floats, Ints
@@ -27,7 +27,7 @@ from drillcore.tasks import CLASSIFICATION, MULTILABEL
 SAMPLE = 2_000  # answers that are kept
 BINS = 20  # of the top probability, equal ones from 0 to 1
 SKETCHED = (CLASSIFICATION, MULTILABEL)  # tasks whose answers can be sketched
-_KEY = b"drillcore"
+_ARRAYS = {"digests": np.uint64, "vectors": np.float16, "labels": np.int64, "confidence": np.int64}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,42 +56,30 @@ class Sketch:
         return int(self.labels.sum())
 
     def to_bytes(self) -> bytes:
-        """Return it as a Parquet file; equal sketches give equal bytes."""
-        about = {
-            "schema": 1,
-            "model_sha256": self.model_sha256,
-            "classes": list(self.classes),
-            "labels": self.labels.tolist(),
-            "confidence": self.confidence.tolist(),
-        }
-        width = len(self.classes) + 1
-        offsets = pa.array(np.arange(len(self.digests) + 1, dtype=np.int32) * width)
-        values = pa.array(self.vectors.astype(np.float32).ravel())
-        columns = {"digest": pa.array(self.digests), "vector": pa.ListArray.from_arrays(offsets, values)}
-        kept = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about, sort_keys=True)})
-        sink = pa.BufferOutputStream()
-        pq.write_table(kept, sink, compression="zstd", use_dictionary=["vector.list.element"])
-        return bytes(sink.getvalue())
+        """Return it as an npz file, which a server writes without pyarrow; equal sketches give equal bytes."""
+        about = {"schema": 1, "model_sha256": self.model_sha256, "classes": list(self.classes)}
+        text = json.dumps(about, sort_keys=True).encode()
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        stream = io.BytesIO()
+        np.savez_compressed(stream, about=np.frombuffer(text, np.uint8), **arrays)
+        return stream.getvalue()
 
 
 def read_sketch(source: Path | bytes, name: str = "") -> Sketch:
     """Read what `Sketch.to_bytes` gave. Raises DataError: it is no sketch."""
     try:
-        table = pq.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source).read()
-        about = json.loads(table.schema.metadata[_KEY])
-        classes, rows = tuple(about["classes"]), table.num_rows
-        vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        sketch = Sketch(
-            model_sha256=str(about["model_sha256"]),
-            classes=classes,
-            digests=table.column("digest").to_numpy().astype(np.uint64, casting="safe"),
-            vectors=vectors.reshape(rows, len(classes) + 1).astype(np.float16),
-            labels=np.array(about["labels"], np.int64).reshape(len(classes)),
-            confidence=np.array(about["confidence"], np.int64).reshape(BINS),
-        )
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        with np.load(io.BytesIO(data), allow_pickle=False) as kept:
+            about = json.loads(kept["about"].tobytes())
+            arrays = {key: kept[key].astype(dtype, casting="safe") for key, dtype in _ARRAYS.items()}
+        classes, rows = tuple(about["classes"]), len(arrays["digests"])
+        sketch = Sketch(model_sha256=str(about["model_sha256"]), classes=classes, **arrays)
+        shapes = [array.shape for array in arrays.values()]
+        if shapes != [(rows,), (rows, len(classes) + 1), (len(classes),), (BINS,)]:
+            raise ValueError("its arrays do not fit together")
         if about["schema"] != 1 or rows > SAMPLE or not np.isfinite(sketch.vectors).all():
             raise ValueError("another schema, too many rows, or numbers that are none")
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         where = name or (str(source) if isinstance(source, Path) else "a sketch")
         raise DataError(f"{where} cannot be read as a sketch of answers ({first_line(error)}); remove it") from None
     return sketch
