@@ -22,6 +22,7 @@ from drillcore.state.leases import hold_lease
 from drillcore.store.spec import FeatureSpec
 from drillcore.store.store import FeatureStore, tables
 from drillcore.upkeep import forgetting
+from drillcore.upkeep.doctor import examine
 
 Retrained = tuple[Settings, dict[str, Any]]
 
@@ -104,6 +105,8 @@ def test_what_a_kill_left_is_finished_by_the_next_call(
         patched.setattr(forgetting, step, killed)
         assert run(first, "--yes").exit_code != 0
     assert forgetting.unfinished(settings) == {first}
+    if step == "drop_objects":
+        assert any(first in finding.text for finding in examine(settings))
     assert run(second, "--yes").exit_code == 0
     assert forgetting.unfinished(settings) == set()
     for digest in (first, second):

@@ -46,8 +46,9 @@ def forget(images: tuple[str, ...], scored: tuple[Path, ...], yes: bool, as_json
     digests = {sha256_file(Path(one)) if Path(one).is_file() else one.lower() for one in images}
     left = forgetting.unfinished(settings)
     plan = forgetting.plan_forgetting(settings, digests | left)
-    folders = outputs_of(settings, scored)
-    outputs = [held for folder in folders for held in find_outputs(folder, plan.digests)]
+    folders = [*outputs_of(settings, scored), *forgetting.unfinished_outputs(settings)]
+    found = {held.root.resolve(): held for folder in folders for held in find_outputs(folder, plan.digests)}
+    outputs = list(found.values())
     seen = {digest for held in outputs for digest in held.digests}
     unknown = digests - plan.known - seen - forgetting.recorded(settings)
     if unknown:
@@ -56,7 +57,7 @@ def forget(images: tuple[str, ...], scored: tuple[Path, ...], yes: bool, as_json
             f"no image of digest {min(unknown)}{more} is known here: neither a data set, an inbox nor a scored output "
             "has it; nothing was changed"
         )
-    told = [{"output": str(held.root), "batches": list(held.batches), "rows": held.rows} for held in outputs]
+    told = [{"output": str(held.root.resolve()), "batches": list(held.batches), "rows": held.rows} for held in outputs]
     record = None
     if yes:
         forgetting.refuse_work(settings)

@@ -20,6 +20,7 @@ from drillcore.settings import Settings
 from drillcore.state.database import open_state
 from drillcore.state.deliveries import WAITING, undelivered
 from drillcore.state.leases import current_leases
+from drillcore.upkeep.forgetting import unfinished
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _PACKAGES = (
@@ -142,6 +143,8 @@ def _forgotten(settings: Settings, names: list[str]) -> Iterator[tuple[str, str]
 
 
 def _data(settings: Settings) -> Iterator[tuple[str, str]]:
+    if left := unfinished(settings):
+        yield FAILURE, f"{len(left)} images are not forgotten yet: drillcore data forget {min(left)} --yes goes on"
     names = landed_datasets(settings)
     if not names:
         yield WARNING, "no data set yet; drillcore data sample, or drillcore data import"

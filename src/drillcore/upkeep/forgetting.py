@@ -131,8 +131,13 @@ def plan_forgetting(settings: Settings, digests: Collection[str]) -> Forgetting:
 
 def unfinished(settings: Settings) -> set[str]:
     """Return the digests whose forgetting was begun and not finished."""
-    records = [read_object(path) for path in sorted(_folder(settings).glob("*.json"))]
-    return {digest for record in records if record["done"] is None for digest in record["digests"]}
+    return {digest for record in _begun(settings) for digest in record["digests"]}
+
+
+def unfinished_outputs(settings: Settings) -> list[Path]:
+    """Return the scored outputs, wherever they are, that were to be changed by what was begun and not finished."""
+    named = {Path(one["output"]) for record in _begun(settings) for one in record["outputs"]}
+    return sorted(path for path in named if path.is_dir())
 
 
 def recorded(settings: Settings) -> set[str]:
@@ -287,6 +292,11 @@ def _forget_runs(settings: Settings, plan: Forgetting) -> None:
         recipe, data = (str(version.metadata.get(name)) for name in ("recipe_sha256", "data_digest"))
         shutil.rmtree(RunFolder.of(settings, version.model, recipe, data).path / "pictures", ignore_errors=True)
         tracking.remove_pictures(settings, version.run_id)
+
+
+def _begun(settings: Settings) -> list[Json]:
+    records = [read_object(path) for path in sorted(_folder(settings).glob("*.json"))]
+    return [record for record in records if record["done"] is None]
 
 
 def _folder(settings: Settings) -> Path:
