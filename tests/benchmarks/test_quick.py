@@ -69,6 +69,7 @@ FIGURES = {
     "binary-map": ["ours_minus_best_baseline", "covering_ods", "hconv8_vs_backbone", "images_per_second"],
     "patches": ["pyramid_speedup", "pyramid_vs_pixel_ratio", "pyramid_map_loss", "patches_minus_whole_image"],
     "label-next": ["gain_over_random"],
+    "drift": ["detection_rate", "false_alarm_rate", "scoring_cost_share"],
     "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 

@@ -34,6 +34,7 @@ BENCHES = {
     "binary-map": "binary_map",
     "similar": "similar",
     "label-next": "label_next",
+    "drift": "drift",
 }
 
 
@@ -67,7 +68,7 @@ def bench(
     """Run the benchmark NAME.
 
     One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling,
-    patches, binary-map, similar or label-next.
+    patches, binary-map, similar, label-next or drift.
 
     \b
     Example:
