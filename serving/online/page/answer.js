@@ -39,7 +39,7 @@ export function inWords(said) {
     const best = [...said.shares].sort((one, other) => other.share - one.share)[0];
     return `${best.label} on ${percent(best.share)}`;
   }
-  if (said.segments) return `${said.segments.length} segments`;
+  if (said.segments) return said.segments.length === 1 ? "1 segment" : `${said.segments.length} segments`;
   return `mean ${said.values.map((value) => figure(value.mean)).join(", ")}`;
 }
 

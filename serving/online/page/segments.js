@@ -135,6 +135,7 @@ export function segments(entry, image, picture) {
   });
   undo.addEventListener("click", () => {
     map.parent = map.parent.map((_, id) => id);
+    shown.chosen = -1;
     button.hidden = undo.hidden = true;
     words.textContent = "";
     draw();

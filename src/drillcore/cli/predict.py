@@ -120,7 +120,8 @@ def _show_segments(parted: Json, origin: dict[str, object], as_json: bool) -> No
         print_json({**origin, **parted})
         return
     (height, width), listed = parted["size"], parted["segments"]
-    click.echo(f"{origin['image']}: {width} x {height} pixels, {len(listed)} segments   ({origin['model']})")
+    said = "1 segment" if len(listed) == 1 else f"{len(listed)} segments"
+    click.echo(f"{origin['image']}: {width} x {height} pixels, {said}   ({origin['model']})")
     rows = [
         (number, f"{one['area']:,}", f"{one['area'] / (height * width):.1%}", str(one["box"]), one["code"])
         for number, one in enumerate(listed)

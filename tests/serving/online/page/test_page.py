@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from online_case import png, serve_tiny
 from PIL import Image
+from segment_case import write_segment_model
 from tiny_models import UNSURE
 
 from drillcore.runtime.model.served import put_blob, write_pointer
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}; a
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 sync_api.expect.set_options(timeout=30_000)  # as pages have it: a busy machine answers late, not wrongly
 
-MODELS = ("tiny", "tiny-dense", "tiny-values")
+MODELS = ("tiny", "tiny-dense", "tiny-values", "parted")
 KEY = "a-key-of-the-page-0123"
 CARD = """# tiny
 
@@ -113,6 +114,12 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (60, 90)) -> bytes:
     return stream.getvalue()
 
 
+def png_bytes(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def file(name: str = "ramp.png", data: bytes | None = None, kind: str = "image/png") -> dict[str, Any]:
     return {"name": name, "mimeType": kind, "buffer": picture() if data is None else data}
 
@@ -127,6 +134,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     dense_case.serve_dense(settings)
     values = dense_case.tiny_dense.write_tiny_dense(settings.state / "values.onnx", "dense_regression")
     write_pointer(settings, "tiny-values", 2, put_blob(settings, values))
+    parted = write_segment_model(settings.state / "parted.onnx")
+    write_pointer(settings, "parted", 1, put_blob(settings, parted))
     return settings
 
 
@@ -301,6 +310,40 @@ def test_predicted_values_beside_the_image(visit: Any, shoot: Any) -> None:
     expect(page.locator("#answer table tbody tr")).to_have_count(3)
     expect(page.locator("#answer caption")).to_contain_text("rgb 0..1")
     shoot(page, "values")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_segments_are_merged_by_a_click_and_saved(visit: Any, shoot: Any, width: int) -> None:
+    page = visit("parted", viewport={"width": width, "height": 900})
+    stripes = np.repeat(np.array([60, 200, 120], np.uint8), 30)[None].repeat(60, axis=0)
+    page.set_input_files("#choose", [file("flag.png", png_bytes(stripes))])
+    canvas, rows = page.locator("#answer canvas"), page.locator("#answer .legend li")
+    words = page.locator("#merge-words")
+    expect(rows).to_have_count(3)
+
+    def click(column: int) -> None:
+        box = canvas.bounding_box()
+        canvas.click(position={"x": (column + 0.5) / 90 * box["width"], "y": box["height"] / 2})
+
+    click(10)
+    click(80)
+    expect(words).to_contain_text("do not touch")
+    click(40)
+    expect(words).to_have_text("Merged.")
+    expect(rows).to_have_count(2)
+    shoot(page, f"merged-{width}")
+    with page.expect_download() as waiting:
+        page.click("#save-merged")
+    assert waiting.value.suggested_filename == "flag-merged.png"
+    saved = np.asarray(Image.open(waiting.value.path()))
+    assert saved.dtype == np.uint16
+    assert np.array_equal(saved, (stripes != 60).astype(np.uint16))
+    page.click("#undo-merges")
+    expect(rows).to_have_count(3)
+    page.set_input_files("#choose", [file("blank.png", png_bytes(stripes[:, :20]))])
+    expect(page.locator("#answer")).to_contain_text("All of it is one segment.")
+    expect(page.locator("#history li", has_text="blank.png")).to_contain_text(re.compile("1 segment$"))
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_several_images_and_a_history(visit: Any, shoot: Any) -> None:
