@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +199,11 @@ def test_a_damaged_pointer_of_one_is_listed_and_stops_no_other(settings: Setting
         ingest(settings, "other")
     remove_dataset(settings, "other")
     assert [one.name for one in list_datasets(settings)] == ["two"]
+
+
+def test_listing_does_not_wait_for_pandas() -> None:
+    code = (
+        "import sys, drillcore.datasets.keeping; print(sorted({'pandas', 'dvc', 'torch', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

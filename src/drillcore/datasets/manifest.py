@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from drillcore.datasets.base import TEST, TRAIN, VAL, DatasetLayout, FoundItem
@@ -37,6 +36,9 @@ from drillcore.datasets.splits import Assignment, SplitRow, assign_splits, carve
 from drillcore.errors import DataError, IntegrityError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

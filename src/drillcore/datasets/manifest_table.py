@@ -6,8 +6,8 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +17,9 @@ from drillcore.digests import canonical_json, sha256_bytes
 from drillcore.errors import DataError, first_line
 from drillcore.files import write_bytes
 from drillcore.json_types import Json, Values
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BOX = pa.struct(
     [
@@ -136,6 +139,8 @@ def _to_arrow(table: pd.DataFrame, schema: pa.Schema) -> pa.Table:
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+
     frame: pd.DataFrame = table.to_pandas()
     for field in table.schema:
         if pa.types.is_string(field.type):

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from drillcore.runtime.images.value_range import FEW_LEVELS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 JUDGED = ("train", "val", "test")
 
@@ -72,6 +74,8 @@ def class_frame(facts: Facts) -> pd.DataFrame:
     Of a dense data set, train counts the training images that have pixels of the class. known: whether the lineage's
     last version had it, or there was none.
     """
+    import pandas as pd
+
     table = facts.table
     found = labels_of(table)
     names = sorted({*facts.classes} | {str(label) for label in found})
@@ -88,6 +92,8 @@ def class_frame(facts: Facts) -> pd.DataFrame:
 
 def set_frame(facts: Facts, images: pd.DataFrame) -> pd.DataFrame:
     """Return one row on the whole: counts, the set-aside share, the change of class shares, near duplicates' share."""
+    import pandas as pd
+
     # Annotations without an image are no images.
     good, bad = len(facts.table), int((facts.quarantine["reason"] != "no_image").sum())
     splits = facts.table["split"].value_counts()

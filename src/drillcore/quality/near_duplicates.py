@@ -10,10 +10,10 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from PIL import Image
 
 from drillcore.errors import BadImageError
@@ -24,6 +24,9 @@ from drillcore.quality.likeness import centred_thumbnails, same_proportions
 from drillcore.quality.thresholds import Limits
 from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDE = 16
 _BLOCK = 2_048
@@ -37,6 +40,8 @@ def near_splits(settings: Settings, facts: Facts, limits: Limits) -> pd.Series:
 
     Equal digests are not counted here: they have an expectation of their own.
     """
+    import pandas as pd
+
     table = facts.table[facts.table["split"].isin(JUDGED)]
     found = pd.Series("", index=facts.table.index, dtype=object)
     if table.empty:

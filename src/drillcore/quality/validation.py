@@ -8,9 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from drillcore.files import atomic_folder
 from drillcore.json_types import Json
@@ -21,6 +19,9 @@ from drillcore.quality.outcome import QualityReport, QualityRow
 from drillcore.quality.suites import Expected, expectations
 from drillcore.quality.thresholds import limits_of
 from drillcore.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHOWN = 3
 _SITE = "docs"
