@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drillcore.digests import sha256_file
-from drillcore.errors import DataError, InputError, ReceiptError, first_line
+from drillcore.errors import DataError, InputError, first_line
 from drillcore.files import atomic_path, read_object, write_bytes, write_json
 from drillcore.runtime.batch.receipt import (
     ANSWERS,
@@ -66,9 +66,15 @@ def find_outputs(folder: Path, digests: Collection[str]) -> list[Held]:
     """Return the outputs at and below a folder that have rows of images of SHA-256 digests, or were left half-changed.
 
     Raises:
+        InputError: a run is not finished: what it holds is not known.
         DataError: a part cannot be read.
         ReceiptError: a receipt cannot be read.
     """
+    for journal in sorted(folder.rglob(JOURNAL)):
+        raise InputError(
+            f"{journal.parent} holds a run that is not finished: run the same `drillcore score`, or the flow's next "
+            "tick, first; or remove the folder"
+        )
     wanted, found = pa.array(sorted(digests), pa.string()), list[Held]()
     for root, outputs in _roots(folder):
         marked = set(read_object(root / MARK)["batches"]) if (root / MARK).is_file() else set()
@@ -179,9 +185,7 @@ def _remaining_asides(output: Path, wanted: pa.Array) -> dict[int, SetAside]:
 
 
 def _answer_files(settings: Settings, output: Path, receipt: Receipt) -> AnswerFiles | None:
-    """Return what writes the output's further files again; None where it has none. Raises InputError, ReceiptError."""
-    if (output / JOURNAL).exists():
-        raise ReceiptError(f"{output} holds a run that is not finished: run the same `drillcore score` again first")
+    """Return what writes the output's further files again; None where it has none. Raises InputError."""
     forms = frozenset(form for form, name in ANSWERS.items() if name in receipt.answers)
     if not forms:
         return None

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scoring_case import StopHereError, rows_of, serve_tiny, tree, write_images
+from scoring_case import StopHereError, rows_of, serve_tiny, stop_after, tree, write_images
 
 import drillcore_serving.batch.forgetting as forgetting
-from drillcore.errors import ReceiptError
+from drillcore.errors import InputError, ReceiptError
 from drillcore.runtime.batch.receipt import read_receipt, verify
 from drillcore.runtime.batch.receipt_chain import verify_chain
 from drillcore.settings import Settings
@@ -88,6 +88,19 @@ def test_an_output_that_was_changed_is_refused(settings: Settings, output: Path)
     with pytest.raises(ReceiptError, match="part-00002"):
         forget_in_output(settings, held, {digest})
     assert tree(output) == before
+
+
+def test_a_run_that_is_not_finished_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "images", 12)
+    served = serve_tiny(settings)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1)
+        with pytest.raises(StopHereError):
+            score(settings, served, tmp_path / "images", tmp_path / "out", shard_rows=4)
+    with pytest.raises(InputError, match="not finished"):
+        find_outputs(tmp_path, {"0" * 64})
 
 
 def test_of_an_output_that_grows_the_chain_is_written_anew(settings: Settings, tmp_path: Path) -> None:
