@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from drillcore.api.loaded_model import load_model
 from drillcore.datasets.landing import import_dataset, sample_datasets
 from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import InputError, RecipeError
@@ -113,6 +114,8 @@ def test_it_shows_where_its_labels_are(champion: tuple[Settings, dict[str, Any]]
     assert coloured == (said["present"] or [said["labels"][0]["label"]]), "what the overlay shows"
     maps = class_maps(model.metadata, outputs["patches"], *pixels.shape[:2])
     assert maps.shape == (4, 120, 160)
+    explained = load_model("pieces", settings=settings).explain(pixels, model.metadata.classes[2])
+    np.testing.assert_allclose(explained.map, np.maximum(maps[2], 0), atol=1e-6)
     assert MultilabelShown().overlay(model.metadata, outputs, pixels, 0.5)[:2] == b"\xff\xd8"
 
 
