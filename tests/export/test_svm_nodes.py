@@ -15,7 +15,7 @@ from drillcore.runtime.model import safety
 
 HEADS = [
     (name, {"scheme": scheme}) for name in ("linear_svm", "kernel_svm") for scheme in ("one_vs_rest", "one_vs_one")
-]
+] + [("logistic", {})]
 
 
 def model_of(head: SvmEstimator) -> onnx.ModelProto:

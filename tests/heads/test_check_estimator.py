@@ -16,6 +16,7 @@ from drillcore.heads.base import check_rows, label_places
 from drillcore.heads.dbn.dbn import DbnHead
 from drillcore.heads.forest.extra_trees import ExtraTreesHead
 from drillcore.heads.forest.forest import ForestHead
+from drillcore.heads.logistic import LogisticHead
 from drillcore.heads.softmax import SoftmaxHead
 from drillcore.heads.svm.dual_svm import DualSvmHead
 from drillcore.heads.svm.kernel_svm import KernelSvmHead
@@ -82,6 +83,7 @@ HEADS = {
     "forest": ForestHead(40),
     "extra_trees": ExtraTreesHead(40),
     "linear_svm": LinearSvmHead(),
+    "logistic": LogisticHead(),
     "kernel_svm": KernelSvmHead(),
     "dbn": DbnHead(hidden=(16,), epochs=30, batch=16, learning_rate=0.01, threads=1),
     "adaptation": Classes(AdaptationHead(hidden=(16,), rounds=1, epochs=30, batch=16, dropout=0.0, threads=1)),
@@ -117,6 +119,7 @@ DECLARED = {
         "check_methods_subset_invariance": "float32 products of fewer rows differ in the seventh digit",
     },
     "linear_svm": {"check_sample_weight_equivalence_on_dense_data": FOLDS},
+    "logistic": {"check_sample_weight_equivalence_on_dense_data": FOLDS},
     "softmax": {},
 }
 

@@ -44,6 +44,7 @@ PARAMS = {
     "forest": "{n_estimators: 10}",
     "extra_trees": "{n_estimators: 10}",
     "linear_svm": "{calibration_folds: 2}",
+    "logistic": "{calibration_folds: 2}",
     "kernel_svm": "{calibration_folds: 2}",
     "dual_svm": "{folds: 2}",
     "softmax": "{}",

@@ -21,7 +21,7 @@ from drillcore.files import atomic_path
 from drillcore.json_types import Values
 from drillcore.pages.html import facts, table
 from drillcore.recipes.building import build_head, training_plan
-from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD
+from drillcore.recipes.own_images import BACKBONE, TAP, TRAINED_HEAD, frozen_head
 from drillcore.recipes.reading import is_model_name
 from drillcore.recipes.schema import (
     SCHEMA,
@@ -117,7 +117,7 @@ def train(
 
     entry = get_entry(backbone)
     plan = _plan(backbone, entry, training)
-    head = head or (FROZEN_HEAD if plan is None else TRAINED_HEAD)
+    head = head or (frozen_head(images.manifest.task) if plan is None else TRAINED_HEAD)
     recipe = Recipe(
         schema=SCHEMA,
         name=name or f"{images.name}-{head.replace('_', '-')}",

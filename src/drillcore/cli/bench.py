@@ -35,6 +35,7 @@ BENCHES = {
     "similar": "similar",
     "label-next": "label_next",
     "drift": "drift",
+    "few": "few",
 }
 
 
@@ -44,7 +45,7 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="The competition's zip; backbones, binary-map, cross-pooling, label-next, patches: a folder of zips.",
+    help="The competition's zip; backbones, binary-map, cross-pooling, few, label-next, patches: a folder of zips.",
 )
 @click.option(
     "--only", help="cores, patches, plankton-paper: groups of experiments and what they need; 'report' for none."
@@ -68,7 +69,7 @@ def bench(
     """Run the benchmark NAME.
 
     One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling,
-    patches, binary-map, similar, label-next or drift.
+    patches, binary-map, similar, label-next, drift or few.
 
     \b
     Example:

@@ -17,7 +17,7 @@ from drillcore.files import write_text
 from drillcore.heads.catalogue import head_row
 from drillcore.recipes.building import check_words
 from drillcore.recipes.editing import editor_schema
-from drillcore.recipes.own_images import BACKBONE, FROZEN_HEAD, TAP, TRAINED_HEAD, WEIGHTS
+from drillcore.recipes.own_images import BACKBONE, TAP, TRAINED_HEAD, WEIGHTS, frozen_head
 from drillcore.recipes.reading import changed_text, is_model_name
 from drillcore.settings import Settings
 from drillcore.tasks import MULTILABEL, get_task
@@ -202,7 +202,7 @@ def _classifier(model: str, dataset: str, backbone: str, head: str | None, size:
         made = get_entry(backbone).build(2, 0, (size, size) if size else None)
         weights, trained = default_weights(backbone), get_entry(backbone).trainable and task != MULTILABEL
         taps = made.default_taps()
-    chosen = head or (TRAINED_HEAD if trained else FROZEN_HEAD)
+    chosen = head or (TRAINED_HEAD if trained else frozen_head(task))
     if head is not None:
         head_row(head)
     looks = f"{'trained on' if trained else 'frozen, on'} {dataset}"

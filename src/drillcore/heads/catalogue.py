@@ -46,6 +46,12 @@ class HeadRow:
 
 _PIXELS = (CLASSIFICATION, DENSE_LABELS)
 HEADS: Mapping[str, HeadRow] = {
+    "logistic": HeadRow(
+        head="drillcore.heads.logistic:LogisticHead",
+        params="drillcore.heads.logistic_params:LogisticParams",
+        writer="drillcore.export.heads.logistic_nodes:write_logistic",
+        tasks=_PIXELS,
+    ),
     "linear_svm": HeadRow(
         head="drillcore.heads.svm.linear_svm:LinearSvmHead",
         params="drillcore.heads.svm.params:LinearSvmParams",

