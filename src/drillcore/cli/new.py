@@ -131,7 +131,7 @@ _TEMPLATES = {
 @click.argument("model", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON schema of recipes, for an editor; makes no recipe.")
 @click.option("--backbone", help="Of the catalogue, for instance timm:resnet18 or cnn1; default: EfficientNet-Lite0.")
-@click.option("--head", help="Of the catalogue; default: linear_svm, or forest on a network trained on the images.")
+@click.option("--head", help="Of the catalogue; default: logistic, or forest on a network trained on the images.")
 @click.option("--image-size", type=click.IntRange(16, 2048), help="Side of the input; default: the backbone's own.")
 @click.option("--dataset", help="An imported data set; default: the one MODEL is named after (NAME-...).")
 @set_option
