@@ -121,7 +121,8 @@ def _head(recipe: Recipe, rows: RepresentationRow) -> Iterator[Mistake]:
             yield Mistake(place, f"is {name!r}; {recipe.representation.name} answers by itself: allowed: {NO_HEAD}")
         return
     if name == NO_HEAD:
-        yield Mistake(place, f"is none; {recipe.representation.name} needs a head: allowed: {', '.join(able)}")
+        allowed = ", ".join(able) or "none"
+        yield Mistake(place, f"is none; {recipe.representation.name} needs a head: allowed: {allowed}")
         return
     try:
         row = head_row(name)
