@@ -39,6 +39,7 @@ SETS = {"flowers17": 0, "scene15": 0, "plankton_train": 20}  # classes taken: th
 SIZES, SEEDS = (5, 10, 20, 50), (0, 1, 2, 3, 4)
 WAYS: dict[str, Callable[[int, int], Any]] = {
     "new": lambda classes, seed: build_head(frozen_head(CLASSIFICATION), n_classes=classes, seed=seed),
+    "linear_svm": lambda classes, seed: build_head("linear_svm", n_classes=classes, seed=seed, threads=1),
     "forest": lambda classes, seed: ForestHead(n_estimators=TREES, n_classes=classes, seed=seed),
     "probe": lambda classes, seed: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import drillcore
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.export.onnx_network import compiled_network
+from drillcore.export.onnx_network import quickened
 from drillcore.recipes.own_images import BACKBONE, TAP, WEIGHTS
 from drillcore.representations.activations.extraction import extract
 from drillcore.runtime.images.decode import decode_file
@@ -42,8 +42,7 @@ def frozen_features(
     with tempfile.TemporaryDirectory(dir=settings.state) as scratch:
         images = drillcore.load_folder(source, name=source.stem.replace("_", "-"), state=Path(scratch))
         table = _drawn(images.manifest.rows(), most, least, classes, each)
-        backbone = build_backbone(BACKBONE, WEIGHTS, settings, resize=(side, side))
-        backbone.compiler = compiled_network
+        backbone = quickened(build_backbone(BACKBONE, WEIGHTS, settings, resize=(side, side)))
         paths = [images.manifest.path_of(path) for path in table["path"]]
         found = extract(
             backbone,

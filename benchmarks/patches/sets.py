@@ -21,7 +21,7 @@ from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.manifest import Manifest, build_manifest
 from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import DrillcoreError
-from drillcore.export.onnx_network import compiled_network
+from drillcore.export.onnx_network import quickened
 from drillcore.representations.patches.pyramid import PatchNetwork
 from drillcore.retrain.judging.multilabel import truth_matrix, unjudged_labels
 from drillcore.runtime.images.decode import decode_file
@@ -63,8 +63,7 @@ class Network:
             backbone = build_backbone(self.name, self.weights, settings, any_size=any_size)
         except DrillcoreError as error:
             raise NotHereError(f"{self.title}: {error}") from None
-        backbone.compiler = compiled_network
-        return backbone
+        return quickened(backbone)
 
 
 NETWORKS = {

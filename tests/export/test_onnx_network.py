@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import drillcore.export.onnx_network
 from drillcore.backbones.base import Backbone
 from drillcore.backbones.blocks import Blocks, in_blocks
 from drillcore.backbones.catalogue import build_backbone
-from drillcore.export.onnx_network import OnnxNetwork, compiled_network
+from drillcore.errors import InputError
+from drillcore.export.onnx_network import OnnxNetwork, compiled_network, quickened
+from drillcore.representations.activations.extraction import feature_spec
 from drillcore.settings import Settings
 
 SIZES = [(96, 96), (97, 131), (160, 96)]
@@ -24,12 +27,16 @@ TAPS = {
 def built(settings: Settings, name: str, side: int | None = None) -> Backbone:
     how = {"any_size": True} if side is None else {"resize": (side, side)}
     found = build_backbone(name, "seed:3", settings, **how)  # type: ignore[arg-type]
-    found.compiler = compiled_network
-    return found
+    return quickened(found)
+
+
+def built_plain(settings: Settings) -> Backbone:
+    return build_backbone("torchvision:squeezenet1_0", "seed:3", settings, any_size=True)
 
 
 def apart(backbone: Backbone, x: torch.Tensor, taps: tuple[str, ...]) -> float:
     """The largest difference of two ways, as a share of the largest value."""
+    assert backbone.compiled(taps) is not backbone.module
     ours, theirs = (backbone.forward_taps(x, taps, by) for by in (backbone.compiled(taps), None))
     assert [ours[tap].shape for tap in taps] == [theirs[tap].shape for tap in taps]
     return max(float((ours[tap] - theirs[tap]).abs().max() / theirs[tap].abs().max()) for tap in taps)
@@ -67,10 +74,20 @@ def test_rows_are_the_same_bits_from_several_threads(settings: Settings) -> None
     assert all(np.array_equal(one, found[0]) for one in found)
 
 
-def test_small_networks_and_those_without_a_form_stay_with_torch(settings: Settings) -> None:
-    small = build_backbone("cnn1", "seed:0", settings, units=4)
-    small.compiler = compiled_network
+def test_small_networks_and_those_without_a_form_stay_with_torch(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = quickened(build_backbone("cnn1", "seed:0", settings, units=4))
     tap = next(iter(small.taps))
     assert small.compiled([tap]) is small.module
-    plain = build_backbone("torchvision:squeezenet1_0", "seed:3", settings, any_size=True)
+    assert not small.engine
+    large = built(settings, "torchvision:squeezenet1_0")
+    assert feature_spec(large, ["features.12"]) != feature_spec(built_plain(settings), ["features.12"])
+
+    def refuse(*given: object) -> None:
+        raise InputError("an operator that has no form")
+
+    monkeypatch.setattr(drillcore.export.onnx_network, "trace_taps", refuse)
+    assert large.compiled(["features.12"]) is large.module
+    plain = built_plain(settings)
     assert plain.compiled(["features.12"]) is plain.module, "who did not ask for it"

@@ -77,6 +77,8 @@ def test_kept_and_made_again_it_answers_the_same() -> None:
         ({"c": -1.0}, np.eye(3), "above 0"),
         ({}, np.ones((3, 2)), "Gram matrix"),
         ({}, np.full((3, 3), np.nan), "not finite"),
+        ({}, -np.eye(3), "below 0"),
+        ({}, np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), "not symmetric"),
         ({}, np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), "eigenvalue far below zero"),
     ],
 )

@@ -28,10 +28,11 @@ def test_a_damaged_pointer_keeps_every_fetched_file(settings: Settings, content:
 
 def test_the_newest_run_is_that_of_the_highest_version(settings: Settings) -> None:
     runs = settings.state / "runs" / "m"
-    for name, version, age in (("first", 1, 0), ("second", 2, 5000), ("left", 0, 9000), ("begun", 0, 10)):
-        (runs / name).mkdir(parents=True)
+    runs_of = [("first", 1, 0), ("second", 2, 5000), ("left", 0, 9000), ("begun", 0, 10)]
+    for name, version, age in [*runs_of, ("tuned-before", 0, 8000), ("tuned", 0, 6000)]:
+        (runs / name / ("tuning" if "tuned" in name else "")).mkdir(parents=True)
         if version:
             write_json(runs / name / "summary.json", {"summary": {"version": version}})
         at = time.time() - age
         os.utime(runs / name, (at, at))
-    assert {item.path.name for item in collectables(settings)} == {"first", "left"}
+    assert {item.path.name for item in collectables(settings)} == {"first", "left", "tuned-before"}

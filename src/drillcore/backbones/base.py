@@ -195,6 +195,11 @@ class Backbone:
         """Bring a decoded image uint8 [H, W, C] to the input float32 [C, h, w]."""
         return prepare(image, self.preprocessing)
 
+    @property
+    def engine(self) -> Json:
+        """What rows depend on beside weights and preprocessing, for keys: who computes them; {} for torch alone."""
+        return {"engine": "onnxruntime"} if self.compiler else {}
+
     def compiled(self, taps: Sequence[str]) -> TappedModule:
         """Return what computes taps of many images fastest where the backbone is, to be given to `rows` as `by`.
 

@@ -12,7 +12,6 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.errors import InputError
 from drillcore.files import write_text
-from drillcore.settings import Settings
 
 if TYPE_CHECKING:
     from drillcore.retrain.tuning.trials import Trial
@@ -71,9 +70,10 @@ def tune(
         if not as_json:
             click.echo(_line(trial, found, trials))
 
+    text = (settings.models / f"{model}.yaml").read_text(encoding="utf-8")  # as it is tuned, whatever becomes of it
     with Tuning(settings, model, changes) as tuning:
         done = tuning.run(trials, timeout=timeout, say=say)
-    write_text(target, _text(settings, model, target, changes, done))
+    write_text(target, _text(text, model, target, changes, done))
     if as_json:
         print_json({**done.to_dict(), "recipe": str(target)})
         return
@@ -98,7 +98,7 @@ def _values(values: dict[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _text(settings: Settings, model: str, target: Path, changes: tuple[str, ...], done: Tuned) -> str:
+def _text(text: str, model: str, target: Path, changes: tuple[str, ...], done: Tuned) -> str:
     """Return the recipe with the best values; of the old one's comments none is kept."""
     from drillcore.recipes.reading import changed_text
 
@@ -110,7 +110,6 @@ def _text(settings: Settings, model: str, target: Path, changes: tuple[str, ...]
         f"# {model}, its head tuned: {done.metric} {done.best.figure:.4f} on {done.images} validation images, the best "
         f"of {len(done.trials)} trials."
     )
-    text = (settings.models / f"{model}.yaml").read_text(encoding="utf-8")
     return changed_text(target, f"{first}\n{text}", [f"name={target.stem}", *given])[0]
 
 

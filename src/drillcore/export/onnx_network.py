@@ -59,10 +59,15 @@ class OnnxNetwork(TappedModule):
         return {name: torch.from_numpy(values) for name, values in zip(names, found, strict=True)}
 
 
+def quickened(backbone: Backbone) -> Backbone:
+    """Let onnxruntime compute what is kept of a network that is large enough for it to be worth it; returns itself."""
+    if sum(value.numel() for value in backbone.module.parameters()) >= _WORTH_IT:
+        backbone.compiler = compiled_network
+    return backbone
+
+
 def compiled_network(backbone: Backbone, taps: Sequence[str]) -> TappedModule | None:
-    """Return what computes taps faster than torch on a processor; None: the network is small, or has no such form."""
-    if sum(value.numel() for value in backbone.module.parameters()) < _WORTH_IT:
-        return None
+    """Return what computes taps faster than torch on a processor; None: the network has no such form."""
     module = backbone.module
     try:
         if not isinstance(module, BlockNetwork):

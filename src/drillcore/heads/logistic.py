@@ -26,8 +26,8 @@ _MOST = 1_000  # iterations
 class LogisticHead(SvmEstimator):
     """Multinomial logistic regression with an L2 penalty, scikit-learn's, and a temperature fitted on rows held out.
 
-    On features of a frozen network, with 5 to 50 images a class, it is one to two points more accurate than hyperplanes
-    one-vs-rest (`drillcore bench few`). What is learnt does not depend on the number of threads.
+    What it buys on features of a frozen network with few labels: `drillcore bench few`. What is learnt does not depend
+    on the number of threads.
 
     Args:
         c: weight of the loss beside half the squared length of the weights.
@@ -67,7 +67,9 @@ class LogisticHead(SvmEstimator):
         with threadpool_limits(1, user_api="blas"):
             self.weights_, self.bias_ = self._solved(values, places, costs)
             self.slopes_ = np.array([1 / self._temperature(values, places, costs)])
-        self._tell(self.unconverged_)
+        if self.unconverged_:
+            text = f"head {self.name!r}: {self.unconverged_} fits did not converge; take a smaller c or a larger tol"
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
 
     def predict_proba(self, X: Table) -> npt.NDArray[np.float64]:

@@ -47,6 +47,9 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
     if recipe.abstain is not None and recipe.task != CLASSIFICATION:
         text = f"is for models of the task {CLASSIFICATION}, this one has {recipe.task}; leave it out"
         yield Mistake(("abstain",), text)
+    if recipe.abstain is not None and recipe.evaluate.split == "val":
+        text = "is val, on which abstain fits its threshold: its figures would be of the images it was fitted on"
+        yield Mistake(("evaluate", "split"), text)
     if recipe.backbone.resize and not row.one_size:
         yield Mistake(("backbone", "resize"), f"is given; a model of the task {recipe.task} takes images as they are")
     if recipe.task not in row.tasks:

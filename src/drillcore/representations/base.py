@@ -115,8 +115,9 @@ class Representation(ABC):
         return None
 
     def fit_splits(self, run: Run) -> tuple[str, ...]:
-        """Return the splits the head learns from."""
-        return FIT_SPLITS
+        """Return the splits the head asks for, where there are images of them."""
+        wanted = run.head_splits
+        return wanted if run.manifest.table["split"].isin(wanted).any() else FIT_SPLITS
 
     def kept_rows(self, run: Run) -> pd.DataFrame:
         """Return the rows of the manifest that the store is filled with: those learnt from, those measured on."""

@@ -67,7 +67,7 @@ def recipe_backbone(
         UnknownNameError, InputError, IntegrityError: as `build_backbone`.
     """
     from drillcore.backbones.catalogue import build_backbone
-    from drillcore.export.onnx_network import compiled_network
+    from drillcore.export.onnx_network import quickened
 
     weights = weights_of_version(settings, recipe.backbone.name, weights)
     if not representation_row(recipe.representation.name).one_size:  # images are not resized
@@ -76,8 +76,7 @@ def recipe_backbone(
         size = input_size(recipe)
         made = build_backbone(recipe.backbone.name, weights, settings, units=classes, resize=size)
         made = representation.look(made.reading(value_range(recipe)), recipe.backbone.taps)
-    made.compiler = compiled_network
-    return made
+    return quickened(made)
 
 
 def weights_of_version(settings: Settings, name: str, weights: str) -> str:

@@ -22,6 +22,7 @@ from drillcore.settings import Settings
 Figures = dict[str, object]  # by the names they have everywhere: numbers, `per_class` and the like
 _FILES = "files"
 SUMMARY = "summary"  # the record of a whole run
+TUNING = "tuning"  # folder of the trials of a tuning, and tag of the run in MLflow that holds theirs
 
 
 @dataclass(frozen=True, kw_only=True)

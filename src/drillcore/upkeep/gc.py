@@ -13,7 +13,7 @@ from pathlib import Path
 
 from drillcore.errors import LeaseHeldError
 from drillcore.files import read_object
-from drillcore.retrain.records import SUMMARY
+from drillcore.retrain.records import SUMMARY, TUNING
 from drillcore.settings import Settings
 from drillcore.state.database import open_state
 from drillcore.state.leases import current_leases
@@ -68,14 +68,16 @@ def _runs(settings: Settings) -> list[Collectable]:
     """All but the newest run folder of each model: what they made is in the registry, the rest is made anew.
 
     The newest finished run is that of the highest version, whatever the clock said. One that was begun after it and is
-    not finished stays beside it.
+    not finished stays beside it, and so do the trials of the newest tuning.
     """
     found = []
     for model in _folders(settings.state / "runs"):
         numbers = {path: _version(path) for path in _folders(model)}
         newest = max(numbers, key=lambda path: (numbers[path], path.stat().st_mtime), default=None)
-        begun = max((path for path, number in numbers.items() if not number), key=_changed, default=None)
-        kept = {newest, begun if newest and begun and _changed(begun) >= _changed(newest) else newest}
+        open_ones = [path for path, number in numbers.items() if not number]
+        tuned = max((path for path in open_ones if (path / TUNING).is_dir()), key=_changed, default=None)
+        begun = max((path for path in open_ones if not (path / TUNING).is_dir()), key=_changed, default=None)
+        kept = {newest, tuned, begun if newest and begun and _changed(begun) >= _changed(newest) else newest}
         found += [
             Collectable("run", path, _size(path), "a later run of the model is there")
             for path in numbers

@@ -256,7 +256,13 @@ def _checked(X: Table) -> Doubles:
         raise InputError(f"a Gram matrix [N, N] is expected, shape {list(products.shape)} came")
     if not np.isfinite(products).all():
         raise InputError("the Gram matrix has a value that is not finite; a row has one, or is far too long")
+    if (products.diagonal() < 0).any() or not np.allclose(products, products.T, rtol=1e-4, atol=1e-4 * _size(products)):
+        raise InputError("the matrix is no Gram matrix: it is not symmetric, or has a number below 0 on its diagonal")
     return products
+
+
+def _size(products: Doubles) -> float:
+    return float(np.abs(products.diagonal()).max())
 
 
 def _axes(products: Doubles) -> Floats:

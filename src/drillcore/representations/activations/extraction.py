@@ -100,6 +100,7 @@ def feature_spec(backbone: Backbone, taps: Sequence[str], dtype: str = "float16"
         taps=backbone.check_taps(taps),
         preprocessing={
             **backbone.preprocessing,
+            **backbone.engine,
             **({"views": backbone.views} if backbone.views > 1 else {}),
             **({"looks": backbone.looks} if backbone.looks else {}),
         },

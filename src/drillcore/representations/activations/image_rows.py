@@ -14,7 +14,7 @@ import numpy as np
 from drillcore.arrays import Array
 from drillcore.errors import InputError
 from drillcore.representations.activations.extraction import extract, feature_spec
-from drillcore.representations.base import FIT_SPLITS, Representation, Rows, State
+from drillcore.representations.base import Representation, Rows, State
 from drillcore.store import FeatureSpec
 from drillcore.tasks import MULTILABEL
 
@@ -69,11 +69,6 @@ class ImageRows(Representation):
         params, state = run.recipe.representation.params, run.state
         own = {"name": self.name, "params": dict(params), "state": state.sha256 if state else None}
         return dataclasses.replace(found, sampling={"representation": own})
-
-    def fit_splits(self, run: Run) -> tuple[str, ...]:
-        """Return the splits the head asks for, where there are images of them."""
-        wanted = run.head_splits
-        return wanted if run.manifest.table["split"].isin(wanted).any() else FIT_SPLITS
 
     def activations(self, run: Run, table: pd.DataFrame) -> Array:
         """Return the activations of images, float32 [N, A], kept in the store; for `fit`."""

@@ -71,7 +71,7 @@ class BinaryCodes(Representation):
         images = run.images(table, core.channels)
         each = -(-self.plan.vectors // len(images))
         rng, drawn = np.random.default_rng(run.recipe.seeds.train), [list[Array]() for _ in core.taps]
-        with core.compiled(), progress("looking at cells", len(images), unit="images") as advance:
+        with progress("looking at cells", len(images), unit="images") as advance:
             for image in images:
                 pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()[None]
                 for kept, values in zip(drawn, core(pixels), strict=True):

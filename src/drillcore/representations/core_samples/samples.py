@@ -75,7 +75,7 @@ def sample_spec(
     return FeatureSpec(
         weights=core.backbone.weights_sha256,
         taps=core.taps,
-        preprocessing={**core.backbone.preprocessing, "resize": None},
+        preprocessing={**core.backbone.preprocessing, **core.backbone.engine, "resize": None},
         dtype=dtype,
         sampling={"core": core.to_dict(), "pixels": sampling.to_dict(), "views": varied, "targets": what},
     )

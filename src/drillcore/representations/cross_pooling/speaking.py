@@ -27,7 +27,11 @@ _LEAST = 1e-12  # of a pooled number: below it nothing was pooled
 def linear_weights(head: Any) -> Floats | None:
     """Return the weights of rows float32 [D, P] of a linear machine; None: the head is none."""
     weights = getattr(head, "weights_", None)
-    if weights is None or head.name not in ("dual_svm", "linear_svm") or getattr(head, "scheme", "") != "one_vs_rest":
+    if (
+        weights is None
+        or head.name not in ("dual_svm", "linear_svm", "logistic")
+        or getattr(head, "scheme", "") != "one_vs_rest"
+    ):
         return None
     inverse = getattr(head, "inverse_", None)
     return np.asarray(weights if inverse is None else weights * inverse[:, None], np.float32)

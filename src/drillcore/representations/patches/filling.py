@@ -30,7 +30,7 @@ def patch_spec(network: PatchNetwork, *, mirrored: bool) -> FeatureSpec:
     return FeatureSpec(
         weights=backbone.weights_sha256,
         taps=(network.tap,),
-        preprocessing=dict(backbone.preprocessing),
+        preprocessing={**backbone.preprocessing, **backbone.engine},
         dtype=plan.dtype,
         sampling={"patches": own},
     )

@@ -18,7 +18,17 @@ import numpy as np
 
 from drillcore import tracking
 from drillcore.datasets.ingest import current_manifest, ingest, is_unchanged
-from drillcore.errors import DataError, DrillcoreError, InputError
+from drillcore.errors import (
+    DataError,
+    DeviceError,
+    DrillcoreError,
+    InputError,
+    IntegrityError,
+    NoMemoryError,
+    RegistryError,
+    StateError,
+    StoreError,
+)
 from drillcore.evaluation.figures.metrics import classification_metrics
 from drillcore.evaluation.figures.significance import METRICS
 from drillcore.evaluation.figures.voc_precision import multilabel_metrics
@@ -32,7 +42,7 @@ from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.backbone_stage import prepare_backbone
 from drillcore.retrain.fitting.head_fitting import fit_threads, learn, takes, unfitted
 from drillcore.retrain.judging.multilabel import truth_matrix, unjudged_labels
-from drillcore.retrain.records import BackboneDone
+from drillcore.retrain.records import TUNING, BackboneDone
 from drillcore.retrain.run import PARITY_SPLIT, Run
 from drillcore.retrain.tuning.trials import DONE, FAILED, PRUNED, Study, Trial
 from drillcore.settings import Settings
@@ -40,8 +50,8 @@ from drillcore.state.leases import hold_lease
 from drillcore.tasks import MULTILABEL
 
 _VAL = PARITY_SPLIT
-_TUNING = "tuning"  # tag of the run that holds the trials
 _TRIAL = "tuning_trial"
+_OF_THE_MACHINE = (DeviceError, NoMemoryError, StoreError, IntegrityError, StateError, RegistryError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +108,11 @@ class Tuning:
                 f"{model} cannot be tuned: {self.recipe.representation.name} fit their head in a way of their own; "
                 "compare recipes by drillcore retrain"
             )
+        if self.recipe.evaluate.split == _VAL:
+            raise InputError(
+                f"{model} cannot be tuned: evaluate.split is {_VAL}, and its figures would be of the images that the "
+                "values were chosen by; evaluate on test"
+            )
         self.splits = tuple(name for name in head_row(self.recipe.head.name).fit_splits if name != _VAL)
         if not self.splits:
             raise InputError(
@@ -106,6 +121,8 @@ class Tuning:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        import optuna  # noqa: F401 - a package that is not there is told before hours of features
+
         check_parts(filled(self.recipe, {name: one.ends[0] for name, one in self.ranges.items()}))
         self._stack.enter_context(hold_lease(self.settings, f"tune:{self.recipe.name}"))
         return self
@@ -134,15 +151,15 @@ class Tuning:
         run.representation.check(run)
         judge = _Judge(run, self.splits, self.metric)
         study = Study(
-            run.path / _TUNING,
+            run.path / TUNING,
             self.ranges,
             higher=self.higher,
             seed=self.recipe.seeds.train,
             first={one: field.default for one, field in head_params(self.recipe.head.name).model_fields.items()},
         )
         earlier = len(study.trials)
-        tags = {_TUNING: run.folder.fingerprint, "data_digest": manifest.digest, "recipe_sha256": self.recipe.sha256}
-        begun = tracking.find_run(self.settings, self.recipe.name, {_TUNING: run.folder.fingerprint})
+        tags = {TUNING: run.folder.fingerprint, "data_digest": manifest.digest, "recipe_sha256": self.recipe.sha256}
+        begun = tracking.find_run(self.settings, self.recipe.name, {TUNING: run.folder.fingerprint})
         with tracking.start_run(
             self.settings, self.recipe.name, name=f"tune {run.folder.fingerprint[:8]}", tags=tags, resume=begun
         ) as log:
@@ -151,7 +168,10 @@ class Tuning:
             def found() -> Tuned:
                 if study.best is None:
                     last = study.trials[-1].note if study.trials else "there is none"
-                    raise DrillcoreError(f"none of {len(study.trials)} trials could be finished; the last: {last}")
+                    count = len(study.trials)
+                    raise DrillcoreError(
+                        f"none of {count} trials could be finished; they are kept in {study.folder}; the last: {last}"
+                    )
                 return Tuned(
                     model=self.recipe.name,
                     metric=self.metric,
@@ -192,11 +212,13 @@ class Tuning:
                 raise optuna.TrialPruned
 
         state, figures, note = DONE, Json(), ""
-        checkpoint = run.path / f"{_TUNING}-growth"
+        checkpoint = run.path / f"{TUNING}-growth"
         try:
             figures = judge.figures(values, checkpoint, told)
         except optuna.TrialPruned:
             state, note = PRUNED, f"after {len(rounds)} rounds"
+        except _OF_THE_MACHINE:
+            raise  # says nothing about the values: the next call tries them again
         except DrillcoreError as error:
             state, note = FAILED, str(error).splitlines()[0]
         shutil.rmtree(checkpoint, ignore_errors=True)

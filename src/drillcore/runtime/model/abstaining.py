@@ -32,10 +32,10 @@ def answered(metadata: ModelMetadata, probabilities: Array) -> NDArray[np.bool_]
 
 def abstaining_in_words(abstain: Mapping[str, float | None]) -> str:
     """Return what a file's `abstain` says, for people."""
-    wanted = f"{abstain['accuracy']:.1%} right"
+    wanted = f"{100 * (abstain['accuracy'] or 0):.6g} % right"
     threshold, images = abstain["threshold"], abstain["images"] or 0
     if threshold is None:
         return f"answers nothing: on {images:,.0f} validation images no threshold shows {wanted}"
     count, right = abstain["answered"] or 0, abstain["right"] or 0
     seen = f"{count:,.0f} of {images:,.0f} validation images, {right / max(count, 1):.1%} of them right"
-    return f"answers from a probability of {threshold:g} on, for {wanted}: {seen}"
+    return f"answers from a probability of {threshold!r} on, for {wanted}: {seen}"
