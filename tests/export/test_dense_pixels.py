@@ -21,7 +21,12 @@ from drillcore.runtime.dense.answering import segment
 from drillcore.tasks import DENSE_LABELS
 
 HEADS_OF_ROWS = [name for name, row in HEADS.items() if DENSE_LABELS in row.tasks and not row.layered]
-PARAMS = {"linear_svm": {"calibration_folds": 0}, "forest": {"n_estimators": 12}, "extra_trees": {"n_estimators": 9}}
+PARAMS = {
+    "logistic": {"calibration_folds": 0},
+    "linear_svm": {"calibration_folds": 0},
+    "forest": {"n_estimators": 12},
+    "extra_trees": {"n_estimators": 9},
+}
 SPEC = CoreSpec(scales=(1, 0.5), blur=(48,), context=(3,), position=4)
 
 

@@ -34,10 +34,11 @@ def changed_shards(inputs: InputList, output: AnyPath, plan: Plan, entries: Iter
     for entry in entries:
         written = (output / entry.part.name).stat().st_mtime - _SLACK
         start, stop = plan.span(entry.shard)
+        forgotten = {row.index for row in entry.set_aside if not row.path}  # has no name any more, and never comes back
         suspects = {
             index: path
             for index, path in enumerate(inputs.files(start, stop), start)
-            if not is_url(path) and _written(path) > written
+            if index not in forgotten and not is_url(path) and _written(path) > written
         }
         if suspects and _differs(suspects, _digests(output, entry)):
             found.add(entry.shard)
