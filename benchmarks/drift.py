@@ -23,7 +23,7 @@ import drillcore
 from benchmarks.report import RESULTS, table, write_report
 from drillcore.analysis.drift import LEVEL, LIMIT, compare
 from drillcore.datasets.synthetic import write_sample
-from drillcore.digests import sha256_bytes
+from drillcore.digests import sha256_file, sha256_json
 from drillcore.errors import InputError
 from drillcore.progress import progress
 from drillcore.runtime.batch.planning import pad_batch
@@ -68,10 +68,13 @@ def run(settings: Settings, *, quick: bool = False, data: Path | None = None) ->
     """Measure on the competition's zip `data`; without it on the drawn plankton of the sample."""
     home = settings.state / "benchmarks" / ("drift-quick" if quick else "drift")
     home.mkdir(parents=True, exist_ok=True)
-    images = _Images(_source(home, data), quick)
+    source = _source(home, data)
+    home /= _digest(source)
+    home.mkdir(exist_ok=True)
+    images = _Images(source, quick)
     onnx = _model(settings, home, images)
     model = open_model(onnx, device="cpu", threads=1)
-    asked = _Asked(model, home / f"answers-{sha256_bytes(onnx.read_bytes())[:12]}", images)
+    asked = _Asked(model, home / f"answers-{sha256_file(onnx)[:12]}", images)
     trials = _Trials(model, asked, images, 2 if quick else TRIALS, 2 if quick else CLEAN_TRIALS)
     rows, alarms = trials.shifts(), trials.clean()
     cost = _cost(model, images)
@@ -96,6 +99,12 @@ def _source(home: Path, data: Path | None) -> Path:
     if not sample.is_dir():
         write_sample("plankton", sample)
     return sample
+
+
+def _digest(source: Path) -> str:
+    """Return what the images' model and answers are kept under: those of other images are not taken for them."""
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    return sha256_json([sha256_file(path) for path in files])[:12]
 
 
 class _Images:
@@ -268,7 +277,7 @@ def _drawn(random: np.random.Generator, answers: Answers, size: int) -> Answers:
 def _cost(model: Model, images: _Images, rounds: int = 1_000) -> dict[str, float]:
     """Return what an image costs a server in microseconds of one core: decoding and the model, and its sketch."""
     data = [images.read(name) for name in images.pool[:rounds]]
-    kept = KeptAnswers(Path(), model, "0" * 64)
+    kept = KeptAnswers(Path(), "0" * 64, model.metadata.classes, model.metadata.task)
     scoring = sketching = 0.0
     for number, one in enumerate([data[0], *data]):  # the first warms up
         started = time.process_time()

@@ -58,7 +58,7 @@ def run(settings: Settings, *, quick: bool = False, data: Path | None = None) ->
             write_sample("plankton", Path(drawn) / "sample")
             rows += _measured(settings, Path(drawn) / "sample", 0, seeds)
     for name, classes in {} if data is None else SETS.items():
-        if data is not None and (data / f"{name}.zip").is_file():
+        if (data / f"{name}.zip").is_file():
             rows += _measured(settings, data / f"{name}.zip", classes, seeds)
     if not rows:
         raise InputError(f"none of {', '.join(SETS)} is in {data}")

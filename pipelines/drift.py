@@ -13,7 +13,7 @@ from prefect.events import emit_event
 
 from drillcore.analysis.drift import DAYS, LEVEL, LIMIT, find_drift, keep_drift
 from drillcore.analysis.reporting import find_version
-from drillcore.errors import InputError
+from drillcore.errors import TooFewAnswersError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
 from drillcore_pipelines.prefect_artifacts import show_drift
@@ -55,7 +55,7 @@ def drift(
         model: a model's name or reference.
         scored: outputs of `score`, or folders of them; none: what was scored and served here within `days`.
         days: see there.
-        level: chance of a false alarm, over all tests.
+        level: chance of a false alarm, over all tests; 0.003 or more.
         limit: of the population stability index.
 
     Returns:
@@ -63,14 +63,14 @@ def drift(
         have come to say.
 
     Raises:
-        DrillcoreError: no such version, or an output that is damaged.
+        DrillcoreError: no such version, one of pixels, or an output that is damaged.
     """
     settings = prepared()
     version = find_version(settings, model)
     subject = {"model": version.model, "version": version.version}
     try:
         found = compare(settings, model, scored or [], days, level, limit)
-    except InputError as error:
+    except TooFewAnswersError as error:
         if scored:
             raise
         return end({**subject, "status": "unchanged", "reason": str(error)})

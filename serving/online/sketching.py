@@ -14,6 +14,7 @@ import hashlib
 import logging
 import threading
 import uuid
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,37 +23,42 @@ import numpy as np
 from drillcore.arrays import Array
 from drillcore.errors import DrillcoreError
 from drillcore.files import write_bytes
-from drillcore.runtime.batch.sketch import SKETCHED, Sketcher
+from drillcore.runtime.batch.sketch import SKETCHED, Sketch, Sketcher
 from drillcore.runtime.model.served import Pointer
 from drillcore.runtime.model.session import Model
 from drillcore.settings import Settings
 from drillcore_serving.online.batcher import Image, Row, Runner, Wanted
 from drillcore_serving.online.json_lines import log
 
-_LOOKED_AT = 1024  # bytes of an image that its number is made of, spread over it
 _TOGETHER = 256  # answers that are added to a sketch at a time: one by one they would take six times as long
 
 
 def image_number(image: Image) -> int:
     """Return a number of 64 bits for an image uint8 [h,w,C]: equal for equal images, else uniform.
 
-    It is made of the size and of some 1,024 bytes spread over the image, for the time a large one would take.
+    It is made of the size and of a checksum of all bytes: a sample of them, however spread, misses what changes in
+    little of the picture. The checksum has 32 bits: among a million images some hundred are taken for another.
     """
-    flat = image.reshape(-1)
-    step = max(1, len(flat) // _LOOKED_AT)
-    made = hashlib.blake2b(repr(image.shape).encode(), digest_size=8)
-    made.update(flat[::step].tobytes())
-    return int.from_bytes(made.digest(), "big")
+    said = f"{image.shape} {zlib.crc32(np.ascontiguousarray(image).data)}"
+    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), "big")
 
 
 class KeptAnswers:
-    """The sketch of one version's answers of a day; filled in the threads that infer, written from another."""
+    """The sketch of one version's answers of a day; filled in the threads that infer, written from another.
 
-    def __init__(self, folder: Path, model: Model, sha256: str) -> None:
-        self.folder, self.model, self.sha256 = folder, model, sha256
-        self.lock = threading.Lock()
-        self.day, self.changed = "", False
+    Args:
+        folder: where it is written.
+        sha256: of the version's file.
+        classes: in the order of its outputs.
+        task: one of `SKETCHED`.
+    """
+
+    def __init__(self, folder: Path, sha256: str, classes: Sequence[str], task: str) -> None:
+        self.folder, self.sha256, self.classes, self.task = folder, sha256, tuple(classes), task
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._changed = False
         self._waiting = list[tuple[int, Array]]()
+        self._unwritten: dict[str, Sketch] = {}  # by day
         self._begin()
 
     def add(self, images: Sequence[Image], rows: Sequence[Row]) -> None:
@@ -60,34 +66,39 @@ class KeptAnswers:
         if not rows or "probabilities" not in rows[0]:
             return
         numbers = [image_number(image) for image in images]
-        with self.lock:
+        with self._lock:
             self._waiting += [(number, row["probabilities"]) for number, row in zip(numbers, rows, strict=True)]
-            self.changed = True
+            self._changed = True
             if len(self._waiting) >= _TOGETHER:
                 self._add_waiting()
 
     def write(self, server: str) -> None:
-        """Write what has changed; at a new day begin another file. Raises OSError, DrillcoreError."""
-        today = _today()
-        with self.lock:
-            self._add_waiting()
-            day, sketch = self.day, self._sketcher.sketch() if self.changed else None
-            self.changed = False
-            if day != today:
-                self._begin()
-        if sketch is not None:
-            write_bytes(self.folder / f"{day}-{server}.npz", sketch.to_bytes(), sync=False)
+        """Write what has changed; at a new day begin another file. What cannot be written is tried again next time.
+
+        Raises:
+            OSError, DrillcoreError: it cannot be written.
+        """
+        with self._writing:
+            with self._lock:
+                self._add_waiting()
+                if self._changed:
+                    self._unwritten[self._day] = self._sketcher.sketch()
+                self._changed = False
+                if self._day != _today():
+                    self._begin()
+            for day, sketch in list(self._unwritten.items()):
+                write_bytes(self.folder / f"{day}-{server}.npz", sketch.to_bytes(), sync=False)
+                del self._unwritten[day]
 
     def _add_waiting(self) -> None:
         if self._waiting:
             numbers, answers = zip(*self._waiting, strict=True)
-            digests = np.array(numbers, np.uint64)
-            self._sketcher.add_answers(np.stack(answers), digests, self.model.metadata.task)
-            self._waiting.clear()
+            self._waiting = []
+            self._sketcher.add_answers(np.stack(answers), np.array(numbers, np.uint64), self.task)
 
     def _begin(self) -> None:
-        self.day = _today()
-        self._sketcher = Sketcher(self.sha256, self.model.metadata.classes)
+        self._day = _today()
+        self._sketcher = Sketcher(self.sha256, self.classes)
 
 
 class Sketches:
@@ -108,8 +119,11 @@ class Sketches:
         """Return a runner whose answers are sketched; of exported files and of other tasks the one given."""
         if not self.seconds or not pointer.version or model.metadata.task not in SKETCHED:
             return run
-        folder = self._folder / pointer.model / pointer.sha256
-        kept = self._kept.setdefault(pointer.sha256, KeptAnswers(folder, model, pointer.sha256))
+        folder, metadata = self._folder / pointer.model / pointer.sha256, model.metadata
+        # Not the model: its session would be held as long as the server runs, after every swap.
+        kept = self._kept.setdefault(
+            pointer.sha256, KeptAnswers(folder, pointer.sha256, metadata.classes, metadata.task)
+        )
 
         def watching(images: Sequence[Image], outputs: tuple[str, ...], wanted: Wanted) -> Sequence[Row]:
             rows = run(images, outputs, wanted)
@@ -119,21 +133,26 @@ class Sketches:
         return watching
 
     def write(self) -> None:
-        """Write all that has changed. Where the folder cannot be written it is said once, and answers go on."""
-        for kept in self._kept.values():
+        """Write all that has changed. What cannot be written is said once, and answers go on."""
+        errors = list[Exception]()
+        for kept in list(self._kept.values()):  # another thread may open a version meanwhile
             try:
                 kept.write(self._server)
-                self._failing = False
-            except (OSError, DrillcoreError) as error:
-                if not self._failing:
-                    log("sketches are not kept", level=logging.WARNING, why=str(error))
-                self._failing = True
+            except Exception as error:  # noqa: BLE001 - those of other versions are written all the same
+                errors.append(error)
+        if errors and not self._failing:
+            trace = None if isinstance(errors[0], OSError | DrillcoreError) else errors[0]
+            log("sketches are not kept", level=logging.WARNING, error=trace, why=str(errors[0]))
+        self._failing = bool(errors)
 
     async def keep(self) -> None:
         """Write now and then until cancelled."""
         while self.seconds:
             await asyncio.sleep(self.seconds)
-            await asyncio.to_thread(self.write)
+            try:
+                await asyncio.to_thread(self.write)
+            except RuntimeError as error:  # no thread can be started now
+                log("sketches are not kept", level=logging.WARNING, why=str(error))
 
 
 def _today() -> str:

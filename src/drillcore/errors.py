@@ -33,6 +33,10 @@ class RowsError(InputError, ValueError):
     """Rows, truths or weights that a head cannot use; a ValueError too, as scikit-learn expects it."""
 
 
+class TooFewAnswersError(InputError):
+    """Too few images were answered to say whether the answers have drifted; later there may be enough."""
+
+
 class ProjectError(InputError):
     """A command that works in a project was called outside of one."""
 

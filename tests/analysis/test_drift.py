@@ -12,11 +12,11 @@ from drift_case import MODEL, evaluated, only_bars, scored
 from shells import write_shells
 
 from drillcore import registry
-from drillcore.analysis.drift import find_drift
+from drillcore.analysis.drift import LEAST_LEVEL, find_drift
 from drillcore.analysis.reporting import gather_report
 from drillcore.cli import cli
 from drillcore.datasets.ingest import current_manifest
-from drillcore.errors import InputError, ReceiptError
+from drillcore.errors import InputError, ReceiptError, TooFewAnswersError
 from drillcore.pages.report_page import report_page
 from drillcore.runtime.batch.sketch import sketch_of
 from drillcore.settings import Settings
@@ -38,6 +38,8 @@ def test_its_own_images_have_the_reference_sketch(retrained: Retrained, tmp_path
     assert found.since.sketch.to_bytes() == found.reference.to_bytes()
     assert not found.drifted
     assert [test.value for test in found.tests[:2]] == [0, 0]
+    twice = find_drift(settings, MODEL, [tmp_path / "outputs", output, tmp_path / "outputs"])
+    assert twice.to_dict() == found.to_dict()
     assert sorted(output.iterdir()) == before  # nothing is added to an output
     assert found.to_dict() == find_drift(settings, MODEL, [output]).to_dict()
 
@@ -83,16 +85,20 @@ def test_what_a_server_has_kept_is_looked_at(retrained: Retrained) -> None:
     for day in ("2000-01-01", "9999-12-31"):  # long ago, and lately
         kept = sketch_of(version.sha256, classes, "classification", answers, digests)
         (folder / f"{day}-abc.npz").write_bytes(kept.to_bytes())
-    found = find_drift(settings, MODEL, level=0.05)
+    found = find_drift(settings, MODEL, level=LEAST_LEVEL)
     assert (found.since.served, found.since.sketch.rows) == (1, 30)
     assert found.drifted
+    assert sum(one.term for one in found.classes) == pytest.approx(found.tests[0].value, abs=1e-12)
     assert found.reference.rows == len(current_manifest(settings, "shells").rows("test"))
 
 
 def test_what_cannot_be_compared(retrained: Retrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, _ = retrained
-    with pytest.raises(InputError, match="answers to 0 images since"):
+    with pytest.raises(TooFewAnswersError, match="answers to 0 images since"):
         find_drift(settings, MODEL)
+    for level in (0.0029, 1.0, float("nan")):
+        with pytest.raises(InputError, match=r"from 0\.003 to below 1 is expected"):
+            find_drift(settings, MODEL, level=level)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no finished output"):
         find_drift(settings, MODEL, [tmp_path / "empty"])

@@ -61,18 +61,19 @@ def answers_since(settings: Settings, version: ModelVersion, scored: Sequence[Pa
     """
     classes = list(version.metadata["classes"])
     now = datetime.datetime.now(datetime.UTC)
-    found = list[tuple[Path, Receipt]]()
-    other = 0
+    # By their true places: a folder that is given twice, or below another, is counted once.
+    found, other = dict[Path, tuple[Path, Receipt]](), set[Path]()
     for folder in scored or [settings.state / "scored"]:
         outputs = _outputs(folder, since=0.0 if scored else now.timestamp() - days * _DAY)
-        own = [(path, receipt) for path, receipt in outputs if receipt.model_sha256 == version.sha256]
-        other += len(outputs) - len(own)
+        own = {path.resolve(): (path, receipt) for path, receipt in outputs if receipt.model_sha256 == version.sha256}
         if scored and not own:
             raise InputError(_nothing(folder, version, [receipt for _, receipt in outputs]))
-        found += own
+        other |= {path.resolve() for path, _ in outputs} - own.keys()
+        found |= own
+    batches = list(found.values())
     sketcher = Sketcher(version.sha256, classes)
-    with progress("reading answers", sum(receipt.scored for _, receipt in found)) as advance:
-        for path, receipt in found:
+    with progress("reading answers", sum(receipt.scored for _, receipt in batches)) as advance:
+        for path, receipt in batches:
             for part in receipt.parts:
                 if damaged(path, part):
                     raise ReceiptError(f"{path / part.name} is missing or changed; drillcore receipt verify {path}")
@@ -81,10 +82,10 @@ def answers_since(settings: Settings, version: ModelVersion, scored: Sequence[Pa
     served = [] if scored else list(_served(settings, version, (now - datetime.timedelta(days=days)).date()))
     return Since(
         sketch=merged([sketcher.sketch(), *served], version.sha256, classes),
-        set_aside=sum(receipt.set_aside for _, receipt in found),
-        outputs=[str(path) for path, _ in found],
+        set_aside=sum(receipt.set_aside for _, receipt in batches),
+        outputs=[str(path) for path, _ in batches],
         served=len(served),
-        other=other,
+        other=len(other),
     )
 
 
@@ -112,11 +113,10 @@ def _served(settings: Settings, version: ModelVersion, first: datetime.date) -> 
 
 def _add_part(sketcher: Sketcher, path: Path, classes: list[str], several: bool) -> None:
     listed = "labels" if several else "top5"
-    columns = ["sha256", listed] if several else ["sha256", listed, "label", "probability"]
     names = pa.array(classes, pa.string())
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS, columns=columns):
+            for batch in file.iter_batches(_ROWS, columns=["sha256", listed]):
                 _add_rows(sketcher, batch, listed, names)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a part of a scored output ({first_line(error)})") from None
@@ -124,19 +124,13 @@ def _add_part(sketcher: Sketcher, path: Path, classes: list[str], several: bool)
 
 def _add_rows(sketcher: Sketcher, batch: pa.RecordBatch, listed: str, names: pa.Array) -> None:
     digests = digest_numbers(batch.column("sha256").to_pylist())
-    if listed == "labels":
-        places, values = _listed(batch.column(listed), names)
-        labels, confidence = places[:, 0], values[:, 0]
-    else:
-        labels = _places(batch.column("label"), names)
-        confidence = batch.column("probability").to_numpy().astype(np.float32)
     chosen = sketcher.wanted(digests)
     places, values = _listed(batch.column(listed).filter(pa.array(chosen)), names)
     vectors = np.zeros((len(values), len(names) + 1), np.float32)
     np.put_along_axis(vectors, places, values, axis=1)
     if listed == "top5":
         vectors[:, -1] = rest_of(values)
-    sketcher.add(labels, confidence, digests[chosen], vectors.astype(np.float16))
+    sketcher.add(len(batch), digests[chosen], vectors.astype(np.float16))
 
 
 def _listed(column: pa.ListArray, names: pa.Array) -> tuple[Ints, Floats]:

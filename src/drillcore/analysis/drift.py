@@ -1,10 +1,11 @@
 """Whether what a version answers now is of another distribution than what it answered to its evaluation images.
 
 Three tests, each at a third of the level (Bonferroni): the shares of the classes and the top probability by their
-population stability index, over all answers; the answers themselves by the maximum mean discrepancy, over a sample of
-at most 2,000 on each side. All are permutation tests, so the chance of an alarm over images that are drawn as the
-reference's were is at most the level. An index is an alarm only from a limit on: of a million answers any change of a
-share is significant.
+population stability index, the answers themselves by the maximum mean discrepancy. All are permutation tests over a
+uniform sample of at most 2,000 distinct images on each side, so the chance of an alarm over images that are drawn, each
+by itself, as the reference's were is at most the level. An image that came again and again is one; near copies (frames
+of one film) are not noticed as such, and raise more false alarms. An index is an alarm only from a limit on: of many
+images any change of a share is significant.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from drillcore.analysis.reporting import find_version
 from drillcore.analysis.trained_parts import recipe_of
 from drillcore.arrays import Doubles
 from drillcore.datasets.manifest import read_manifest
-from drillcore.errors import InputError
-from drillcore.evaluation.figures.shift import TestResult, discrepancy_test, stability_terms, stability_test
+from drillcore.errors import InputError, TooFewAnswersError
+from drillcore.evaluation.figures.shift import ROUNDS, TestResult, discrepancy_test, stability_terms, stability_test
 from drillcore.files import write_bytes, write_json
 from drillcore.json_types import Json
 from drillcore.registry import ModelVersion
@@ -34,7 +35,9 @@ from drillcore.retrain.run import Run
 from drillcore.runtime.batch.sketch import SKETCHED, Sketch, read_sketch, sketch_of
 from drillcore.settings import Settings
 
-LEVEL = 0.01  # chance of a false alarm, over all three tests
+LEVEL = 0.01  # chance of a false alarm, over all tests
+_TESTS = 3
+LEAST_LEVEL = _TESTS / (ROUNDS + 1)  # below it no p is small enough for an alarm
 LIMIT = 0.1  # of a stability index, from which a change is called moderate; major from 0.25
 DAYS = 7
 LEAST = 20  # images on each side: of fewer nothing is said
@@ -101,7 +104,8 @@ class Drift:
     def said(self) -> str:
         """What was found, in one line."""
         alarms = [test.name for test in self.tests if test.alarm]
-        of = f"{self.since.sketch.rows:,} answers beside {self.reference.rows:,} of the evaluation"
+        now, then = len(self.since.sketch.digests), len(self.reference.digests)
+        of = f"answers to {now:,} images beside those to {then:,} of the evaluation"
         return f"drift of {', '.join(alarms)}: {of}" if alarms else f"no drift: {of}"
 
     def to_dict(self) -> Json:
@@ -115,6 +119,7 @@ class Drift:
             "level": self.level,
             "reference": self.reference.rows,
             "answers": self.since.sketch.rows,
+            "compared": {"reference": len(self.reference.digests), "now": len(self.since.sketch.digests)},
             "set_aside": self.since.set_aside,
             "outputs": self.since.outputs,
             "served": self.since.served,
@@ -140,14 +145,20 @@ def find_drift(
         reference: of the model; without alias or version the champion, or the newest where none is.
         scored: outputs of `score`, or folders of them; (): what was scored and served here within `days`.
         days: see there.
-        level: chance of a false alarm, over all tests, above 0 and below 1.
+        level: chance of a false alarm, over all tests, from `LEAST_LEVEL` to below 1.
         limit: of the two stability indices.
 
     Raises:
         UnknownNameError, RegistryError: no such version, or its run is gone.
-        InputError: a task whose answers are not compared, or too few answers.
+        InputError: a level out of its range, or a task whose answers are not compared.
+        TooFewAnswersError: to fewer than `LEAST` images on either side.
         ReceiptError, DataError: an output or a sketch is damaged.
     """
+    if not LEAST_LEVEL <= level < 1:
+        raise InputError(
+            f"level {level:g}: from {LEAST_LEVEL:g} to below 1 is expected; of {ROUNDS} permutations each of {_TESTS} "
+            "tests can never give an alarm at a smaller one"
+        )
     version = find_version(settings, reference)
     task = str(version.metadata["task"])
     if task not in SKETCHED:
@@ -160,7 +171,7 @@ def find_drift(
     few, what = min((len(before.digests), "of the evaluation"), (len(after.digests), "since"))
     if few < LEAST:
         hint = "" if scored else f"; those of the last {days} days are looked at, --scored FOLDER names others"
-        raise InputError(f"answers to {few:,} images {what}: {LEAST} or more are needed on each side{hint}")
+        raise TooFewAnswersError(f"answers to {few:,} images {what}: {LEAST} or more are needed on each side{hint}")
     return Drift(
         version=version,
         reference=before,
@@ -182,7 +193,7 @@ def compare(before: Sketch, after: Sketch, *, level: float = LEVEL, limit: float
 
 
 def _test(name: str, statistic: str, found: TestResult, level: float, limit: float) -> DriftTest:
-    alarm = found.p <= level / 3 and found.value >= limit
+    alarm = found.p <= level / _TESTS and found.value >= limit
     return DriftTest(name=name, statistic=statistic, value=found.value, p=found.p, limit=limit, alarm=alarm)
 
 
@@ -200,17 +211,17 @@ def _reference(settings: Settings, version: ModelVersion) -> Sketch:
 
 
 def _class_shifts(before: Sketch, after: Sketch) -> tuple[ClassShift, ...]:
-    terms: Doubles = stability_terms(before.labels, after.labels)
-    shares = [sketch.labels / max(sketch.rows, 1) for sketch in (before, after)]
+    then, now = before.labels, after.labels
+    seen = (then + now).nonzero()[0]  # as the test has them, so that their terms add up to its index
+    terms: Doubles = stability_terms(then[seen], now[seen])
     return tuple(
         ClassShift(
-            name=before.classes[place],
-            reference=float(shares[0][place]),
-            now=float(shares[1][place]),
+            name=before.classes[seen[place]],
+            reference=float(then[seen[place]] / then.sum()),
+            now=float(now[seen[place]] / now.sum()),
             term=float(terms[place]),
         )
         for place in (-terms).argsort(kind="stable").tolist()
-        if before.labels[place] or after.labels[place]
     )
 
 

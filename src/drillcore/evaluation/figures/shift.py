@@ -55,7 +55,8 @@ def stability_test(reference: Ints, current: Ints, *, rounds: int = ROUNDS, seed
     """Return the population stability index of counts int64 [K] each, tested.
 
     All answers of both sides are dealt anew to sides of the same sizes: of counts that is a draw from the multivariate
-    hypergeometric distribution, so the test takes all answers and no time. Classes that neither side has are left out.
+    hypergeometric distribution, so the test takes no time. Classes that neither side has are left out. All counts
+    together are below 10^9, which is what NumPy's draw takes.
     """
     seen = reference + current > 0
     reference, current = reference[seen], current[seen]

@@ -1,9 +1,9 @@
 """A sketch of answers: what of many of them is kept to compare them with others later, without their images.
 
-Numbers of answers by class and by confidence are exact. Of the answers themselves a sample is kept, by the smallest
-digests of their images (a bottom-k sketch; Cohen and Kaplan, Summarizing data using bottom-k sketches, PODC 2007): a
-uniform sample of the distinct images. Sketches of parts merge to exactly the sketch of the whole, in any order, so
-neither a kill nor the number of shards changes them.
+A sample of the answers is kept, by the smallest digests of their images (a bottom-k sketch; Cohen and Kaplan,
+Summarizing data using bottom-k sketches, PODC 2007): a uniform sample of the distinct images, in which one that is sent
+again and again is one. Sketches of parts merge to exactly the sketch of the whole, in any order, so neither a kill nor
+the number of shards changes them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from drillcore.tasks import CLASSIFICATION, MULTILABEL
 SAMPLE = 2_000  # answers that are kept
 BINS = 20  # of the top probability, equal ones from 0 to 1
 SKETCHED = (CLASSIFICATION, MULTILABEL)  # tasks whose answers can be sketched
-_ARRAYS = {"digests": np.uint64, "vectors": np.float16, "labels": np.int64, "confidence": np.int64}
+_ARRAYS = {"digests": np.uint64, "vectors": np.float16}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,25 +39,29 @@ class Sketch:
         classes: K names, in the order of its outputs.
         digests: uint64 [n], of the images of the sample, ascending; n is at most `SAMPLE`.
         vectors: float16 [n, K + 1], their answers, see `answer_vectors`.
-        labels: int64 [K], answers by their most probable class.
-        confidence: int64 [BINS], answers by their top probability.
+        rows: how many answers it is of, those to an image that came again among them.
     """
 
     model_sha256: str
     classes: tuple[str, ...]
     digests: NDArray[np.uint64]
     vectors: NDArray[np.float16]
-    labels: Ints
-    confidence: Ints
+    rows: int
 
     @property
-    def rows(self) -> int:
-        """How many answers it is of."""
-        return int(self.labels.sum())
+    def labels(self) -> Ints:
+        """Images of the sample by their most probable class, int64 [K]."""
+        return np.bincount(self.vectors[:, :-1].argmax(axis=1), minlength=len(self.classes))
+
+    @property
+    def confidence(self) -> Ints:
+        """Images of the sample by their top probability, int64 [BINS]."""
+        top = self.vectors[:, :-1].max(axis=1).astype(np.float32)
+        return np.bincount(np.clip((top * BINS).astype(np.int64), 0, BINS - 1), minlength=BINS)
 
     def to_bytes(self) -> bytes:
         """Return it as an npz file, which a server writes without pyarrow; equal sketches give equal bytes."""
-        about = {"schema": 1, "model_sha256": self.model_sha256, "classes": list(self.classes)}
+        about = {"schema": 2, "model_sha256": self.model_sha256, "classes": list(self.classes), "rows": self.rows}
         text = json.dumps(about, sort_keys=True).encode()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         stream = io.BytesIO()
@@ -72,13 +76,15 @@ def read_sketch(source: Path | bytes, name: str = "") -> Sketch:
         with np.load(io.BytesIO(data), allow_pickle=False) as kept:
             about = json.loads(kept["about"].tobytes())
             arrays = {key: kept[key].astype(dtype, casting="safe") for key, dtype in _ARRAYS.items()}
-        classes, rows = tuple(about["classes"]), len(arrays["digests"])
-        sketch = Sketch(model_sha256=str(about["model_sha256"]), classes=classes, **arrays)
-        shapes = [array.shape for array in arrays.values()]
-        if shapes != [(rows,), (rows, len(classes) + 1), (len(classes),), (BINS,)]:
+        if about["schema"] != 2:
+            raise ValueError("another schema")
+        classes, kept_rows = tuple(about["classes"]), len(arrays["digests"])
+        model, rows = str(about["model_sha256"]), int(about["rows"])
+        sketch = Sketch(model_sha256=model, classes=classes, rows=rows, **arrays)
+        if [array.shape for array in arrays.values()] != [(kept_rows,), (kept_rows, len(classes) + 1)]:
             raise ValueError("its arrays do not fit together")
-        if about["schema"] != 1 or rows > SAMPLE or not np.isfinite(sketch.vectors).all():
-            raise ValueError("another schema, too many rows, or numbers that are none")
+        if not kept_rows <= min(rows, SAMPLE) or not np.isfinite(sketch.vectors).all():
+            raise ValueError("too many rows, or numbers that are none")
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         where = name or (str(source) if isinstance(source, Path) else "a sketch")
         raise DataError(f"{where} cannot be read as a sketch of answers ({first_line(error)}); remove it") from None
@@ -127,7 +133,7 @@ class Sketcher:
 
     def __init__(self, model_sha256: str, classes: Sequence[str]) -> None:
         self.model_sha256, self.classes = model_sha256, tuple(classes)
-        self._labels, self._confidence = np.zeros(len(self.classes), np.int64), np.zeros(BINS, np.int64)
+        self._rows = 0
         self._digests = list[NDArray[np.uint64]]()
         self._vectors = list[NDArray[np.float16]]()
         self._held, self._limit = 0, np.uint64(2**64 - 1)
@@ -137,18 +143,15 @@ class Sketcher:
         found: Bools = digests <= self._limit
         return found
 
-    def add(self, labels: Ints, confidence: Floats, digests: NDArray[np.uint64], vectors: NDArray[np.float16]) -> None:
+    def add(self, rows: int, digests: NDArray[np.uint64], vectors: NDArray[np.float16]) -> None:
         """Add answers.
 
         Args:
-            labels: int64 [N], of all of them.
-            confidence: float32 [N], their top probabilities.
+            rows: how many they are, M and those that are not wanted.
             digests: uint64 [M], of the images that are `wanted`.
             vectors: float16 [M, K + 1], their answers.
         """
-        self._labels += np.bincount(labels, minlength=len(self.classes))
-        bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-        self._confidence += np.bincount(bins, minlength=BINS)
+        self._rows += rows
         if len(digests):
             self._digests.append(digests)
             self._vectors.append(vectors)
@@ -160,28 +163,19 @@ class Sketcher:
         """Add answers float32 [N, K] to images of digests uint64 [N]."""
         chosen = self.wanted(digests)
         vectors = answer_vectors(probabilities[chosen], task)
-        self.add(probabilities.argmax(axis=1), probabilities.max(axis=1), digests[chosen], vectors)
+        self.add(len(probabilities), digests[chosen], vectors)
 
     def add_sketch(self, sketch: Sketch) -> None:
         """Add all that another sketch is of. Raises DataError: it is of another model."""
         if (sketch.model_sha256, sketch.classes) != (self.model_sha256, self.classes):
             raise DataError(f"a sketch of the file {sketch.model_sha256[:12]}, not of {self.model_sha256[:12]}")
-        self._labels += sketch.labels
-        self._confidence += sketch.confidence
         chosen = self.wanted(sketch.digests)
-        self.add(np.zeros(0, np.int64), np.zeros(0, np.float32), sketch.digests[chosen], sketch.vectors[chosen])
+        self.add(sketch.rows, sketch.digests[chosen], sketch.vectors[chosen])
 
     def sketch(self) -> Sketch:
         """Return the sketch of what was added so far."""
         self._compact()
-        return Sketch(
-            self.model_sha256,
-            self.classes,
-            self._digests[0],
-            self._vectors[0],
-            self._labels.copy(),
-            self._confidence.copy(),
-        )
+        return Sketch(self.model_sha256, self.classes, self._digests[0], self._vectors[0], self._rows)
 
     def _compact(self) -> None:
         """Keep the smallest digests, each once; of one that came again the first answer stays."""
