@@ -6,19 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from drift_case import MODEL, evaluated, only_bars, scored
 from shells import write_shells
 
 from drillcore import registry
-from drillcore.analysis.drift import LEAST_LEVEL, find_drift
+from drillcore.analysis.drift import LEAST_LEVEL, _class_shifts, compare, find_drift
 from drillcore.analysis.reporting import gather_report
 from drillcore.cli import cli
 from drillcore.datasets.ingest import current_manifest
 from drillcore.errors import InputError, ReceiptError, TooFewAnswersError
 from drillcore.pages.report_page import report_page
-from drillcore.runtime.batch.sketch import sketch_of
+from drillcore.runtime.batch.sketch import merged, sketch_of
 from drillcore.settings import Settings
 
 Retrained = tuple[Settings, dict[str, Any]]
@@ -88,8 +89,24 @@ def test_what_a_server_has_kept_is_looked_at(retrained: Retrained) -> None:
     found = find_drift(settings, MODEL, level=LEAST_LEVEL)
     assert (found.since.served, found.since.sketch.rows) == (1, 30)
     assert found.drifted
-    assert sum(one.term for one in found.classes) == pytest.approx(found.tests[0].value, abs=1e-12)
     assert found.reference.rows == len(current_manifest(settings, "shells").rows("test"))
+
+
+def test_terms_of_the_classes_add_up_to_the_index_and_an_image_sent_often_counts_once() -> None:
+    random, classes = np.random.default_rng(0), list("abcdef")  # e and f are never answered
+    rows = np.pad(random.dirichlet(np.ones(4), 90), ((0, 0), (0, 2)))
+    digests = [f"{number:016x}" for number in range(90)]
+    before = sketch_of("0" * 64, classes, "classification", rows[:60], digests[:60])
+    after = sketch_of("0" * 64, classes, "classification", rows[60:], digests[60:])
+    index, *_ = found = compare(before, after)
+    shifts = _class_shifts(before, after)
+    assert sorted(one.name for one in shifts) == list("abcd")
+    assert sum(one.term for one in shifts) == pytest.approx(index.value, abs=1e-12)
+    assert [sum(shares) for shares in zip(*((one.reference, one.now) for one in shifts), strict=True)] == pytest.approx(
+        [1, 1]
+    )
+    probe = sketch_of("0" * 64, classes, "classification", rows[[60] * 5_000], digests[60:61] * 5_000)
+    assert compare(before, merged([after, probe], "0" * 64, classes)) == found
 
 
 def test_what_cannot_be_compared(retrained: Retrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
