@@ -12,6 +12,7 @@ from drillcore.digests import sha256_json
 from drillcore.errors import InputError, StoreError
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
+from drillcore.store import writer as store_writer
 from drillcore.store.index import positions, read_index
 from drillcore.store.shards import open_shard, verify_shard
 from drillcore.store.store import tables
@@ -151,6 +152,39 @@ def test_shards_of_a_killed_writer_are_adopted_and_half_written_ones_swept(store
         assert store.missing(names(6)).tolist() == [False] * 4 + [True] * 2
     assert np.array_equal(store.read(names(4)), values(4))
     assert not list(store.shards.glob(".partial-*"))
+
+
+@pytest.mark.parametrize("step", ["write_index", "write_shard"])
+def test_keys_whose_dropping_was_killed_are_dropped_by_the_next_writer(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    fill(store, 4)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    writer = StoreWriter(store).__enter__()
+    with monkeypatch.context() as patched:
+        if step == "write_index":
+            writer._write_index()
+            real = writer._write_index
+            calls = iter([real, killed])
+            patched.setattr(writer, "_write_index", lambda: next(calls)())
+        else:
+            patched.setattr(store_writer, "write_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            writer.drop(names(1))
+    writer._exit.close()
+    store.close()
+    fresh = FeatureStore(store.root, SPEC)
+    with StoreWriter(fresh) as again:
+        again.drop(names(1))
+    fresh = FeatureStore(store.root, SPEC)
+    assert fresh.missing(names(4)).tolist() == [True, False, False, False]
+    assert np.array_equal(fresh.read(names(3, 1)), values(3, 1))
+    with StoreWriter(fresh):
+        assert fresh.unlisted() == []
+    assert fresh.missing(names(1)).all()
 
 
 def test_a_lost_index_is_made_again_from_the_shards(store: FeatureStore) -> None:

@@ -126,6 +126,11 @@ class FeatureStore:
         """Return the names of the shards in the index that are gone or fail their checksum; reads all of them."""
         return sorted(name for name in set(self.index["shard"]) if self._shard(name) is None)
 
+    def unlisted(self) -> list[Path]:
+        """Return the shards that are not in the index, sorted: what a killed writer has left."""
+        known = set(self.index["shard"])
+        return sorted(path for path in self.shards.glob(f"*{SUFFIX}") if path.name not in known)
+
     def close(self) -> None:
         """Let go of the mapped shards; they are mapped and verified again when they are next read."""
         self._open.clear()

@@ -117,7 +117,8 @@ class StoreWriter:
     def drop(self, keys: Sequence[str]) -> int:
         """Take keys out, rows and all, and return how many there were; shards that held them are written anew.
 
-        Killed amid it, a shard that should be gone may be adopted again: drop them again.
+        Killed amid it, the index has them until their shards are gone, and the next writer adopts what was made: drop
+        them again.
 
         Raises:
             StoreError: a disk that is full.
@@ -141,10 +142,11 @@ class StoreWriter:
                     raise StoreError(f"the feature store cannot be written: {error.strerror}") from error
                 left = merge([left, index_of_shard(made, open_shard(self.store.shards / made))])
         self.store.close()
-        self._index, self._added = left, True
-        self._write_index()
+        # Before the index: a shard that it does not name would be adopted, keys and all.
         for name in names:
             (self.store.shards / name).unlink(missing_ok=True)
+        self._index, self._added = left, True
+        self._write_index()
         return int(present.sum())
 
     def commit(self) -> None:
@@ -164,14 +166,12 @@ class StoreWriter:
         sweep_partials(self.store.shards)
         sweep_partials(self.store.folder)
         known = self.store.index
-        self._index = known
+        self._index, unlisted = known, self.store.unlisted()
         bad = self.store.damaged()
         for name in bad:
             (self.store.shards / name).unlink(missing_ok=True)
         adopted = []
-        for path in sorted(set(self.store.shards.glob(f"*{SUFFIX}"))):
-            if path.name in set(known["shard"]):
-                continue
+        for path in unlisted:
             try:
                 verify_shard(path)
                 adopted.append(index_of_shard(path.name, open_shard(path)))
