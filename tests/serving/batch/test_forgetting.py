@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,11 @@ def test_rows_go_and_the_rest_is_as_it_was(settings: Settings, output: Path) -> 
     [aside] = read_set_aside(output)
     digests = {*(row["sha256"] for row in gone), aside.sha256}
     [held] = find_outputs(output.parent, digests)
+    os.utime(output / "receipt.json", (1_000_000_000, 1_000_000_000))
     assert (held.root, held.batches, held.rows, held.digests) == (output, (".",), 3, digests)
     forget_in_output(settings, held, digests)
     assert rows_of(output) == [row for row in before if row not in gone]
+    assert (output / "receipt.json").stat().st_mtime == 1_000_000_000  # drift goes by when it was scored
     receipt = verify(output)
     assert (receipt.inputs, receipt.scored, receipt.set_aside) == (12, 9, 3)
     asides = read_set_aside(output)
@@ -119,6 +122,7 @@ def test_of_an_output_that_grows_the_chain_is_written_anew(settings: Settings, t
     digest = rows[2]["sha256"]
     [held] = find_outputs(tmp_path, {digest})
     assert (held.root, len(held.batches)) == (tmp_path / "out", 1)
+    assert find_outputs(held.root / held.batches[0], {digest}) == [held]  # named by a batch, its chain is found
     forget_in_output(settings, held, {digest})
     found = verify_chain(tmp_path / "out")
     assert (found.batches, found.scored, found.set_aside) == (3, 4, 1)
