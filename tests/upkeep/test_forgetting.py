@@ -13,7 +13,7 @@ from drift_case import MODEL, scored
 
 from drillcore import registry, versions
 from drillcore.cli.forget import forget
-from drillcore.datasets.ingest import current_manifest
+from drillcore.datasets.ingest import check_dataset, current_manifest
 from drillcore.digests import sha256_file
 from drillcore.errors import DataError, InputError, LeaseHeldError
 from drillcore.runtime.batch.receipt import verify
@@ -21,7 +21,7 @@ from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
 from drillcore.store.spec import FeatureSpec
 from drillcore.store.store import FeatureStore, tables
-from drillcore.upkeep import forgetting
+from drillcore.upkeep import forgetting, forgetting_landed, forgetting_records
 from drillcore.upkeep.doctor import examine
 
 Retrained = tuple[Settings, dict[str, Any]]
@@ -30,6 +30,7 @@ Retrained = tuple[Settings, dict[str, Any]]
 @pytest.fixture
 def run(retrained: Retrained, monkeypatch: pytest.MonkeyPatch) -> Any:
     settings, _ = retrained
+    check_dataset(settings, "shells")  # the copy's files have times of their own
     monkeypatch.setattr("drillcore.cli.forget.begin", lambda **_: settings)
 
     def call(*arguments: object) -> Result:
@@ -102,13 +103,13 @@ def test_what_a_kill_left_is_finished_by_the_next_call(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(forgetting, step, killed)
+        patched.setattr(forgetting_landed if step == "check_dataset" else forgetting, step, killed)
         assert run(first, "--yes").exit_code != 0
-    assert forgetting.unfinished(settings) == {first}
+    assert forgetting_records.unfinished(settings) == {first}
     if step == "drop_objects":
         assert any(first in finding.text for finding in examine(settings))
     assert run(second, "--yes").exit_code == 0
-    assert forgetting.unfinished(settings) == set()
+    assert forgetting_records.unfinished(settings) == set()
     for digest in (first, second):
         assert copies(settings, digest) == []
         assert stored(settings, [digest]) == 0
@@ -119,6 +120,7 @@ def test_what_is_refused(retrained: Retrained, run: Any) -> None:
     known = current_manifest(settings, "shells").table["sha256"].iloc[0]
     for arguments, error, text in (
         (["0" * 64, known, "--yes"], InputError, "no image of digest 000"),
+        (["typo.png", "--yes"], InputError, "there is no file 'typo.png'"),
         (["abc", "--yes"], InputError, "no SHA-256 digest"),
     ):
         assert isinstance(found := run(*arguments).exception, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from drillcore.digests import sha256_file
 from drillcore.errors import InputError
 
 if TYPE_CHECKING:
-    from drillcore.upkeep.forgetting import Place
+    from drillcore.upkeep.forgetting_landed import Place
 
 
 @click.command()
@@ -40,32 +41,35 @@ def forget(images: tuple[str, ...], scored: tuple[Path, ...], yes: bool, as_json
       drillcore data forget withdrawn/*.jpg --scored /archive/scored --yes
     """
     settings = begin(as_json=as_json)
-    from drillcore.upkeep import forgetting
+    from drillcore.upkeep import forgetting, forgetting_records
     from drillcore_serving.batch.forgetting import find_outputs, forget_in_output, outputs_of
 
-    digests = {sha256_file(Path(one)) if Path(one).is_file() else one.lower() for one in images}
-    left = forgetting.unfinished(settings)
-    plan = forgetting.plan_forgetting(settings, digests | left)
-    folders = [*outputs_of(settings, scored), *forgetting.unfinished_outputs(settings)]
-    found = {held.root.resolve(): held for folder in folders for held in find_outputs(folder, plan.digests)}
-    outputs = list(found.values())
-    seen = {digest for held in outputs for digest in held.digests}
-    unknown = digests - plan.known - seen - forgetting.recorded(settings)
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InputError(
-            f"no image of digest {min(unknown)}{more} is known here: neither a data set, an inbox nor a scored output "
-            "has it; nothing was changed"
-        )
-    told = [{"output": str(held.root.resolve()), "batches": list(held.batches), "rows": held.rows} for held in outputs]
-    record = None
-    if yes:
-        forgetting.refuse_work(settings)
-        record = forgetting.begin_record(settings, plan, told)
-        forgetting.forget_images(settings, plan)
-        for held in outputs:
-            forget_in_output(settings, held, plan.digests)
-        forgetting.end_records(settings, plan.digests)
+    digests = {sha256_file(Path(one)) if Path(one).is_file() else forgetting.check_digest(one) for one in images}
+    with forgetting.alone(settings) if yes else contextlib.nullcontext():
+        left = forgetting_records.unfinished(settings)
+        plan = forgetting.plan_forgetting(settings, digests | left)
+        folders = [*outputs_of(settings, scored), *forgetting_records.unfinished_outputs(settings)]
+        found = {held.root.resolve(): held for folder in folders for held in find_outputs(folder, plan.digests)}
+        outputs = list(found.values())
+        seen = {digest for held in outputs for digest in held.digests}
+        unknown = digests - plan.known - seen - forgetting_records.recorded(settings)
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise InputError(
+                f"no image of digest {min(unknown)}{more} is known here: neither a data set, an inbox nor a scored "
+                "output has it; nothing was changed"
+            )
+        told = [
+            {"output": str(held.root.resolve()), "batches": list(held.batches), "rows": held.rows} for held in outputs
+        ]
+        record = None
+        if yes:
+            record = forgetting.begin(settings, plan, told)
+            forgetting.forget_copies(settings, plan)
+            for held in outputs:
+                forget_in_output(settings, held, plan.digests)
+            forgetting.forget_current(settings, plan)
+            forgetting_records.end_records(settings, plan.digests)
     if as_json:
         print_json({**plan.to_dict(), "outputs": told, "done": yes, "record": str(record) if record else None})
         return
@@ -83,6 +87,8 @@ def forget(images: tuple[str, ...], scored: tuple[Path, ...], yes: bool, as_json
             ("models that have learnt from them", ", ".join(f"{name}@{number}" for name, number in versions) or "-"),
         ],
     )
+    for text in plan.unseen:
+        click.echo(f"not looked into, and not removed: {text}")
     if left - digests:
         click.echo(f"{len(left - digests):,} of them were begun before and not finished")
     if record is not None:

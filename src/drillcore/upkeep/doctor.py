@@ -20,7 +20,7 @@ from drillcore.settings import Settings
 from drillcore.state.database import open_state
 from drillcore.state.deliveries import WAITING, undelivered
 from drillcore.state.leases import current_leases
-from drillcore.upkeep.forgetting import unfinished
+from drillcore.upkeep.forgetting_records import unfinished
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _PACKAGES = (

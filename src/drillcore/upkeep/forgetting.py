@@ -7,49 +7,47 @@ finished by the next call, for the record is written before anything is removed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import datetime
+import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from drillcore import registry, tracking
-from drillcore.datasets.checking import refusal
-from drillcore.datasets.ingest import check_dataset, landed_datasets, way_on
 from drillcore.datasets.manifest_table import QUARANTINE, ROWS, read_table
-from drillcore.digests import sha256_file, sha256_json
-from drillcore.errors import InputError, LeaseHeldError
-from drillcore.files import read_object, write_json
+from drillcore.digests import sha256_file
+from drillcore.errors import DataError, InputError, LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.progress import progress
 from drillcore.registry import ModelVersion
 from drillcore.retrain.records import RunFolder
-from drillcore.runtime.images.walking import walk_images
+from drillcore.runtime.images.walking import list_folder
 from drillcore.settings import Settings
 from drillcore.state.database import open_state
 from drillcore.state.leases import current_leases, hold_lease
 from drillcore.store.spec import FeatureSpec
 from drillcore.store.store import FeatureStore, tables
 from drillcore.store.writer import StoreWriter
+from drillcore.upkeep.forgetting_landed import (
+    Place,
+    forget_landed,
+    refuse_kept,
+    refuse_unchecked,
+    refuse_unfit,
+    rest_digest,
+    unfinished_error,
+)
+from drillcore.upkeep.forgetting_records import begin_record, begun
 from drillcore.versions import outs_md5
 from drillcore.versions.forgetting import bring_objects, drop_objects, holds, objects_of
 
 # Made of images by commands, which make them again: none is looked into, all go.
-_PAGES = ("datasets", "suspects", "label-next", "similar", "clusters", "explanations", "reports")
+_PAGES = ("datasets", "suspects", "label-next", "similar", "clusters", "explanations", "reports", "rebuild")
 _FEWEST = 64  # hexadecimal digits of a digest
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where an image is or was in a data set: its path below `data/<dataset>`, and that of its annotation."""
-
-    dataset: str
-    path: str
-    sha256: str
-    target: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,9 +71,10 @@ class Forgetting:
         objects: MD5 of their files in versions of the data.
         features: images in tables of the store.
         tables: of the store that go whole: samples of annotated images, whose keys do not tell which image they are of.
-        inbox: files that wait to be scored, or were.
-        pages: folders of pages that commands have made of images.
+        inbox: files that wait to be scored, or were, and their SHA-256.
+        pages: folders of pages that commands have made of images, and of rebuilds that did not end.
         learnt: versions whose data have them.
+        unseen: what could not be looked into and stays, in words.
     """
 
     digests: tuple[str, ...]
@@ -83,131 +82,174 @@ class Forgetting:
     objects: tuple[str, ...]
     features: int
     tables: tuple[str, ...]
-    inbox: tuple[str, ...]
+    inbox: dict[str, str]
     pages: tuple[str, ...]
     learnt: tuple[Learnt, ...]
+    unseen: tuple[str, ...]
 
     @property
     def known(self) -> set[str]:
         """Digests that were found."""
-        return {place.sha256 for place in self.places} | {sha256_file(Path(path)) for path in self.inbox}
+        return {place.sha256 for place in self.places} | set(self.inbox.values())
 
     def to_dict(self) -> Json:
-        """Return plain values for JSON."""
-        return dataclasses.asdict(self)
+        """Return plain values for JSON; of names that are no UTF-8 the bytes are escaped."""
+        return {**dataclasses.asdict(self), "inbox": [_shown(path) for path in self.inbox]}
+
+
+def check_digest(text: str) -> str:
+    """Return a SHA-256 digest as it was named; raises InputError where it is none."""
+    digest = text.lower()
+    if len(digest) != _FEWEST or not set(digest) <= set("0123456789abcdef"):
+        raise InputError(
+            f"there is no file {text[:80]!r}, and it is no SHA-256 digest of 64 hexadecimal digits (sha256sum IMAGE "
+            "tells it)"
+        )
+    return digest
+
+
+@contextlib.contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the data for the length of a `with` block. Raises LeaseHeldError where somebody is at work here."""
+    with hold_lease(settings, "data"):
+        for name, holder, _ in current_leases(open_state(settings)):
+            if name != "data":
+                raise LeaseHeldError(f"{name} is held by {holder}; wait until it has ended, then forget")
+        yield
 
 
 def plan_forgetting(settings: Settings, digests: Collection[str]) -> Forgetting:
     """Find where images of SHA-256 digests are. Nothing is changed.
 
     Raises:
-        InputError: something that is no digest.
-        DataError, RegistryError: a list of images, a version of the data or the registry cannot be read.
+        DataError, RegistryError: a data set has changed since its last check; a list of images, a version of the data,
+            the remote or the registry cannot be read.
     """
-    for digest in digests:
-        if len(digest) != _FEWEST or not set(digest) <= set("0123456789abcdef"):
-            raise InputError(
-                f"{digest[:80]!r} is no SHA-256 digest of 64 hexadecimal digits (sha256sum IMAGE tells it)"
-            )
     wanted = set(digests)
-    places, splits = _places(settings, wanted)
+    refuse_unchecked(settings, begun(settings))
+    places, splits, asides = _places(settings, wanted)
     found = [
         Learnt(model=version.model, version=version.version, sha256=digest, split=split, run_id=version.run_id)
         for version in _versions(settings)
         for digest, split in splits.get(str(version.metadata.get("data_digest")), {}).items()
     ]
-    touched = places or found
+    touched, annotated = places or found, any(place.target for place in places)
+    places = _without_shared(settings, places, wanted)
+    inbox, closed = _inbox(settings, wanted)
+    features, unread = _features(settings, wanted)
     return Forgetting(
         digests=tuple(sorted(wanted)),
         places=tuple(sorted(places)),
         objects=tuple(sorted(_objects(settings, places, wanted))),
-        features=sum(len(keys) for _, keys in _features(settings, wanted)),
-        tables=tuple(_sampled(settings) if any(place.target for place in places) else ()),
-        inbox=tuple(str(path) for path in _inbox(settings, wanted)),
-        pages=tuple(name for name in _PAGES if touched and (settings.state / name).is_dir()),
+        features=sum(int(store.index.index.isin(keys).sum()) for store, keys in features),
+        tables=tuple(_sampled(settings) if annotated else ()),
+        inbox=inbox,
+        pages=tuple(name for name in _PAGES if touched and os.path.lexists(settings.state / name)),
         learnt=tuple(sorted(found)),
+        unseen=(
+            *closed,
+            *unread,
+            *(f"the annotation of {place}, which was set aside: no list names it" for place in asides),
+        ),
     )
 
 
-def unfinished(settings: Settings) -> set[str]:
-    """Return the digests whose forgetting was begun and not finished."""
-    return {digest for record in _begun(settings) for digest in record["digests"]}
-
-
-def unfinished_outputs(settings: Settings) -> list[Path]:
-    """Return the scored outputs, wherever they are, that were to be changed by what was begun and not finished."""
-    named = {Path(one["output"]) for record in _begun(settings) for one in record["outputs"]}
-    return sorted(path for path in named if path.is_dir())
-
-
-def recorded(settings: Settings) -> set[str]:
-    """Return the digests that were forgotten, or begun to be."""
-    return {digest for path in _folder(settings).glob("*.json") for digest in read_object(path)["digests"]}
-
-
-def refuse_work(settings: Settings) -> None:
-    """Raise LeaseHeldError where somebody is at work in this project."""
-    held = current_leases(open_state(settings))
-    if held:
-        name, holder, _ = held[0]
-        raise LeaseHeldError(f"{name} is held by {holder}; wait until it has ended, then forget")
-
-
-def begin_record(settings: Settings, plan: Forgetting, outputs: Sequence[Json]) -> Path:
-    """Write what is to be removed, before anything is; one that was begun before stays as it is."""
-    name, number = sha256_json(list(plan.digests))[:16], 1
-    while (path := _folder(settings) / f"{name}-{number}.json").is_file():
-        if read_object(path)["done"] is None:
-            return path
-        number += 1  # they were forgotten before, and have come back
-    write_json(path, {"schema": 1, **plan.to_dict(), "outputs": list(outputs), "begun": _now(), "done": None})
-    return path
-
-
-def end_records(settings: Settings, digests: Collection[str]) -> None:
-    """Note that what was begun is done."""
-    for path in sorted(_folder(settings).glob("*.json")):
-        record = read_object(path)
-        if record["done"] is None and set(record["digests"]) <= set(digests):
-            write_json(path, {**record, "done": _now()})
-
-
-def forget_images(settings: Settings, plan: Forgetting) -> None:
-    """Remove what a plan names, outputs of `score` left out.
+def begin(settings: Settings, plan: Forgetting, outputs: Sequence[Json]) -> Path:
+    """Refuse what cannot be done whole, then write the record.
 
     Raises:
-        LeaseHeldError: somebody else is at the data.
-        QualityError, DataError: what is left of a data set is refused, or DVC fails; call again when that is mended.
-        OSError: a folder cannot be written.
+        DataError: copies that no list names, or that a program has loaded, would stay; a data set would be refused.
     """
-    with hold_lease(settings, "data"):
-        for path in plan.inbox:
-            Path(path).unlink(missing_ok=True)
-        for name in plan.pages:
-            shutil.rmtree(settings.state / name, ignore_errors=True)
-        _forget_runs(settings, plan)
-        _forget_landed(settings, plan.places)
-        drop_objects(settings, plan.objects)
-        for store, keys in _features(settings, set(plan.digests)):
+    _refuse_loaded(settings, set(plan.digests))
+    refuse_kept(settings, plan.places, plan.objects)
+    refuse_unfit(settings, plan.places)
+    landing = {name: rest_digest(settings, name, plan.places) for name in {place.dataset for place in plan.places}}
+    return begin_record(settings, plan.digests, plan.to_dict(), outputs, landing)
+
+
+def forget_copies(settings: Settings, plan: Forgetting) -> None:
+    """Remove what a plan names, but for outputs of `score` and the current version of the data.
+
+    Raises:
+        DataError: the remote is not there, or DVC fails; call again when that is mended.
+        OSError: something cannot be removed.
+    """
+    for path, digest in plan.inbox.items():
+        with contextlib.suppress(FileNotFoundError):
+            if sha256_file(Path(path)) == digest:  # else another has come by that name
+                Path(path).unlink()
+    for name in plan.pages:
+        _remove(settings.state / name)
+    _forget_runs(settings, plan)
+    drop_objects(settings, plan.objects)
+    for store, keys in _features(settings, set(plan.digests))[0]:
+        # A shard that a kill left beside the index may have them, and would be taken in again.
+        if store.unlisted() or store.index.index.isin(keys).any():
             with StoreWriter(store) as writer:
                 writer.drop(keys)
-        for digest in plan.tables:
-            shutil.rmtree(settings.state / "features" / digest, ignore_errors=True)
+    for digest in plan.tables:
+        _remove(settings.state / "features" / digest)
 
 
-def _places(settings: Settings, wanted: set[str]) -> tuple[set[Place], dict[str, dict[str, str]]]:
-    """Return where images are listed, and for each list (by its digest) the splits of those in it."""
-    places, splits = set[Place](), dict[str, dict[str, str]]()
+def forget_current(settings: Settings, plan: Forgetting) -> None:
+    """Make versions of the data without the images, and remove what the version before had of them.
+
+    Raises:
+        DataError: what is left of a data set is refused, or DVC fails; all else is done, and the record stays open.
+        OSError: a folder cannot be written.
+    """
+    refused = forget_landed(settings, plan.places)
+    kept = drop_objects(settings, plan.objects)
+    if refused or kept:
+        raise unfinished_error(refused, kept)
+
+
+def _places(settings: Settings, wanted: set[str]) -> tuple[set[Place], dict[str, dict[str, str]], list[str]]:
+    """Return where images are listed, the splits of those in each list (by its digest), and paths of those set aside.
+
+    The last are of data sets with annotations in files: of an image that was set aside no list names it.
+    """
+    places, splits, asides, annotated = set[Place](), dict[str, dict[str, str]](), set[str](), set[str]()
     for path in sorted(settings.manifests.glob("*/*.parquet")):
         aside = path.name.endswith(".quarantine.parquet")
         table = read_table(path, QUARANTINE if aside else ROWS)[0]
+        if not aside and table["target_path"].notna().any():
+            annotated.add(path.parent.name)
         rows: pd.DataFrame = table[table["sha256"].isin(wanted)]
         for row in rows.to_dict("records"):
-            target = "" if aside or row["target_path"] is None else str(row["target_path"])
-            places.add(Place(path.parent.name, str(row["path"]), str(row["sha256"]), target))
+            target = ("", "")
+            if aside:
+                asides.add(f"{path.parent.name}/{row['path']}")
+            elif row["target_path"] is not None:
+                target = str(row["target_path"]), str(row["target_sha256"])
+            places.add(Place(path.parent.name, str(row["path"]), str(row["sha256"]), *target))
             if not aside:
                 splits.setdefault(path.stem, {})[str(row["sha256"])] = str(row["split"])
-    return places, splits
+    known = {f"{place.dataset}/{place.path}" for place in places if place.target}
+    return places, splits, sorted(path for path in asides - known if path.split("/", 1)[0] in annotated)
+
+
+def _without_shared(settings: Settings, places: set[Place], wanted: set[str]) -> set[Place]:
+    """Return the places without annotations that are or were another image's too, at the same path."""
+    named = {(place.dataset, place.target, place.target_sha256) for place in places if place.target}
+    shared = set[tuple[str, str, str]]()
+    for dataset in {one[0] for one in named}:
+        paths = {target for name, target, _ in named if name == dataset}
+        for path in sorted((settings.manifests / dataset).glob("*.parquet")):
+            if path.name.endswith(".quarantine.parquet"):
+                continue
+            table = read_table(path, ROWS)[0]
+            rows = table[table["target_path"].isin(paths) & ~table["sha256"].isin(wanted)]
+            shared |= {
+                (dataset, str(target), str(digest))
+                for target, digest in zip(rows["target_path"], rows["target_sha256"], strict=True)
+            }
+    return {
+        dataclasses.replace(place, target="", target_sha256="")
+        if (place.dataset, place.target, place.target_sha256) in shared
+        else place
+        for place in places
+    }
 
 
 def _versions(settings: Settings) -> Iterator[ModelVersion]:
@@ -215,8 +257,8 @@ def _versions(settings: Settings) -> Iterator[ModelVersion]:
         yield from registry.versions(settings, name)
 
 
-def _objects(settings: Settings, places: Iterable[Place], wanted: set[str]) -> set[str]:
-    """Return the objects of the images, judged by their content, and of annotations that are of no other image."""
+def _objects(settings: Settings, places: Collection[Place], wanted: set[str]) -> set[str]:
+    """Return the objects of the images and of annotations that are of no other image, both judged by their content."""
     images = {f"{place.dataset}/{place.path}" for place in places}
     targets = {f"{place.dataset}/{place.target}" for place in places if place.target}
     if not images:
@@ -225,62 +267,80 @@ def _objects(settings: Settings, places: Iterable[Place], wanted: set[str]) -> s
     named = {md5 for md5 in (outs_md5(text) for text in texts if text) if md5 is not None}
     found = objects_of(settings, images | targets, named)
     of_images = {md5 for md5, paths in found.items() if paths & images}
-    bring_objects(settings, of_images)
     of_targets = {md5 for md5, paths in found.items() if paths <= targets}
-    return {md5 for md5 in of_images if holds(settings, md5, wanted)} | of_targets
+    bring_objects(settings, of_images | of_targets)
+    digests = {place.target_sha256 for place in places if place.target}
+    return {md5 for md5 in of_images if holds(settings, md5, wanted)} | {
+        md5 for md5 in of_targets if holds(settings, md5, digests)
+    }
 
 
-def _features(settings: Settings, wanted: set[str]) -> Iterator[tuple[FeatureStore, list[str]]]:
-    """Yield the tables that have rows of the images, with their keys there."""
+def _features(settings: Settings, wanted: set[str]) -> tuple[list[tuple[FeatureStore, list[str]]], list[str]]:
+    """Return the tables with the keys that rows of the images have there, and in words those that cannot be read."""
+    found, unread = list[tuple[FeatureStore, list[str]]](), list[str]()
     for table in tables(settings):
         try:
             spec = FeatureSpec(**{**table.spec, "taps": tuple(table.spec["taps"])})  # type: ignore[arg-type]
+            store = FeatureStore.of(settings, spec)
+            if store.folder.name == table.digest:
+                found.append((store, list(spec.keys(sorted(wanted)))))
+                continue
         except (TypeError, KeyError, InputError):
-            continue
-        store = FeatureStore.of(settings, spec)
-        keys = [key for key in spec.keys(sorted(wanted)) if key in store.index.index]
-        if store.folder.name == table.digest and keys:
-            yield store, keys
+            pass
+        unread.append(f"features in .drillcore/features/{table.digest}, whose spec cannot be read: remove that folder")
+    return found, unread
 
 
 def _sampled(settings: Settings) -> list[str]:
     return [table.digest for table in tables(settings) if table.spec.get("sampling")]
 
 
-def _inbox(settings: Settings, wanted: set[str]) -> list[Path]:
-    folder = settings.state / "inbox"
-    if not folder.is_dir():
-        return []
-    files = [folder / path for path in sorted(walk_images(folder))]
+def _inbox(settings: Settings, wanted: set[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the files in inboxes that are the images, with their digests, and in words what cannot be opened."""
+    waiting, seen, files = [str(settings.state / "inbox")], set[str](), list[str]()
+    closed = list[str]()
+    while waiting:
+        folder = waiting.pop()
+        if (real := os.path.realpath(folder)) in seen or not os.path.lexists(folder):
+            continue
+        seen.add(real)
+        try:
+            folders, images = list_folder(folder)
+        except OSError as error:
+            closed.append(f"{_shown(folder)}, which cannot be opened: {error.strerror}")
+            continue
+        waiting.extend(entry.path for entry in folders)
+        files.extend(entry.path for entry in images)
+    found = dict[str, str]()
     with progress("looking into inboxes", len(files)) as advance:
-        found = []
-        for path in files:
-            if sha256_file(path) in wanted:
-                found.append(path)
+        for path in sorted(files):
+            try:
+                if (digest := sha256_file(Path(path))) in wanted:
+                    found[path] = digest
+            except OSError as error:
+                closed.append(f"{_shown(path)}, which cannot be opened: {error.strerror}")
             advance(1)
-    return found
+    return found, closed
 
 
-def _forget_landed(settings: Settings, places: Sequence[Place]) -> None:
-    """Take images and their annotations out of the landing zone, then make versions without them."""
-    landed = landed_datasets(settings)
-    for dataset in sorted({place.dataset for place in places} & set(landed)):
-        folder, own = settings.landing / dataset, [place for place in places if place.dataset == dataset]
-        for place in own:
-            path = folder / place.path
-            if path.is_file() and sha256_file(path) == place.sha256:
-                path.unlink()
-        for place in own:
-            if place.target and not (folder / place.path).exists():
-                (folder / place.target).unlink(missing_ok=True)
-        for memory in (
-            settings.state / "probed" / f"{dataset}.parquet",
-            settings.state / "thumbnails" / f"{dataset}.npz",
-        ):
-            memory.unlink(missing_ok=True)
-        report = check_dataset(settings, dataset, accept_change=True).report
-        if not report.ok:
-            raise refusal(report, way_on(report))
+def _refuse_loaded(settings: Settings, wanted: set[str]) -> None:
+    """Refuse copies that `load_folder` made for programs, which may be using them."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    home = settings.state / "loaded"
+    if not home.is_dir():
+        return
+    for folder, _, files in os.walk(home, onerror=stop):
+        for name in files:
+            path = Path(folder, name)
+            if path.is_file() and sha256_file(path) in wanted:
+                held = home.joinpath(*path.relative_to(home).parts[:2])
+                raise DataError(
+                    f"{_shown(str(path))} is one of them, a copy that load_folder made for a program; nothing was "
+                    f"removed. End the program, remove the folder {_shown(str(held))}, then forget"
+                )
 
 
 def _forget_runs(settings: Settings, plan: Forgetting) -> None:
@@ -290,18 +350,17 @@ def _forget_runs(settings: Settings, plan: Forgetting) -> None:
         if (version.model, version.version) not in versions:
             continue
         recipe, data = (str(version.metadata.get(name)) for name in ("recipe_sha256", "data_digest"))
-        shutil.rmtree(RunFolder.of(settings, version.model, recipe, data).path / "pictures", ignore_errors=True)
+        _remove(RunFolder.of(settings, version.model, recipe, data).path / "pictures")
         tracking.remove_pictures(settings, version.run_id)
 
 
-def _begun(settings: Settings) -> list[Json]:
-    records = [read_object(path) for path in sorted(_folder(settings).glob("*.json"))]
-    return [record for record in records if record["done"] is None]
+def _remove(path: Path) -> None:
+    """Remove a folder; of a linked one the link, since what is behind it is not ours. Raises OSError."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        shutil.rmtree(path)
 
 
-def _folder(settings: Settings) -> Path:
-    return settings.state / "forgotten"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -12,8 +12,11 @@ from dvc.lock import LockError
 from dvc.output import Output
 from dvc.repo import Repo, lock_repo
 from dvc.scm import NoSCM
+from dvc_data.hashfile.db import HashFileDB
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_objects.errors import ObjectFormatError
+
+from drillcore.errors import DataError
 
 __all__ = ["DvcException", "LockError", "ObjectFormatError", "Repository"]
 
@@ -49,12 +52,23 @@ class Repository(Repo):
         """Bring objects from the remote to the cache by their MD5."""
         self.cloud.pull([HashInfo("md5", md5) for md5 in digests])
 
-    def remove_from_remote(self, digests: Iterable[str]) -> set[str]:
-        """Remove objects from the remote by their MD5; return those that were there. Raises OSError, DvcException."""
-        odb, gone = self.cloud.get_remote().odb, set[str]()
-        for md5 in digests:
-            path = odb.oid_to_path(md5)
-            if odb.fs.exists(path):
-                odb.fs.remove(path)
-                gone.add(md5)
-        return gone
+    def in_remote(self, digests: Iterable[str]) -> set[str]:
+        """Return the objects of some MD5 that the remote has. Raises DataError where it is not there."""
+        odb = self._remote_store()
+        return {md5 for md5 in digests if odb.fs.exists(odb.oid_to_path(md5))}
+
+    def remove_from_remote(self, digests: Iterable[str]) -> None:
+        """Remove objects from the remote by their MD5. Raises as `in_remote`, OSError, DvcException."""
+        odb = self._remote_store()
+        for md5 in self.in_remote(digests):
+            odb.fs.remove(odb.oid_to_path(md5))
+
+    def _remote_store(self) -> HashFileDB:
+        odb: HashFileDB = self.cloud.get_remote().odb
+        # Of a folder that is not mounted, nothing is there: that says nothing of the objects.
+        if not odb.fs.exists(odb.path):
+            raise DataError(
+                "the DVC remote is not there, or nothing was ever pushed to it (a folder that is not mounted?); bring "
+                "it back (drillcore doctor asks it), then run this again"
+            )
+        return odb
