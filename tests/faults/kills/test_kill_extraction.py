@@ -29,10 +29,10 @@ images = np.random.default_rng(0).integers(0, 256, (97, 30, 40, 1), dtype=np.uin
 backbone = build_plankton_cnn("cnn1", 12)
 log = (root / "log").open("a", buffering=1)
 inner = backbone.rows
-def rows(x, taps):
+def rows(x, taps, *by):
     log.write(f"{len(x)}\\n")
     print("batch", flush=True)
-    return inner(x, taps)
+    return inner(x, taps, *by)
 backbone.rows = rows
 def load(row):
     image = images[row % 97].copy()
