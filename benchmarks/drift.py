@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 import drillcore
 from benchmarks.report import RESULTS, table, write_report
-from drillcore.analysis.drift import LEVEL, LIMIT, compare
+from drillcore.analysis.shifts.drift import LEVEL, LIMIT, compare
 from drillcore.datasets.synthetic import write_sample
 from drillcore.digests import sha256_file, sha256_json
 from drillcore.errors import InputError

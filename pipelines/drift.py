@@ -11,8 +11,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from drillcore.analysis.drift import DAYS, LEVEL, LIMIT, find_drift, keep_drift
 from drillcore.analysis.reporting import find_version
+from drillcore.analysis.shifts.drift import DAYS, LEVEL, LIMIT, find_drift, keep_drift
 from drillcore.errors import TooFewAnswersError
 from drillcore.json_types import Json
 from drillcore.settings import Settings

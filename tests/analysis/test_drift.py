@@ -13,8 +13,8 @@ from drift_case import MODEL, evaluated, only_bars, scored
 from shells import write_shells
 
 from drillcore import registry
-from drillcore.analysis.drift import LEAST_LEVEL, _class_shifts, compare, find_drift
 from drillcore.analysis.reporting import gather_report
+from drillcore.analysis.shifts.drift import LEAST_LEVEL, _class_shifts, compare, find_drift
 from drillcore.cli import cli
 from drillcore.datasets.ingest import current_manifest
 from drillcore.errors import InputError, ReceiptError, TooFewAnswersError
@@ -28,7 +28,7 @@ Retrained = tuple[Settings, dict[str, Any]]
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small checkout is evaluated on few images."""
-    monkeypatch.setattr("drillcore.analysis.drift.LEAST", 5)
+    monkeypatch.setattr("drillcore.analysis.shifts.drift.LEAST", 5)
 
 
 def test_its_own_images_have_the_reference_sketch(retrained: Retrained, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_version_of_an_earlier_release_has_its_reference_made(
     settings, _ = retrained
     output = scored(settings, evaluated(settings, tmp_path / "images"), tmp_path / "out")
     kept = find_drift(settings, MODEL, [output]).reference
-    monkeypatch.setattr("drillcore.analysis.drift.REFERENCE", "of-no-run.npz")
+    monkeypatch.setattr("drillcore.analysis.shifts.drift.REFERENCE", "of-no-run.npz")
     assert find_drift(settings, MODEL, [output]).reference.to_bytes() == kept.to_bytes()
 
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_compared(retrained: Retrained, tmp_path: Path, monkeypat
     with pytest.raises(InputError, match="by shells-forest version 7, not by shells-forest version 1"):
         find_drift(settings, MODEL, [output])
     version = registry.get_version(settings, MODEL, 1)
-    monkeypatch.setattr("drillcore.analysis.drift.find_version", lambda *_: version)
+    monkeypatch.setattr("drillcore.analysis.shifts.drift.find_version", lambda *_: version)
     monkeypatch.setitem(version.metadata, "task", "dense_labels")
     with pytest.raises(InputError, match="dense_labels; drift compares answers for whole images"):
         find_drift(settings, MODEL)

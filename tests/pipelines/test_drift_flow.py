@@ -17,7 +17,7 @@ def test_the_flow_raises_an_event(
 ) -> None:
     from drillcore_pipelines import drift, label_next
 
-    monkeypatch.setattr("drillcore.analysis.drift.LEAST", 5)  # the small checkout is evaluated on few images
+    monkeypatch.setattr("drillcore.analysis.shifts.drift.LEAST", 5)  # the small checkout is evaluated on few images
     settings, _ = retrained
     raised: list[dict[str, Any]] = []
     emit = drift.emit_event

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillcore import registry, tracking
-from drillcore.analysis.drift_kept import drift_file, kept_drift
+from drillcore.analysis.shifts.drift_kept import drift_file, kept_drift
 from drillcore.errors import DataError
 from drillcore.json_types import Json
 from drillcore.runtime.model.reference import parse_reference

@@ -51,7 +51,7 @@ def drift(model: str, scored: tuple[Path, ...], days: int, level: float, limit: 
       drillcore drift plankton-forest@2 --scored scored/ --level 0.05
     """
     settings = begin(as_json=as_json)
-    from drillcore.analysis.drift import find_drift, keep_drift
+    from drillcore.analysis.shifts.drift import find_drift, keep_drift
 
     found = find_drift(settings, model, scored, days=days, level=level, limit=limit)
     picture = keep_drift(settings, found)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drillcore import tracking
-from drillcore.analysis.answers_since import Since, answers_since
-from drillcore.analysis.drift_kept import drift_file
 from drillcore.analysis.reporting import find_version
+from drillcore.analysis.shifts.answers_since import Since, answers_since
+from drillcore.analysis.shifts.drift_kept import drift_file
 from drillcore.analysis.trained_parts import recipe_of
 from drillcore.arrays import Doubles
 from drillcore.datasets.manifest import read_manifest

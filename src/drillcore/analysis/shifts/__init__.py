@@ -1,0 +1,1 @@
+"""Whether what a version answers has shifted since it was registered."""
