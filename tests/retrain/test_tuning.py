@@ -115,6 +115,19 @@ def test_rounds_that_are_worse_are_ended(retrained: Retrained) -> None:
     assert done.best.values["learning_rate"] != 1e-7
 
 
+def test_values_that_come_again_are_not_fitted_again(retrained: Retrained) -> None:
+    settings, _ = retrained
+    with Tuning(settings, "shells-forest", ["head.params.n_estimators={choices: [2, 5]}"]) as tuning:
+        done = tuning.run(6, say=lambda trial, found: None)
+    first = {str(one.values): one for one in reversed(done.trials)}
+    again = [one for one in done.trials if one.note]
+    assert (len(done.trials), len(first), len(again)) == (6, 2, 4)
+    for one in again:
+        fitted = first[str(one.values)]
+        assert one.note == f"as trial {fitted.number}"
+        assert (one.state, one.figure, one.run_id) == (DONE, fitted.figure, fitted.run_id)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -41,9 +41,9 @@ def tune(
 
     A parameter is left open by `{range: [0.01, 100], log: true}` (whole numbers where both ends are) or
     `{choices: [sqrt, 0.1]}`, in the recipe or with --set. Heads learn from the training images and are judged on the
-    validation images by the gate's metric; test images are not looked at. Features are made once. Each trial is a run
-    in MLflow, below one for all; heads that learn in rounds are ended early where others were better. Killed and called
-    again it goes on. Needs the extra `tune`.
+    validation images by the gate's metric; test images are not looked at. Features are made once, and values that come
+    again are not fitted again. Each trial is a run in MLflow, below one for all; heads that learn in rounds are ended
+    early where others were better. Killed and called again it goes on. Needs the extra `tune`.
 
     \b
     Example:
@@ -88,7 +88,8 @@ def tune(
 
 def _line(trial: Trial, found: Tuned, trials: int) -> str:
     """Return what a trial gave in one line, and about how long the rest takes."""
-    told = f"{found.metric} {trial.figure:.4f}" if trial.figure is not None else f"{trial.state} {trial.note}"
+    told = trial.state if trial.figure is None else f"{found.metric} {trial.figure:.4f}"
+    told += f" {trial.note}" if trial.note else ""
     left = (trials - len(found.trials)) * found.seconds / max(found.new, 1)
     best = f"best {found.best.figure:.4f}, about {left:,.0f} s left"
     return f"trial {trial.number}: {told}   {_values(trial.values)}   ({best})"

@@ -35,9 +35,9 @@ class Trial:
         drawn: the same as Optuna knows them: numbers before rounding, places among choices.
         figure: of the validation images; None: it was not finished.
         rounds: figure of the validation images after each epoch, by its number from 1 as text.
-        note: why it failed.
+        note: why it failed; of values that an earlier trial has tried, which one that was.
         seconds: it took.
-        run_id: MLflow's.
+        run_id: MLflow's; of values that an earlier trial has tried, that one's.
     """
 
     number: int
@@ -96,6 +96,10 @@ class Study:
         self._study.sampler = optuna.samplers.TPESampler(seed=(self.seed * 100_003 + number) % 2**32)
         asked = self._study.ask(self._distributions)
         return asked, {name: _value(self.ranges[name], drawn) for name, drawn in asked.params.items()}
+
+    def finished(self, values: Mapping[str, object]) -> Trial | None:
+        """Return the first trial that was finished with just these values; None: there is none."""
+        return next((one for one in self.trials if one.state == DONE and one.values == values), None)
 
     def tell(self, asked: optuna.Trial, trial: Trial) -> None:
         """Keep what came of a trial that was asked for."""

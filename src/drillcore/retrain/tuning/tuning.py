@@ -197,11 +197,20 @@ class Tuning:
         return done
 
     def _try(self, run: Run, judge: _Judge, study: Study, parent: tracking.Run) -> None:
-        """Make one trial: fit, judge, log, record. Whoever is killed in between makes it again."""
+        """Make one trial: fit, judge, log, record. Whoever is killed in between makes it again.
+
+        Values that a finished trial has tried have its figure and its run.
+        """
         import optuna
 
         asked, values = study.ask()
         number, started = len(study.trials), time.monotonic()
+        if earlier := study.finished(values):  # few choices come again, and would be fitted to the same figure
+            again = dataclasses.replace(
+                earlier, number=number, drawn=dict(asked.params), note=f"as trial {earlier.number}", seconds=0.0
+            )
+            study.tell(asked, again)
+            return
         rounds: dict[str, float] = {}
 
         def told(record: Json) -> None:
