@@ -153,6 +153,19 @@ def test_backbone_head_and_size_can_be_chosen(
     check_parts(recipe)
 
 
+def test_check_counts_the_validation_images_that_abstain_needs(
+    drillcore: Callable[..., Any], settings: Settings, tmp_path: Path
+) -> None:
+    shells = write_shells(tmp_path / "shells", 12)
+    drillcore("data", "import", "--layout", "classes", "shells", shells)
+    assert drillcore("new", "shells", "--set", "abstain.accuracy=0.95").code == 0
+    assert drillcore("check", "shells").code == 0  # nobody knows the split yet
+    assert drillcore("data", "check", "shells").code == 0
+    done = drillcore("check", "shells")
+    assert done.code == 2
+    assert "takes 45 validation images without a mistake to show; shells has 3, and the model would answer" in done.err
+
+
 def test_what_cannot_be_chosen_is_said_at_once(drillcore: Callable[..., Any], tmp_path: Path) -> None:
     drillcore("data", "import", "--layout", "classes", "shells", write_shells(tmp_path / "shells", 3))
     for options, reason in ((["--backbone", "timm:resnet19"], "resnet18"), (["--head", "forrest"], "forest")):

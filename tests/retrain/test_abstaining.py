@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from shells import write_shells
 import drillcore
 from drillcore.analysis.reporting import gather_report
 from drillcore.datasets.ingest import current_manifest
-from drillcore.errors import InputError, UnsafeModelError
+from drillcore.errors import DataError, InputError, UnsafeModelError
 from drillcore.pages.report_page import report_page
+from drillcore.recipes import load_recipe
+from drillcore.retrain.abstaining import require_images
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.served import ServedModel, blob_path
@@ -66,7 +69,8 @@ def test_the_threshold_is_the_files_and_everyone_keeps_to_it(retrained: Retraine
 
 def test_where_nothing_is_shown_nothing_is_answered(retrained: Retrained, tmp_path: Path) -> None:
     settings, _ = retrained
-    summary, path, about = retrain(settings, "abstain.accuracy=0.99")
+    weak = ("head.params.n_estimators=1", "head.params.max_depth=1")
+    summary, path, about = retrain(settings, "abstain.accuracy=0.88", "abstain.confidence=0.5", *weak)
     assert about.abstain is not None
     assert about.abstain["threshold"] is None
     assert summary["figures"]["coverage"] == 0
@@ -84,6 +88,24 @@ def test_where_nothing_is_shown_nothing_is_answered(retrained: Retrained, tmp_pa
     assert seen.counts == {"not sure": 6}
     assert seen.columns == ("path", "label", "probability", "answered")
     assert not drillcore.score(path, source, settings=settings)["answered"].any()
+
+
+def test_too_few_validation_images_are_told_before_anything_is_trained(retrained: Retrained) -> None:
+    settings, _ = retrained
+    count = len(current_manifest(settings, "shells").rows("val"))
+    begun = set(settings.state.glob("runs/shells-forest/*"))
+    expected = f"takes 230 validation images without a mistake to show; shells has {count}, and the model would answer"
+    with pytest.raises(DataError, match=expected):
+        retrain(settings, "abstain.accuracy=0.99")
+    assert set(settings.state.glob("runs/shells-forest/*")) == begun
+    path = settings.models / "shells-forest.yaml"
+    path.write_text(f"{path.read_text()}abstain: {{accuracy: 0.99}}\n")
+    recipe = load_recipe(settings, "shells-forest")
+    manifest = current_manifest(settings, "shells")
+    with pytest.raises(DataError, match="or ask for 0") as told:
+        require_images(recipe, manifest)
+    best = float(re.search(r"ask for ([\d.]+) or less", str(told.value))[1])  # type: ignore[index]
+    require_images(load_recipe(settings, "shells-forest", [f"abstain.accuracy={best}"]), manifest)
 
 
 def test_metadata_that_do_not_fit_are_no_model() -> None:

@@ -33,6 +33,7 @@ from drillcore.recipes.schema import (
     Recipe,
     SeedsSection,
 )
+from drillcore.retrain.abstaining import require_images
 from drillcore.retrain.backbone_stage import prepare_backbone
 from drillcore.retrain.evaluating import evaluate_run
 from drillcore.retrain.exporting import export_model, prove_parity
@@ -107,7 +108,7 @@ def train(
     Raises:
         UnknownNameError: an unknown backbone, tap, head or parameter; names the known ones.
         InputError: a value that is out of range.
-        DataError: too few images: a class needs three to be judged.
+        DataError: too few images: a class needs three to be judged, `abstain` more to validate on.
 
     Example:
         >>> model = drillcore.train(images, params={"n_estimators": 100})  # doctest: +SKIP
@@ -303,6 +304,7 @@ def _check(model: TrainedModel) -> None:
     recipe = model.recipe
     if not is_model_name(recipe.name):
         raise InputError(f"{recipe.name!r} is no model name; lower-case letters, digits and single dashes are allowed")
+    require_images(recipe, model.images.manifest)
     build_head(recipe, n_classes=len(model.classes))
     if recipe.backbone.train is not None:
         training_plan(recipe)

@@ -17,6 +17,7 @@ from drillcore.datasets.ingest import current_manifest, ingest, is_unchanged
 from drillcore.json_types import Json, Values
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.recipes.building import check_parts
+from drillcore.retrain.abstaining import require_images
 from drillcore.retrain.evaluating import evaluate_run
 from drillcore.retrain.exporting import export_model, prove_parity
 from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
@@ -253,6 +254,7 @@ class Retrain:
 
     def _ingest(self) -> Ingested:
         manifest = ingest(self.settings, self.recipe.dataset.name)
+        require_images(self.recipe, manifest)
         run = self._made = Run(self.settings, self.recipe, manifest)
         if self.force:
             run.folder.forget()
