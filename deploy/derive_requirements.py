@@ -22,7 +22,7 @@ HEAD = "# Made from requirements.lock by deploy/derive_requirements.py; do not e
 _CUDA = re.compile(r"nvidia-|cuda-")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What the process that fetches needs beyond the base: the registry's client, S3 where artifacts lie there, and the
-# driver of PostgreSQL where the alias history does.
+# driver of PostgreSQL where the alias history does. Both images verify signatures, where keys are trusted.
 _FETCH = ("mlflow", "boto3", "psycopg")
 
 
@@ -35,6 +35,7 @@ def derive(pyproject: str, lock: str) -> dict[str, str]:
     project = tomllib.loads(pyproject)["project"]
     base = names(project["dependencies"])
     blocks, wanted_by = read_lock(lock)
+    base |= names(project["optional-dependencies"].get("signing", ()))
     serve = closure(base | names(project["optional-dependencies"]["serve"]), blocks, wanted_by)
     fetch = closure(base | set(_FETCH), blocks, wanted_by)
     return {

@@ -9,6 +9,7 @@ from drillcore.errors import InputError
 from drillcore.runtime.model.exported_file import read_exported
 from drillcore.runtime.model.reference import is_model_file, parse_reference
 from drillcore.runtime.model.served import Pointer, blob_path, pointer_path, read_pointer
+from drillcore.runtime.model.signatures import require
 from drillcore.settings import Settings
 
 
@@ -42,17 +43,19 @@ class PointerSource(Source):
         return _facts(pointer_path(self._settings, self._wanted.name, self._wanted.key))
 
     def read(self) -> tuple[Pointer, Path]:
-        """Return the pointer and its blob."""
+        """Return the pointer and its blob, signed where the settings ask for that."""
         pointer = read_pointer(self._settings, self._wanted.name, self._wanted.key)
-        return pointer, blob_path(self._settings, pointer.sha256)
+        path = blob_path(self._settings, pointer.sha256)
+        require(self._settings, pointer.model, pointer.sha256, path)
+        return pointer, path
 
 
 class FileSource(Source):
     """An exported file, served under the name that its metadata has."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.name = read_exported(path).model
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self._settings, self._path = settings, path
+        self.name = read_exported(path, settings).model
 
     def signature(self) -> tuple[object, ...]:
         """Return the facts of the file."""
@@ -60,7 +63,7 @@ class FileSource(Source):
 
     def read(self) -> tuple[Pointer, Path]:
         """Return what the file holds now. Raises InputError: another model."""
-        found = read_exported(self._path)
+        found = read_exported(self._path, self._settings)
         if found.model != self.name:
             raise InputError(f"{self._path} holds the model {found.model} now; {self.name} is served from it")
         return Pointer(found.model, "", found.version, found.sha256), self._path
@@ -68,7 +71,7 @@ class FileSource(Source):
 
 def source_of(settings: Settings, reference: str) -> Source:
     """Return the source that a reference or a file's path names. Raises DrillcoreError: it cannot be read."""
-    return FileSource(Path(reference)) if is_model_file(reference) else PointerSource(settings, reference)
+    return FileSource(settings, Path(reference)) if is_model_file(reference) else PointerSource(settings, reference)
 
 
 def _facts(path: Path) -> tuple[object, ...]:

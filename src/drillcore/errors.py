@@ -116,6 +116,10 @@ class IntegrityError(DrillcoreError):
     """A file that does not match its digest."""
 
 
+class SignatureError(IntegrityError):
+    """A model file that no trusted key has signed, where one must have."""
+
+
 class StoreError(DrillcoreError):
     """The feature store cannot be read or written."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Modules that are imported late, by the extra of pyproject.toml that brings them.
 _TRAIN = """
-dvc dvc_data dvc_objects great_expectations markdown_it matplotlib mlflow numba prefect scipy skl2onnx
+cyclonedx dvc dvc_data dvc_objects great_expectations markdown_it matplotlib mlflow numba prefect scipy skl2onnx
 sklearn threadpoolctl timm torch torchvision
 """
 MODULES = {
@@ -12,6 +12,7 @@ MODULES = {
     "serve": ["fastapi", "httptools", "multipart", "prometheus_client", "starlette", "uvicorn", "uvloop"],
     "cluster": ["dask", "distributed", "fsspec", "s3fs"],
     "geo": ["rasterio"],
+    "signing": ["model_signing"],
     "similar": ["faiss"],
     "tune": ["optuna"],
     "postgres": ["psycopg"],

@@ -56,6 +56,11 @@ class Settings:
     lease_seconds: float = _described("a lease not renewed for this long is taken over", 120.0)
     seed: int = _described("seed of what no recipe seeds", 0)
     log_level: str = _described("level of the log file", "INFO")
+    signing_key: str = _described("PEM file of the private key that signs versions as they are registered", "")
+    signing_password: str = _secret("of that key; never logged")
+    trusted_keys: str = _described(
+        "PEM files of public keys, by commas; where there are any, what none of them has signed is refused", ""
+    )
     webhook_urls: str = _secret("addresses told of each promotion and rollback, by spaces; never logged")
     webhook_secret: str = _secret("signs what they are told (HMAC-SHA256); never logged")
 
@@ -180,6 +185,17 @@ class Settings:
     def hosts_of_lists(self) -> tuple[str, ...]:
         """`list_hosts` as patterns in lower case."""
         return tuple(name.strip().lower() for name in self.list_hosts.split(",") if name.strip())
+
+    @property
+    def private_key(self) -> Path | None:
+        """`signing_key`, meant from the root; None: nothing is signed."""
+        return self.root / Path(self.signing_key).expanduser() if self.signing_key else None
+
+    @property
+    def public_keys(self) -> tuple[Path, ...]:
+        """`trusted_keys`, one by one, meant from the root; none: no signature is asked for."""
+        names = [name.strip() for name in self.trusted_keys.split(",") if name.strip()]
+        return tuple(self.root / Path(name).expanduser() for name in names)
 
     @property
     def webhooks(self) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def limits(tmp_path: Path) -> Settings:
 
 
 def test_segments_like_a_part_of_an_image(photographs: Path, tmp_path: Path, limits: Settings) -> None:
-    served = read_exported(write_segment_model(tmp_path / "parted.onnx"))
+    served = read_exported(write_segment_model(tmp_path / "parted.onnx"), limits)
     asked = photographs / "2.png"
     score(limits, served, photographs, tmp_path / "out")
     scored = find_similar(limits, served, asked, folder=tmp_path / "out", box=(22, 2, 38, 20), count=4)
@@ -169,7 +169,7 @@ def test_segments_like_a_part_of_an_image(photographs: Path, tmp_path: Path, lim
 
 
 def test_damaged_tables_are_made_anew(photographs: Path, tmp_path: Path, limits: Settings) -> None:
-    served = read_exported(write_segment_model(tmp_path / "parted.onnx"))
+    served = read_exported(write_segment_model(tmp_path / "parted.onnx"), limits)
     first = find_similar(limits, served, photographs / "2.png", folder=photographs)
     tables = CodeTables(limits, served.sha256)
     for store in (tables.codes, tables.places):
@@ -182,8 +182,8 @@ def test_damaged_tables_are_made_anew(photographs: Path, tmp_path: Path, limits:
 
 
 def test_what_is_refused(photographs: Path, tmp_path: Path, limits: Settings) -> None:
-    served = read_exported(write_segment_model(tmp_path / "parted.onnx"))
-    other = read_exported(write_segment_model(tmp_path / "other.onnx", seed=1))
+    served = read_exported(write_segment_model(tmp_path / "parted.onnx"), limits)
+    other = read_exported(write_segment_model(tmp_path / "other.onnx", seed=1), limits)
     score(limits, other, photographs, tmp_path / "out")
     asked = photographs / "2.png"
     with pytest.raises(InputError, match="codes of two models cannot be compared"):

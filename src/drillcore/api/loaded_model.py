@@ -250,7 +250,7 @@ def load_model(
     root = Path(project).expanduser() if project is not None else None
     if is_model_file(str(model)):
         limits = settings or Settings.load_anywhere()
-        served = read_exported(Path(model).expanduser())
+        served = read_exported(Path(model).expanduser(), limits)
     else:
         limits = settings or Settings.load(root)
         served = _registered(limits, str(model))

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "promote": ("models", "promote", "Make a version the champion, if the gate lets it."),
     "rollback": ("models", "rollback", "Put the previous champion back."),
     "history": ("models", "history", "Who moved which alias, when and why."),
+    "sign": ("sign", "sign", "Sign a version's file, recipe and data digest."),
     "rebuild": ("rebuild", "rebuild", "Make a version again from code, data and recipe: the same bytes."),
     "export": ("export", "export", "Write a registered model's ONNX file."),
     "receipt": ("receipt", "receipt", "Check what a scoring run wrote."),

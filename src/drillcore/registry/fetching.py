@@ -9,12 +9,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from drillcore.digests import sha256_file
-from drillcore.errors import InputError, IntegrityError, RegistryError, UnknownNameError
+from drillcore.errors import InputError, IntegrityError, RegistryError, SignatureError, UnknownNameError
 from drillcore.files import atomic_path
 from drillcore.registry.alias_moves import CHAMPION, aliases, mlflow_aliases, reconcile
-from drillcore.registry.model_versions import MODEL_FILE, get_version, model_names
+from drillcore.registry.model_versions import MODEL_FILE, ModelVersion, get_version, model_names
 from drillcore.runtime.model.reference import ModelReference, parse_reference
 from drillcore.runtime.model.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
+from drillcore.runtime.model.signatures import TAG, keep, require, verify
 from drillcore.settings import Settings
 from drillcore.state import moves, open_state
 from drillcore.tracking.connection import artifact_location, mlflow_client, mlflow_library
@@ -52,18 +53,20 @@ def fetch(settings: Settings, reference: str | ModelReference) -> Pointer:
         UnknownNameError: no such model, alias or version.
         IntegrityError: the stored file does not match its digest, or MLflow has another file under the number that the
             history names; the pointer stays as it was.
+        SignatureError: no trusted key has signed the version, where the settings name some; the pointer stays too.
         RegistryError: MLflow cannot be reached.
     """
     wanted = parse_reference(reference) if isinstance(reference, str) else reference
     reconcile(settings, wanted.name, pending_only=True)
     present = _present(settings, wanted)
-    if present is not None and _is_named(settings, wanted, present):
+    if present is not None and _is_named(settings, wanted, present) and _is_signed(settings, present):
         return present
     row = get_version(settings, wanted.name, resolve_version(settings, wanted))
     if not _is_blob(settings, row.sha256):
         with tempfile.TemporaryDirectory() as temporary:
             file = download(settings, wanted.name, row.version, Path(temporary) / MODEL_FILE)
             put_blob(settings, file)
+    _bring_signature(settings, row)
     return write_pointer(settings, wanted.name, row.version, row.sha256, wanted.key)
 
 
@@ -120,6 +123,29 @@ def _inside(settings: Settings, name: str, location: str) -> Path | None:
         f"the registry names a file of {name} outside the artifact root: it is not opened; is DRILLCORE_ARTIFACT_ROOT "
         "the one it was registered with?"
     )
+
+
+def _is_signed(settings: Settings, present: Pointer) -> bool:
+    """Whether the signature that is here holds, where one is asked for."""
+    try:
+        require(settings, present.model, present.sha256, blob_path(settings, present.sha256))
+    except SignatureError:
+        return False
+    return True
+
+
+def _bring_signature(settings: Settings, row: ModelVersion) -> None:
+    """Bring a version's signature; verified first where the settings name trusted keys. Raises SignatureError."""
+    text = row.tags.get(TAG)
+    if settings.public_keys:
+        if not text:
+            raise SignatureError(
+                f"{row.model} version {row.version} is refused: it is not signed, and `trusted_keys` asks for that; "
+                f"`drillcore sign {row.model}@{row.version}` signs it, where the key is"
+            )
+        verify(settings, text, blob_path(settings, row.sha256), row.model)
+    if text:
+        keep(settings, row.sha256, text)
 
 
 def _is_named(settings: Settings, wanted: ModelReference, present: Pointer) -> bool:

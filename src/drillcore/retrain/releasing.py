@@ -14,6 +14,7 @@ from drillcore.digests import sha256_json
 from drillcore.errors import InputError, IntegrityError
 from drillcore.json_types import Json, Values
 from drillcore.promotion.candidates import Contender
+from drillcore.promotion.retreat import version_before
 from drillcore.promotion.rules import not_checked
 from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
@@ -23,6 +24,7 @@ from drillcore.retrain.mlflow_log import log_run, log_verdict
 from drillcore.retrain.opening import one_image_milliseconds, open_for_batches, version_file
 from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Figures, Judged, Promoted, Registered
 from drillcore.retrain.run import Run
+from drillcore.runtime.model import signatures
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore.versions import data_dvc_text
@@ -53,6 +55,8 @@ def register_run(run: Run) -> Registered:
     begun = tracking.find_run(settings, recipe.name, {_FINGERPRINT: fingerprint})
     with tracking.start_run(settings, recipe.name, name=f"retrain {fingerprint[:8]}", tags=tags, resume=begun) as log:
         log_run(log, run)
+        if settings.signing_key:
+            tags |= {signatures.TAG: signatures.sign(settings, run.model_file, recipe.to_dict())}
         version_number = registry.register(
             settings,
             run.model_file,
@@ -111,6 +115,7 @@ def promote_run(run: Run) -> Promoted:
     verdict = Verdict.from_dict(judged.verdict)
     if not verdict.passed:
         return Promoted(promoted=False, reason=verdict.summary, note="the gate refuses; the champion stays")
+    _require_signed(settings, name, version)
     registry.promote(settings, name, version, why="retrain --promote", verdict=verdict, expected_seq=judged.seq)
     registry.fetch(settings, name)
     return Promoted(promoted=True, reason=f"version {version} is the champion", note=f"version {version} is champion")
@@ -161,9 +166,17 @@ def promote_reference(settings: Settings, reference: str, *, why: str = "", forc
 def rollback_model(settings: Settings, model: str, *, why: str = "") -> dict[str, object]:
     """Put the previous champion back and bring its file. Raises InputError where there is none."""
     load_recipe(settings, model)
+    if (target := version_before(registry.history(settings, model, registry.CHAMPION))) is not None:
+        _require_signed(settings, model, target)
     move = registry.rollback(settings, model, why=why)
     registry.fetch(settings, model)
     return {"model": model, "version": move.version, "previous": move.previous}
+
+
+def _require_signed(settings: Settings, model: str, version: int) -> None:
+    """Refuse to make a version champion that would not be fetched. Raises SignatureError."""
+    if settings.public_keys:
+        registry.fetch(settings, f"{model}@{version}")
 
 
 def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Verdict, int]:

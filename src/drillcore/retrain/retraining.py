@@ -38,6 +38,7 @@ from drillcore.retrain.records import (
 )
 from drillcore.retrain.releasing import judge_run, promote_run, register_run
 from drillcore.retrain.run import Run
+from drillcore.runtime.model.signatures import check_keys
 from drillcore.settings import Settings
 from drillcore.state.aliases import head
 from drillcore.state.database import open_state
@@ -135,6 +136,7 @@ class Retrain:
 
     Raises:
         RecipeError, UnknownNameError: the recipe cannot be read.
+        InputError: a key that signs, or one that is trusted, cannot be read; raised on entering.
         IntegrityError: MLflow's database was lost: what is trained could not be registered; raised on entering.
         LeaseHeldError: somebody else retrains this model; raised on entering.
     """
@@ -155,6 +157,7 @@ class Retrain:
 
     def __enter__(self) -> Self:
         check_parts(self.recipe)
+        check_keys(self.settings)
         registry.require_database(self.settings, self.recipe.name)
         self._stack.enter_context(hold_lease(self.settings, f"retrain:{self.recipe.name}"))
         return self

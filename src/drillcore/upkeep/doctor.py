@@ -16,6 +16,7 @@ from drillcore.errors import DrillcoreError
 from drillcore.extras import missing_extra
 from drillcore.recipes import known_models, load_recipe
 from drillcore.retrain.records import last_summaries
+from drillcore.runtime.model.signatures import check_keys
 from drillcore.settings import Settings
 from drillcore.state.database import open_state
 from drillcore.state.deliveries import WAITING, undelivered
@@ -105,6 +106,17 @@ def _disk(settings: Settings) -> Iterator[tuple[str, str]]:
         yield (WARNING, f"{text}, which is little") if free < _LOW_DISK else (OK, text)
 
 
+def _signing(settings: Settings) -> Iterator[tuple[str, str]]:
+    check_keys(settings)
+    if settings.private_key:
+        yield OK, f"versions are signed with {settings.private_key}"
+        if not settings.public_keys:
+            yield WARNING, "nobody asks for the signatures: `trusted_keys` names no key"
+    if settings.public_keys:
+        names = ", ".join(key.name for key in settings.public_keys)
+        yield OK, f"what is fetched, scored and served must be signed by {names}"
+
+
 def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     database = open_state(settings)
     yield OK, f"state database at {database.url}"
@@ -173,6 +185,7 @@ _CHECKS: dict[str, Callable[[Settings], Iterator[tuple[str, str]]]] = {
     "gpu": _gpu,
     "disk": _disk,
     "recipes": _recipes,
+    "signing": _signing,
     "state": _state,
     "registry": _registry,
     "data": _data,

@@ -132,7 +132,14 @@ def _blobs(settings: Settings) -> list[Collectable]:
     if unread:
         return []
     blobs = (settings.served / "blobs").glob("*.onnx")
-    return [_item("blob", path, "no fetched alias points at it") for path in blobs if path.stem not in named]
+    signed = (settings.served / "signed").glob("*.json")
+    why = "no fetched alias points at it"
+    return [
+        _item(kind, path, why)
+        for kind, paths in (("blob", blobs), ("signature", signed))
+        for path in paths
+        if path.stem not in named
+    ]
 
 
 def _tables(settings: Settings) -> list[Collectable]:

@@ -17,7 +17,7 @@ from drillcore.digests import canonical_json, sha256_bytes, sha256_file
 from drillcore.errors import ReceiptError
 from drillcore.files import write_bytes
 from drillcore.json_types import Json
-from drillcore.runtime.batch.receipt import RECEIPT, read_receipt, verify
+from drillcore.runtime.batch.receipt import RECEIPT, Receipt, read_receipt, verify
 
 CHAIN = "receipts.jsonl"
 _FIRST = "0" * 64
@@ -132,6 +132,11 @@ def verify_chain(output: Path) -> Grown:
         if batch not in known and not _is_open(links, batch):
             raise ReceiptError(f"{path.parent} is not in {output / CHAIN}: its rows are doubled or foreign")
     return grown(output)
+
+
+def receipts_of(output: Path) -> list[Receipt]:
+    """Return the receipt of each closed batch, in order. Raises ReceiptError."""
+    return [read_receipt(output / link.batch) for link in _read(output)[0]]
 
 
 def _is_open(links: list[Link], batch: str) -> bool:

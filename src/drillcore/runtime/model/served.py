@@ -3,6 +3,7 @@
 .drillcore/served/<model>.json            the champion: {"sha256": ..., "version": ...}
 .drillcore/served/<model>@<alias>.json    any other alias or version that was fetched
 .drillcore/served/blobs/<sha256>.onnx
+.drillcore/served/signed/<sha256>.json    its signature, where it has one: see `signatures`
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from drillcore.digests import sha256_file
 from drillcore.errors import InputError, IntegrityError, UnknownNameError
 from drillcore.files import atomic_path, read_object, write_json
 from drillcore.runtime.model.reference import DEFAULT_ALIAS, ModelReference, parse_reference
+from drillcore.runtime.model.signatures import require
 from drillcore.settings import Settings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -125,6 +127,7 @@ def resolve(settings: Settings, reference: str | ModelReference) -> ServedModel:
     Raises:
         InputError: no such reference, or nothing was fetched.
         IntegrityError: the file does not match its digest.
+        SignatureError: no trusted key has signed it, where the settings name some.
     """
     wanted = parse_reference(reference) if isinstance(reference, str) else reference
     pointer = read_pointer(settings, wanted.name, wanted.key)
@@ -137,4 +140,5 @@ def resolve(settings: Settings, reference: str | ModelReference) -> ServedModel:
             f"the file of {wanted} version {pointer.version} is damaged: digest {pointer.sha256[:12]} is expected, "
             f"{found[:12]} came; run `drillcore fetch {wanted}`"
         )
+    require(settings, wanted.name, pointer.sha256, path)
     return ServedModel(wanted.name, pointer.version, pointer.sha256, path)
