@@ -87,7 +87,7 @@ def test_bad_images_are_set_aside_and_the_rest_goes_on(settings: Settings, folde
     (folder / "a/cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "b/eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
     Image.new("L", (8, 8), 255).save(folder / "b/white.png")
-    Image.new("L", (8, 8)).save(folder / "b/old.gif")
+    Image.new("L", (8, 8)).save(folder / "b/old.pgm")
     (folder / "b/gone.png").symlink_to(folder / "b/nowhere.png")
     manifest = build_manifest(settings, NAME)
     reasons = dict(zip(manifest.quarantine["path"], manifest.quarantine["reason"], strict=True))
@@ -96,7 +96,7 @@ def test_bad_images_are_set_aside_and_the_rest_goes_on(settings: Settings, folde
         "a/empty.png": "empty",
         "b/eps.png": "misnamed",
         "b/gone.png": "unreadable",
-        "b/old.gif": "format",
+        "b/old.pgm": "format",
         "b/white.png": "constant",
     }
     assert len(manifest.table) == 20

@@ -51,7 +51,7 @@ Odd = Callable[[Path], object]
 IN_CLASSES: dict[str, tuple[str, Odd]] = {
     "small": ("too_small", lambda root: picture(1, (30, 5)).save(root / "crab/small.png")),
     "thin": ("too_large", lambda root: picture(1, (9, 20_100)).save(root / "crab/thin.png")),
-    "gif": ("format", lambda root: picture(1).save(root / "crab/anim.gif")),
+    "ppm": ("format", lambda root: picture(1).save(root / "crab/old.ppm")),
     "heic": ("format", lambda root: (root / "crab/photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))),
     "empty": ("empty", lambda root: (root / "crab/empty.png").touch()),
     "constant": ("constant", lambda root: Image.new("L", (30, 30), 7).save(root / "crab/flat.png")),

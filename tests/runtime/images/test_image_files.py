@@ -25,9 +25,10 @@ def test_empty_and_foreign_files() -> None:
     assert reason_of(b"", "x.png") == "empty"
     assert reason_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x.png") == "misnamed"
     assert reason_of(b"hello, this is text\n", "x.jpg") == "misnamed"
-    assert reason_of(encoded(Image.fromarray(grey()), "GIF"), "x.gif") == "format"
-    assert reason_of(encoded(Image.fromarray(grey()), "GIF"), "x.png") == "misnamed"
-    assert reason_of(encoded(Image.fromarray(grey()), "GIF")) == "format"
+    assert reason_of(encoded(Image.fromarray(grey()), "PPM"), "x.pgm") == "format"
+    for kind in ("JPEG2000", "AVIF"):
+        assert reason_of(encoded(Image.fromarray(colour()), kind), "x.png") == "misnamed"
+        assert reason_of(encoded(Image.fromarray(colour()), kind), f"x.{kind.lower()}") == "format"
     assert reason_of(bytes(range(128, 256)), "x.png") == "unreadable"
     assert reason_of(b"%!PS") == "format"
 
@@ -49,7 +50,7 @@ def test_truncated_files_are_found(kind: str, share: float) -> None:
     assert reason_of(data[: int(len(data) * share)], f"x{FORMATS[kind][0]}") == "truncated"
 
 
-@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {}), ("TIFF", {})])
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {}), ("TIFF", {}), ("GIF", {})])
 def test_several_frames_are_refused(kind: str, options: dict[str, object]) -> None:
     frames = [Image.fromarray(colour() // (i + 1)) for i in range(3)]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
@@ -74,6 +75,10 @@ def stating(kind: str, width: int, height: int) -> bytes:
         bmp = bytearray(encoded(Image.fromarray(grey()), "BMP"))
         bmp[18:26] = struct.pack("<ii", width, height)
         return bytes(bmp)
+    if kind == "GIF":
+        gif = bytearray(encoded(Image.fromarray(grey()), "GIF"))
+        gif[6:10] = struct.pack("<HH", min(width, 65_535), min(height, 65_535))
+        return bytes(gif)
     if kind == "WEBP":
         webp = b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4)
         return webp + b"".join(min(side - 1, 2**24 - 1).to_bytes(3, "little") for side in (width, height)) + bytes(82)

@@ -124,7 +124,7 @@ def test_what_is_no_image_is_set_aside_once_and_what_is_not_whole_when_it_is_old
     (box.files / "empty.jpg").write_bytes(b"")
     (box.files / "room.tif").write_bytes(bytes(5000))
     (box.files / "words.png").write_bytes(b"no image at all")
-    (box.files / "anim.gif").write_bytes(b"GIF89a" + bytes(40))
+    (box.files / "drawn.svg").write_bytes(b"<svg" + bytes(40))
     done = box.tick()
     assert counts(done) == (0, 2, 0, 3)
     assert sorted(done.waiting) == ["empty.jpg", "half.png", "room.tif"]

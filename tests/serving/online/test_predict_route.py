@@ -177,7 +177,7 @@ def test_what_cannot_be_answered(
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "empty"), (b"no image", "format"), (png()[:-30], "truncated"), (b"GIF89a..", "format")],
+    [(b"", "empty"), (b"no image", "format"), (png()[:-30], "truncated"), (b"%PDF-1.7..", "format")],
     ids=["empty", "text", "cut off", "gif"],
 )
 def test_what_is_no_image_says_why(tiny_server: Running, data: bytes, reason: str) -> None:

@@ -3,8 +3,8 @@
     <class>/<image>                        no split: it is given once, 70 / 10 / 20, and kept
     train/<class>/<image>, val/..., test/...   the splits as named; without val an eighth of train is, class by class
 
-Classes: the folder names, sorted. Images: JPEG, PNG, WebP, TIFF or BMP, grey or colour, any size; a set whose images
-are all grey is read with one channel, any other with three.
+Classes: the folder names, sorted. Images: JPEG, PNG, WebP, TIFF, BMP or GIF, grey or colour, any size; a set whose
+images are all grey is read with one channel, any other with three.
 """
 
 from __future__ import annotations

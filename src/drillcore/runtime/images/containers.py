@@ -1,4 +1,4 @@
-"""The five image containers: told apart by content, measured before decoding, opened by one explicit Pillow plugin.
+"""The six image containers: told apart by content, measured before decoding, opened by one explicit Pillow plugin.
 
 `Image.open` is not used: it tries every plugin there is unless told otherwise, has a pixel limit in a global variable
 and warns through it. A plugin's class opened directly has none of that, and is faster on small files.
@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import PIL
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 DecoderFile = Any  # one of the plugin classes; their attributes differ and are not typed
 
@@ -22,7 +31,6 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FOREIGN = (
     (b"%!PS", "EPS or PostScript"),
     (b"\xc5\xd0\xd3\xc6", "EPS or PostScript"),
-    (b"GIF8", "GIF"),
     (b"%PDF", "PDF"),
     (b"8BPS", "PSD"),
     (b"\0\0\0\x0cjP  ", "JPEG 2000"),
@@ -64,6 +72,7 @@ _PLUGINS: dict[str, object] = {
     "WEBP": WebPImagePlugin.WebPImageFile,
     "TIFF": _Tiff,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
 }
 
 
@@ -83,11 +92,13 @@ def sniff(data: bytes) -> str | None:
         and struct.unpack_from("<I", data, 14)[0] in (12, 16, 40, 52, 56, 64, 108, 124)
     ):
         return "BMP"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
     return None
 
 
 def content_name(data: bytes) -> str:
-    """Return what `data` seems to be where it is none of the five formats; "unknown content" where nothing is known."""
+    """Return what `data` seems to be where it is none of the six formats; "unknown content" where nothing is known."""
     for start, name in _FOREIGN:
         if data.startswith(start):
             return name
@@ -104,11 +115,15 @@ def content_name(data: bytes) -> str:
 
 
 def stored_size(kind: str, data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) from a WebP header: its decoder allocates the canvas on opening. Others: None.
+    """Return (width, height) of a WebP or GIF header: their decoders may allocate the canvas on opening. Others: None.
 
     Raises:
         ValueError: a WebP whose first chunk is none of the three it may be.
     """
+    if kind == "GIF":
+        if len(data) < 10:
+            raise ValueError("truncated header")
+        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
     if kind != "WEBP":
         return None
     chunk, body = data[12:16], data[20:30]
@@ -147,6 +162,8 @@ def is_cut_off(kind: str, data: bytes, message: str) -> bool:
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     if kind == "PNG":
         return b"IEND" not in data[-12:]
+    if kind == "GIF":
+        return not data.rstrip(b"\0").endswith(b";")
     if kind == "JPEG":
         return b"\xff\xd9" not in data[-64:]
     if kind == "TIFF":

@@ -1,6 +1,7 @@
 """Image files of strangers, read whole and opened: what is none, or is damaged, is one `BadImageError` with its reason.
 
-Only five formats are ever tried, and sizes are read from the header before anything is decoded.
+Only six formats are ever tried, and sizes are read from the header before anything is decoded. JPEG 2000, AVIF and
+HEIF are set aside by name: container and coded picture each state a size, and their decoders look at the second one.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
+    "GIF": (".gif",),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 # fmt: off
@@ -49,7 +51,7 @@ RAW_SUFFIXES = (
 )
 # Suffixes that claim to be an image of another format than those.
 OTHER_SUFFIXES = (
-    ".gif", ".apng", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".jls",
+    ".apng", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".jls",
     ".jxr", ".wdp", ".svg", ".svgz", ".eps", ".psd", ".psb", ".xcf", ".ico", ".icns", ".cur", ".tga", ".dds",
     ".exr", ".hdr", ".pcx", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".dib",
 )
