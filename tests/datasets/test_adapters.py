@@ -220,3 +220,42 @@ def test_what_an_adapter_made_is_checked_and_grows(tracked: Settings, tmp_path: 
     (more / "t.csv").write_text("path,label\nnew.png,cat\n")
     assert import_dataset(tracked, "pets", more, layout="csv", append=True).images == 13
     assert check_dataset(tracked, "pets").ok
+
+
+def film(path: Path, seed: int, seconds: float, fps: int = 10) -> Path:
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (32, 24))
+    generator = np.random.default_rng(seed)
+    for _ in range(round(seconds * fps)):
+        writer.write(generator.integers(0, 255, (24, 32, 3), np.uint8))
+    writer.release()
+    return path
+
+
+def test_films_become_frames_of_one_split_each(settings: Settings, tmp_path: Path) -> None:
+    source = tmp_path / "films"
+    for number in range(4):
+        film(source / "gull" / f"g{number}.avi", number, 2.1)
+    film(source / "tern" / "only.avi", 9, 6)
+    (source / "tern" / "no film.mp4").write_bytes(b"#EXTM3U\nhttp://127.0.0.1:9/a.ts\n")
+    (source / "tern" / "notes.txt").write_text("no film either")
+    done = import_dataset(settings, "birds", source, layout="video", choices=Choices(every=0.5))
+    assert done.set_aside == 1
+    assert done.first == "tern/no film.mp4: unreadable, no film that can be read"
+    items = layout_of(settings, "birds").items(settings.landing / "birds")
+    frames: dict[str, list[tuple[str | None, str]]] = {}
+    for item in items:
+        stem, _, milliseconds = item.source.stem.rpartition("-")
+        frames.setdefault(stem, []).append((item.split, milliseconds))
+    times = [f"{number:08d}" for number in (0, 500, 1000, 1500, 2000)]
+    for number in range(4):
+        assert [time for _, time in frames[f"g{number}"]] == times
+        assert len({split for split, _ in frames[f"g{number}"]}) == 1
+    splits = [split for split, _ in sorted(frames["only"], key=lambda one: one[1])]
+    assert splits == ["train"] * 9 + ["val"] + ["test"] * 2  # a class with one film is cut in time
+    assert sorted(frames[f"g{number}"][0][0] or "" for number in range(4)) == ["test", "train", "train", "val"]
+    for every, message in ((0.0, "--every is 0; seconds between two frames"), (1.0, "no film in ")):
+        with pytest.raises(DrillcoreError, match=message):
+            import_dataset(settings, "none", source / "gull", layout="video", choices=Choices(every=every))

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drillcore.datasets.adapters.base import Choices
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.layouts.mask_folders import MasksLayout
 from drillcore.datasets.manifest import build_manifest
-from drillcore.errors import LayoutError
+from drillcore.errors import InputError, LayoutError
 from drillcore.settings import Settings
 
 
@@ -73,3 +74,15 @@ def test_an_import_keeps_the_classes_and_sets_unknown_labels_aside(tmp_path: Pat
     assert manifest.quarantine["reason"].tolist() == ["label_value"]
     assert manifest.quarantine["path"].tolist() == ["images/s3.png"]
     assert set(manifest.table["split"]) >= {"train", "test"}
+
+
+def test_a_suffix_of_masks_names_is_told_once(settings: Settings, tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set")
+    for path in sorted((root / "masks").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    done = import_dataset(settings, "boats", root, layout="masks", choices=Choices(mask_suffix="_mask"))
+    assert (done.images, done.set_aside) == (4, 0)
+    assert {path.name for path in (settings.landing / "boats/masks").iterdir()} == {f"s{one}.png" for one in range(4)}
+    assert all(item.target for item in MasksLayout().items(settings.landing / "boats"))
+    with pytest.raises(InputError, match="--mask-suffix is for --layout masks"):
+        import_dataset(settings, "boats", root, layout="csv", choices=Choices(mask_suffix="_mask"))

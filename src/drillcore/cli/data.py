@@ -10,8 +10,7 @@ import click
 from drillcore.cli.forget import forget
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 from drillcore.cli.uncommitted import say_uncommitted
-from drillcore.errors import DataError, DrillcoreError, QualityError
-from drillcore.settings import Settings
+from drillcore.errors import DataError, QualityError
 
 
 @click.group()
@@ -47,7 +46,8 @@ def sample(force: bool, as_json: bool) -> None:
 @click.option(
     "--layout",
     help="Images of your own: classes (folders), masks, voc (boxes), bsds500 or msrc (segments, or no labels at all); "
-    "labels of other tools: csv, imagefolder, coco, yolo, label-studio; or a package's. Known of a NAME that is there.",
+    "labels of other tools: csv, imagefolder, coco, yolo, label-studio; video (folders of films); or a package's. "
+    "Known of a NAME that is there.",
 )
 @click.option(
     "--columns", metavar="PATH,LABEL[,SPLIT]", help="csv: names of the columns, where they are not the usual."
@@ -55,6 +55,8 @@ def sample(force: bool, as_json: bool) -> None:
 @click.option(
     "--as", "form", type=click.Choice(["crops", "masks"]), help="coco, yolo: a crop of each box, or label maps."
 )
+@click.option("--mask-suffix", default="", metavar="TEXT", help="masks: behind an image's name in its mask's, _mask.")
+@click.option("--every", type=float, default=1.0, show_default=True, help="video: seconds between two frames.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken, and what left out and why.")
 @click.option("--append", is_flag=True, help="Add to what is there instead of starting a new lineage.")
 @json_option
@@ -64,6 +66,8 @@ def import_(
     layout: str | None,
     columns: str | None,
     form: Literal["crops", "masks"] | None,
+    mask_suffix: str,
+    every: float,
     dry_run: bool,
     append: bool,
     as_json: bool,
@@ -80,13 +84,15 @@ def import_(
       drillcore data import --append shells ~/new-shells
       drillcore data import --layout csv shells labels.csv --columns file,species --dry-run
       drillcore data import --layout coco boats ~/coco --as masks
+      drillcore data import --layout masks boats ~/boats --mask-suffix _mask
+      drillcore data import --layout video gulls ~/films --every 2
     """
     settings = begin(as_json=as_json)
     from drillcore.datasets.adapters.base import Choices
     from drillcore.datasets.landing import import_dataset
 
     named = tuple(word.strip() for word in columns.split(",")) if columns else ()
-    choices = Choices(columns=named, form=form, max_pixels=settings.max_pixels)
+    choices = Choices(columns=named, form=form, mask_suffix=mask_suffix, every=every, max_pixels=settings.max_pixels)
     result = import_dataset(settings, name, source, layout=layout, append=append, choices=choices, dry_run=dry_run)
     if as_json:
         print_json(result.to_dict())
@@ -111,9 +117,10 @@ def list_(as_json: bool) -> None:
     """
     settings = begin(as_json=as_json)
     from drillcore.datasets.keeping import list_datasets
+    from drillcore.recipes import models_of_datasets
 
     found = list_datasets(settings)
-    models = _models_of(settings)
+    models = models_of_datasets(settings)
     if as_json:
         print_json([{**one.to_dict(), "models": models.get(one.name, [])} for one in found])
         return
@@ -204,7 +211,9 @@ def remove(name: str, as_json: bool) -> None:
     from drillcore.datasets.keeping import remove_dataset
 
     remove_dataset(settings, name)
-    models = _models_of(settings).get(name, [])
+    from drillcore.recipes import models_of_datasets
+
+    models = models_of_datasets(settings).get(name, [])
     if as_json:
         print_json({"dataset": name, "models": models})
         return
@@ -234,19 +243,6 @@ def undo(name: str, as_json: bool) -> None:
         return
     click.echo(f"{name} is again as it was: {len(manifest.table):,} images, lineage {manifest.lineage}")
     say_uncommitted(settings, settings.root / "data.dvc", why=f"The data set {name} as it was")
-
-
-def _models_of(settings: Settings) -> dict[str, list[str]]:
-    """Return the models by the data set they learn from; a recipe that cannot be read has none."""
-    from drillcore.recipes import known_models, load_recipe
-
-    found: dict[str, list[str]] = {}
-    for model in known_models(settings):
-        try:
-            found.setdefault(load_recipe(settings, model).dataset.name, []).append(model)
-        except DrillcoreError:
-            continue
-    return found
 
 
 @data.command()

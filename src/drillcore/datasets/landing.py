@@ -23,6 +23,7 @@ from drillcore.datasets.description import (
     write_description,
 )
 from drillcore.datasets.import_result import ImportResult, fault_line, looked, reasons_of, taken_of
+from drillcore.datasets.layouts.mask_folders import MasksLayout
 from drillcore.datasets.left_out import FILE_NAME as LEFT_OUT
 from drillcore.datasets.left_out import read_left_out, write_left_out
 from drillcore.datasets.pointers import clear_refusal
@@ -81,6 +82,10 @@ def import_dataset(
     layout = layout or (name if name in PUBLISHED else None)
     adapter = ADAPTERS.get(layout or "")
     chosen = _layout_for(settings, name, layout if adapter is None else OWN_LAYOUTS[0])
+    if choices is not None and choices.mask_suffix:
+        if not isinstance(chosen, MasksLayout) or adapter is not None:
+            raise InputError(f"--mask-suffix is for --layout masks; {layout or name} has none")
+        chosen = MasksLayout(choices.mask_suffix)
     recover_imports(settings)
     target = settings.landing / name
     with told_in_one_line(settings, name), adapted(settings, Path(source), adapter, choices) as (folder, ours, made):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from drillcore.errors import RecipeError, UnknownNameError
+from drillcore.errors import DrillcoreError, RecipeError, UnknownNameError
 from drillcore.json_types import Json
 from drillcore.recipes.changes import Change, parse_changes, put
 from drillcore.recipes.named_network import with_taps
@@ -36,6 +37,15 @@ def is_model_name(name: str) -> bool:
 def known_models(settings: Settings) -> list[str]:
     """Return the names of the recipes in `models/`, sorted."""
     return sorted(path.stem for path in settings.models.glob("*.yaml"))
+
+
+def models_of_datasets(settings: Settings) -> dict[str, list[str]]:
+    """Return the models by the data set they learn from; a recipe that cannot be read has none."""
+    found: dict[str, list[str]] = {}
+    for model in known_models(settings):
+        with contextlib.suppress(DrillcoreError):
+            found.setdefault(load_recipe(settings, model).dataset.name, []).append(model)
+    return found
 
 
 def load_recipe(settings: Settings, name: str, changes: Sequence[str] = ()) -> Recipe:

@@ -38,12 +38,14 @@ class Choices:
         columns: names of a table's columns with path, label and split; empty: found by their usual names.
         form: of annotated images; None: masks where every outline is given, crops of the boxes otherwise.
         mask_suffix: what a mask's name has behind its image's.
+        every: seconds between two frames of a film.
         max_pixels: an image of more pixels is not opened.
     """
 
     columns: Sequence[str] = ()
     form: Form | None = None
     mask_suffix: str = ""
+    every: float = 1.0
     max_pixels: int = 10**9
 
 

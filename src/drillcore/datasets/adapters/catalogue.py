@@ -9,6 +9,7 @@ from drillcore.datasets.adapters.coco import from_coco
 from drillcore.datasets.adapters.label_studio import from_label_studio
 from drillcore.datasets.adapters.published import from_birds200, from_h3d, from_mit67
 from drillcore.datasets.adapters.tables import from_image_folder, from_table
+from drillcore.datasets.adapters.video import from_video
 from drillcore.datasets.adapters.voc_actions import from_voc_actions
 from drillcore.datasets.adapters.yolo import from_yolo
 
@@ -22,6 +23,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     "h3d": from_h3d,
     "voc-actions": from_voc_actions,
     "label-studio": from_label_studio,
+    "video": from_video,
 }
 PUBLISHED = (
     "mit67",

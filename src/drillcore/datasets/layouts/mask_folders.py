@@ -1,7 +1,8 @@
 """Images of one's own with a label for each pixel.
 
-    images/<name>.<suffix>      JPEG, PNG, WebP, TIFF or BMP, any size
-    masks/<name>.png            the label of each pixel: an index into the classes, or the class's colour
+    images/<name>.<suffix>      JPEG, PNG, WebP, TIFF, BMP or GIF, any size
+    masks/<name>.png            the label of each pixel: an index into the classes, or the class's colour;
+                                masks/<name>_mask.png where an import is told that suffix
     classes.txt                 one class a line in the order of the indices from 0, `name` or `name red green blue`;
                                 grey masks of 0 and 255: `background 0 0 0`, then `ship 255 255 255`
     train/images, train/masks, val/..., test/...    the splits as named; else 70 / 10 / 20 is given once
@@ -38,7 +39,8 @@ class MasksLayout(DatasetLayout):
     name = "masks"
     task = "dense"
 
-    def __init__(self) -> None:
+    def __init__(self, mask_suffix: str = "") -> None:
+        self.mask_suffix = mask_suffix  # behind an image's name in its mask's
         self._void: int | None = None
         self._codes: dict[int, int] = {}
         self._levels: dict[int, int] = {}  # of grey masks, where the file gives every class a grey colour
@@ -48,14 +50,21 @@ class MasksLayout(DatasetLayout):
         """Return every image with its mask, sorted by stored path, and learn the classes. Raises LayoutError."""
         root = unwrap(open_source(source), _is_part)
         self._learn_classes(root)
-        items = _pair(root, "", None) if (root / _IMAGES).is_dir() else []
+        items = self._pair(root, "", None) if (root / _IMAGES).is_dir() else []
         splits = [name for name in SPLIT_FOLDERS if (root / name / _IMAGES).is_dir()]
         named = bool(items) or splits != ["train"]
         for name in splits:
-            items += _pair(root / name, f"{name}/" if named else "", SPLIT_FOLDERS[name] if named else None)
+            items += self._pair(root / name, f"{name}/" if named else "", SPLIT_FOLDERS[name] if named else None)
         if not items:
             raise LayoutError(f"no images in {source}: expected {_EXPECTED}; found {shown(root)}")
         return sorted(items, key=lambda item: item.path)
+
+    def _pair(self, folder: Path, prefix: str, split: str | None) -> list[FoundItem]:
+        if not (folder / _MASKS).is_dir():
+            raise LayoutError(f"{folder} has no {_MASKS}/: expected {_EXPECTED}; found {shown(folder)}")
+        stored = (f"{prefix}{_IMAGES}/", f"{prefix}{_MASKS}/")
+        found = folder / _IMAGES, folder / _MASKS
+        return pair_folders(*found, stored=stored, split=split, group=_alone, suffix=self.mask_suffix)
 
     def extras(self, source: Path) -> list[tuple[Path, str]]:
         """Return the file of classes and where an import stores it."""
@@ -177,13 +186,6 @@ def _colour(words: list[str]) -> tuple[int, int, int] | None:
 
 def _is_part(name: str) -> bool:
     return name in SPLIT_FOLDERS or name in (_IMAGES, _MASKS)
-
-
-def _pair(folder: Path, prefix: str, split: str | None) -> list[FoundItem]:
-    if not (folder / _MASKS).is_dir():
-        raise LayoutError(f"{folder} has no {_MASKS}/: expected {_EXPECTED}; found {shown(folder)}")
-    stored = (f"{prefix}{_IMAGES}/", f"{prefix}{_MASKS}/")
-    return pair_folders(folder / _IMAGES, folder / _MASKS, stored=stored, split=split, group=_alone)
 
 
 def _alone(stem: str) -> str | None:

@@ -15,6 +15,7 @@ def pair_folders(
     stored: tuple[str, str],
     split: str | None,
     group: Callable[[str], str | None],
+    suffix: str = "",
 ) -> list[FoundItem]:
     """Return the images of a folder with the annotations of the same name.
 
@@ -27,11 +28,12 @@ def pair_folders(
         stored: where an import stores images and annotations, with a trailing slash or empty.
         split: of all of them.
         group: gives an image's group by its name without suffix.
+        suffix: what an annotation's name has behind its image's, `_mask` for instance; it is not stored.
 
     Raises:
         LayoutError: a folder cannot be read.
     """
-    found, targets = _by_stem(image_folder), _by_stem(target_folder)
+    found, targets = _by_stem(image_folder), _by_stem(target_folder, suffix)
     root = image_folder.parent
     items = [
         odd_item(path, root, "no_image", f"an annotation without an image in {image_folder.name}/")
@@ -57,7 +59,7 @@ def pair_folders(
                 split=split,
                 group=group(stem),
                 target=target,
-                target_path=None if target is None else f"{stored[1]}{target.name}",
+                target_path=None if target is None else f"{stored[1]}{stem}{target.suffix}",
             )
         )
     return items
@@ -77,8 +79,8 @@ def shown(folder: Path) -> str:
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "nothing that is visible"
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def _by_stem(folder: Path, suffix: str = "") -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in images(folder):
-        found.setdefault(path.stem, []).append(path)
+        found.setdefault(path.stem.removesuffix(suffix), []).append(path)
     return found
