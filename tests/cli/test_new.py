@@ -37,6 +37,8 @@ def test_a_recipe_for_masks_is_one_of_pixels(drillcore: Callable[..., Any], sett
     assert done.code == 0, done.err
     done = drillcore("new", "boats-labels")
     assert done.code == 0, done.err
+    assert "  takes about " in done.out
+    assert "an estimate from 3 images, " in done.out
     recipe = load_recipe(settings, "boats-labels")
     assert recipe.task == "dense_labels"
     assert recipe.dataset.name == "boats"
@@ -54,7 +56,7 @@ def test_a_recipe_for_segments_is_that_of_binary_map(
     done = drillcore("data", "import", "--layout", "bsds500", "beaches", tmp_path / "beaches")
     assert done.code == 0, done.err
     assert "beaches: 8 images" in done.out
-    done = drillcore("new", "beaches-map")
+    done = drillcore("new", "beaches-map", "--no-estimate")
     assert done.code == 0, done.err
     recipe = load_recipe(settings, "beaches-map")
     check_parts(recipe)
@@ -69,7 +71,7 @@ def test_a_recipe_for_classes_is_one_of_images(
 ) -> None:
     done = drillcore("data", "import", "--layout", "classes", "shells", write_shells(tmp_path / "shells", 3))
     assert done.code == 0, done.err
-    assert drillcore("new", "shells").code == 0
+    assert drillcore("new", "shells", "--no-estimate").code == 0
     recipe = load_recipe(settings, "shells")
     assert recipe.task == "classification"
     check_parts(recipe)
@@ -85,8 +87,32 @@ def test_a_model_named_after_nothing_says_of_which_data_set_it_is(
     assert "of which data set is boats" in done.err
     assert "shells" in done.err
     assert not (settings.models / "boats.yaml").exists()
-    assert drillcore("new", "boats", "--dataset", "shells").code == 0
+    assert drillcore("new", "boats", "--dataset", "shells", "--no-estimate").code == 0
     assert load_recipe(settings, "boats").dataset.name == "shells"
+
+
+def test_what_there_is_is_listed_and_a_recipe_has_a_card(
+    drillcore: Callable[..., Any], settings: Settings, tmp_path: Path
+) -> None:
+    assert "none yet; first: drillcore data import" in drillcore("new", "--list").out
+    shells = write_shells(tmp_path / "shells", 3)
+    assert drillcore("data", "import", "--layout", "classes", "shells", shells).code == 0
+    done = drillcore("new", "shells-small", "--backbone", "cnn1", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["dataset"], told["expected"]["images"], told["expected"]["at_most"]) == ("shells", 9, True)
+    assert 0 < told["expected"]["low"] < told["expected"]["high"]
+    listed = json.loads(drillcore("new", "--list", "--json").out)
+    assert listed == [{"dataset": "shells", "images": 9, "kind": "classification", "models": ["shells-small"]}]
+    card = settings.models / "shells-small.md"
+    assert "`shells`: 9 images of 3 classes: bar, dot, ring when it was made" in card.read_text()
+    card.write_text("A person's words.")
+    refused = drillcore("new", "shells-small")
+    assert refused.code == 2
+    assert "shells-small.yaml is there already; --overwrite writes it anew" in refused.err
+    assert drillcore("new", "shells-small", "--overwrite", "--no-estimate").code == 0
+    assert load_recipe(settings, "shells-small").backbone.train is None
+    assert card.read_text() == "A person's words."
 
 
 def test_the_schema_of_recipes_is_printed(drillcore: Callable[..., Any], settings: Settings) -> None:
@@ -144,7 +170,7 @@ def test_backbone_head_and_size_can_be_chosen(
 ) -> None:
     done = drillcore("data", "import", "--layout", "classes", "shells", write_shells(tmp_path / "shells", 3))
     assert done.code == 0, done.err
-    done = drillcore("new", "shells", *options)
+    done = drillcore("new", "shells", *options, "--no-estimate")
     assert done.code == 0, done.err
     recipe = load_recipe(settings, "shells")
     found = recipe.backbone
@@ -158,7 +184,7 @@ def test_check_counts_the_validation_images_that_abstain_needs(
 ) -> None:
     shells = write_shells(tmp_path / "shells", 12)
     drillcore("data", "import", "--layout", "classes", "shells", shells)
-    assert drillcore("new", "shells", "--set", "abstain.accuracy=0.95").code == 0
+    assert drillcore("new", "shells", "--set", "abstain.accuracy=0.95", "--no-estimate").code == 0
     assert drillcore("check", "shells").code == 0  # nobody knows the split yet
     assert drillcore("data", "check", "shells").code == 0
     done = drillcore("check", "shells")
@@ -169,6 +195,6 @@ def test_check_counts_the_validation_images_that_abstain_needs(
 def test_what_cannot_be_chosen_is_said_at_once(drillcore: Callable[..., Any], tmp_path: Path) -> None:
     drillcore("data", "import", "--layout", "classes", "shells", write_shells(tmp_path / "shells", 3))
     for options, reason in ((["--backbone", "timm:resnet19"], "resnet18"), (["--head", "forrest"], "forest")):
-        done = drillcore("new", "shells", *options)
+        done = drillcore("new", "shells", *options, "--no-estimate")
         assert done.code != 0
         assert f"did you mean {reason}" in done.err
