@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from drillcore.backbones.tap_names import tap_names
 from drillcore.backbones.training.training_plan import TrainingParams
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UnknownNameError
 from drillcore.heads.catalogue import LOGITS, HeadRow, head_names, head_params, head_row
 from drillcore.json_types import Values
 from drillcore.plugins import attribute
@@ -59,8 +60,19 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
         yield from attribute(row.check)(recipe)
     else:
         yield from _fitting(attribute(row.plan), recipe.representation.params, ("representation", "params"))
+    yield from _taps(recipe)
     yield from _metrics(recipe)
     yield from _refresh(recipe)
+
+
+def _taps(recipe: Recipe) -> Iterator[Mistake]:
+    known = tap_names(recipe.backbone.name)
+    if known is None:
+        return
+    for tap in recipe.backbone.taps:
+        if tap not in known:
+            error = UnknownNameError(f"tap of {recipe.backbone.name}", tap, known)
+            yield Mistake(("backbone", "taps"), f": {error}")
 
 
 def value_range(recipe: Recipe) -> Range | None:
