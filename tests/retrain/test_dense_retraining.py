@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,8 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_dense import write_tiny_dense
 
+from drillcore.analysis import comparing, comparing_figures
+from drillcore.analysis.comparing import compare_versions
 from drillcore.datasets.landing import sample_datasets
+from drillcore.digests import sha256_file
+from drillcore.pages.comparison import write_comparison
 from drillcore.retrain.evaluating import evaluate_source
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.dense.answering import segment
@@ -103,6 +109,11 @@ def test_labelled_pixels_from_import_to_champion(checkout: Settings, tmp_path: P
     assert result.scored == found["images"]
     assert len(list((tmp_path / "scored" / "masks").glob("*.png"))) == result.scored
 
+    same = compare_versions(checkout, "streets@1", "streets@champion").to_dict()
+    assert same["figures"]["mean_iou"] == {"a": figures["mean_iou"], "b": figures["mean_iou"], "difference": 0}
+    assert same["bootstrap"]["mean_iou"]["identical"]
+    assert same["changed"] == []
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -146,7 +157,7 @@ def test_two_stages_killed_between_the_folds(checkout: Settings, monkeypatch: py
 
 
 @pytest.mark.timeout(300)
-def test_colours_from_grey(checkout: Settings) -> None:
+def test_colours_from_grey(checkout: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = retrain(checkout, COLOURS, "camvid")
     figures = summary["figures"]
     assert summary["status"] == "promoted", summary["reason"]
@@ -154,6 +165,28 @@ def test_colours_from_grey(checkout: Settings) -> None:
     record = json.loads((Path(summary["folder"]) / "fit.json").read_text())
     assert record["rows"] <= 3000
     assert not (Path(summary["folder"]) / "subset.npy").exists()
+
+    # Beside a model that knows nothing of colours, it is better, surely and image by image.
+    known, file = comparing.find_version(checkout, "colours@1"), comparing_figures.version_file
+    tiny = write_tiny_dense(tmp_path / "tiny.onnx", "dense_regression")
+    other = dataclasses.replace(known, version=2, sha256=sha256_file(tiny))
+    monkeypatch.setattr(comparing, "find_version", lambda _, name: known if name.endswith("@1") else other)
+    monkeypatch.setattr(comparing_figures, "version_file", lambda *asked: tiny if asked[-1] == 2 else file(*asked))
+    found = comparing.compare_versions(checkout, "colours@2", "colours@1")
+    told = found.to_dict()
+    assert told["figures"]["mean_squared_error"]["b"] == pytest.approx(figures["mean_squared_error"])
+    test = told["bootstrap"]["mean_squared_error"]
+    assert test["low"] > 0  # above 0: the second is better, whatever the metric
+    assert test["difference"] == pytest.approx(-told["figures"]["mean_squared_error"]["difference"])
+    assert told["parts"].keys() == {"red", "green", "blue"}
+    gaps = [abs(row["difference"]) for row in told["changed"]]
+    assert gaps == sorted(gaps, reverse=True)
+    assert len(gaps) == told["images"] == len(found.paths)
+    page, rows = write_comparison(checkout, found, tmp_path / "changes")
+    assert len(rows.read_text().splitlines()) == 1 + len(gaps)
+    text = page.read_text()
+    assert text.count("data:image/") == min(48, len(gaps))
+    assert "Mean squared error: B is better" in text
 
 
 @pytest.mark.timeout(300)

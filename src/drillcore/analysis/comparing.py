@@ -1,4 +1,8 @@
-"""Two registered versions side by side, both asked about the current evaluation images of their data set."""
+"""Two registered versions side by side, both asked about the current evaluation images of their data set.
+
+Classifiers are compared answer by answer, models of other tasks by their figures, by those of their classes or outputs,
+and image by image.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from drillcore.analysis.comparing_figures import FigureComparison, about_version, by_figures, named_test
 from drillcore.analysis.reporting import find_version
 from drillcore.analysis.trained_parts import recipe_of
 from drillcore.arrays import Doubles
@@ -20,7 +25,7 @@ from drillcore.retrain.evaluating import evidence_of
 from drillcore.retrain.opening import open_for_batches, version_file
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
-from drillcore.tasks import CLASSIFICATION, get_task
+from drillcore.tasks import CLASSIFICATION
 
 if TYPE_CHECKING:
     from drillcore.registry import ModelVersion
@@ -60,8 +65,8 @@ class VersionComparison:
         """Return plain values for JSON."""
         changes = self.changes
         return {
-            "a": _about(self.a),
-            "b": _about(self.b),
+            "a": about_version(self.a),
+            "b": about_version(self.b),
             "dataset": self.manifest.dataset,
             "data_digest": self.manifest.digest,
             "split": self.split,
@@ -76,7 +81,7 @@ class VersionComparison:
                 }
                 for one in changes.classes
             },
-            "bootstrap": {test.metric: _test(test.as_dict()) for test in changes.tests},
+            "bootstrap": {test.metric: named_test(test.as_dict()) for test in changes.tests},
             "changed": self.changed_rows(),
             "notes": self.notes,
         }
@@ -93,7 +98,7 @@ class VersionComparison:
         }
 
 
-def compare_versions(settings: Settings, first: str, second: str) -> VersionComparison:
+def compare_versions(settings: Settings, first: str, second: str) -> VersionComparison | FigureComparison:
     """Ask two versions about the same images.
 
     Args:
@@ -103,21 +108,25 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
 
     Raises:
         UnknownNameError: no such model, alias or version.
-        InputError: models of different data sets.
+        InputError: models of different data sets or tasks.
         DataError: there is no current version of the data, or an image cannot be read.
         RegistryError: MLflow cannot be reached.
     """
     versions = [find_version(settings, reference) for reference in (first, second)]
     recipes = [recipe_of(settings, version) for version in versions]
-    for recipe in recipes:
-        if get_task(recipe.task).name != CLASSIFICATION:
-            raise InputError(f"{recipe.name} has the task {recipe.task}; compare shows classifiers side by side")
+    if recipes[0].task != recipes[1].task:
+        raise InputError(
+            f"{first} has the task {recipes[0].task}, {second} {recipes[1].task}: their answers cannot be compared"
+        )
     names = [recipe.dataset.name for recipe in recipes]
     if names[0] != names[1]:
         raise InputError(
             f"{first} learns from data set {names[0]}, {second} from {names[1]}: nothing to compare them on"
         )
     manifest, split = current_manifest(settings, names[0]), recipes[0].evaluate.split
+    notes = _notes(versions, manifest, split, [recipe.evaluate.split for recipe in recipes])
+    if recipes[0].task != CLASSIFICATION:
+        return by_figures(Run(settings, recipes[0], manifest), versions, notes)
     rows = manifest.rows(split)
     classes = sorted({*manifest.classes, *(name for one in versions for name in one.metadata["classes"])})
     position = {name: index for index, name in enumerate(classes)}
@@ -138,7 +147,7 @@ def compare_versions(settings: Settings, first: str, second: str) -> VersionComp
         paths=list(rows["path"]),
         classes=classes,
         changes=changes,
-        notes=_notes(versions, manifest, split, [recipe.evaluate.split for recipe in recipes]),
+        notes=notes,
     )
 
 
@@ -159,19 +168,3 @@ def _notes(versions: list[ModelVersion], manifest: Manifest, split: str, splits:
         if missing := sorted(set(manifest.classes) - set(version.metadata["classes"])):
             notes.append(f"{name} does not know {len(missing)} of the classes: {', '.join(missing[:5])}")
     return notes
-
-
-def _about(version: ModelVersion) -> dict[str, object]:
-    return {
-        "model": version.model,
-        "version": version.version,
-        "model_sha256": version.sha256,
-        "lineage": version.lineage,
-        "data_digest": version.metadata.get("data_digest"),
-    }
-
-
-def _test(values: dict[str, object]) -> dict[str, object]:
-    """Name the two of a bootstrap as the command does."""
-    renamed = {"challenger": "b", "champion": "a"}
-    return {renamed.get(name, name): value for name, value in values.items()}

@@ -11,6 +11,7 @@ from drillcore.cli.session import begin, json_option, print_json, print_table, s
 
 if TYPE_CHECKING:
     from drillcore.analysis.comparing import VersionComparison
+    from drillcore.analysis.comparing_figures import FigureComparison
 
 _SHOWN = 8  # classes at each end, and changed images, on the terminal
 
@@ -27,7 +28,8 @@ _SHOWN = 8  # classes at each end, and changed images, on the terminal
 def compare(first: str, second: str, output: Path | None, as_json: bool) -> None:
     """Ask two versions about the same images: figures, classes, answers that changed, and whether it is chance.
 
-    The images are the evaluation split of the data set as it is now. B may be another model of the same data set.
+    The images are the evaluation split of the data set as it is now. B may be another model of the same data set and
+    task. Models that answer every pixel, several labels or segments are compared by their figures and image by image.
 
     \b
     Example:
@@ -36,24 +38,53 @@ def compare(first: str, second: str, output: Path | None, as_json: bool) -> None
     """
     settings = begin(as_json=as_json)
     from drillcore.analysis.comparing import compare_versions
-    from drillcore.pages.comparison import verdict, write_comparison
+    from drillcore.analysis.comparing_figures import FigureComparison
+    from drillcore.pages.comparison import NOT_JUDGED, verdict, write_comparison
 
     found = compare_versions(settings, first, second)
     made = write_comparison(settings, found, output) if output else []
     if as_json:
         print_json({**found.to_dict(), "files": [str(path) for path in made]})
         return
-    _print(found, [verdict(test) for test in found.changes.tests])
+    if isinstance(found, FigureComparison):
+        _print_figures(found, verdict(found.test) if found.test else NOT_JUDGED)
+    else:
+        _print(found, [verdict(test) for test in found.changes.tests])
     for path in made:
         click.echo(shown(settings, path))
 
 
-def _print(found: VersionComparison, verdicts: list[str]) -> None:
-    changes = found.changes
+def _print_figures(found: FigureComparison, said: str) -> None:
+    _head(found, found.figures)
+    moved = [
+        (part, name, a, b, f"{b - a:+.4f}")
+        for part, figures in found.parts.items()
+        for name, (a, b) in figures.items()
+        if a != b
+    ]
+    if moved:
+        moved.sort(key=lambda row: -abs(row[3] - row[2]))
+        print_table("changed most", ("class", "figure", "A", "B", "B - A"), moved[: 2 * _SHOWN])
+    if rows := found.changed_rows():
+        head = f"{found.each_name} changed for {len(rows)} images" + (
+            f", the {_SHOWN} most" if len(rows) > _SHOWN else ""
+        )
+        told = [(row["path"], row["a"], row["b"], f"{row['difference']:+.4f}") for row in rows[:_SHOWN]]
+        print_table(head, ("path", "A", "B", "B - A"), told)
+    for line in [said, *(f"note: {note}" for note in found.notes)]:
+        click.echo(line)
+
+
+def _head(found: VersionComparison | FigureComparison, figures: dict[str, tuple[float, float]]) -> None:
     a, b = (f"{one.model} version {one.version}" for one in (found.a, found.b))
     title = f"A: {a}; B: {b}; {len(found.paths):,} images of {found.manifest.dataset}, {found.split}"
-    rows = [(name, *pair, f"{pair[1] - pair[0]:+.4f}") for name, pair in changes.figures.items()]
+    rows = [(name, *pair, f"{pair[1] - pair[0]:+.4f}") for name, pair in figures.items()]
     print_table(title, ("figure", "A", "B", "B - A"), rows)
+
+
+def _print(found: VersionComparison, verdicts: list[str]) -> None:
+    changes = found.changes
+    _head(found, changes.figures)
     moved = [one for one in changes.classes if one.difference]
     ends = moved if len(moved) <= 2 * _SHOWN else [*moved[:_SHOWN], *moved[-_SHOWN:]]
     if ends:

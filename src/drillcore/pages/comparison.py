@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drillcore.analysis.comparing import COLUMNS, VersionComparison
+from drillcore.analysis.comparing_figures import FIGURE_COLUMNS, FigureComparison
 from drillcore.evaluation.figures.model_changes import AnswerChange, ClassChange
 from drillcore.evaluation.figures.significance import Comparison
 from drillcore.pages.figure_names import FIGURES, change
@@ -13,10 +14,12 @@ from drillcore.pages.thumbnails import cards, image_card
 from drillcore.settings import Settings
 
 MAX_PICTURES = 240  # on the page; the CSV file has all
+_LARGEST = 48  # changes of single images on the page
+NOT_JUDGED = "Nothing is known to be true of the images: nothing was checked."
 _WORDS = {"broken": "right before, wrong now", "fixed": "wrong before, right now", "other": "wrong both times"}
 
 
-def compare_page(settings: Settings, found: VersionComparison) -> str:
+def compare_page(settings: Settings, found: VersionComparison | FigureComparison) -> str:
     """Return the page of a comparison, with pictures of the images whose answer changed."""
     a, b = (f"{one.model} version {one.version}" for one in (found.a, found.b))
     lead = f"A: {a}. B: {b}. Both asked about the {len(found.paths):,} images of the split {found.split!r} of "
@@ -27,22 +30,80 @@ def compare_page(settings: Settings, found: VersionComparison) -> str:
             [element("p", note, class_="verdict") for note in found.notes],
         ]
     )
+    if isinstance(found, FigureComparison):
+        return _figures_page(settings, found, f"{a} and {b}", header)
     contents = [("figures", "Figures"), ("chance", "Chance"), ("classes", "Classes"), ("images", "Images")]
     return page(
         f"{a} and {b}",
         header,
         contents,
-        _figures(found),
+        _figures(found.changes.figures),
         section("chance", "Is it chance?", [element("p", verdict(test)) for test in found.changes.tests]),
         _classes(found.changes.classes),
         _images(settings, found),
-        footer=f"Made by drillcore on data {found.manifest.digest}. The page loads nothing from elsewhere.",
+        footer=_footer(found),
     )
+
+
+def _figures_page(settings: Settings, found: FigureComparison, title: str, header: Html) -> str:
+    """Return the page of versions that are compared by their figures, with the images that changed most."""
+    said = [element("p", verdict(found.test))] if found.test else [element("p", NOT_JUDGED)]
+    contents, body = [("figures", "Figures"), ("chance", "Chance")], []
+    if found.parts:
+        contents.append(("parts", "Classes"))
+        body.append(section("parts", "Class by class", _parts(found)))
+    if found.each_name:
+        contents.append(("images", "Images"))
+        rows, name = found.changed_rows(), FIGURES.get(found.each_name, (found.each_name, 1, ".4f"))[0]
+        told = f"{len(rows):,} of {len(found.paths):,} images changed; the largest changes of {name.lower()} first."
+        shown = cards([_figure_card(settings, found, row) for row in rows[:_LARGEST]]) if rows else None
+        body.append(section("images", "Images that changed", element("p", told), shown))
+    figures = _figures(found.figures)
+    return page(
+        title, header, contents, figures, section("chance", "Is it chance?", said), *body, footer=_footer(found)
+    )
+
+
+def _parts(found: FigureComparison) -> Html:
+    names = list(dict.fromkeys(name for one in found.parts.values() for name in one))
+    rows = [
+        (part, _title(name), *(format(value, _form(name)) for value in both), change(name, both[1], both[0]))
+        for part, figures in found.parts.items()
+        for name in names
+        if (both := figures.get(name)) is not None
+    ]
+    return table(("class", "figure", "A", "B", "change"), rows)
+
+
+def _figure_card(settings: Settings, found: FigureComparison, row: dict[str, object]) -> Html:
+    path, name = str(row["path"]), found.each_name
+    a, b = (float(str(row[side])) for side in ("a", "b"))
+    return image_card(
+        settings,
+        found.manifest.path_of(path),
+        3 if found.manifest.channels == 3 else 1,
+        f"{path}: {_title(name)} of A {a:{_form(name)}}, of B {b:{_form(name)}}",
+        ["A: ", format(a, _form(name))],
+        ["B: ", format(b, _form(name)), " ", change(name, b, a)],
+        element("span", breakable(path), class_="path"),
+    )
+
+
+def _title(name: str) -> str:
+    return FIGURES[name][0] if name in FIGURES else name.replace("_", " ").capitalize()
+
+
+def _form(name: str) -> str:
+    return FIGURES[name][2] if name in FIGURES else ".4f"
+
+
+def _footer(found: VersionComparison | FigureComparison) -> str:
+    return f"Made by drillcore on data {found.manifest.digest}. The page loads nothing from elsewhere."
 
 
 def verdict(test: Comparison) -> str:
     """Return what a paired bootstrap says, in one sentence; the challenger is B."""
-    name = FIGURES[test.metric][0]
+    name = _title(test.metric)
     if test.identical:
         return f"{name}: both answer every image alike."
     interval = f"{test.difference:+.4f}, {test.confidence:.0%} interval {test.low:+.4f} to {test.high:+.4f}"
@@ -51,16 +112,17 @@ def verdict(test: Comparison) -> str:
     return f"{name}: B is {'better' if test.difference > 0 else 'worse'} ({interval}; above 0 means B is better)."
 
 
-def write_comparison(settings: Settings, found: VersionComparison, folder: Path) -> list[Path]:
+def write_comparison(settings: Settings, found: VersionComparison | FigureComparison, folder: Path) -> list[Path]:
     """Write `index.html`, with pictures of the images whose answer changed, and `changed.csv`; return both."""
-    return write_page(folder, compare_page(settings, found), "changed.csv", COLUMNS, found.changed_rows())
+    columns = FIGURE_COLUMNS if isinstance(found, FigureComparison) else COLUMNS
+    return write_page(folder, compare_page(settings, found), "changed.csv", columns, found.changed_rows())
 
 
-def _figures(found: VersionComparison) -> Html:
-    rows = []
-    for name, (a, b) in found.changes.figures.items():
-        title, _, form = FIGURES[name]
-        rows.append((title, format(a, form), format(b, form), change(name, b, a)))
+def _figures(figures: dict[str, tuple[float, float]]) -> Html:
+    rows = [
+        (_title(name), format(a, _form(name)), format(b, _form(name)), change(name, b, a))
+        for name, (a, b) in figures.items()
+    ]
     return section("figures", "Figures", element("div", table(("figure", "A", "B", "change"), rows), class_="narrow"))
 
 

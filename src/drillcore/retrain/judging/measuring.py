@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Doubles
 from drillcore.errors import DataError
 from drillcore.json_types import Json
 from drillcore.promotion.verdict import Verdict
@@ -122,6 +122,14 @@ class Measuring(ABC):
             truths: of the images.
             whole: whether figures are wanted; else the numbers alone.
         """
+
+    def each(self, numbers: Array) -> tuple[str, Doubles] | None:
+        """Return what a figure of a single image is called and is, float64 [M], NaN where it has none; None: no such.
+
+        Args:
+            numbers: of the evidence.
+        """
+        return None
 
     @abstractmethod
     def draw(self, run: Run, model: Model, evidence: object, figures: Figures) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
+from drillcore.arrays import Array, Doubles
 from drillcore.datasets.targets import label_reader, read_labels
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.dense_metrics import ImageConfusions, confusion_axes, dense_figures
@@ -67,6 +68,12 @@ class LabelMeasuring(Measuring):
         scores = _ShipLabelScores() if ships and whole else LabelScores(truths.classes, model)
         scores.add_all(settings, model, truths)
         return scores
+
+    def each(self, numbers: Array) -> tuple[str, Doubles]:
+        """Return the share of each image's pixels that is labelled right."""
+        pixels = numbers.sum(axis=(1, 2))
+        right = np.trace(numbers, axis1=1, axis2=2)
+        return "global_average", np.divide(right, pixels, out=np.full(len(numbers), np.nan), where=pixels > 0)
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
         """Draw examples, confusions, classes, and the maps that rows are read from."""

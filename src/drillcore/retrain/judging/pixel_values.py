@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
+from drillcore.arrays import Array, Doubles
 from drillcore.datasets.targets import colour_values
 from drillcore.errors import BadImageError
-from drillcore.evaluation.figures.regression_metrics import ImageErrors, regression_figures
+from drillcore.evaluation.figures.regression_metrics import ImageErrors, mean_squared_error, regression_figures
 from drillcore.promotion.candidates import ValueCandidate
 from drillcore.promotion.dense_gate import gate_values
 from drillcore.promotion.verdict import Verdict
@@ -70,6 +71,10 @@ class ValueMeasuring(Measuring):
     def evidence(self, settings: Settings, model: Model, truths: Truths, *, whole: bool = True) -> ValueEvidence:
         """Ask a model about grey images."""
         return ValueEvidence(settings, model, truths)
+
+    def each(self, numbers: Array) -> tuple[str, Doubles]:
+        """Return the mean squared error of each image."""
+        return "mean_squared_error", mean_squared_error(numbers)
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
         """Draw examples, and the maps that rows are read from."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drillcore.ahead import side_by_side
+from drillcore.arrays import Array, Doubles
 from drillcore.datasets.targets import truth_reader
 from drillcore.errors import BadImageError, InputError
 from drillcore.evaluation.figures.segment_scores import (
@@ -84,6 +85,11 @@ class SegmentMeasuring(Measuring):
     def evidence(self, settings: Settings, model: Model, truths: Truths, *, whole: bool = True) -> SegmentEvidence:
         """Ask a model about images."""
         return SegmentEvidence(settings, model, truths)
+
+    def each(self, numbers: Array) -> tuple[str, Doubles]:
+        """Return how well people's segments of each image are covered."""
+        covered, area = numbers[:, 0], numbers[:, 1]
+        return "covering", np.divide(covered, area, out=np.full(len(numbers), np.nan), where=area > 0)
 
     def draw(self, run: Run, model: Model, evidence: Any, figures: Figures) -> list[str]:
         """Draw some images with people's segments and the model's."""
