@@ -227,17 +227,20 @@ def _narrow(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
 
 
 def _pad(builder: GraphBuilder, arguments: Arguments, output: str) -> str:
-    """Padding of the last axes; torch names the last axis first."""
+    """Padding of the last axes; torch names the last axis first. The last argument is how many axes there are.
+
+    All axes are written, those that stay too: where `Pad` names its axes, onnxruntime 1.31 takes the pads of a
+    quantised graph for those of four axes as soon as it turns the channels last.
+    """
+    *arguments, rank = arguments
     given, mode, value = arguments[1], argument(arguments, 2, "constant"), argument(arguments, 3, None)
     known = {"constant": "constant", "replicate": "edge", "reflect": "reflect"}
     if mode not in known:
         raise InputError(f"padding of the mode {mode} has no ONNX form here")
-    axes = [-1 - number for number in range(len(given) // 2)]
-    front, back = ([int(side) for side in given[start::2]] for start in (0, 1))
+    front, back = ([0] * (rank - len(given) // 2) + [int(side) for side in given[start::2]][::-1] for start in (0, 1))
     pads = builder.constant(f"{output}/pads", front + back, np.int64)
     number = builder.constant(f"{output}/value", value or 0.0, np.float32)
-    places = builder.constant(f"{output}/axes", axes, np.int64)
-    return builder.add("Pad", [arguments[0], pads, number, places], output, mode=known[mode])
+    return builder.add("Pad", [arguments[0], pads, number], output, mode=known[mode])
 
 
 def _plus_product(builder: GraphBuilder, arguments: Arguments, output: str) -> str:

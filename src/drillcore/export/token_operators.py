@@ -269,7 +269,7 @@ TOKEN_OPERATORS: dict[str, Writer] = {
     "aten.unsqueeze.default": _axes("Unsqueeze"),
 }
 # What these writers are told beside their arguments: the number of axes of the first.
-RANKED = ("aten.mT.default", "aten.transpose.int")
+RANKED = ("aten.mT.default", "aten.pad.default", "aten.transpose.int")
 
 
 def _unbind(builder: GraphBuilder, arguments: Arguments, output: str, shapes: Sequence[Shape]) -> list[str]:
