@@ -36,6 +36,7 @@ BENCHES = {
     "label-next": "label_next",
     "drift": "drift",
     "few": "few",
+    "int8": "backbones.int8",
 }
 
 
@@ -45,7 +46,8 @@ BENCHES = {
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="The competition's zip; backbones, binary-map, cross-pooling, few, label-next, patches: a folder of zips.",
+    help="The competition's zip; backbones, binary-map, cross-pooling, few, int8, label-next, patches: "
+    "a folder of zips.",
 )
 @click.option(
     "--only", help="cores, patches, plankton-paper: groups of experiments and what they need; 'report' for none."
@@ -69,7 +71,7 @@ def bench(
     """Run the benchmark NAME.
 
     One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling,
-    patches, binary-map, similar, label-next, drift or few.
+    patches, binary-map, similar, label-next, drift, few or int8.
 
     \b
     Example:
