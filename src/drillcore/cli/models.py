@@ -10,6 +10,7 @@ from drillcore.cli.session import begin, json_option, print_json, print_table
 from drillcore.errors import GateError
 from drillcore.json_types import Json
 from drillcore.promotion.verdict import outcome
+from drillcore.runtime.model.precision import FLOAT32
 from drillcore.settings import Settings
 
 
@@ -32,10 +33,13 @@ def models(model: str | None, as_json: bool) -> None:
         print_json(rows)
         return
     figures = [name for name in FIGURES if any(name in row for row in rows)]
-    columns = ("model", "version", "aliases", "lineage", *figures, "images", "git", "sha256")
+    rounded = ("precision",) if any(row.get("precision") for row in rows) else ()
+    columns = ("model", "version", "aliases", "lineage", *figures, "images", *rounded, "git", "sha256")
 
     def cell(row: Json, column: str) -> object:
         value = row.get(column)
+        if column == "precision" and row["version"] is not None:
+            return f"{value['name']}, costs at most {value['bound']:.4f}" if value else FLOAT32
         if isinstance(value, float):
             return f"{value:.{digits(row['images'])}f}"
         return f"{value:,} ({row['image_set']})" if column == "images" and value else value

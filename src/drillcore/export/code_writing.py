@@ -71,7 +71,7 @@ class CodeWriter(ModelWriter):
         images: list[Bytes] = list(self.run.images(rows, channels))
         images += [rng.integers(0, 256, (*size, channels)).astype(np.uint8) for size in ODD_SIZES]
         names = [*rows["path"], *(f"noise of {height} x {width}" for height, width in ODD_SIZES)]
-        model, bits, ties = open_model(self.run.model_file), 0, 0
+        model, bits, ties = open_model(self.run.float_file), 0, 0
         for name, image in zip(names, images, strict=True):
             wrong, near, count = compare(model.run(image[None])[CODE][0], torch_values(self.core, self.taps, image))
             if wrong:

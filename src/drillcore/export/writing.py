@@ -133,7 +133,7 @@ class RowsWriter(ModelWriter):
         total = (len(names) + len(ODD_SIZES)) * len(BATCHES)
         with progress("parity", total, unit="answers") as advance:
             report = check_parity(
-                run.model_file,
+                run.float_file,
                 self.reference(),
                 run.images(table, run.backbone.channels),
                 names=names,

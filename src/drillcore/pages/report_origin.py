@@ -10,6 +10,7 @@ import yaml
 from drillcore.analysis.reporting import Report
 from drillcore.json_types import Values
 from drillcore.pages.html import Html, details, element, facts, join, picture, section
+from drillcore.runtime.model.precision import precision_in_words
 
 DATA_PICTURES: dict[str, tuple[str, str]] = {
     "class-shares": ("Images of each class", "All splits, on a logarithmic scale."),
@@ -117,6 +118,9 @@ def _parity(parity: Values) -> Html | None:
         ]
     )
     text = "The ONNX file answers as the parts it was made of, proven before it was registered."
+    if precision := parity.get("precision"):
+        text = "In float32 the ONNX file answers as the parts it was made of, proven before it was registered. Its "
+        text += f"network was rounded: {precision_in_words(precision)}."
     return join([element("h3", "Parity"), element("p", text), told])
 
 

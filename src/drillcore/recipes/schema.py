@@ -13,11 +13,13 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from drillcore.digests import sha256_json
 from drillcore.json_types import Json
 from drillcore.recipes.fields import Mapped, Number, OneOf, Text, Whole, between
+from drillcore.runtime.model.precision import FLOAT32, INT8
 from drillcore.tasks import TASKS, GateLimits, get_task
 
 SCHEMA = 1
 Lines = dict[str, tuple[int, ...]]  # field -> line and column; of one that a command has set: ()
 SPLITS = ("train", "val", "test")
+MARGIN = 0.003  # of a metric, that int8 may cost
 
 
 def _all_of(metrics: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -140,10 +142,19 @@ class GateSection(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSection(_Strict):
-    """Shape of the ONNX file; `dense_mode` is for models that label pixels."""
+    """Shape of the ONNX file.
+
+    Attributes:
+        batch: length of its first axis.
+        dense_mode: of models that label pixels.
+        precision: what the network computes in; int8 is written only where it is shown to be no worse.
+        margin: by how much the gate's metric may be worse in int8, as the upper bound on the validation images.
+    """
 
     batch: Annotated[str, OneOf("dynamic")] = "dynamic"
     dense_mode: Annotated[str, OneOf("", "exact", "refined", "fast")] = ""
+    precision: Annotated[str, OneOf(FLOAT32, INT8)] = FLOAT32
+    margin: Annotated[Number, between(0.0, 1.0)] = MARGIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +194,8 @@ class Recipe(_Strict):
             del values["backbone"]["resize"]  # recipes from before it keep their digest
         if self.abstain is None:
             del values["abstain"]
+        if self.export.precision == FLOAT32:
+            del values["export"]["precision"], values["export"]["margin"]
         return values
 
     @property

@@ -11,6 +11,8 @@ from drillcore.retrain.judging.measuring import unreadable
 from drillcore.retrain.opening import answers, open_for_batches
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drillcore.datasets.manifest import Manifest
     from drillcore.recipes import Recipe
     from drillcore.recipes.schema import AbstainSection
@@ -39,8 +41,13 @@ def require_images(recipe: Recipe, manifest: Manifest) -> None:
         )
 
 
-def fit_abstaining(run: Run, wanted: AbstainSection) -> dict[str, float | None]:
+def fit_abstaining(run: Run, wanted: AbstainSection, path: Path) -> dict[str, float | None]:
     """Return `abstain` of the metadata; its threshold is None where the validation images do not show the accuracy.
+
+    Args:
+        run: of the data.
+        wanted: of the recipe.
+        path: the file that will be held to it.
 
     Raises:
         DataError: an image that the manifest vouches for cannot be read.
@@ -51,7 +58,7 @@ def fit_abstaining(run: Run, wanted: AbstainSection) -> dict[str, float | None]:
     about = asdict(wanted)
     if not paths:
         return {**about, **asdict(fit_threshold([], [], **about))}
-    found = answers(run.settings, open_for_batches(run.settings, run.model_file), paths)
+    found = answers(run.settings, open_for_batches(run.settings, path), paths)
     if found.set_aside:
         raise unreadable(found.set_aside[0].path, found.set_aside[0].reason)
     right = found.labels == run.manifest.label_indices(rows)

@@ -12,11 +12,13 @@ from drillcore.json_types import Json
 from drillcore.plugins import attribute
 from drillcore.representations.catalogue import representation_row
 from drillcore.retrain.abstaining import fit_abstaining
-from drillcore.retrain.opening import MODEL_FILE
+from drillcore.retrain.opening import FLOAT_FILE, MODEL_FILE
+from drillcore.retrain.quantising import quantise
 from drillcore.retrain.records import Exported, Proven
 from drillcore.runtime.images.image_limits import ImageLimits
 from drillcore.runtime.model.abstaining import abstaining_in_words
 from drillcore.runtime.model.metadata import ModelMetadata
+from drillcore.runtime.model.precision import INT8, precision_in_words
 
 if TYPE_CHECKING:
     from drillcore.export.writing import ModelWriter
@@ -24,28 +26,47 @@ if TYPE_CHECKING:
 
 
 def export_model(run: Run) -> tuple[Exported, list[str]]:
-    """Write `model.onnx` to the run's folder; where the recipe says when not to answer, with a threshold for it."""
+    """Write `model.onnx` to the run's folder; where the recipe says when not to answer, with a threshold for it.
+
+    Where the recipe asks for int8, the float file that it is made of stands beside it.
+
+    Raises:
+        ParityError: int8 may be worse by more than the recipe's margin.
+    """
     writer = _writer(run)
-    metadata = _metadata(run, writer.facts())
-    data = writer.write(metadata)
-    write_bytes(run.model_file, data)
-    said = ""
+    write, metadata = writer.write, _metadata(run, writer.facts())
+    data = write(metadata)
+    write_bytes(run.float_file, data)
+    said, made = "", [MODEL_FILE]
+    if run.recipe.export.precision == INT8:
+        rounded = quantise(run, data, run.recipe.export.margin)
+        write, metadata = rounded.write, dataclasses.replace(metadata, precision=rounded.precision)
+        data = write(metadata)
+        write_bytes(run.model_file, data)
+        said, made = f"; {precision_in_words(rounded.precision)}", [MODEL_FILE, FLOAT_FILE]
     if run.recipe.abstain is not None:
         # The file itself is asked, so that the threshold is of the very numbers that it will be held against.
-        metadata = dataclasses.replace(metadata, abstain=fit_abstaining(run, run.recipe.abstain))
-        data = writer.write(metadata)
+        metadata = dataclasses.replace(metadata, abstain=fit_abstaining(run, run.recipe.abstain, run.model_file))
+        data = write(metadata)
         write_bytes(run.model_file, data)
-        said = f"; {abstaining_in_words(metadata.abstain or {})}"
+        said += f"; {abstaining_in_words(metadata.abstain or {})}"
     sha256 = sha256_bytes(data)
     about = json.loads(metadata.to_json())
     note = f"{len(data) / 1e6:.1f} MB, sha256 {sha256[:12]}{said}"
-    return Exported(sha256=sha256, bytes=len(data), metadata=about, note=note), [MODEL_FILE]
+    return Exported(sha256=sha256, bytes=len(data), metadata=about, note=note), made
 
 
 def prove_parity(run: Run) -> tuple[Proven, list[str]]:
-    """Compare the run's file with its parts. Raises ParityError: names the worst image; nothing is registered."""
+    """Compare the run's float file with its parts; an int8 one made of it has been held against it.
+
+    Raises:
+        ParityError: names the worst image; nothing is registered.
+    """
     proof = _writer(run).prove()
-    return Proven(report=proof.report, note=proof.note), []
+    precision = run.record(Exported).metadata.get("precision")
+    if precision is None:
+        return Proven(report=proof.report, note=proof.note), []
+    return Proven(report={**proof.report, "precision": precision}, note=f"in float32 {proof.note}"), []
 
 
 def _writer(run: Run) -> ModelWriter:

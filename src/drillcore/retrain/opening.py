@@ -16,7 +16,7 @@ from drillcore.settings import Settings
 from drillcore.tasks import get_task
 
 HEAD_FOLDER, GROWTH_FOLDER, STATE_FILE = "head", "head-growth", "state.safetensors"
-MODEL_FILE = "model.onnx"
+MODEL_FILE, FLOAT_FILE = "model.onnx", "float32.onnx"
 _LATENCY_IMAGES, _LATENCY_ROUNDS = 64, 3
 _LATENCY_PIXELS = 4_000_000  # in all: large images are timed fewer times
 

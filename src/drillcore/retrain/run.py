@@ -18,12 +18,13 @@ from drillcore.recipes.building import representation_plan
 from drillcore.recipes.parts import value_range
 from drillcore.representations.catalogue import representation_class
 from drillcore.retrain.backbone_stage import recipe_backbone
-from drillcore.retrain.opening import HEAD_FOLDER, MODEL_FILE
+from drillcore.retrain.opening import FLOAT_FILE, HEAD_FOLDER, MODEL_FILE
 from drillcore.retrain.provenance import git_facts
 from drillcore.retrain.records import BackboneDone, Done, RunFolder
 from drillcore.retrain.states import run_state
 from drillcore.runtime.images.decode import decode_file
 from drillcore.runtime.images.value_range import Range
+from drillcore.runtime.model.precision import FLOAT32
 from drillcore.settings import Settings
 from drillcore.tasks import Task, get_task
 
@@ -66,6 +67,11 @@ class Run:
     def model_file(self) -> Path:
         """The exported file."""
         return self.path / MODEL_FILE
+
+    @property
+    def float_file(self) -> Path:
+        """The file that answers as what was trained, to rounding: the exported one, or the one int8 was made of."""
+        return self.path / (MODEL_FILE if self.recipe.export.precision == FLOAT32 else FLOAT_FILE)
 
     @cached_property
     def git(self) -> GitFacts:

@@ -108,5 +108,6 @@ def _row(version: registry.ModelVersion, aliases: dict[str, int]) -> dict[str, o
         "image_set": version.tags.get("images_sha256", "")[:6] or None,
         "git": str(version.metadata.get("git", ""))[:10],
         "sha256": version.sha256[:12],
+        "precision": version.metadata.get("precision"),
         "run_id": version.run_id,
     }

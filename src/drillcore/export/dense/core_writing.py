@@ -63,7 +63,7 @@ class CoreWriter(ModelWriter):
         chosen = chosen.iloc[: max(1, int((pixels <= _PARITY_PIXELS).sum()))]
         with progress("parity", (len(chosen) + len(ODD_SIZES)) * len(BATCHES), unit="answers") as advance:
             report = check_dense_parity(
-                self.run.model_file.read_bytes(),
+                self.run.float_file.read_bytes(),
                 DenseReference(self.core, self.run.head, self.answers, self.context, self.representation.plan.dtype),
                 self.run.images(chosen, self.core.channels),
                 mode=self.mode,

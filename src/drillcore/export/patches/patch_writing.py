@@ -97,7 +97,7 @@ class PatchWriter(ModelWriter):
         made = odd_images(run.backbone.channels, SIZES)
         titles = [*table["path"], *(f"a made-up image of {height}x{width}" for height, width in SIZES)]
         stored = run.representation.rows(run, table.assign(split="val"))  # no mirror images
-        session = cpu_session(run.model_file.read_bytes(), run.settings.cpu_threads)
+        session = cpu_session(run.float_file.read_bytes(), run.settings.cpu_threads)
         worst, count = 0.0, 0
         with progress("parity", len(titles), unit="answers") as advance:
             for number, title in enumerate(titles):

@@ -17,6 +17,12 @@ from drillcore.settings import Settings
 NO_VERSION = 0  # no registry gave the file one
 
 
+def read_metadata(data: bytes) -> ModelMetadata:
+    """Return what a model file says of itself, checked as `read_exported` does. Raises UnsafeModelError."""
+    proto = check_model_bytes(data)
+    return ModelMetadata.from_props({item.key: item.value for item in proto.metadata_props})
+
+
 def read_exported(path: Path, settings: Settings) -> ServedModel:
     """Return an exported file under the name that its metadata has; its version is `NO_VERSION`.
 
@@ -26,8 +32,7 @@ def read_exported(path: Path, settings: Settings) -> ServedModel:
         UnsafeModelError: it is refused before anything in it runs, or has no metadata of ours.
     """
     data = read_model(path)
-    proto = check_model_bytes(data)
-    metadata = ModelMetadata.from_props({item.key: item.value for item in proto.metadata_props})
+    metadata = read_metadata(data)
     try:
         wanted = parse_reference(metadata.model)
     except InputError:

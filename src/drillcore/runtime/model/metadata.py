@@ -20,9 +20,12 @@ METADATA_KEY = "drillcore"
 SCHEMA = 1
 MAX_METADATA_BYTES = 4 * 2**20
 RGB_UNIT = "rgb 0..1"  # three channels: red, green, blue as shares of the full level
-_LEFT_OUT = {"unit", "answers", "limits", "abstain"}  # of the JSON where they are None: files without them stand
+# Of the JSON where they are None: files without them stand.
+_LEFT_OUT = {"unit", "answers", "limits", "abstain", "precision"}
 _LIMITS = ("side", "side_by_target")
 _ABSTAIN = ("accuracy", "confidence", "threshold", "images", "answered", "right")
+_PRECISION = {"name": str, "metric": str, "loss": float, "bound": float, "margin": float, "confidence": float,
+              "images": int, "calibrated": int, "float_sha256": str}  # fmt: skip
 _INPUT_FIELDS = ("channels", "preprocessing", "resize")
 
 
@@ -61,6 +64,10 @@ class ModelMetadata:
             right}: the top probability, from 0 to 1, from which on it answers (None: no image), the accuracy the recipe
             asks for with the confidence of its bound, and counts of the validation images the threshold was fitted on;
             or None, left out likewise: it always answers.
+        precision: of a file whose network computes in int8 {name, metric, loss, bound, margin, confidence, images,
+            calibrated, float_sha256}: how much worse than the float file of that digest it is by the gate's metric on
+            so many validation images, the upper bound of that at a one-sided confidence, the bound that was allowed,
+            and the number of training images it was calibrated on; or None, left out likewise: float32.
 
     Raises:
         UnsafeModelError: a field of the wrong kind or out of range.
@@ -88,6 +95,7 @@ class ModelMetadata:
     answers: Json | None = None
     limits: dict[str, int] | None = None
     abstain: dict[str, float | None] | None = None
+    precision: Json | None = None
 
     def __post_init__(self) -> None:
         for name, expected, fits in _checks(self):
@@ -176,6 +184,7 @@ def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:
     checks.append(("limits", "null or {side, side_by_target}, both 1 or more", _are_limits(item.limits)))
     names_one = item.abstain is None or item.task == CLASSIFICATION
     checks.append(("abstain", f"null or {{{', '.join(_ABSTAIN)}}}", names_one and _is_abstain(item.abstain)))
+    checks.append(("precision", f"null or {{{', '.join(_PRECISION)}}}", _is_precision(item.precision)))
     checks.append(("min_size", "[height, width], both 1 or more", _is_size(item.min_size)))
     for name, least in (("tile", 1), ("halo", 0), ("align", 1)):
         value = getattr(item, name)
@@ -236,6 +245,16 @@ def _is_abstain(value: object) -> bool:
     shares = [value["accuracy"], value["confidence"], 0.0 if value["threshold"] is None else value["threshold"]]
     counts = [value["right"], value["answered"], value["images"]]
     return all(map(_is_share, shares)) and all(_is_int(one, 0) for one in counts) and counts == sorted(counts)
+
+
+def _is_precision(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != set(_PRECISION):
+        return False
+    kinds = {str: str, int: int, float: int | float}
+    fits = all(isinstance(value[k], kinds[v]) and not isinstance(value[k], bool) for k, v in _PRECISION.items())
+    return fits and value["images"] >= 1 and value["calibrated"] >= 1 and _is_share(value["confidence"])
 
 
 def _is_share(value: object) -> bool:

@@ -30,6 +30,7 @@ _OPERATORS = """
     BatchNormalization Elu Gelu GroupNormalization HardSigmoid HardSwish InstanceNormalization LRN LayerNormalization
     LeakyRelu LogSoftmax LpNormalization Mish PRelu Relu Selu Sigmoid Softmax Softplus Tanh
     AveragePool Conv ConvTranspose Gemm GlobalAveragePool GlobalMaxPool LpPool MatMul MaxPool
+    DequantizeLinear QuantizeLinear
     ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
     ReduceSumSquare TopK
     Cast CastLike Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND Identity
