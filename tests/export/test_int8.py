@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from random_cores import head_of, image_of, metadata_of, opened
 
 from drillcore.arrays import Array
 from drillcore.backbones.networks.timm_networks import build_timm
@@ -15,11 +17,13 @@ from drillcore.errors import InputError
 from drillcore.export.assemble import checked_bytes
 from drillcore.export.backbone import write_backbone
 from drillcore.export.builder import GraphBuilder
+from drillcore.export.dense.assembly import export_dense
 from drillcore.export.graph import IMAGES, SIZES, write_preprocessing
 from drillcore.export.int8.folding import fold_layers
 from drillcore.export.int8.quantising import quantised
 from drillcore.export.parity import odd_images
 from drillcore.export.sessions import cpu_session
+from drillcore.representations.core_samples.core import CoreNetwork, CoreSpec
 from drillcore.runtime.batch.planning import pad_batch
 from drillcore.runtime.model.safety import check_model_bytes
 
@@ -76,6 +80,21 @@ def test_a_range_too_small_ruins_it(rows_file: bytes) -> None:
     ruined = checked_bytes(quantised(rows_file, [np.full((49, 49, 3), 127, np.uint8)]))
     wanted, found = np.log(_answers(rows_file)), np.log(_answers(ruined))
     assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] < 0.9
+
+
+def test_a_core_of_two_scales_is_rounded_in_each(tmp_path: Path) -> None:
+    network = build_timm("tf_mobilenetv3_small_minimal_100", seed=3, any_size=True)
+    core = CoreNetwork(network, ["bn1", "blocks.1"], CoreSpec(scales=(0.5, 1)))
+    data = export_dense(core, head_of(core, (8,)), mode="exact", metadata=metadata_of(core, "exact", tile=64))
+    model = quantised(data, [image_of(64, 96), image_of(45, 70)])
+    assert not [node.name for node in model.graph.node if node.op_type == "BatchNormalization"]
+    image = image_of(50, 77)
+    float_label, label = (
+        opened(part, tmp_path).run(image[None], outputs=["label"])["label"] for part in (data, checked_bytes(model))
+    )
+    assert label.shape == float_label.shape
+    assert np.mean(label == float_label) > 0.8
+    assert len(np.unique(float_label)) > 1
 
 
 def test_nothing_to_calibrate_on_and_nothing_to_round(rows_file: bytes) -> None:

@@ -14,7 +14,8 @@ from shells import write_shells
 
 from drillcore.analysis.reporting import gather_report
 from drillcore.arrays import Bytes
-from drillcore.cli import main
+from drillcore.cli import cli
+from drillcore.cli.failures import guarded
 from drillcore.datasets.ingest import current_manifest
 from drillcore.digests import sha256_file
 from drillcore.errors import ParityError, UnsafeModelError
@@ -82,9 +83,8 @@ def test_export_makes_one_of_a_float_version_or_says_the_bound(
     served = resolve(settings, "shells-forest")
     kept = served.path.read_bytes()
     target = tmp_path / "int8.onnx"
-    with pytest.raises(SystemExit) as ended:
-        main(["--quiet", "export", "shells-forest", str(target), "--precision", "int8", "--margin", "0.5", "--json"])
-    assert not ended.value.code
+    wanted = ["--quiet", "export", "shells-forest", str(target), "--precision", "int8", "--margin", "0.5", "--json"]
+    assert guarded(cli, wanted) == 0
     told = json.loads(capsys.readouterr().out)
     written = open_model(target, threads=1)
     assert told["precision"] == written.metadata.precision
@@ -102,9 +102,7 @@ def test_export_makes_one_of_a_float_version_or_says_the_bound(
     with pytest.raises(ParityError, match=r"int8 costs at most 0\.\d+ of accuracy .*: refused; keep float32"):
         quantising.quantise_version(settings, served, 0.02)
     assert served.path.read_bytes() == kept
-    with pytest.raises(SystemExit) as ended:
-        main(["--quiet", "export", str(target), str(tmp_path / "again.onnx"), "--precision", "float32"])
-    assert ended.value.code == 2
+    assert guarded(cli, ["--quiet", "export", str(target), str(tmp_path / "a.onnx"), "--precision", "float32"]) == 2
 
 
 def test_a_refused_int8_registers_nothing(retrained: Retrained, monkeypatch: pytest.MonkeyPatch) -> None:
