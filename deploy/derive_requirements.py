@@ -1,5 +1,7 @@
 """Derive the images' requirements from requirements.lock: the same pins and hashes, only what an image needs.
 
+Beside each of them a bill of materials in CycloneDX's form.
+
     python deploy/derive_requirements.py          # write them again, after `make lock`
     python deploy/derive_requirements.py --check  # fail where they are out of date
 
@@ -10,11 +12,14 @@ never smaller. They are installed with --no-deps, so that nothing else is brough
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+
+from drillcore.retrain.materials import image_bill
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
@@ -38,11 +43,24 @@ def derive(pyproject: str, lock: str) -> dict[str, str]:
     base |= names(project["optional-dependencies"].get("signing", ()))
     serve = closure(base | names(project["optional-dependencies"]["serve"]), blocks, wanted_by)
     fetch = closure(base | set(_FETCH), blocks, wanted_by)
-    return {
-        "serving/requirements-cuda.txt": text(serve, blocks),
-        "serving/requirements-cpu.txt": text({name for name in serve if not _CUDA.match(name)}, blocks),
-        "serving/requirements-fetch.txt": text({name for name in fetch if not _CUDA.match(name)}, blocks),
+    images = {
+        "cuda": serve,
+        "cpu": {name for name in serve if not _CUDA.match(name)},
+        "fetch": {name for name in fetch if not _CUDA.match(name)},
     }
+    made = {f"serving/requirements-{name}.txt": text(chosen, blocks) for name, chosen in images.items()}
+    for name, chosen in images.items():
+        versions = {one: pinned_version(blocks[one]) for one in sorted(chosen)}
+        needs = {one: {other for other in chosen if one in wanted_by[other]} for one in chosen}
+        image = "drillcore-fetch" if name == "fetch" else f"drillcore-serve-{name}"
+        bill = image_bill(image, project["version"], versions, needs)
+        made[f"serving/sbom-{name}.cdx.json"] = json.dumps(bill, indent=1, sort_keys=True) + "\n"
+    return made
+
+
+def pinned_version(block: str) -> str:
+    """Return the version that a package's lines pin."""
+    return re.split(r"[ ;\\\n]", block.partition("==")[2])[0]
 
 
 def names(requirements: Iterable[str]) -> set[str]:

@@ -16,6 +16,8 @@ from types import ModuleType
 
 import httpx
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from deploy_case import CHECKOUT, DEPLOY, SERVING, USER, instructions, stages
 from distributions import needed
 from PIL import Image
@@ -51,6 +53,14 @@ def test_requirements_are_those_of_the_lock(deriving: ModuleType) -> None:
         assert (CHECKOUT / name).read_text() == content, f"{name}: run python deploy/derive_requirements.py"
     with pytest.raises(ValueError, match="absent"):
         deriving.derive('[project]\ndependencies = ["absent"]\noptional-dependencies = {serve = []}', "a==1\n")
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cuda", "fetch"])
+def test_an_image_s_bill_of_materials_is_what_it_pins(variant: str) -> None:
+    text = (SERVING / f"sbom-{variant}.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    listed = {item["name"]: item["version"] for item in json.loads(text)["components"]}
+    assert listed == pinned(variant)
 
 
 def test_an_image_lacks_nothing_and_holds_nothing_that_trains() -> None:

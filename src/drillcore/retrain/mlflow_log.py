@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from drillcore.datasets.manifest import Manifest, write_manifest
 from drillcore.json_types import Values
+from drillcore.retrain.materials import SBOM, training_bill
 from drillcore.retrain.provenance import making
-from drillcore.retrain.records import BackboneDone, Evaluated, Proven
+from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Proven
 from drillcore.retrain.reference_answers import REFERENCE, reference_answers
 from drillcore.retrain.run import Run
 from drillcore.settings import Settings
@@ -40,6 +41,7 @@ def log_run(log: TrackedRun, run: Run) -> None:
     log.text("data.dvc", data_dvc_text(settings))
     log.json("recipe.json", recipe.to_dict())
     log.json(MAKING, making(run))
+    log.json(SBOM, training_bill(recipe.name, run.record(Exported).sha256))
     if (answers := reference_answers(run)) is not None:
         log.bytes(REFERENCE, answers.to_bytes())
     log.file(write_manifest(settings, manifest), "data")
