@@ -14,8 +14,6 @@ from shells import write_shells
 
 from drillcore.analysis.reporting import gather_report
 from drillcore.arrays import Bytes
-from drillcore.cli import cli
-from drillcore.cli.failures import guarded
 from drillcore.datasets.ingest import current_manifest
 from drillcore.digests import sha256_file
 from drillcore.errors import ParityError, UnsafeModelError
@@ -75,22 +73,17 @@ def test_a_recipe_that_asks_for_int8_has_it_registered_and_promoted(retrained: R
     assert before["version"] != number
 
 
-def test_export_makes_one_of_a_float_version_or_says_the_bound(
-    retrained: Retrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_one_is_made_of_a_float_version_or_the_bound_is_said(
+    retrained: Retrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, summary = retrained
-    monkeypatch.chdir(settings.root)
     served = resolve(settings, "shells-forest")
     kept = served.path.read_bytes()
     target = tmp_path / "int8.onnx"
-    wanted = ["--quiet", "export", "shells-forest", str(target), "--precision", "int8", "--margin", "0.5", "--json"]
-    assert guarded(cli, wanted) == 0
-    told = json.loads(capsys.readouterr().out)
-    written = open_model(target, threads=1)
-    assert told["precision"] == written.metadata.precision
-    assert told["sha256"] == written.sha256 == sha256_file(target)
-    assert written.metadata.precision is not None
-    assert written.metadata.precision["float_sha256"] == summary["model_sha256"]
+    data, about = quantising.quantise_version(settings, served, 0.5)
+    target.write_bytes(data)
+    assert open_model(target, threads=1).metadata.precision == about
+    assert about["float_sha256"] == summary["model_sha256"]
 
     # Calibrated on black images, every activation is cut to next to nothing.
     def black(self: object, index: int) -> Bytes:
@@ -102,7 +95,6 @@ def test_export_makes_one_of_a_float_version_or_says_the_bound(
     with pytest.raises(ParityError, match=r"int8 costs at most [01]\.\d+ of accuracy .*: refused; keep float32"):
         quantising.quantise_version(settings, served, 0.02)
     assert served.path.read_bytes() == kept
-    assert guarded(cli, ["--quiet", "export", str(target), str(tmp_path / "a.onnx"), "--precision", "float32"]) == 2
 
 
 def test_a_refused_int8_registers_nothing(retrained: Retrained, monkeypatch: pytest.MonkeyPatch) -> None:
