@@ -120,9 +120,9 @@ def test_a_project_is_named_from_elsewhere(outside: Callable[..., Any], tmp_path
 def test_new_says_what_to_commit(outside: Callable[..., Any], tmp_path: Path, images: Path) -> None:
     outside("init", tmp_path / "mine")
     assert outside("--project", tmp_path / "mine", "data", "import", "--layout", "classes", "shells", images).code == 0
-    done = outside("--project", tmp_path / "mine", "new", "shells-lite")
+    done = outside("--project", tmp_path / "mine", "new", "shells-lite", "--no-estimate")
     assert done.code == 0, done.err
-    assert "to keep: git add models/shells-lite.yaml && git commit -m 'The recipe shells-lite'" in done.err
+    assert "git add models/shells-lite.yaml models/shells-lite.md && git commit -m 'The recipe shells-lite'" in done.err
 
 
 def test_an_output_that_git_would_see_is_told(
