@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.patches.learning import WAYS as LEARNING
+from benchmarks.patches.learning import PatchLearner, learnt
 from benchmarks.patches.sets import NETWORKS, SEED, Counts, Photographs, open_set
 from benchmarks.pieces import NotHereError, Piece, Records
 from drillcore.datasets.manifest import Manifest
@@ -33,7 +35,7 @@ SHAPES = {"4:3": (375, 500), "square": (375, 375)}
 WAYS = ("pyramid", "crops")
 SETS = {"voc": ("voc2012_animals.zip", "one"), "objects": ("camvid_train_val.zip", "several")}
 LAYERS = {"layers1": (), "layers3": (2048, 2048)}  # FCb alone, and with another FCa
-GROUPS = ("speed", "exact", "sets", "layers", "source")
+GROUPS = ("speed", "exact", "sets", "layers", "source", "unfrozen", "scratch")
 _CHUNK = 32_768
 
 
@@ -125,6 +127,9 @@ class Experiments:
             whole = lambda key=key: self._whole("voc", key, scale.source)  # noqa: E731
             pieces.append(self._piece(f"source/{key}/whole", counts, whole))
             pieces.append(self._patches(f"source/{key}/patches", "voc", counts=scale.source, network=key))
+        for key, way in LEARNING.items():
+            about = {"way": repr(way), "hidden": list(scale.hidden), "network": scale.main, "epochs": scale.epochs}
+            pieces.append(self._piece(f"{key}/patches", about, lambda key=key: self._learning(key)))
         return pieces
 
     def _piece(self, name: str, about: dict[str, Any], make: Any) -> Piece:
@@ -204,7 +209,7 @@ class Experiments:
             rows.append(StoreRows(store, keys, looks.width))
             found = [patch_labels(plan, images.classes, row, looks.window) for _, row in part.iterrows()]
             labels.append(found)
-        learnt, judged = (_chosen(plan, rows[split], labels[split]) for split in (0, 1))
+        taken, judged = (_chosen(plan, rows[split], labels[split]) for split in (0, 1))
         head = AdaptationHead(
             hidden=tuple(hidden),
             epochs=self.scale.epochs,
@@ -214,16 +219,25 @@ class Experiments:
             device="cpu",
         )
         started = time.process_time()
-        head.fit(*learnt, validation=judged)
+        head.fit(*taken, validation=judged)
         trained = time.process_time() - started
         answers = [self._answers(head, rows[split], [len(one[1]) for one in labels[split]]) for split in (1, 2)]
-        power, powers, scores = choose_power(*answers[0], images.truth(1))
-        head.settle(power, class_slopes(scores, images.truth(1)))
-        told = head.probabilities_of(aggregated(*answers[1], power))
-        facts = {"power": power, "powers": powers, "curve": head.learning_curve(), "training_seconds": trained}
-        positive = np.asarray(learnt[1]).any(axis=1)
+        facts = {"curve": head.learning_curve(), "training_seconds": trained}
+        positive = np.asarray(taken[1]).any(axis=1)
         facts |= {"rows": len(positive), "positive": int(positive.sum())}
-        return {**_answered(images, told), **facts}
+        return {**_gathered(images, answers), **facts}
+
+    def _learning(self, key: str) -> dict[str, Any]:
+        """Return what a network answers that learnt on patches itself; train and val as in the other pieces."""
+        scale, images = self.scale, self.photographs("voc")
+        way = LEARNING[key] if scale.epochs > 1 else replace(LEARNING[key], epochs=1)
+        plan = PatchPlan(side=scale.side, lambdas=list(scale.lambdas), labels="one", mirrored=False)
+        network = NETWORKS[scale.main]
+        learner = PatchLearner(self.settings, network, plan, way, scale.hidden[0], len(images.classes))
+        state = self.folder / "scratch" / f"{key}.pt"
+        facts, answers = learnt(learner, images, state, self.settings.cpu_threads)
+        state.unlink(missing_ok=True)
+        return {**_gathered(images, answers), **facts}
 
     @staticmethod
     def _answers(
@@ -239,6 +253,15 @@ def _chosen(plan: PatchPlan, rows: StoreRows, labels: Sequence[Any]) -> tuple[ND
     numbers = np.flatnonzero(kept)
     numbers = numbers[thinned(~np.asarray(shown[numbers].any(axis=1)), plan.background, SEED)]
     return rows[numbers], shown[numbers]
+
+
+def _gathered(images: Photographs, answers: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> dict[str, Any]:
+    """Return what answers to the patches of val and test, and their images, say of test: k and calibration by val."""
+    power, powers, scores = choose_power(*answers[0], images.truth(1))
+    head = AdaptationHead()
+    head.settle(power, class_slopes(scores, images.truth(1)))
+    told = head.probabilities_of(aggregated(*answers[1], power))
+    return {**_answered(images, told), "power": power, "powers": powers}
 
 
 def _answered(images: Photographs, probabilities: NDArray[np.floating]) -> dict[str, Any]:

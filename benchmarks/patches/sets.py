@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.camvid_objects import convert
 from benchmarks.pieces import NotHereError
 from drillcore.arrays import Bytes
+from drillcore.backbones.base import Backbone
 from drillcore.backbones.catalogue import build_backbone
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.landing import import_dataset
@@ -45,25 +46,25 @@ class Network:
 
     def patches(self, settings: Settings, plan: object, *, crops: bool = False) -> PatchNetwork:
         """Return it as it looks at patches. Raises NotHereError: its weights are not on this machine."""
-        return PatchNetwork(self._built(settings, any_size=True), [self.tap], plan, crops=crops or self.crops)  # type: ignore[arg-type]
+        return PatchNetwork(quickened(self.built(settings)), [self.tap], plan, crops=crops or self.crops)  # type: ignore[arg-type]
 
     def whole(self, settings: Settings, images: list[Callable[[], Bytes]]) -> NDArray[np.float32]:
         """Return the mean of the map over each image, squashed to 224 x 224, float32 [N, D]. Raises NotHereError."""
         import torch
 
-        backbone = self._built(settings, any_size=False)
+        backbone = quickened(self.built(settings, any_size=False))
         found, by = [], backbone.compiled([self.tap])
         for image in images:
             cells = backbone.forward_taps(torch.from_numpy(backbone.prepare(image()))[None], [self.tap], by)[self.tap]
             found.append(cells.mean(dim=(2, 3)).numpy()[0])
         return np.stack(found)
 
-    def _built(self, settings: Settings, *, any_size: bool):  # type: ignore[no-untyped-def]
+    def built(self, settings: Settings, *, any_size: bool = True, weights: str | None = None) -> Backbone:
+        """Return it, for images as they are or of its own size. Raises NotHereError: its weights are not here."""
         try:
-            backbone = build_backbone(self.name, self.weights, settings, any_size=any_size)
+            return build_backbone(self.name, weights or self.weights, settings, any_size=any_size)
         except DrillcoreError as error:
             raise NotHereError(f"{self.title}: {error}") from None
-        return quickened(backbone)
 
 
 NETWORKS = {

@@ -26,6 +26,7 @@ PAPER = (
 def written(work: Experiments) -> str:
     """Return the report's text."""
     parts = [_speed(work), _exact(work), *(_set(work, name) for name in SETS), _layers(work), _source(work)]
+    parts.append(_learning(work))
     parts += [_curves(work), _paper()]
     missing = [name for name in work.records.pieces if work.records.value(name) is None]
     if missing:
@@ -161,6 +162,34 @@ def _source(work: Experiments) -> str | None:
         f"## Strength of the source\n\n{counts} images of {TITLES['voc']}; in the place of the paper's 1000R, 1000C "
         "and 1512 stand networks that know ImageNet less or better. SqueezeNet loses its borders, so it looks at "
         f"crops.\n\n{table(('network', 'ImageNet top-1, %', 'whole image', 'patches'), rows)}"
+    )
+
+
+def _learning(work: Experiments) -> str | None:
+    names = {"frozen, adaptation layers alone": "sets/voc/patches", "last block unfrozen": "unfrozen/patches"}
+    names["no pretraining"] = "scratch/patches"
+    found = {title: value for title, name in names.items() if (value := work.records.value(name))}
+    if len(found) < 2:
+        return None
+    images = work.photographs("voc")
+    frozen = found.get("frozen, adaptation layers alone")
+    rows = [
+        (
+            title,
+            _points(value["mean_average_precision"]),
+            "-" if frozen is None or value is frozen else _gap(better_by(images, value, frozen)),
+            value["rows"],
+            round(value["training_seconds"]),
+        )
+        for title, value in found.items()
+    ]
+    return (
+        f"## What pretraining is worth\n\n{TITLES['voc']}, {NETWORKS[work.scale.main].title}, patches of "
+        f"{work.scale.side} px, all learnt from the same patches. Unfrozen: last block and convolution learn with FCa "
+        "and FCb, as FC6 does in the paper's PRE-1512U, normalisations fixed. No pretraining: the same network from "
+        "random weights, as many epochs as an hour and a half allows; its patches are crops, in training and in "
+        "answering.\n\n"
+        + table(("network", "mean AP", "minus frozen (95 %)", "patches learnt", "processor time, s"), rows)
     )
 
 
