@@ -222,9 +222,9 @@ class _Run:
         torch.manual_seed(_epoch_seed(self.seed, state.epoch))  # of the module's own dropout
         loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
-        for start in range(0, count, batch):
+        for start, end in batches(count, batch):
             self.optimisation.set_rate((state.epoch + start / count) / self.plan.epochs)
-            chosen = order[start : start + batch]
+            chosen = order[start:end]
             batch_loss, hits = self._step(images.batch(chosen, generator, self.plan), images.labels[chosen])
             loss_sum += batch_loss * len(chosen)
             correct += hits
@@ -281,6 +281,20 @@ class _Run:
         state.curve.append(record)
         state.seconds += record["seconds"]
         return record
+
+
+def batches(count: int, size: int) -> list[tuple[int, int]]:
+    """Return where the batches of an epoch begin and end; one image that is left over joins the batch before it.
+
+    Alone it has no spread: batch normalisation would divide by nothing, or refuses it.
+
+    >>> batches(6, 4), batches(5, 4), batches(1, 4)
+    ([(0, 4), (4, 6)], [(0, 5)], [(0, 1)])
+    """
+    starts = list(range(0, count, size))
+    if size > 1 and count > size and count % size == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
 
 
 def _set_dropout(module: nn.Module, plan: TrainingPlan) -> None:
