@@ -120,6 +120,24 @@ def test_it_is_measured_on_a_zip_with_splits(fine_tuned: tuple[Settings, dict[st
     assert figures["accuracy"] > 0.5
 
 
+@pytest.mark.slow
+def test_a_network_of_timm_is_fine_tuned_too(fine_tuned: tuple[Settings, dict[str, Any]]) -> None:
+    settings, _ = fine_tuned
+    lite = RECIPE.replace("name: shells\ntask", "name: lite\ntask").replace(
+        "squeezenet1_0_grey", "grey:tf_efficientnet_lite0"
+    )
+    lite = (
+        lite.replace("optimizer: adamw", "optimizer: muon")
+        .replace("views: 8", "views: 2")
+        .replace("bfloat16", "float32")
+    )
+    (settings.models / "lite.yaml").write_text(lite)
+    with Retrain(settings, "lite", promote=True) as work:
+        summary = work.run_all().to_dict()
+    assert summary["status"] == "promoted"
+    assert summary["figures"]["accuracy"] > 0.4  # of three, by size; from random weights
+
+
 def test_the_trained_network_is_used_again_for_another_temperature(
     fine_tuned: tuple[Settings, dict[str, Any]],
 ) -> None:

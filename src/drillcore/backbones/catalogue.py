@@ -11,7 +11,10 @@ from typing import Literal, Protocol
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.backbones.networks.convolved import build_alexnet_conv, build_vgg16_conv
 from drillcore.backbones.networks.grey_squeezenet import NAME as GREY_SQUEEZENET
-from drillcore.backbones.networks.grey_squeezenet import SIDE, GreySqueezeNet, build_grey_squeezenet
+from drillcore.backbones.networks.grey_squeezenet import SIDE, build_grey_squeezenet
+from drillcore.backbones.networks.grey_timm import PREFIX as GREY
+from drillcore.backbones.networks.grey_timm import SIDE as GREY_SIDE
+from drillcore.backbones.networks.grey_timm import build_grey_timm
 from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.networks.squeezenet import build_squeezenet
 from drillcore.backbones.networks.timm_networks import PREFIX, build_timm, check_timm, fit_timm, hub_weights, timm_names
@@ -52,12 +55,14 @@ class Entry:
         trainable: it has classes of its own and `training.train` can train it.
         torchvision: the torchvision network whose named weights it takes; "": none.
         timm: whether it is one of timm's.
+        colour: the backbone for colour images whose weights it can begin with (`load_colour` of its module); "": none.
     """
 
     build: Callable[[int | None, int, Resize], Backbone]
     trainable: bool
     torchvision: str = ""
     timm: bool = False
+    colour: str = ""
 
 
 def _plankton(architecture: str) -> Entry:
@@ -77,6 +82,15 @@ def _grey(units: int | None, seed: int, resize: Resize) -> Backbone:
     if units is None or isinstance(resize, str):
         raise InputError(f"{GREY_SQUEEZENET} is a classifier: it needs the number of classes, and an input size")
     return build_grey_squeezenet(units=units, seed=seed, resize=resize or (SIDE, SIDE))
+
+
+def _grey_timm(name: str) -> Entry:
+    def build(units: int | None, seed: int, resize: Resize) -> Backbone:
+        if units is None or isinstance(resize, str):
+            raise InputError(f"{name} is a classifier: it needs the number of classes, and an input size")
+        return build_grey_timm(name, units=units, seed=seed, resize=resize or (GREY_SIDE, GREY_SIDE))
+
+    return Entry(build, trainable=True, timm=True, colour=PREFIX + name.removeprefix(GREY))
 
 
 class _Builder(Protocol):
@@ -104,7 +118,7 @@ BACKBONES: dict[str, Entry] = {
     "cnn2": _plankton("cnn2"),
     "cnn3": _plankton("cnn3"),
     "squeezenet1_0": _pretrained("squeezenet1_0", build_squeezenet),
-    GREY_SQUEEZENET: Entry(_grey, trainable=True, torchvision="squeezenet1_0"),
+    GREY_SQUEEZENET: Entry(_grey, trainable=True, torchvision="squeezenet1_0", colour="squeezenet1_0"),
     "vgg16": _pretrained("vgg16", build_vgg16),
     "alexnet_conv": _pretrained("alexnet", build_alexnet_conv),
     "vgg16_conv": _pretrained("vgg16", build_vgg16_conv),
@@ -116,7 +130,8 @@ def get_entry(name: str) -> Entry:
 
     Besides the table's names each classification network of torchvision is one, as "resnet18" or, in full,
     "torchvision:resnet18"; the full name is needed where the table has one with taps of its own ("torchvision:vgg16").
-    Each of timm's networks is one as "timm:tf_efficientnet_lite0". A package adds one by an `Entry` under
+    Each of timm's networks is one as "timm:tf_efficientnet_lite0", and for grey images, to be trained, as
+    "grey:tf_efficientnet_lite0". A package adds one by an `Entry` under
     `drillcore.backbones`.
 
     Raises:
@@ -130,6 +145,9 @@ def get_entry(name: str) -> Entry:
     if name.startswith(PREFIX):
         check_timm(name)
         return _timm(name)
+    if name.startswith(GREY):
+        check_timm(name.removeprefix(GREY))
+        return _grey_timm(name)
     network, known = name.removeprefix(_TORCHVISION), torchvision_names()
     if network not in known:
         hint = f"timm has it as {PREFIX}{name}" if name in timm_names() else f"timm's networks are {PREFIX}NAME"
@@ -178,6 +196,8 @@ def build_backbone(
         raise InputError(
             f"weights {weights} name a registered version; only a retrain, which asks the registry, has them"
         )
+    if entry.colour:
+        return _begun_in_colour(entry.build(units, 0, size), build_backbone(entry.colour, weights, settings))
     if bought := parse_bought(weights, name):
         path, sha256 = provide_bought(settings, bought)  # before the network is built: what is missing is said at once
         backbone = entry.build(units, 0, size)
@@ -203,9 +223,11 @@ def default_weights(name: str) -> str:
 def check_weights(name: str, weights: str) -> None:
     """Check what a recipe says of a backbone's weights, without looking for them; raises as `build_backbone`."""
     entry = get_entry(name)
-    if not any(form.fullmatch(weights) for form in (_SEED, _DIGEST, _FILE, VERSION)) and not parse_bought(
-        weights, name
-    ):
+    if any(form.fullmatch(weights) for form in (_SEED, _DIGEST, _FILE, VERSION)):
+        return
+    if entry.colour:
+        check_weights(entry.colour, weights)
+    elif not parse_bought(weights, name):
         _named(name, entry, weights)
 
 
@@ -252,13 +274,14 @@ def _check_fit(name: BoughtName, file: Path) -> None:
         fitting_tensors(backbone.module, tensors, f"{file.name} (as {name.text})")
 
 
+def _begun_in_colour(backbone: Backbone, colour: Backbone) -> Backbone:
+    """Return a backbone for grey images that begins with the weights of one for colour images."""
+    backbone.module.load_colour(colour.module.state_dict())  # type: ignore[operator]
+    backbone.weights_sha256 = weights_digest(backbone.module)
+    return backbone
+
+
 def _with_named_weights(settings: Settings, backbone: Backbone, name: WeightsName) -> Backbone:
-    if isinstance(backbone.module, GreySqueezeNet):
-        colour = build_squeezenet()
-        load_weights_file(colour, *provide_weights(settings, name, colour.module))
-        backbone.module.load_colour(colour.module.state_dict())
-        backbone.weights_sha256 = weights_digest(backbone.module)
-        return backbone
     path, sha256 = provide_weights(settings, name, backbone.module)
     load_weights_file(backbone, path, sha256)
     if name.constants is not None:

@@ -102,10 +102,10 @@ def _recipes(settings: Settings) -> dict[str, list[str]]:
     for model in known_models(settings):
         try:
             backbone = load_recipe(settings, model).backbone
-            if package := bought.parse_bought(backbone.weights, backbone.name):
+            entry = get_entry(backbone.name)
+            if package := bought.parse_bought(backbone.weights, entry.colour or backbone.name):
                 users.setdefault(package.text, []).append(model)
                 continue
-            entry = get_entry(backbone.name)
             if entry.torchvision and ":" not in backbone.weights and "#" not in backbone.weights:
                 found = named.find_weights(backbone.weights, entry.torchvision)
                 users.setdefault(found.short, []).append(model)

@@ -75,21 +75,23 @@ class GreySqueezeNet(TappedModule):
         self.features.load_state_dict(own | {"0.weight": weight, "0.bias": bias})
 
 
-def fold_grey(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def fold_grey(
+    weight: Tensor, bias: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> tuple[Tensor, Tensor]:
     """Return filters and biases that give of 1 - v / 255 what ImageNet's give of a grey image in three channels.
 
     Args:
-        weight: float32 [F, 3, h, w], for (v / 255 - mean) / deviation in each channel; no padding.
+        weight: float32 [F, 3, h, w], for (v / 255 - mean) / std in each channel; no padding.
         bias: float32 [F].
+        mean: of each channel.
+        std: likewise.
 
     Returns:
         float32 [F, 1, h, w] and [F].
     """
-    mean, deviation = (
-        torch.tensor(values, dtype=torch.float64)[None, :, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
-    )
-    exact = weight.double() / deviation
-    offset = (exact * (1.0 - mean)).sum((1, 2, 3))
+    means, deviations = (torch.tensor(values, dtype=torch.float64)[None, :, None, None] for values in (mean, std))
+    exact = weight.double() / deviations
+    offset = (exact * (1.0 - means)).sum((1, 2, 3))
     return -exact.sum(1, keepdim=True).float(), (bias.double() + offset).float()
 
 

@@ -204,6 +204,12 @@ def build_timm(name: str, *, seed: int = 0, resize: Size | None = None, any_size
     return backbone
 
 
+def build_colour_timm(network: str) -> nn.Module:
+    """Return timm's network of a name, without its classifier and with random weights; raises InputError."""
+    constants = constants_of(network)
+    return _create(network, constants.size, constants)
+
+
 def fit_timm(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a file as this network names and shapes them, where timm knows an older form of them.
 

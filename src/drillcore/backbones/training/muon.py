@@ -15,12 +15,15 @@ from torch import nn
 def inner_weights(module: nn.Module, classifier: str) -> list[nn.Parameter]:
     """Return the weights Muon moves: those of all layers but the first and the ones named `classifier`.
 
+    Filters of one channel (depthwise convolutions) do not mix any: their rows make no matrix of a layer.
+
     Args:
         module: a network; its first parameter of two or more dimensions is its first layer's.
         classifier: what the names of the classifier's parameters begin with.
     """
     weights = [(name, parameter) for name, parameter in module.named_parameters() if parameter.ndim > 1]
-    return [parameter for name, parameter in weights[1:] if not name.startswith(classifier)]
+    inner = [parameter for name, parameter in weights[1:] if not name.startswith(classifier)]
+    return [parameter for parameter in inner if parameter.shape[1] > 1]
 
 
 class Muon(torch.optim.Muon):
