@@ -38,7 +38,7 @@ from drillcore.representations.core_samples.sampling import UNIFORM, SamplingSpe
 from drillcore.runtime.images.decode import decode_file
 from drillcore.settings import Settings
 
-MODEL = "camvid"
+MODEL = "camvid-squeezenet"
 REAL = Path("shared/data/camvid_train_val.zip")  # beside the checkout
 FOLD = ("0016E5", "0001TP", "0006R0")  # learnt, begun and judged, judged
 BEGUN = 0.6  # of the second sequence's images

@@ -71,7 +71,7 @@ def test_each_variation_differs_from_the_base_in_one_thing() -> None:
 
 
 def test_a_table_has_the_drawn_pixels_and_gives_parts_of_them(recipes: Settings, tmp_path: Path) -> None:
-    recipe, images = load_recipe(recipes, "camvid"), speckled(3, 4)
+    recipe, images = load_recipe(recipes, "camvid-squeezenet"), speckled(3, 4)
     core = core_network(recipe, "seed:0", recipes, 3)
     sampling = SamplingSpec(pixels=200, seed=5)
     table = CoreTable(core, images, sampling, recipes, tmp_path / "store")
@@ -102,7 +102,7 @@ def test_a_grid_keeps_every_labelled_pixel_on_it(recipes: Settings, tmp_path: Pa
     kept = on_grid(labels, 12)
     assert np.array_equal(kept[6::12, 6::12], labels[6::12, 6::12])
     assert (kept < 255).sum() == 4 * 5
-    core = core_network(load_recipe(recipes, "camvid"), "seed:0", recipes, 3)
+    core = core_network(load_recipe(recipes, "camvid-squeezenet"), "seed:0", recipes, 3)
     table = CoreTable(core, images, SamplingSpec(pixels=10_000), recipes, tmp_path / "store", grid=12)
     assert len(table.found) == int((kept < 4).sum())
     assert np.array_equal(table.found.targets, kept[kept < 4])
@@ -124,7 +124,7 @@ def test_overlap_and_its_best_cut_count_pixels_as_what_they_stand_for() -> None:
 
 
 def test_the_sample_is_learnt_and_random_weights_are_those_of_the_seed(recipes: Settings, tmp_path: Path) -> None:
-    recipe = load_recipe(recipes, "camvid")
+    recipe = load_recipe(recipes, "camvid-squeezenet")
     (tmp_path / "files").mkdir()
     streets = Streets(
         recipes, recipe, "seed:1000", files=tmp_path / "files", store=tmp_path / "store", real=False, most=100, few=60

@@ -11,7 +11,8 @@ from drillcore.recipes import read_recipe
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DIGESTS = {
     "baeri": "d82e3f2d6c36c1862540480e8c408f61565a66f8273736811bae68fbc13beb55",
-    "camvid": "e0f69272a7a0e289efdba9704703872dc1115088c778a6b2ca462310860183d0",
+    "camvid": "e5b73ad91baf4895d43b48c1ed1c5749877085204d33c5de2be2398552d070ff",
+    "camvid-squeezenet": "775363afc3885ec318ebc4ae79174ff5e6b9720aa050235f9c9517a1c7d9f448",
     "camvid-vgg16": "49e59ea528339ae3074ae4bd548e7db2091656f814503fc91831357c7fa4baea",
     "colorize": "de367cc511d3e81a9bf704360bd44829467ddea62b8e1995556a043aaba5accd",
     "midlevel-voc": "81bc671f15d7137139fbb6032f2e0feefbe2632e8f53a5494518715c3f5d2e62",
