@@ -23,7 +23,7 @@ from drillcore.retrain.evaluating import evaluate_run, evidence_of
 from drillcore.retrain.exporting import export_model, prove_parity
 from drillcore.retrain.fitting.head_fitting import fill_store, fit_head
 from drillcore.retrain.opening import open_for_batches
-from drillcore.retrain.records import Fitted
+from drillcore.retrain.records import Exported, Fitted
 from drillcore.retrain.run import Run
 from drillcore.runtime.model.session import open_model
 from drillcore.tasks import TASKS, GateLimits
@@ -87,7 +87,7 @@ def test_a_state_and_rows_longer_than_many_under_a_gram_matrix(run_of: Any) -> N
     again = straining.Ridge(n_classes=3).fit(products, found.targets)
     np.testing.assert_allclose(head.weights_, again.dual() @ rows, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(head.weights_, combine(found.rows, again.dual()), rtol=1e-12)
-    exported, _ = export_model(run)
+    exported = run.once(Exported, export_model)
     assert exported.bytes > 3 * 100_000 * 4
     proof, _ = prove_parity(run)
     assert proof.report["label_disagreements"] == 0
@@ -123,7 +123,7 @@ def test_three_rows_for_an_image_and_an_answer_gathered_behind_the_head(run_of: 
     answers = run.representation.gather(run.head.predict_proba(found.rows), found.images)
     assert answers.shape == (len(table), 3)
     assert (answers.argmax(axis=1) == labels).mean() > 0.9  # fitted on them
-    export_model(run)
+    run.once(Exported, export_model)
     proof, _ = prove_parity(run)
     assert proof.report["max_difference"] < 1e-4
     model = open_for_batches(run.settings, run.model_file)
@@ -146,7 +146,7 @@ def test_no_labels_no_head_several_truths_and_a_gate_that_says_not_checked(
     assert "nothing" in fill_store(run).note
     fitted, made = fit_head(run)
     assert (fitted.arrays_sha256, made) == (None, [])
-    export_model(run)
+    run.once(Exported, export_model)
     prove_parity(run)
     assert open_model(run.model_file).metadata.task == "outlines"
     evaluated, _ = evaluate_run(run)
