@@ -133,9 +133,10 @@ def test_the_path_of_a_newcomer(wheel: Path, tmp_path: Path) -> None:
     run("data", "import", "--layout", "classes", "shells", str(tmp_path / "shells"))
     assert git("status", "--porcelain") == ""
     run("new", "shells-lite")
-    assert git("status", "--porcelain") == "?? models/shells-lite.yaml\n"
+    made = {f"models/shells-lite.{kind}" for kind in ("yaml", "md")}  # recipe and card
+    assert set(git("status", "--porcelain").split()) == {"??", *made}
     run("retrain", "shells-lite", "--promote")
-    assert set(git("status", "--porcelain").split()) == {"M", "data.dvc", "??", "models/shells-lite.yaml"}
+    assert set(git("status", "--porcelain").split()) == {"M", "data.dvc", "??", *made}
     git("add", "-A")
     git("commit", "-qm", "shells")
     run("score", "shells-lite", str(tmp_path / "new"), "scored")
