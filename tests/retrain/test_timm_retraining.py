@@ -127,7 +127,8 @@ def test_three_colours_of_one_brightness_are_told_apart_by_the_recipe_for_images
             assert abs(np.asarray(image.convert("L")).mean() - 110) < 6
             image.save(tmp_path / "dots" / name / f"{number:02d}.png")
     import_dataset(checkout, "dots", tmp_path / "dots", layout="classes")
-    (checkout.models / "dots.yaml").write_text(_classifier("dots", "dots", BACKBONE, None, None, "classification"))
+    _, text = _classifier("dots", "dots", BACKBONE, None, None, "classification")
+    (checkout.models / "dots.yaml").write_text(text)
     with Retrain(checkout, "dots", promote=True) as work:
         summary = work.run_all().to_dict()
     assert summary["status"] == "promoted", summary["reason"]
