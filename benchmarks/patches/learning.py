@@ -8,7 +8,6 @@ pretrained normalisations stay. After each epoch the state is kept, so that a ki
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from benchmarks.patches.sets import SEED, Network, Photographs
 from drillcore.arrays import Bytes
 from drillcore.backbones.preprocessing import resize
+from drillcore.backbones.training.epochs import batches
 from drillcore.devices import exact_computing
 from drillcore.digests import sha256_json
 from drillcore.export.onnx_network import quickened
@@ -119,7 +119,7 @@ class PatchLearner:
             shown: what they show.
             state: file in which a killed training's state is.
         """
-        way, steps = self.way, max(1, len(shown) // _BATCH)
+        way, steps = self.way, len(batches(len(shown), _BATCH, least=_BATCH))
         groups = [{"params": self.module[1:].parameters(), "lr": way.rate}]
         groups.append({"params": self.own.parameters(), "lr": way.block_rate or way.rate})
         optimizer = torch.optim.SGD(groups, lr=way.rate, momentum=0.9, weight_decay=way.decay)
@@ -164,11 +164,13 @@ class PatchLearner:
             self.own.eval()  # statistics of its normalisations stay
         torch.manual_seed(SEED + epoch)
         rng, total = np.random.default_rng([SEED, epoch]), 0.0
-        for part in _batches(rng.permutation(len(shown)), len(shown) // _BATCH * _BATCH or len(shown)):
-            taken = inputs[np.sort(part)]
+        order = rng.permutation(len(shown))
+        for first, end in batches(len(shown), _BATCH, least=_BATCH):
+            part = np.sort(order[first:end])
+            taken = inputs[part]
             planes = self._input(taken).flip(-1) if rng.random() < 0.5 else self._input(taken)
             logits = self.module(planes)
-            loss = nn.functional.cross_entropy(logits, torch.from_numpy(shown[np.sort(part)]))
+            loss = nn.functional.cross_entropy(logits, torch.from_numpy(shown[part]))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -221,9 +223,3 @@ def _chosen(
     ]
     truth = shown[chosen]
     return np.concatenate(inputs), np.where(truth.any(axis=1), truth.argmax(axis=1), truth.shape[1]).astype(np.int64)
-
-
-def _batches(order: NDArray[np.int64], whole: int) -> Iterator[NDArray[np.int64]]:
-    """Yield batches; what is left over at the end joins no step of its own, where normalisation would see few rows."""
-    for first in range(0, whole, _BATCH):
-        yield order[first : first + _BATCH] if first + _BATCH < whole else order[first:]

@@ -84,9 +84,10 @@ class Stop(Exception):  # noqa: N818
 
 
 MUON = {"optimizer": "muon", "learning_rate": 0.002, "momentum": 0.95, "weight_decay": 0.02, "max_norm": 0.0}
+LEFT_OVER = MUON | {"optimizer": "adamw", "batch": 19, "average": 0.99}  # one image of the 96
 
 
-@pytest.mark.parametrize("more", [{}, {"augment": "rotate"}, MUON, MUON | {"optimizer": "adamw"}])
+@pytest.mark.parametrize("more", [{}, {"augment": "rotate"}, MUON, MUON | {"optimizer": "adamw"}, LEFT_OVER])
 def test_stopped_and_continued_ends_in_the_same_bits(tmp_path: Path, more: dict[str, Any]) -> None:
     plan = TrainingPlan.from_dict({"epochs": 4, "batch": 16, "patience": 0, **more})
     undisturbed, whole = run(plan)

@@ -193,7 +193,7 @@ class _Run:
         if state is None:
             return 0
         self.state = state
-        self.optimisation.restore(state, state.epoch * math.ceil(len(self.training) / self.plan.batch))
+        self.optimisation.restore(state, state.epoch * len(batches(len(self.training), self.plan.batch)))
         return state.epoch
 
     def fastest_threads(self, most: int) -> int:
@@ -283,16 +283,16 @@ class _Run:
         return record
 
 
-def batches(count: int, size: int) -> list[tuple[int, int]]:
-    """Return where the batches of an epoch begin and end; one image that is left over joins the batch before it.
+def batches(count: int, size: int, least: int = 2) -> list[tuple[int, int]]:
+    """Return where the batches of an epoch begin and end; fewer than `least` that are left over join the one before.
 
-    Alone it has no spread: batch normalisation would divide by nothing, or refuses it.
+    One image alone has no spread: batch normalisation would divide by nothing, or refuses it.
 
-    >>> batches(6, 4), batches(5, 4), batches(1, 4)
-    ([(0, 4), (4, 6)], [(0, 5)], [(0, 1)])
+    >>> batches(6, 4), batches(5, 4), batches(1, 4), batches(6, 4, least=4)
+    ([(0, 4), (4, 6)], [(0, 5)], [(0, 1)], [(0, 6)])
     """
     starts = list(range(0, count, size))
-    if size > 1 and count > size and count % size == 1:
+    if count > size and 0 < count % size < least:
         starts.pop()
     return list(zip(starts, [*starts[1:], count], strict=True))
 
