@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.backbones.networks.convolved import build_alexnet_conv, build_vgg16_conv
 from drillcore.backbones.networks.grey_squeezenet import NAME as GREY_SQUEEZENET
-from drillcore.backbones.networks.grey_squeezenet import SIDE, build_grey_squeezenet
+from drillcore.backbones.networks.grey_squeezenet import build_grey_squeezenet
 from drillcore.backbones.networks.grey_timm import PREFIX as GREY
-from drillcore.backbones.networks.grey_timm import SIDE as GREY_SIDE
 from drillcore.backbones.networks.grey_timm import build_grey_timm
 from drillcore.backbones.networks.plankton_cnn import build_plankton_cnn
 from drillcore.backbones.networks.squeezenet import build_squeezenet
@@ -78,19 +78,17 @@ def _plankton(architecture: str) -> Entry:
     return Entry(build, trainable=True)
 
 
-def _grey(units: int | None, seed: int, resize: Resize) -> Backbone:
-    if units is None or isinstance(resize, str):
-        raise InputError(f"{GREY_SQUEEZENET} is a classifier: it needs the number of classes, and an input size")
-    return build_grey_squeezenet(units=units, seed=seed, resize=resize or (SIDE, SIDE))
+class _GreyBuilder(Protocol):
+    def __call__(self, *, units: int, seed: int, resize: Sequence[int] | None) -> Backbone: ...
 
 
-def _grey_timm(name: str) -> Entry:
+def _grey(name: str, builder: _GreyBuilder, colour: str, torchvision: str = "") -> Entry:
     def build(units: int | None, seed: int, resize: Resize) -> Backbone:
         if units is None or isinstance(resize, str):
             raise InputError(f"{name} is a classifier: it needs the number of classes, and an input size")
-        return build_grey_timm(name, units=units, seed=seed, resize=resize or (GREY_SIDE, GREY_SIDE))
+        return builder(units=units, seed=seed, resize=resize)
 
-    return Entry(build, trainable=True, timm=True, colour=PREFIX + name.removeprefix(GREY))
+    return Entry(build, trainable=True, torchvision=torchvision, timm=not torchvision, colour=colour)
 
 
 class _Builder(Protocol):
@@ -118,7 +116,7 @@ BACKBONES: dict[str, Entry] = {
     "cnn2": _plankton("cnn2"),
     "cnn3": _plankton("cnn3"),
     "squeezenet1_0": _pretrained("squeezenet1_0", build_squeezenet),
-    GREY_SQUEEZENET: Entry(_grey, trainable=True, torchvision="squeezenet1_0", colour="squeezenet1_0"),
+    GREY_SQUEEZENET: _grey(GREY_SQUEEZENET, build_grey_squeezenet, "squeezenet1_0", "squeezenet1_0"),
     "vgg16": _pretrained("vgg16", build_vgg16),
     "alexnet_conv": _pretrained("alexnet", build_alexnet_conv),
     "vgg16_conv": _pretrained("vgg16", build_vgg16_conv),
@@ -131,8 +129,7 @@ def get_entry(name: str) -> Entry:
     Besides the table's names each classification network of torchvision is one, as "resnet18" or, in full,
     "torchvision:resnet18"; the full name is needed where the table has one with taps of its own ("torchvision:vgg16").
     Each of timm's networks is one as "timm:tf_efficientnet_lite0", and for grey images, to be trained, as
-    "grey:tf_efficientnet_lite0". A package adds one by an `Entry` under
-    `drillcore.backbones`.
+    "grey:tf_efficientnet_lite0". A package adds one by an `Entry` under `drillcore.backbones`.
 
     Raises:
         UnknownNameError: names the known ones.
@@ -146,8 +143,7 @@ def get_entry(name: str) -> Entry:
         check_timm(name)
         return _timm(name)
     if name.startswith(GREY):
-        check_timm(name.removeprefix(GREY))
-        return _grey_timm(name)
+        return _grey(name, partial(build_grey_timm, name), PREFIX + check_timm(name.removeprefix(GREY)))
     network, known = name.removeprefix(_TORCHVISION), torchvision_names()
     if network not in known:
         hint = f"timm has it as {PREFIX}{name}" if name in timm_names() else f"timm's networks are {PREFIX}NAME"
@@ -197,7 +193,8 @@ def build_backbone(
             f"weights {weights} name a registered version; only a retrain, which asks the registry, has them"
         )
     if entry.colour:
-        return _begun_in_colour(entry.build(units, 0, size), build_backbone(entry.colour, weights, settings))
+        colour = build_backbone(entry.colour, weights, settings)  # first: what is missing is said at once
+        return _begun_in_colour(entry.build(units, 0, size), colour)
     if bought := parse_bought(weights, name):
         path, sha256 = provide_bought(settings, bought)  # before the network is built: what is missing is said at once
         backbone = entry.build(units, 0, size)
