@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from drillcore.analysis.comparing_figures import FigureComparison, about_version, by_figures, named_test
+from drillcore.analysis.comparing_figures import VersionPair, FigureComparison, by_figures, named_test
 from drillcore.analysis.reporting import find_version
 from drillcore.analysis.trained_parts import recipe_of
 from drillcore.arrays import Doubles
@@ -34,28 +34,16 @@ COLUMNS = ("path", "outcome", "true", "a", "a_probability", "b", "b_probability"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionComparison:
-    """Two versions and what changes from A to B.
+class VersionComparison(VersionPair):
+    """Two versions and what changes from A to B; what else it has is `VersionPair`.
 
     Attributes:
-        a: the first version.
-        b: the second.
-        manifest: of the data both were asked about.
-        split: of it.
-        paths: of the images, in the order of the rows of `changes`.
         classes: all that either knows or an image has, sorted.
-        changes: figures, classes, answers, bootstrap.
-        notes: what makes the comparison less than fair, in words.
+        changes: figures, classes, answers, bootstrap; its rows are the images of `paths`.
     """
 
-    a: ModelVersion
-    b: ModelVersion
-    manifest: Manifest
-    split: str
-    paths: list[str]
     classes: list[str]
     changes: Changes
-    notes: list[str]
 
     def changed_rows(self) -> list[dict[str, object]]:
         """Return one row per image whose answer changed."""
@@ -65,13 +53,7 @@ class VersionComparison:
         """Return plain values for JSON."""
         changes = self.changes
         return {
-            "a": about_version(self.a),
-            "b": about_version(self.b),
-            "dataset": self.manifest.dataset,
-            "data_digest": self.manifest.digest,
-            "split": self.split,
-            "images": len(self.paths),
-            "figures": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in changes.figures.items()},
+            **self.about(changes.figures),
             "per_class": {
                 one.name: {
                     "support": one.images,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +25,15 @@ _COUNTS = ("support", "images", "judged_images", "pixels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FigureComparison:
-    """Two versions of a model that names no image, and what changes from A to B.
+class VersionPair:
+    """Two versions that were asked about the same images.
 
     Attributes:
         a: the first version.
         b: the second.
         manifest: of the data both were asked about.
         split: of it.
-        paths: of the images.
-        figures: name -> (A, B).
-        parts: class or output -> figure -> (A, B).
-        test: the paired bootstrap of the gate's metric, B in the challenger's place; None: nothing is known to be true.
-        each_name: the figure of single images; "": there is none.
-        each: of the images, A's and B's, float64 [N, 2]; NaN where an image has none.
+        paths: of the images, in the order of their answers.
         notes: what makes the comparison less than fair, in words.
     """
 
@@ -46,12 +42,38 @@ class FigureComparison:
     manifest: Manifest
     split: str
     paths: list[str]
+    notes: list[str]
+
+    def about(self, figures: Mapping[str, tuple[float, float]]) -> Json:
+        """Return plain values for JSON: the versions, the images, and figures of both."""
+        return {
+            "a": _about_version(self.a),
+            "b": _about_version(self.b),
+            "dataset": self.manifest.dataset,
+            "data_digest": self.manifest.digest,
+            "split": self.split,
+            "images": len(self.paths),
+            "figures": {name: _pair(*both) for name, both in figures.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureComparison(VersionPair):
+    """Two versions of a model that names no image, and what changes from A to B; what else it has is `VersionPair`.
+
+    Attributes:
+        figures: name -> (A, B).
+        parts: class or output -> figure -> (A, B).
+        test: the paired bootstrap of the gate's metric, B in the challenger's place; None: nothing is known to be true.
+        each_name: the figure of single images; "": there is none.
+        each: of the images, A's and B's, float64 [N, 2]; NaN where an image has none.
+    """
+
     figures: dict[str, tuple[float, float]]
     parts: dict[str, dict[str, tuple[float, float]]]
     test: Comparison | None
     each_name: str
     each: Doubles
-    notes: list[str]
 
     def changed_rows(self) -> list[dict[str, object]]:
         """Return one row per image whose figure changed, the largest changes first."""
@@ -62,13 +84,7 @@ class FigureComparison:
     def to_dict(self) -> Json:
         """Return plain values for JSON."""
         return {
-            "a": about_version(self.a),
-            "b": about_version(self.b),
-            "dataset": self.manifest.dataset,
-            "data_digest": self.manifest.digest,
-            "split": self.split,
-            "images": len(self.paths),
-            "figures": {name: _pair(*both) for name, both in self.figures.items()},
+            **self.about(self.figures),
             "parts": {
                 part: {name: _pair(*both) for name, both in figures.items()} for part, figures in self.parts.items()
             },
@@ -95,16 +111,12 @@ def by_figures(run: Run, versions: list[ModelVersion], notes: list[str]) -> Figu
                 classes=version.metadata["classes"],
                 evidence=evidence.numbers,
                 sha256=version.sha256,
-                weights="",
-                ms=None,
-                mb=None,
             )
         )
     (figures_a, numbers_a), (figures_b, numbers_b) = found
-    judged = len(numbers_a) > 0  # of segments about which nobody has said anything there is nothing to judge
-    verdict = measuring.judge(run, standings[1], standings[0]) if judged else None
-    tests = [rule.figures for rule in verdict.rules if rule.name == "better"] if verdict else []
-    each_a, each_b = (measuring.each(numbers) if judged else None for numbers in (numbers_a, numbers_b))
+    test = measuring.better(run, standings[1], standings[0])
+    # Of segments about which nobody has said anything there is nothing to judge.
+    each_a, each_b = (measuring.each(numbers) if len(numbers_a) else None for numbers in (numbers_a, numbers_b))
     shown = np.stack([each_a[1], each_b[1]], axis=1) if each_a and each_b else np.empty((0, 2))
     inner = [_parts(figures_a), _parts(figures_b)]
     return FigureComparison(
@@ -115,7 +127,7 @@ def by_figures(run: Run, versions: list[ModelVersion], notes: list[str]) -> Figu
         paths=list(run.evaluated_rows()["path"]),
         figures=_shared(figures_a, figures_b),
         parts={name: _shared(inner[0][name], inner[1][name]) for name in inner[0] if name in inner[1]},
-        test=Comparison(**{name: tests[0][name] for name in Comparison.__dataclass_fields__}) if tests else None,
+        test=None if test is None else Comparison(**{name: test[name] for name in Comparison.__dataclass_fields__}),
         each_name=each_a[0] if each_a else "",
         each=shown,
         notes=notes,
@@ -142,7 +154,7 @@ def _pair(a: float, b: float) -> dict[str, float]:
     return {"a": a, "b": b, "difference": b - a}
 
 
-def about_version(version: ModelVersion) -> dict[str, object]:
+def _about_version(version: ModelVersion) -> dict[str, object]:
     """Return which version it is, as plain values."""
     return {
         "model": version.model,

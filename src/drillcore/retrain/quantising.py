@@ -183,12 +183,9 @@ def _compared(judged: Run, float_file: Path, int8_file: Path) -> Json:
                 classes=model.metadata.classes,
                 evidence=evidence_of(judged, model),
                 sha256=model.sha256,
-                weights="",
-                ms=None,
-                mb=None,
             )
         )
-    if not len(standings[0].evidence):
+    found = judged.measuring.better(judged, standings[1], standings[0])
+    if found is None:
         raise DataError("int8 is accepted by what validation images show, and of none of them anything is known")
-    verdict = judged.measuring.judge(judged, standings[1], standings[0])
-    return next(rule.figures for rule in verdict.rules if rule.name == "better")
+    return found

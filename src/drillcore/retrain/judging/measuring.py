@@ -36,7 +36,7 @@ class Standing:
         evidence: its answers per image of the evaluation split, as the task's evidence has them; None where it is of
             another lineage, with which nothing is compared.
         sha256: of its ONNX file.
-        weights: where its backbone's weights are from; `seed:N` for random ones.
+        weights: where its backbone's weights are from; `seed:N` for random ones; "" where nobody asks.
         ms: milliseconds for one image; None when not measured.
         mb: size of the ONNX file in units of 1,000,000 bytes; None when not measured.
     """
@@ -46,9 +46,9 @@ class Standing:
     classes: Sequence[str]
     evidence: Any
     sha256: str
-    weights: str
-    ms: float | None
-    mb: float | None
+    weights: str = ""
+    ms: float | None = None
+    mb: float | None = None
 
     def facts(self) -> Json:
         """Return what every task's contender at the gate is told (`promotion.candidates.Contender`), but its images."""
@@ -142,6 +142,13 @@ class Measuring(ABC):
     @abstractmethod
     def judge(self, run: Run, challenger: Standing, champion: Standing | None) -> Verdict:
         """Ask the gate about versions whose evidence has numbers."""
+
+    def better(self, run: Run, challenger: Standing, champion: Standing) -> Json | None:
+        """Return the gate's paired bootstrap of two versions of a lineage; None: of no image anything is known."""
+        if not len(challenger.evidence):
+            return None
+        rules = self.judge(run, challenger, champion).rules
+        return next((rule.figures for rule in rules if rule.name == "better"), None)
 
 
 def gate_limits(recipe: Recipe) -> GateLimits:
