@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from drillcore.errors import InputError
+from drillcore.files import file_stamp
 from drillcore.runtime.model.exported_file import read_exported
 from drillcore.runtime.model.reference import is_model_file, parse_reference
 from drillcore.runtime.model.served import Pointer, blob_path, pointer_path, read_pointer
@@ -40,7 +41,7 @@ class PointerSource(Source):
 
     def signature(self) -> tuple[object, ...]:
         """Return the facts of the pointer."""
-        return _facts(pointer_path(self._settings, self._wanted.name, self._wanted.key))
+        return file_stamp(pointer_path(self._settings, self._wanted.name, self._wanted.key))
 
     def read(self) -> tuple[Pointer, Path]:
         """Return the pointer and its blob, signed where the settings ask for that."""
@@ -59,7 +60,7 @@ class FileSource(Source):
 
     def signature(self) -> tuple[object, ...]:
         """Return the facts of the file."""
-        return _facts(self._path)
+        return file_stamp(self._path)
 
     def read(self) -> tuple[Pointer, Path]:
         """Return what the file holds now. Raises InputError: another model."""
@@ -72,11 +73,3 @@ class FileSource(Source):
 def source_of(settings: Settings, reference: str) -> Source:
     """Return the source that a reference or a file's path names. Raises DrillcoreError: it cannot be read."""
     return FileSource(settings, Path(reference)) if is_model_file(reference) else PointerSource(settings, reference)
-
-
-def _facts(path: Path) -> tuple[object, ...]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return ()
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size

@@ -56,6 +56,15 @@ def atomic_path(target: AnyPath, *, sync: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to: inode, time in ns, bytes; () where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
 @contextlib.contextmanager
 def _naming(target: Path) -> Iterator[None]:
     """Let an error of the disk name where it is full or closed: a copy names its source, a write nothing at all."""

@@ -13,7 +13,6 @@ import pytest
 from shells import write_shells
 
 from drillcore.analysis.reporting import gather_report
-from drillcore.arrays import Bytes
 from drillcore.datasets.ingest import current_manifest
 from drillcore.digests import sha256_file
 from drillcore.errors import ParityError, UnsafeModelError
@@ -86,12 +85,8 @@ def test_one_is_made_of_a_float_version_or_the_bound_is_said(
     assert about["float_sha256"] == summary["model_sha256"]
 
     # Calibrated on an empty ground, every activation is cut to next to nothing.
-    def empty(self: object, index: int) -> Bytes:
-        if index >= 4:
-            raise IndexError(index)
-        return np.full((32, 32, 1), 255, np.uint8)
-
-    monkeypatch.setattr(quantising._Calibration, "__getitem__", empty)
+    empty = [np.full((32, 32, 1), 255, np.uint8)] * 4
+    monkeypatch.setattr(quantising, "_calibration", lambda run: empty)
     with pytest.raises(ParityError, match=r"int8 costs at most [01]\.\d+ of accuracy .*: refused; keep float32"):
         quantising.quantise_version(settings, served, 0.02)
     assert served.path.read_bytes() == kept

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from drillcore.analysis.comparing_figures import VersionPair, FigureComparison, by_figures, named_test
+from drillcore.analysis.comparing_figures import FigureComparison, VersionPair, by_figures, named_test
 from drillcore.analysis.reporting import find_version
 from drillcore.analysis.trained_parts import recipe_of
 from drillcore.arrays import Doubles

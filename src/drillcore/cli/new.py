@@ -113,7 +113,7 @@ def new(
     recipe = recipe or load_recipe(settings, model)
     items = [item for item in layout.items(settings.landing / chosen) if item.fault is None]
     card = _write_card(settings, recipe, title, items)
-    expected = _expected(settings, recipe, items) if estimate else None
+    expected = _expected(settings, recipe, layout, items) if estimate else None
     missing = _missing_package(text)
     if as_json:
         more = asdict(expected) if expected is not None and not isinstance(expected, str) else None
@@ -168,13 +168,12 @@ def _write_card(settings: Settings, recipe: Recipe, title: str, items: Sequence[
     return path
 
 
-def _expected(settings: Settings, recipe: Recipe, items: Sequence[FoundItem]) -> Expected | str:
+def _expected(settings: Settings, recipe: Recipe, layout: DatasetLayout, items: Sequence[FoundItem]) -> Expected | str:
     """Return about how long a retrain takes, or why that is not known."""
     from drillcore.retrain.expecting import expect
 
     splits = Counter(item.split for item in items if item.split)
-    drawn = {"train": 0.7, "val": 0.1, "test": 0.2}  # as splits are given where the layout names none
-    counts = dict(splits) if splits else {name: round(share * len(items)) for name, share in drawn.items()}
+    counts = dict(splits) or {name: round(share * len(items)) for name, share in layout.fractions.items()}
     try:
         return expect(settings, recipe, [item.source for item in items], counts)
     except DrillcoreError as error:

@@ -7,10 +7,10 @@ images, whose upper end of the loss may not pass the margin. Test images are loo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from drillcore import registry
 from drillcore.arrays import Bytes
@@ -69,7 +69,7 @@ def quantise(run: Run, data: bytes, margin: float) -> Quantised:
     """
     from drillcore.export.int8.quantising import quantised
 
-    images = _Calibration(run)
+    images = _calibration(run)
     try:
         judged = _on_validation(run)
     except DataError as error:
@@ -128,33 +128,13 @@ def quantise_version(settings: Settings, served: ServedModel, margin: float | No
     return data, made.precision
 
 
-class _Calibration(Sequence[Bytes]):
-    """Training images at equal distances in the manifest's order, which lets no class out that has its share."""
-
-    def __init__(self, run: Run) -> None:
-        rows = run.manifest.rows("train")
-        count = min(CALIBRATED, len(rows))
-        chosen = rows.iloc[[number * len(rows) // count for number in range(count)]]
-        self._images: Callable[[int], Bytes] = run.load(chosen, run.channels)
-        self._count = count
-        resized = representation_row(run.recipe.representation.name).one_size
-        self._most = None if resized else _LARGEST
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Bytes: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Bytes]: ...
-
-    def __getitem__(self, index: int | slice) -> Bytes | list[Bytes]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._images(index)[: self._most, : self._most]
+def _calibration(run: Run) -> Sequence[Bytes]:
+    """Return training images at equal distances in the manifest's order, which lets no class out that has its share."""
+    rows = run.manifest.rows("train")
+    count = min(CALIBRATED, len(rows))
+    chosen = rows.iloc[[number * len(rows) // count for number in range(count)]]
+    resized = representation_row(run.recipe.representation.name).one_size
+    return run.images(chosen, run.channels, most=None if resized else _LARGEST)
 
 
 def _on_validation(run: Run) -> Run:

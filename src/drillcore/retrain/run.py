@@ -166,9 +166,9 @@ class Run:
         """Return the files of some rows of the manifest."""
         return [self.manifest.path_of(path) for path in table["path"]]
 
-    def images(self, table: pd.DataFrame, channels: int) -> DecodedImages:
-        """Return the images of some rows, decoded as they are asked for."""
-        return DecodedImages(self.settings, self.paths(table), channels, value_range(self.recipe))
+    def images(self, table: pd.DataFrame, channels: int, *, most: int | None = None) -> DecodedImages:
+        """Return the images of some rows, decoded as they are asked for; `most`: pixels of a side that are kept."""
+        return DecodedImages(self.settings, self.paths(table), channels, value_range(self.recipe), most)
 
     def load(self, table: pd.DataFrame, channels: int) -> Callable[[int], Bytes]:
         """Return what decodes the image of a number, as the exported model's users will."""
@@ -178,8 +178,10 @@ class Run:
 class DecodedImages(Sequence[Bytes]):
     """Images decoded when they are asked for, so that memory does not grow with their number."""
 
-    def __init__(self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None) -> None:
-        self.paths, self.channels, self.how = paths, channels, settings.decoding(bounds)
+    def __init__(
+        self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None, most: int | None = None
+    ) -> None:
+        self.paths, self.channels, self.how, self.most = paths, channels, settings.decoding(bounds), most
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -193,4 +195,4 @@ class DecodedImages(Sequence[Bytes]):
     def __getitem__(self, index: int | slice) -> Bytes | list[Bytes]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        return decode_file(self.paths[index], self.channels, **self.how)
+        return decode_file(self.paths[index], self.channels, **self.how)[: self.most, : self.most]

@@ -18,14 +18,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from drillcore.datasets.adapters.base import Choices, Conversion
-from drillcore.datasets.base import SPLIT_FOLDERS, TEST, TRAIN, VAL, class_fault, class_name, file_fault, folders
+from drillcore.datasets.base import (
+    SPLIT_FOLDERS,
+    TEST,
+    TRAIN,
+    VAL,
+    DatasetLayout,
+    class_fault,
+    class_name,
+    file_fault,
+    folders,
+)
 from drillcore.datasets.splits import quotas
 from drillcore.errors import InputError, LayoutError
 from drillcore.progress import progress
 from drillcore.runtime.images.walking import is_hidden
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".ogv")
-_SHARES = {TRAIN: 0.7, VAL: 0.1, TEST: 0.2}
+_SHARES = DatasetLayout.fractions  # as of images in folders of classes
 _FEWEST = 3  # films of a class that can be shared out whole
 _SECONDS = 3600  # of one film
 

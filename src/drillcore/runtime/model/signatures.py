@@ -25,7 +25,7 @@ from typing import Any
 
 from drillcore.digests import canonical_json, sha256_json
 from drillcore.errors import InputError, IntegrityError, SignatureError, first_line
-from drillcore.files import write_text
+from drillcore.files import file_stamp, write_text
 from drillcore.json_types import Json
 from drillcore.runtime.model.metadata import ModelMetadata
 from drillcore.runtime.model.safety import check_model_bytes
@@ -168,7 +168,7 @@ def require(settings: Settings, model: str, sha256: str, model_file: Path) -> Si
             f"{model} is refused: no signature of its file {sha256[:12]} is here, and `trusted_keys` asks for one; "
             f"`drillcore fetch {model}` brings the one it was registered with, `drillcore sign {model}` makes one"
         )
-    looked_at = tuple(_facts(path) for path in (kept, model_file, *settings.public_keys))
+    looked_at = tuple(file_stamp(path) for path in (kept, model_file, *settings.public_keys))
     signed = _verified(settings, sha256, model_file, model, looked_at)
     if signed.sha256 != sha256:
         raise SignatureError(f"{model} is refused: the signature kept for {sha256[:12]} is of {signed.sha256[:12]}")
@@ -179,14 +179,6 @@ def require(settings: Settings, model: str, sha256: str, model_file: Path) -> Si
 def _verified(settings: Settings, sha256: str, model_file: Path, model: str, _looked_at: object) -> Signed:
     """Remember what held while nothing changed: a watcher looks every few seconds."""
     return verify(settings, _read(settings, sha256), model_file, model)
-
-
-def _facts(path: Path) -> tuple[int, ...]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return ()
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def _read(settings: Settings, sha256: str) -> str:
