@@ -119,7 +119,7 @@ def describe(
         UnsafeModelError: no model of drillcore.
     """
     model = check_model_bytes(data)
-    metadata = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props})
+    metadata = ModelMetadata.of_model(model)
     given = {item.name for item in model.graph.initializer}
     inputs = [_tensor(item) for item in model.graph.input if item.name not in given]
     outputs = [_tensor(item) for item in model.graph.output]

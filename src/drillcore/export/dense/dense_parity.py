@@ -216,7 +216,7 @@ class _Checker:
 
     def __init__(self, data: bytes, reference: DenseReference, mode: str, threads: int) -> None:
         model = onnx.ModelProto.FromString(data)
-        about = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props})
+        about = ModelMetadata.of_model(model)
         self.labels = get_task(about.task).named
         self.reference, self.mode = reference, mode
         # Labels and probabilities, or values; asked for apart, as they are in use.

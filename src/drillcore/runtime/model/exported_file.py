@@ -19,8 +19,7 @@ NO_VERSION = 0  # no registry gave the file one
 
 def read_metadata(data: bytes) -> ModelMetadata:
     """Return what a model file says of itself, checked as `read_exported` does. Raises UnsafeModelError."""
-    proto = check_model_bytes(data)
-    return ModelMetadata.from_props({item.key: item.value for item in proto.metadata_props})
+    return ModelMetadata.of_model(check_model_bytes(data))
 
 
 def read_exported(path: Path, settings: Settings) -> ServedModel:

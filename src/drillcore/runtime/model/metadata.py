@@ -9,12 +9,16 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from drillcore.digests import canonical_json
 from drillcore.errors import InputError, UnsafeModelError
 from drillcore.json_types import Json
 from drillcore.runtime.images.value_range import Range, read_range
 from drillcore.tasks import CLASSIFICATION, TASKS
+
+if TYPE_CHECKING:
+    import onnx
 
 METADATA_KEY = "drillcore"
 SCHEMA = 1
@@ -163,6 +167,11 @@ class ModelMetadata:
                 f"the model has no metadata under {METADATA_KEY!r}: it was not exported by drillcore and is not run"
             )
         return cls.from_json(props[METADATA_KEY])
+
+    @classmethod
+    def of_model(cls, model: onnx.ModelProto) -> ModelMetadata:
+        """Read the metadata of a model; raises as `from_props`."""
+        return cls.from_props({item.key: item.value for item in model.metadata_props})
 
 
 def _checks(item: ModelMetadata) -> list[tuple[str, str, bool]]:

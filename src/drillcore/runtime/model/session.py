@@ -227,7 +227,7 @@ def open_model(path: Path, *, sha256: str | None = None, device: str = "cpu", th
     if sha256 is not None and digest != sha256:
         raise IntegrityError(f"{path.name} has the digest {digest[:12]}, {sha256[:12]} is expected; fetch it again")
     proto = check_model_bytes(data)
-    metadata = ModelMetadata.from_props({item.key: item.value for item in proto.metadata_props})
+    metadata = ModelMetadata.of_model(proto)
     del proto
     cuda = device == "cuda" or (device == "auto" and cuda_devices() > 0)
     session = _open_session(data, threads, cuda=cuda, required=device == "cuda")

@@ -79,9 +79,7 @@ def sign(settings: Settings, model_file: Path, recipe: Mapping[str, object]) -> 
         SignatureError: keys are trusted, and this is none of them.
     """
     signer = _signer(settings)
-    facts = ModelMetadata.from_props(
-        {item.key: item.value for item in check_model_bytes(read_model(model_file)).metadata_props}
-    )
+    facts = ModelMetadata.of_model(check_model_bytes(read_model(model_file)))
     if sha256_json(recipe) != facts.recipe_sha256:
         raise IntegrityError(f"{model_file} was made by another recipe than the one it is to be signed with")
     texts = {
