@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from shells import write_shells
 
 from drillcore.settings import Settings
 
@@ -117,9 +118,10 @@ def test_a_project_is_named_from_elsewhere(outside: Callable[..., Any], tmp_path
     assert (done.code, "is a drillcore project already" in done.err) == (2, True)
 
 
-def test_new_says_what_to_commit(outside: Callable[..., Any], tmp_path: Path, images: Path) -> None:
+def test_new_says_what_to_commit(outside: Callable[..., Any], tmp_path: Path) -> None:
     outside("init", tmp_path / "mine")
-    assert outside("--project", tmp_path / "mine", "data", "import", "--layout", "classes", "shells", images).code == 0
+    shells = write_shells(tmp_path / "shells", 3)
+    assert outside("--project", tmp_path / "mine", "data", "import", "--layout", "classes", "shells", shells).code == 0
     done = outside("--project", tmp_path / "mine", "new", "shells-lite", "--no-estimate")
     assert done.code == 0, done.err
     assert "git add models/shells-lite.yaml models/shells-lite.md && git commit -m 'The recipe shells-lite'" in done.err

@@ -18,6 +18,7 @@ from drillcore.datasets.keeping import list_datasets, remove_dataset, undo_impor
 from drillcore.datasets.landing import import_dataset
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError, DrillcoreError, QualityError, UnknownNameError
+from drillcore.quality.frames import Facts
 from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
 
@@ -34,12 +35,13 @@ def draw(root: Path, classes: dict[str, int], seed: int) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge without Data Docs, which take the longest and are tested elsewhere."""
+    """Judge without Great Expectations, whose import and Data Docs take the longest and are tested elsewhere."""
     from drillcore.quality.validation import validate as real
 
-    monkeypatch.setattr(
-        "drillcore.datasets.checking.validate", lambda settings, facts: real(settings, facts, docs=False)
-    )
+    def judge(settings: Settings, facts: Facts, *, quick: bool) -> QualityReport:
+        return real(settings, facts, quick=True)
+
+    monkeypatch.setattr("drillcore.datasets.checking.validate", judge)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from drillcore.cli.forget import forget
+from drillcore.cli.importing import import_
 from drillcore.cli.session import begin, json_option, print_json, print_table, shown
 from drillcore.cli.uncommitted import say_uncommitted
 from drillcore.errors import DataError, QualityError
@@ -38,72 +38,6 @@ def sample(force: bool, as_json: bool) -> None:
         return
     for result in results:
         click.echo(result.text)
-
-
-@data.command("import")
-@click.argument("name")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--layout",
-    help="Images of your own: classes (folders), masks, voc (boxes), bsds500 or msrc (segments, or no labels at all); "
-    "labels of other tools: csv, imagefolder, coco, yolo, label-studio; video (folders of films); or a package's. "
-    "Known of a NAME that is there.",
-)
-@click.option(
-    "--columns", metavar="PATH,LABEL[,SPLIT]", help="csv: names of the columns, where they are not the usual."
-)
-@click.option(
-    "--as", "form", type=click.Choice(["crops", "masks"]), help="coco, yolo: a crop of each box, or label maps."
-)
-@click.option("--mask-suffix", default="", metavar="TEXT", help="masks: behind an image's name in its mask's, _mask.")
-@click.option("--every", type=float, default=1.0, show_default=True, help="video: seconds between two frames.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be taken, and what left out and why.")
-@click.option("--append", is_flag=True, help="Add to what is there instead of starting a new lineage.")
-@json_option
-def import_(
-    name: str,
-    source: Path,
-    layout: str | None,
-    columns: str | None,
-    form: Literal["crops", "masks"] | None,
-    mask_suffix: str,
-    every: float,
-    dry_run: bool,
-    append: bool,
-    as_json: bool,
-) -> None:
-    """Import the data set NAME from SOURCE, a zip or folder as its users download it.
-
-    The import goes to the landing zone; `drillcore data check` or the next retrain brings it under version control.
-
-    \b
-    Example:
-      drillcore data import plankton ~/Downloads/train.zip
-      drillcore data import --layout classes shells ~/shells
-      drillcore data import --layout masks boats ~/boats
-      drillcore data import --append shells ~/new-shells
-      drillcore data import --layout csv shells labels.csv --columns file,species --dry-run
-      drillcore data import --layout coco boats ~/coco --as masks
-      drillcore data import --layout masks boats ~/boats --mask-suffix _mask
-      drillcore data import --layout video gulls ~/films --every 2
-    """
-    settings = begin(as_json=as_json)
-    from drillcore.datasets.adapters.base import Choices
-    from drillcore.datasets.landing import import_dataset
-
-    named = tuple(word.strip() for word in columns.split(",")) if columns else ()
-    choices = Choices(columns=named, form=form, mask_suffix=mask_suffix, every=every, max_pixels=settings.max_pixels)
-    result = import_dataset(settings, name, source, layout=layout, append=append, choices=choices, dry_run=dry_run)
-    if as_json:
-        print_json(result.to_dict())
-        return
-    click.echo(result.text)
-    if dry_run:
-        print_table("would be taken", ("split and class", "images"), result.taken.items())
-        if result.left_out:
-            print_table("would be left out", ("reason", "files"), result.left_out.items())
-    else:
-        click.echo(f"next: drillcore data check {name}")
 
 
 @data.command("list")
@@ -325,3 +259,4 @@ def suspects(model: str, output: Path | None, as_json: bool) -> None:
 
 
 data.add_command(forget)
+data.add_command(import_)

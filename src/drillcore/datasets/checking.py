@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drillcore.datasets.manifest import Manifest
@@ -83,6 +83,27 @@ class DatasetCheck:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a retrain would take what is in the landing zone.
+
+    Attributes:
+        takes: it would.
+        reason: why it would not, and what to do; "" where it would.
+        summary: the data set in a few lines; "" where it cannot be read.
+        warnings: what is odd about it, a line each.
+    """
+
+    takes: bool
+    reason: str = ""
+    summary: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> Json:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
 def validate_manifest(
     settings: Settings,
     manifest: Manifest,
@@ -90,6 +111,7 @@ def validate_manifest(
     *,
     folder: Path | None = None,
     accept_change: bool = False,
+    quick: bool = False,
 ) -> QualityReport:
     """Run the quality suites over a manifest.
 
@@ -99,6 +121,7 @@ def validate_manifest(
         previous: the lineage's last good version, which class shares are compared with.
         folder: where the images are; None: where the manifest says.
         accept_change: class shares that have moved are only warned about.
+        quick: see `quality.validate`.
     """
     facts = Facts(
         dataset=manifest.dataset,
@@ -113,7 +136,7 @@ def validate_manifest(
         values=manifest.values or values_seen(settings, manifest.dataset),
         accept_change=accept_change,
     )
-    return validate(settings, facts)
+    return validate(settings, facts, quick=quick)
 
 
 def refusal(report: QualityReport, hint: str) -> QualityError:

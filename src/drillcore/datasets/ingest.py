@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drillcore import versions
-from drillcore.datasets.checking import DatasetCheck, refusal, validate_manifest
+from drillcore.datasets.checking import DatasetCheck, Verdict, refusal, validate_manifest
 from drillcore.datasets.description import FILE_NAME, read_description
 from drillcore.datasets.manifest import Manifest, build_manifest, write_manifest
 from drillcore.datasets.pointers import (
@@ -24,7 +24,7 @@ from drillcore.datasets.pointers import (
     write_refusal,
 )
 from drillcore.datasets.staging import recover_imports
-from drillcore.errors import DataError, UnknownNameError
+from drillcore.errors import DataError, DrillcoreError, UnknownNameError
 from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
 from drillcore.versions import Stat
@@ -93,6 +93,24 @@ def check_dataset(settings: Settings, dataset: str, *, accept_change: bool = Fal
     return DatasetCheck(report=report, manifest=outcome.manifest)
 
 
+def would_take(settings: Settings, dataset: str) -> Verdict:
+    """Check what is in the landing zone as `ingest` would, and bring it nowhere: neither DVC nor Great Expectations.
+
+    Images that were looked at are remembered, so that `ingest` looks at what has changed since.
+    """
+    try:
+        outcome, _ = _look(settings, dataset, quick=True)
+        report = outcome.report or validate_manifest(settings, outcome.manifest, quick=True)
+    except DrillcoreError as error:
+        return Verdict(takes=False, reason=str(error))
+    return Verdict(
+        takes=report.ok,
+        reason="" if report.ok else f"{report.reason}; {way_on(report)}",
+        summary=DatasetCheck(report=report, manifest=outcome.manifest).summary,
+        warnings=tuple(row.text for row in report.warnings),
+    )
+
+
 def take_over(settings: Settings, dataset: str, target: Pointer) -> Manifest:
     """Accept the landing zone of a data set as an earlier good version that it was made to be again."""
     try:
@@ -131,6 +149,21 @@ class _Outcome:
 def _bring(
     settings: Settings, dataset: str, *, accept_change: bool = False, carried: Manifest | None = None
 ) -> _Outcome:
+    outcome, landing = _look(settings, dataset, accept_change=accept_change, carried=carried)
+    if outcome.report is not None and outcome.report.ok:
+        _accept(settings, dataset, outcome.manifest, landing)
+    return outcome
+
+
+def _look(
+    settings: Settings,
+    dataset: str,
+    *,
+    accept_change: bool = False,
+    carried: Manifest | None = None,
+    quick: bool = False,
+) -> tuple[_Outcome, Mapping[str, Stat]]:
+    """Judge what is in the landing zone, and return its files too; a refusal is remembered."""
     names = landed_datasets(settings)
     pointer = recovered_pointer(settings, dataset)
     if dataset not in names and pointer is None:
@@ -141,7 +174,7 @@ def _bring(
     if pointer is not None:
         _refuse_losses(settings, dataset, landing, pointer, accept_change=accept_change)
         if _is_as_brought(settings, dataset, landing, pointer):
-            return _Outcome(manifest=manifest_of(settings, dataset, pointer), report=None)
+            return _Outcome(manifest=manifest_of(settings, dataset, pointer), report=None), landing
     folder = settings.landing / dataset
     previous = None
     if pointer is not None and pointer["lineage"] == read_description(folder).lineage:
@@ -151,12 +184,10 @@ def _bring(
     except DataError as error:
         write_refusal(settings, dataset, str(error))
         raise
-    report = validate_manifest(settings, manifest, previous, folder=folder, accept_change=accept_change)
+    report = validate_manifest(settings, manifest, previous, folder=folder, accept_change=accept_change, quick=quick)
     if not report.ok:
         write_refusal(settings, dataset, report.reason)
-        return _Outcome(manifest=manifest, report=report)
-    _accept(settings, dataset, manifest, landing)
-    return _Outcome(manifest=manifest, report=report)
+    return _Outcome(manifest=manifest, report=report), landing
 
 
 def _accept(settings: Settings, dataset: str, manifest: Manifest, landing: Mapping[str, Stat]) -> None:

@@ -33,6 +33,11 @@ class QualityRow:
         """The outcome in one word."""
         return "yes" if self.ok else "NO" if self.critical else "warning"
 
+    @property
+    def text(self) -> str:
+        """One line: what is expected, and what was found."""
+        return f"{self.expectation}: {self.observed}" + (f" ({self.detail})" if self.detail else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityReport:
@@ -68,9 +73,7 @@ class QualityReport:
     @property
     def reason(self) -> str:
         """One line on what failed; "" where nothing did."""
-        return "; ".join(
-            f"{row.expectation}: {row.observed}" + (f" ({row.detail})" if row.detail else "") for row in self.failed[:4]
-        )
+        return "; ".join(row.text for row in self.failed[:4])
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return (check, column, passed, observed) for a table."""

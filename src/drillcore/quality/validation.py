@@ -7,15 +7,17 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drillcore.files import atomic_folder
-from drillcore.json_types import Json
 from drillcore.quality.data_docs import make_offline
 from drillcore.quality.frames import Facts, class_frame, image_frame, set_frame
 from drillcore.quality.near_duplicates import near_splits
+from drillcore.quality.observed import row_of
 from drillcore.quality.outcome import QualityReport, QualityRow
+from drillcore.quality.quick import judge
 from drillcore.quality.suites import Expected, expectations
 from drillcore.quality.thresholds import limits_of
 from drillcore.settings import Settings
@@ -23,25 +25,30 @@ from drillcore.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = 3
 _SITE = "docs"
 
 
-def validate(settings: Settings, facts: Facts, *, docs: bool = True) -> QualityReport:
+def validate(settings: Settings, facts: Facts, *, docs: bool = True, quick: bool = False) -> QualityReport:
     """Judge a data set's manifest.
 
     Args:
         settings: the set-aside limit, and where Data Docs go: `<state>/data-docs/<dataset>/`.
         facts: the manifest's rows and what is known about them.
         docs: also write Data Docs.
+        quick: the same verdict without Great Expectations and Data Docs; near duplicates are looked for only where they
+            could refuse the data set.
 
     Raises:
         OSError: Data Docs cannot be written.
     """
     limits = limits_of(facts.layout)
+    if quick and limits.near_duplicate_share >= 1:
+        limits = replace(limits, near_duplicates=False)
     images = image_frame(facts, near_splits(settings, facts, limits) if limits.near_duplicates else None)
     frames = {"images": images, "classes": class_frame(facts), "set": set_frame(facts, images)}
     expected = expectations(facts, limits, settings.quarantine_limit)
+    if quick:
+        return QualityReport(dataset=facts.dataset, layout=facts.layout, results=tuple(judge(frames, expected)))
     if not docs:
         return QualityReport(
             dataset=facts.dataset, layout=facts.layout, results=tuple(_run(facts.dataset, frames, expected, None))
@@ -101,40 +108,11 @@ def _expectation(gx: Any, item: Expected, index: int) -> Any:
 def _row(result: Any, chosen: Sequence[Expected], frame: pd.DataFrame) -> QualityRow:
     item = chosen[int(result.expectation_config.meta["index"])]
     found = result.result or {}
-    return QualityRow(
-        expectation=item.words,
-        column=item.column,
-        ok=bool(result.success),
-        critical=item.critical,
-        observed=_observed(item, found, frame, bool(result.success)),
-        detail="" if result.success else _offenders(found, item),
-    )
-
-
-def _observed(item: Expected, found: Json, frame: pd.DataFrame, ok: bool) -> str:
-    if not item.column:
-        return "all there" if ok else f"there: {', '.join(map(str, frame.columns))}"
-    if item.column not in frame.columns:
-        return "missing"
-    if item.frame == "set":
-        value = frame[item.column].iloc[0]
-        if isinstance(value, str):
-            return f"most look like {value}" if value else "nothing odd"
-        return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
-    count = int(found.get("unexpected_count", 0))
-    return f"all of {len(frame):,}" if ok else f"{count:,} of {len(frame):,} do not"
-
-
-def _offenders(found: Json, item: Expected) -> str:
-    rows = found.get("partial_unexpected_index_list") or []
     values = found.get("partial_unexpected_list") or []
-    if item.frame == "set" or not values:
-        return ""
-    names = [
-        next((str(row[key]) for key in ("path", "label") if key in row), "") for row in rows if isinstance(row, dict)
-    ]
-    shown = [f"{name} {value}".strip() for name, value in zip(names or [""] * len(values), values, strict=False)]
-    return ", ".join(shown[:_SHOWN]) + (", ..." if int(found.get("unexpected_count", 0)) > _SHOWN else "")
+    rows = [row for row in found.get("partial_unexpected_index_list") or [] if isinstance(row, dict)]
+    names = [next((str(row[key]) for key in ("path", "label") if key in row), "") for row in rows]
+    offenders = list(zip(names or [""] * len(values), values, strict=False))
+    return row_of(item, frame, bool(result.success), int(found.get("unexpected_count", 0)), offenders)
 
 
 def _site(folder: Path) -> dict[str, object]:
