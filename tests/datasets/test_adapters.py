@@ -13,9 +13,9 @@ from PIL import Image
 from drillcore.datasets.adapters.base import Choices
 from drillcore.datasets.adapters.coco import decode_runs
 from drillcore.datasets.description import read_description
-from drillcore.datasets.ingest import check_dataset
+from drillcore.datasets.ingest import check_dataset, would_take
 from drillcore.datasets.landing import import_dataset, layout_of
-from drillcore.errors import DrillcoreError, LayoutError
+from drillcore.errors import DrillcoreError, InputError, LayoutError
 from drillcore.settings import Settings
 
 
@@ -98,6 +98,60 @@ def test_splits_of_a_table_and_of_an_image_folder(settings: Settings, tmp_path: 
         (tmp_path / "hub" / split / "metadata.jsonl").write_text("\n".join(rows))
     found = import_dataset(settings, "hub", tmp_path / "hub", layout="imagefolder")
     assert found.taken == {"test/a": 2, "test/b": 1, "train/a": 2, "train/b": 1}
+
+
+def tags(folder: Path, lines: list[str], stem: str = "a b", first: int = 0) -> Path:
+    """A table of these lines, and twelve pictures of one name beside it, in folders 0 to 11."""
+    for number in range(12):
+        picture(folder / f"{number}" / f"{stem}.png", first + number)
+    (folder / "tags.csv").write_text("\n".join(lines))
+    return folder / "tags.csv"
+
+
+def test_several_labels_of_an_image_by_a_separator(settings: Settings, tmp_path: Path) -> None:
+    cells = ["cat|dog", " dog | cat|dog", "", "cat", "dog", "bird|cat"] * 2
+    lines = ["path,tags", *(f"{number}/a b.png,{cell}" for number, cell in enumerate(cells))]
+    several = Choices(label_separator="|")
+    source = tags(tmp_path / "source", lines)
+    looked = import_dataset(settings, "pets", source, layout="csv", choices=several, dry_run=True)
+    found = import_dataset(settings, "pets", source, layout="csv", choices=several)
+    assert found.taken == looked.taken == {"bird": 2, "cat": 8, "dog": 6, "no label": 2}
+    items = layout_of(settings, "pets").items(settings.landing / "pets")
+    assert sorted(item.labels or () for item in items) == sorted(
+        [("cat", "dog"), ("cat", "dog"), (), ("cat",), ("dog",), ("bird", "cat")] * 2
+    )
+    assert {(box.x0, box.y0, box.x1, box.y1) for item in items for box in item.boxes} == {(0, 0, 24, 20)}
+    verdict = would_take(settings, "pets")
+    assert (verdict.takes, "12 images of 3 classes" in verdict.summary) == (True, True)
+    # More of them: a table without splits too, and one that names them is told to belong elsewhere.
+    more = tags(tmp_path / "more", ["path,labels", "3/more.png,bird"], "more", first=50)
+    grown = import_dataset(settings, "pets", more, layout="csv", choices=several, append=True)
+    assert (grown.images, grown.added) == (13, 1)
+    listed = tags(tmp_path / "listed", ["path,labels,split", "4/c.png,bird,train", "5/c.png,,test"], "c", first=70)
+    with pytest.raises(LayoutError, match=r"13 images would be passed over.*nothing was imported"):
+        import_dataset(settings, "pets", listed, layout="csv", choices=several, append=True)
+    assert len(layout_of(settings, "pets").items(settings.landing / "pets")) == 13
+    with pytest.raises(InputError, match="has layout voc; --append with layout classes"):
+        import_dataset(settings, "pets", more, layout="csv", append=True)
+
+
+def test_rows_with_several_labels_that_cannot_be_taken(settings: Settings, tmp_path: Path) -> None:
+    loose = Settings.load(settings.root, env={"DRILLCORE_QUARANTINE_LIMIT": "0.9"})
+    lines = ["path,label,split", "0/a b.png,cat;dog,train", "1/a b.png,,test", "0/a b.png,cat,train", "2/a b.png"]
+    lines += ["3/a b.png,a/b;cat,train", "4/a b.png,cat,", "bad.png,cat,val", "notes.txt,cat,val", "gone.png,cat,val"]
+    source = tags(tmp_path / "source", lines)
+    (tmp_path / "source" / "bad.png").write_bytes(b"no image")
+    (tmp_path / "source" / "notes.txt").write_text("none either")
+    several = Choices(label_separator=";")
+    found = import_dataset(loose, "pets", source, layout="csv", choices=several)
+    assert found.taken == {"test/no label": 1, "train/cat": 1, "train/dog": 1}
+    reasons = {"twice": 1, "no_label": 1, "class_name": 1, "no_split": 1, "format": 1, "misnamed": 1}
+    assert found.left_out == reasons | {"unreadable": 1}
+    with pytest.raises(InputError, match="--label-separator is for --layout csv or imagefolder; classes has none"):
+        import_dataset(loose, "pets", tmp_path / "source", layout="classes", choices=several)
+    (tmp_path / "source" / "tags.csv").write_text("path,label\ngone.png,cat\n")
+    with pytest.raises(LayoutError, match=r"no row can be taken; the first is left out: gone\.png: unreadable"):
+        import_dataset(loose, "pets", source, layout="csv", choices=several)
 
 
 def coco(folder: Path, *, boxes_only: bool = False) -> Path:

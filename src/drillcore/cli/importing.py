@@ -28,6 +28,12 @@ REFUSED = 3  # exit code: it was imported, and a retrain would refuse it
     "--columns", metavar="PATH,LABEL[,SPLIT]", help="csv: names of the columns, where they are not the usual."
 )
 @click.option(
+    "--label-separator",
+    default="",
+    metavar="TEXT",
+    help='csv, imagefolder: images have several labels with this between them, "|"; an empty cell: none.',
+)
+@click.option(
     "--as", "form", type=click.Choice(["crops", "masks"]), help="coco, yolo: a crop of each box, or label maps."
 )
 @click.option("--mask-suffix", default="", metavar="TEXT", help="masks: behind an image's name in its mask's, _mask.")
@@ -40,6 +46,7 @@ def import_(
     source: Path,
     layout: str | None,
     columns: str | None,
+    label_separator: str,
     form: Literal["crops", "masks"] | None,
     mask_suffix: str,
     every: float,
@@ -60,6 +67,7 @@ def import_(
       drillcore data import --layout masks boats ~/boats
       drillcore data import --append shells ~/new-shells
       drillcore data import --layout csv shells labels.csv --columns file,species --dry-run
+      drillcore data import --layout csv traits labels.csv --label-separator '|'
       drillcore data import --layout coco boats ~/coco --as masks
       drillcore data import --layout masks boats ~/boats --mask-suffix _mask
       drillcore data import --layout video gulls ~/films --every 2
@@ -70,7 +78,14 @@ def import_(
     from drillcore.datasets.landing import import_dataset
 
     named = tuple(word.strip() for word in columns.split(",")) if columns else ()
-    choices = Choices(columns=named, form=form, mask_suffix=mask_suffix, every=every, max_pixels=settings.max_pixels)
+    choices = Choices(
+        columns=named,
+        label_separator=label_separator,
+        form=form,
+        mask_suffix=mask_suffix,
+        every=every,
+        max_pixels=settings.max_pixels,
+    )
     result = import_dataset(settings, name, source, layout=layout, append=append, choices=choices, dry_run=dry_run)
     verdict = None if dry_run else would_take(settings, name)
     if as_json:

@@ -65,7 +65,8 @@ class DatasetCheck:
             first = rows.iloc[0]
             lines.append(f"set aside, {reason}: {len(rows):,}, for instance {first['path']}: {first['detail']}")
         if manifest.train_only:
-            lines.append(f"too few images to be judged, trained on only: {', '.join(manifest.train_only[:8])}")
+            few = ", ".join(name or "images without a label" for name in manifest.train_only[:8])
+            lines.append(f"too few images to be judged, trained on only: {few}")
         if manifest.bridging:
             lines.append(f"images in no split, since they belong to two: {len(manifest.bridging):,}")
         return "\n".join(lines)

@@ -23,7 +23,8 @@ class ImportResult:
         set_aside: how many files of the source were left out, each with its reason.
         first: the first of them with its reason; "" where there is none.
         composed: folders of classes whose names were brought to composed form (NFC).
-        taken: images by split and class, "train/ship"; by split alone where every pixel has a label.
+        taken: images by split and class, "train/ship"; by split alone where every pixel has a label. One of several
+            labels counts for each.
         left_out: files by the reason that sets them aside.
     """
 
@@ -71,10 +72,14 @@ def looked(name: str, lineage: str, items: Sequence[FoundItem]) -> ImportResult:
 
 
 def taken_of(items: Sequence[FoundItem], odd: Sequence[FoundItem]) -> dict[str, int]:
-    """Return how many of the items are not among the odd ones, by split and class."""
+    """Return how many of the items are not among the odd ones, by split and class, or by split and each label."""
     left = {(item.path, item.source) for item in odd}
-    good = (item for item in items if (item.path, item.source) not in left)
-    found = Counter("/".join(part for part in (item.split, item.label) if part) or "images" for item in good)
+    found = Counter(
+        "/".join(part for part in (item.split, label) if part) or "images"
+        for item in items
+        if (item.path, item.source) not in left
+        for label in ((item.label,) if item.labels is None else item.labels or ("no label",))
+    )
     return dict(sorted(found.items()))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drillcore.datasets.adapters.base import Choices
-from drillcore.datasets.adapters.catalogue import ADAPTERS, PUBLISHED
+from drillcore.datasets.adapters.catalogue import ADAPTERS, PUBLISHED, TABLES
 from drillcore.datasets.base import DatasetLayout, FoundItem
 from drillcore.datasets.catalogue import DATASETS, get_layout
 from drillcore.datasets.description import (
@@ -86,6 +86,8 @@ def import_dataset(
         if not isinstance(chosen, MasksLayout) or adapter is not None:
             raise InputError(f"--mask-suffix is for --layout masks; {layout or name} has none")
         chosen = MasksLayout(choices.mask_suffix)
+    if choices is not None and choices.label_separator and adapter not in TABLES:
+        raise InputError(f"--label-separator is for --layout csv or imagefolder; {layout or name} has none")
     recover_imports(settings)
     target = settings.landing / name
     with told_in_one_line(settings, name), adapted(settings, Path(source), adapter, choices) as (folder, ours, made):
@@ -98,20 +100,22 @@ def import_dataset(
             return looked(name, description.lineage, items)
         ready = staging_folder(settings) / name
         with atomic_folder(ready) as staged:
-            before = link_all(target, staged) if append else 0
+            if append:
+                link_all(target, staged)
             added, odd = bring(items, staged, move=ours)
             _refuse_too_many(settings, source, odd, len(items))
             write_left_out(staged, read_left_out(staged) if append else [], odd)
             for extra, stored in chosen.extras(folder):
                 place_file(extra, staged / stored, move=False)
             write_description(staged, description)
+            images = _kept(get_layout(chosen.name), target, staged, items, odd) if append else added
         _remember_lineage(settings, name, description.lineage)
         swap_in(settings, name)
     clear_refusal(settings, name)
     return ImportResult(
         dataset=name,
         lineage=description.lineage,
-        images=before + added,
+        images=images,
         added=added,
         set_aside=len(odd),
         first=fault_line(odd[0]) if odd else "",
@@ -119,6 +123,22 @@ def import_dataset(
         taken=taken_of(items, odd),
         left_out=reasons_of(odd),
     )
+
+
+def _kept(
+    layout: DatasetLayout, before: Path, staged: Path, items: Sequence[FoundItem], odd: Sequence[FoundItem]
+) -> int:
+    """Return how many images a data set has that was added to. Raises LayoutError: some would be passed over."""
+    there = {item.path for item in layout.items(staged) if item.fault is None}
+    wanted = {item.path for item in items} - {item.path for item in odd}
+    with contextlib.suppress(LayoutError):  # nothing may be left of what was there
+        wanted |= {item.path for item in layout.items(before) if item.fault is None}
+    if lost := sorted(wanted - there):
+        raise LayoutError(
+            f"{len(lost):,} images would be passed over, the first {lost[0]}: where some name splits, those that name "
+            "none do not belong; name splits in what is added as in what is there; nothing was imported"
+        )
+    return len(there)
 
 
 def _refuse_too_many(settings: Settings, source: Path, odd: Sequence[FoundItem], count: int) -> None:

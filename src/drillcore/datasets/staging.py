@@ -16,7 +16,6 @@ from drillcore.datasets.adapters.base import Adapter, Choices, Conversion
 from drillcore.datasets.archives import extract_zip
 from drillcore.datasets.base import Fault, FoundItem
 from drillcore.datasets.description import FILE_NAME
-from drillcore.datasets.left_out import FILE_NAME as LEFT_OUT
 from drillcore.errors import DataError, InputError
 from drillcore.progress import progress
 from drillcore.settings import Settings
@@ -89,16 +88,13 @@ def adapted(
         yield made.folder, False, made
 
 
-def link_all(target: Path, staged: Path) -> int:
-    """Link what the landing zone has into the staged folder; return how many files, the description left out."""
-    count = 0
+def link_all(target: Path, staged: Path) -> None:
+    """Link what the landing zone has into the staged folder, the description left out."""
     for path in sorted(path for path in target.rglob("*") if path.is_file() and path.name != FILE_NAME):
         place = staged / path.relative_to(target)
         place.parent.mkdir(parents=True, exist_ok=True)
         # Both are ours, and the old one goes once the new one is in place.
         os.link(path, place)
-        count += path.name != LEFT_OUT
-    return count
 
 
 def bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> tuple[int, list[FoundItem]]:

@@ -40,6 +40,7 @@ class Choices:
         mask_suffix: what a mask's name has behind its image's.
         every: seconds between two frames of a film.
         max_pixels: an image of more pixels is not opened.
+        label_separator: what stands between several labels of an image in a table; "": one label each.
     """
 
     columns: Sequence[str] = ()
@@ -47,6 +48,7 @@ class Choices:
     mask_suffix: str = ""
     every: float = 1.0
     max_pixels: int = 10**9
+    label_separator: str = ""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Conversion:
     """A source in one of our layouts.
 
     Attributes:
-        layout: "classes" or "masks".
+        layout: "classes" or "masks"; "voc" where images have several labels.
         folder: where it stands.
         odd: files and rows of the source that were left out, each with its fault.
     """
@@ -74,7 +76,7 @@ class Conversion:
             return
         folder = self.folder / (split or "") / class_name(label)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (image.name, f"{image.parent.name}-{image.name}", f"{_digest(str(image))}-{image.name}"):
+        for name in free_names(image):
             place = folder / name
             if not place.is_symlink():
                 place.symlink_to(image.resolve())
@@ -113,6 +115,11 @@ def split_drawn(name: str) -> str:
         if drawn < reached:
             return split
     return TRAIN
+
+
+def free_names(image: Path) -> tuple[str, ...]:
+    """Return names that an image may have beside others, the plainest first; the last is that of no other."""
+    return image.name, f"{image.parent.name}-{image.name}", f"{_digest(str(image))}-{image.name}"
 
 
 def inside(root: Path, name: str) -> Path | None:

@@ -25,6 +25,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     "label-studio": from_label_studio,
     "video": from_video,
 }
+TABLES = (from_table, from_image_folder)  # which may have several labels an image
 PUBLISHED = (
     "mit67",
     "birds200",

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
 from PIL import Image
 
 from drillcore.datasets.adapters.annotated import Annotated, Thing, converted
 from drillcore.datasets.adapters.base import Choices, Conversion
-from drillcore.datasets.base import TEST, TRAIN, VAL, images
+from drillcore.datasets.base import TEST, TRAIN, VAL, Box, images
+from drillcore.datasets.layouts.voc_annotation import write_boxes
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.decode import decode_file
 
@@ -122,16 +122,13 @@ def _person(made: Conversion, folder: Path, name: str, line: str, choices: Choic
         made.leave_out(f"{name} ({words[0]})", ("box", "a box of no area, or outside of the image"))
         return ""
     Image.fromarray(crop).save(made.folder / "JPEGImages" / f"{name}.png", compress_level=1)
-    tree = ElementTree.Element("annotation")
-    for attribute, value in zip(ATTRIBUTES, told, strict=True):
-        if value >= 0:
-            thing = ElementTree.SubElement(tree, "object")
-            ElementTree.SubElement(thing, "name").text = attribute
-            ElementTree.SubElement(thing, "difficult").text = "0" if value else "1"
-            box = ElementTree.SubElement(thing, "bndbox")
-            for side, at in (("xmin", 1), ("ymin", 1), ("xmax", crop.shape[1]), ("ymax", crop.shape[0])):
-                ElementTree.SubElement(box, side).text = str(at)
-    ElementTree.ElementTree(tree).write(made.folder / "Annotations" / f"{name}.xml", encoding="utf-8")
+    height, width = crop.shape[:2]
+    boxes = [
+        Box(x0=0, y0=0, x1=width, y1=height, label=attribute, difficult=value == 0)
+        for attribute, value in zip(ATTRIBUTES, told, strict=True)
+        if value >= 0
+    ]
+    write_boxes(made.folder / "Annotations" / f"{name}.xml", boxes)
     return name
 
 

@@ -5,6 +5,8 @@
 
 A table's columns are found by their usual names, or given. Paths are relative to the table. Without a column of splits
 they are given once, 70 / 10 / 20, and kept. Folders named after splits with a table each are splits as named.
+
+With a separator images have several labels, `copepod|eggs`, and those of an empty cell none.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from drillcore.datasets.adapters.base import Choices, Conversion, inside, split_named
+from drillcore.datasets.adapters.tagged import TaggedFolder
 from drillcore.datasets.base import SPLIT_FOLDERS
 from drillcore.errors import LayoutError
 
 _PATHS = ("path", "file_name", "filename", "file", "image", "image_path", "filepath", "img", "name")
-_LABELS = ("label", "class", "label_name", "class_name", "category", "species", "target", "y")
+_LABELS = ("label", "class", "label_name", "class_name", "category", "species", "target", "y", "labels", "tags")
 _SPLITS = ("split", "set", "subset", "partition", "fold")
 _METADATA = ("metadata.csv", "metadata.jsonl")
 Row = Mapping[str, str]
@@ -52,26 +55,33 @@ def from_image_folder(source: Path, folder: Path, choices: Choices) -> Conversio
 
 
 def _converted(tables: Sequence[tuple[Path, str | None]], folder: Path, choices: Choices) -> Conversion:
-    made = Conversion("classes", folder)
-    rows = 0
+    separator, rows = choices.label_separator, 0
+    made = Conversion("voc" if separator else "classes", folder)
+    tagged = TaggedFolder(made, choices.max_pixels) if separator else None
     for table, split in tables:
         columns: tuple[str, str, str | None] | None = None
         for number, row in enumerate(_rows(table), 2):
             rows += 1
             columns = columns or _columns(table, list(row), choices.columns)
             path, label = (row.get(columns[0]) or "").strip(), (row.get(columns[1]) or "").strip()
+            named = bool(label) or (tagged is not None and columns[1] in row)
             where = f"{table.name}, line {number}"
             if not path:
                 made.leave_out(where, ("no_image", "the row names no image"))
-            elif not label:
+            elif not named:
                 made.leave_out(path, ("no_label", f"{where} has no label"))
             elif (image := inside(table.parent, path)) is None:
                 made.leave_out(path, ("unreadable", f"{where} names a file that is not there"))
             else:
                 given = split_named(row.get(columns[2]) or "", where) if columns[2] else None
-                made.place(image, label, split or given)
+                if tagged is None:
+                    made.place(image, label, split or given)
+                else:
+                    tagged.place(image, label.split(separator), split or given)
     if not rows:
         raise LayoutError(f"{tables[0][0]} has no rows: a line of column names, then a line for each image")
+    if tagged is not None:
+        tagged.finish()
     return made
 
 

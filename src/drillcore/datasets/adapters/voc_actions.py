@@ -15,9 +15,7 @@ drawn from train.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -25,7 +23,7 @@ from PIL import Image
 from drillcore.arrays import Bytes
 from drillcore.datasets.adapters.base import Choices, Conversion
 from drillcore.datasets.base import TEST, TRAIN, VAL, Box, Fault, images
-from drillcore.datasets.layouts.voc_annotation import AnnotationError, read_boxes
+from drillcore.datasets.layouts.voc_annotation import AnnotationError, read_boxes, write_boxes
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.decode import decode_file
 
@@ -119,22 +117,12 @@ def _person(
         return _left_out(made, name, ("box", "the person's box reaches outside the image"))
     patch, sides = square_patch(pixels, box)
     Image.fromarray(patch).save(made.folder / "JPEGImages" / f"{name}.png", compress_level=1)
-    _write(made.folder / "Annotations" / f"{name}.xml", sorted(actions), sides)
+    x0, y0, x1, y1 = sides
+    found = [Box(x0=x0, y0=y0, x1=x1, y1=y1, label=action) for action in sorted(actions)]
+    write_boxes(made.folder / "Annotations" / f"{name}.xml", found)
     return name
 
 
 def _left_out(made: Conversion, name: str, fault: Fault) -> str:
     made.leave_out(name, fault)
     return ""
-
-
-def _write(path: Path, actions: Iterable[str], sides: tuple[int, int, int, int]) -> None:
-    """Write an annotation; boxes count from 1 there and include their last pixel."""
-    tree = ElementTree.Element("annotation")
-    for action in actions:
-        thing = ElementTree.SubElement(tree, "object")
-        ElementTree.SubElement(thing, "name").text = action
-        box = ElementTree.SubElement(thing, "bndbox")
-        for side, at in zip(("xmin", "ymin", "xmax", "ymax"), (sides[0] + 1, sides[1] + 1, *sides[2:]), strict=True):
-            ElementTree.SubElement(box, side).text = str(at)
-    ElementTree.ElementTree(tree).write(path, encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Reads the XML in which Pascal VOC describes an image's objects."""
+"""Reads and writes the XML in which Pascal VOC describes an image's objects."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -39,6 +40,19 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     except (OSError, UnicodeError, ElementTree.ParseError) as error:
         raise AnnotationError("label_unreadable", f"{path.name} is no readable XML ({error})") from None
     return tuple(_box(item, path.name) for item in root.findall("object"))
+
+
+def write_boxes(path: Path, boxes: Iterable[Box]) -> None:
+    """Write boxes as `read_boxes` reads them. Raises OSError."""
+    tree = ElementTree.Element("annotation")
+    for box in boxes:
+        thing = ElementTree.SubElement(tree, "object")
+        ElementTree.SubElement(thing, "name").text = box.label
+        ElementTree.SubElement(thing, "difficult").text = str(int(box.difficult))
+        sides = ElementTree.SubElement(thing, "bndbox")
+        for side, at in (("xmin", box.x0 + 1), ("ymin", box.y0 + 1), ("xmax", box.x1), ("ymax", box.y1)):
+            ElementTree.SubElement(sides, side).text = str(at)
+    ElementTree.ElementTree(tree).write(path, encoding="utf-8")
 
 
 def _box(item: ElementTree.Element, file: str) -> Box:
