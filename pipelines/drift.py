@@ -16,6 +16,7 @@ from drillcore.analysis.shifts.drift import DAYS, LEVEL, LIMIT, find_drift, keep
 from drillcore.errors import TooFewAnswersError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
+from drillcore_pipelines.failing import explained, step, tell_failure
 from drillcore_pipelines.prefect_artifacts import show_drift
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say
 
@@ -37,6 +38,7 @@ def resource_of(model: str) -> str:
     cache_policy=NO_CACHE,  # answers have come since
     persist_result=False,
 )
+@step
 def compare(settings: Settings, reference: str, scored: list[str], days: int, level: float, limit: float) -> Json:
     """Return the finding, with `picture`."""
     found = find_drift(settings, reference, [Path(folder) for folder in scored], days=days, level=level, limit=limit)
@@ -45,7 +47,15 @@ def compare(settings: Settings, reference: str, scored: list[str], days: int, le
     return {**found.to_dict(), "picture": str(picture)}
 
 
-@flow(name="drift", flow_run_name="drift-{model}", persist_result=True, result_serializer="json")
+@flow(
+    name="drift",
+    flow_run_name="drift-{model}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+@explained
 def drift(
     model: str, scored: list[str] | None = None, days: int = DAYS, level: float = LEVEL, limit: float = LIMIT
 ) -> Summary:

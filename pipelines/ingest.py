@@ -13,6 +13,7 @@ from drillcore.datasets.ingest import ingest as accept
 from drillcore.errors import DataError, LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
+from drillcore_pipelines.failing import explained, step, tell_failure
 from drillcore_pipelines.prefect_artifacts import show_ingest
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
 
@@ -27,6 +28,7 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end,
     cache_policy=NO_CACHE,  # the landing zone is what is asked; nothing of it is known beforehand
     persist_result=False,
 )
+@step
 def bring(settings: Settings, dataset: str) -> Json:
     """Return `data_digest`, `lineage`, `images`, `set_aside`, `splits` of the accepted version."""
     with data_lease(settings):
@@ -58,6 +60,7 @@ def _by_digest(_context: Any, parameters: dict[str, object]) -> str:
     persist_result=True,
     result_serializer="json",
 )
+@step
 def check(settings: Settings, dataset: str, digest: str) -> Json:
     """Return the report as plain values, with `docs`, the first page of the Data Docs.
 
@@ -81,7 +84,15 @@ def checked(settings: Settings, dataset: str, digest: str) -> Json:
     return check.with_options(refresh_cache=True)(settings, dataset, digest)
 
 
-@flow(name="ingest", flow_run_name="ingest-{dataset}", persist_result=True, result_serializer="json")
+@flow(
+    name="ingest",
+    flow_run_name="ingest-{dataset}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+@explained
 def ingest(dataset: str) -> Summary:
     """Make a checked version of what is new in DATASET's landing zone; where nothing is, say so at once.
 

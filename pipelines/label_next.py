@@ -12,6 +12,7 @@ from drillcore.json_types import Json
 from drillcore.pages.images_to_label import write_label_next
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
+from drillcore_pipelines.failing import explained, step, tell_failure
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, gpu_slot, may_pass, prepared, say
 from drillcore_pipelines.score import INBOX
 
@@ -26,6 +27,7 @@ from drillcore_pipelines.score import INBOX
     cache_policy=NO_CACHE,  # the folder is what is asked
     persist_result=False,
 )
+@step
 def choose_images(settings: Settings, reference: str, folder: Path, count: int) -> Json:
     """Return what was chosen, with `page`, where it can be seen."""
     found = choose(settings, reference, folder, count)
@@ -35,7 +37,15 @@ def choose_images(settings: Settings, reference: str, folder: Path, count: int) 
     return {**found.to_dict(), "page": str(page / "index.html")}
 
 
-@flow(name="label-next", flow_run_name="label-next-{model}", persist_result=True, result_serializer="json")
+@flow(
+    name="label-next",
+    flow_run_name="label-next-{model}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+@explained
 def label_next(model: str, folder: str = "", count: int = 100) -> Summary:
     """Choose COUNT images of FOLDER that MODEL[@ALIAS|@VERSION] would learn most from.
 

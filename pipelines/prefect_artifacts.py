@@ -6,8 +6,11 @@ import base64
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from uuid import UUID
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 
 from drillcore.json_types import Json, Values
 from drillcore.promotion.verdict import outcome
@@ -75,6 +78,27 @@ def show_score(summary: Values) -> None:
     """Make the artifact of a batch scoring: counts, which version answered, where the results are."""
     rows = [{"what": name, "value": str(value)} for name, value in summary.items()]
     _table(rows, _key(summary["model"], "scored"), str(summary["reason"]))
+
+
+def show_failure(run: UUID, failure: Values) -> None:
+    """Make the artifact of a run that failed: the step, the reason, the command to go on.
+
+    Its process may be gone, so the run is named: Prefect knows it only inside of one.
+    """
+    subject = str(failure.get("model") or failure.get("dataset") or failure["run"])
+    where = f"{failure['flow']} failed at {failure['step']}" if failure["step"] else f"{failure['flow']} failed"
+    lines = [f"# {subject}: {where}", str(failure["reason"])]
+    if failure["command"]:
+        lines.append(f"To go on:\n\n```bash\n{failure['command']}\n```")
+    with get_client(sync_client=True) as client:
+        made = ArtifactCreate(
+            type="markdown",
+            key=_key(subject, failure["flow"], "failure"),
+            description=str(failure["reason"]),
+            data="\n\n".join(lines),
+            flow_run_id=run,
+        )
+        client.create_artifact(made)
 
 
 def _verdict_text(summary: Values) -> str:

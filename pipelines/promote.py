@@ -11,6 +11,7 @@ from drillcore.retrain.releasing import promote_reference
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
+from drillcore_pipelines.failing import explained, step, tell_failure
 from drillcore_pipelines.prefect_artifacts import show_promote
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
@@ -25,6 +26,7 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, p
     cache_policy=NO_CACHE,  # a verdict holds for one champion at one moment: a promotion is never taken from a cache
     persist_result=False,
 )
+@step
 def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, object]:
     """Return `promoted`, `version`, `previous`, `reason`, `verdict`."""
     result = promote_reference(settings, reference, why=why)
@@ -32,7 +34,15 @@ def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, ob
     return result
 
 
-@flow(name="promote", flow_run_name="promote-{model}", persist_result=True, result_serializer="json")
+@flow(
+    name="promote",
+    flow_run_name="promote-{model}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+@explained
 def promote(model: str, why: str = "promote flow") -> Summary:
     """Make MODEL[@ALIAS|@VERSION] (default: the challenger) the champion if the gate lets it.
 

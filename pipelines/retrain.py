@@ -12,6 +12,7 @@ from drillcore.errors import LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.retrain.retraining import STAGES, Retrain, Stage
 from drillcore.settings import Settings
+from drillcore_pipelines.failing import explained, step, tell_failure
 from drillcore_pipelines.prefect_artifacts import show_retrain
 from drillcore_pipelines.running import (
     RETRY_SECONDS,
@@ -46,6 +47,7 @@ def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, object]]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
+    @step
     def run(work: Retrain) -> Json:
         say(f"{stage.name}: {stage.text}")
         # All models share data/ and data.dvc: one at a time brings new images there.
@@ -61,7 +63,15 @@ def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, object]]:
 TASKS = {stage.name: _stage_task(stage) for stage in STAGES}
 
 
-@flow(name="retrain", flow_run_name="retrain-{model}", persist_result=True, result_serializer="json")
+@flow(
+    name="retrain",
+    flow_run_name="retrain-{model}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+@explained
 def retrain(model: str, promote: bool = False, force: bool = False, changes: list[str] | None = None) -> Summary:
     """Bring MODEL up to date with its data: version, check, extract, fit, export, prove, evaluate, register, gate.
 

@@ -17,6 +17,7 @@ from drillcore.runtime.model.reference import parse_reference
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
+from drillcore_pipelines.failing import explained, step, tell_failure
 from drillcore_pipelines.prefect_artifacts import show_score
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 from drillcore_serving.batch.inbox import Inbox
@@ -39,6 +40,7 @@ _NAMED = 12  # files that wait, in the log
     cache_policy=NO_CACHE,  # the alias may have moved; a file that is here already is not brought again
     persist_result=False,
 )
+@step
 def fetch(settings: Settings, reference: str) -> int:
     """Bring the file and return its version."""
     pointer = registry.fetch(settings, reference)
@@ -56,6 +58,7 @@ def fetch(settings: Settings, reference: str) -> int:
     cache_policy=NO_CACHE,  # the output's journal and receipt know, by digest, what is done: a cache would be a rumour
     persist_result=False,
 )
+@step
 def score_images(
     settings: Settings, reference: str, source: AnyPath, output: AnyPath, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
@@ -87,6 +90,7 @@ def score_images(
     cache_policy=NO_CACHE,  # it is there to look at the files
     persist_result=False,
 )
+@step
 def verify(output: AnyPath) -> None:
     """Raise ReceiptError where a row or part is changed, missing or doubled."""
     look(output)
@@ -103,6 +107,7 @@ def verify(output: AnyPath) -> None:
     cache_policy=NO_CACHE,  # the output's ledger knows, by digest, what is done
     persist_result=False,
 )
+@step
 def score_inbox(
     settings: Settings, reference: str, inbox: AnyPath, output: Path, engine: str = "local", scheduler: str = ""
 ) -> dict[str, object]:
@@ -133,7 +138,15 @@ def score_inbox(
     }
 
 
-@flow(name="score", flow_run_name="score-{model}", persist_result=True, result_serializer="json")
+@flow(
+    name="score",
+    flow_run_name="score-{model}",
+    persist_result=True,
+    result_serializer="json",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+@explained
 def score(model: str, source: str = "", output: str = "", engine: str = "local", scheduler: str = "") -> Summary:
     """Score SOURCE with MODEL[@ALIAS|@VERSION] into OUTPUT.
 

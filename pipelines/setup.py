@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Crashed
 
 from drillcore.errors import StateError
+from drillcore_pipelines.failing import Failure, publish
 from drillcore_pipelines.hosting import POOLS
 from drillcore_pipelines.running import GPU
 
@@ -82,15 +83,17 @@ def end_dead_runs(tell: Tell) -> list[str]:
     """Mark as crashed the runs of this machine whose process is no more, and return their names.
 
     A worker that was killed leaves its runs "Running", which hold their deployment's one slot until the server notices
-    minutes later; a worker that starts looks itself.
+    minutes later; a worker that starts looks itself. Prefect calls no hook there: what it would tell is told here.
     """
     with get_client(sync_client=True) as client:
         wait_for_server(client, tell)
         wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
         dead = [run for run in client.read_flow_runs(flow_run_filter=wanted) if _is_dead(run)]
         for run in dead:
-            state: Any = Crashed(message="the process of this run was killed; the next run goes on where it was")
+            failure = Failure.of_state(run, client.read_flow(run.flow_id).name, "its process was killed")
+            state: Any = Crashed(message=str(failure))
             client.set_flow_run_state(run.id, state, force=True)
+            publish(run, failure)
     return [str(run.name) for run in dead]
 
 

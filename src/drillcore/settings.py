@@ -61,7 +61,7 @@ class Settings:
     trusted_keys: str = _described(
         "PEM files of public keys, by commas; where there are any, what none of them has signed is refused", ""
     )
-    webhook_urls: str = _secret("addresses told of each promotion and rollback, by spaces; never logged")
+    webhook_urls: str = _secret("addresses told of each promotion, rollback and failed run, by spaces; never logged")
     webhook_secret: str = _secret("signs what they are told (HMAC-SHA256); never logged")
 
     @classmethod

@@ -14,5 +14,5 @@ __all__ = ["prefect", "retrained", "retrained_template"]
 def prefect() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield

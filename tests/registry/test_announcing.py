@@ -7,14 +7,12 @@ import dataclasses
 import hashlib
 import hmac
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
+from listening import Listener, listener
 
 from drillcore import registry
 from drillcore.digests import sha256_file
@@ -23,41 +21,13 @@ from drillcore.registry.announcing import announce, signature
 from drillcore.settings import Settings
 from drillcore.state import open_state
 from drillcore.state.deliveries import GIVEN_UP, undelivered
-from drillcore.state.migrations import delivery
+from drillcore.state.migrations import delivery, notice
 from drillcore.tracking import start_run
 from drillcore.upkeep.doctor import examine
 
+__all__ = ["listener"]
+
 SECRET = "whsec_" + base64.b64encode(b"a secret of some length").decode()
-
-
-class Listener:
-    """An address that keeps what it is told and answers as it is set to."""
-
-    def __init__(self) -> None:
-        self.status, self.heard, listener = 200, [], self  # type: ignore[var-annotated]
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                listener.heard.append((self.headers, body))
-                self.send_response(listener.status)
-                self.send_header("location", listener.url + "elsewhere")
-                self.end_headers()
-
-            def log_message(self, *details: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/a-token/"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    found = Listener()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
 
 
 @pytest.fixture
@@ -72,7 +42,8 @@ def told(tracked: Settings, tiny_models: ModuleType, tmp_path: Path, listener: L
 
 def make_due(settings: Settings) -> None:
     with open_state(settings).write() as connection:
-        connection.execute(sa.update(delivery).values(due=0.0))
+        for table in (delivery, notice):
+            connection.execute(sa.update(table).values(due=0.0))
 
 
 def test_promotion_and_rollback_are_told_and_signed(told: Settings, listener: Listener) -> None:
@@ -144,6 +115,29 @@ def test_a_secret_that_is_none_stops_no_promotion(told: Settings, listener: List
     assert registry.promote(odd, "tiny", 1).version == 1
     assert listener.heard == []  # unsigned it is not sent
     assert len(undelivered(open_state(odd))) == 1
+
+
+def test_what_is_no_move_is_told_likewise(told: Settings, listener: Listener) -> None:
+    registry.tell(dataclasses.replace(told, webhook_urls=""), "run.failed", {})  # nobody is to be told
+    listener.status = 503
+    registry.tell(told, "run.failed", {"run": "nightly"})
+    registry.promote(told, "tiny", 1)
+    kinds = [one.what.partition(" of ")[0] for one in undelivered(open_state(told))]
+    assert kinds == ["tiny version 1 (promote)", "run.failed"]
+    assert [f.text for f in examine(told) if "is not told of run.failed" in f.text]
+    listener.status = 200
+    make_due(told)
+    assert announce(told) is None
+    assert undelivered(open_state(told)) == []
+    heard = [json.loads(body) for _, body in listener.heard]
+    assert [body["type"] for body in heard] == ["run.failed", "model.promoted", "model.promoted", "run.failed"]
+    assert heard[0] == heard[3]
+    assert heard[0]["data"] == {"run": "nightly"}
+    first, last = listener.heard[0][0], listener.heard[3][0]
+    assert first["webhook-id"] == last["webhook-id"]
+    assert last["webhook-signature"] == signature(
+        SECRET, last["webhook-id"], int(last["webhook-timestamp"]), listener.heard[3][1]
+    )
 
 
 def test_what_is_secret_is_logged_nowhere(told: Settings) -> None:

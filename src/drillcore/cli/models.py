@@ -105,7 +105,7 @@ def _say_untold(settings: Settings) -> None:
     from drillcore.state.deliveries import undelivered
 
     for one in undelivered(open_state(settings)):
-        told = f"{one.host} was not told of {one.move.model} version {one.move.version}"
+        told = f"{one.host} was not told of {one.what}"
         click.echo(f"drillcore: {told} ({one.error or 'not tried yet'}); drillcore doctor goes on saying so", err=True)
 
 

@@ -12,7 +12,7 @@ from drillcore.registry.alias_moves import (
     rollback,
     set_alias,
 )
-from drillcore.registry.announcing import announce
+from drillcore.registry.announcing import announce, tell
 from drillcore.registry.fetching import download, fetch, resolve_version
 from drillcore.registry.known import refuse_unknown
 from drillcore.registry.losses import adopted_moves, lost_moves
@@ -41,5 +41,6 @@ __all__ = [
     "resolve_version",
     "rollback",
     "set_alias",
+    "tell",
     "versions",
 ]

@@ -1,10 +1,10 @@
-"""Promotions and rollbacks told to addresses by HTTP, as the Standard Webhooks specification says (v1, HMAC-SHA256).
+"""Promotions, rollbacks and failed runs told by HTTP, as the Standard Webhooks specification says (v1, HMAC-SHA256).
 
     POST URL     webhook-id, webhook-timestamp, webhook-signature: v1,BASE64
     {"type": "model.promoted", "timestamp": "2026-01-31T12:00:00.000+00:00", "data": {"model": ..., "version": ...}}
 
-What is to be told is noted in the state database together with the move. A try that fails is noted too, and is made
-again later, by whichever command or watcher comes first; a move never waits for an address.
+What is to be told is noted in the state database, of a move together with the move. A try that fails is noted too, and
+is made again later, by whichever command or watcher comes first; a move never waits for an address.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import IO
 
@@ -23,7 +24,7 @@ from drillcore.digests import canonical_json, sha256_json
 from drillcore.json_types import Json
 from drillcore.settings import Settings
 from drillcore.state import AliasMove, open_state
-from drillcore.state.deliveries import Delivery, claim, note
+from drillcore.state.deliveries import Delivery, Notice, claim, note, note_notice
 
 _SECONDS = 5.0  # for one try
 _AGAIN = (5.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0, 43200.0)  # seconds until the next try; then it is given up
@@ -46,13 +47,34 @@ def announce(settings: Settings) -> Delivery | None:
         again = _AGAIN[one.tries] if one.tries < len(_AGAIN) else None
         note(database, one, error, again_in=again)
         if error:
-            logger.warning("%s was not told of %s version %d: %s", one.host, one.move.model, one.move.version, error)
+            logger.warning("%s was not told of %s: %s", one.host, one.what, error)
             failed.append(one)
     return failed[0] if failed else None
 
 
-def message(move: AliasMove) -> tuple[str, Json]:
-    """Return the id and the body of what is told of a move; equal for each address and each try."""
+def tell(settings: Settings, kind: str, data: Json) -> None:
+    """Tell the addresses of the settings of something that is no move; what could not be told now is tried again.
+
+    Args:
+        settings: the addresses; where there are none, nothing happens.
+        kind: the message's `type`, such as "run.failed".
+        data: plain values for JSON.
+
+    Raises:
+        StateError: the state database cannot be used.
+    """
+    if not settings.webhooks:
+        return
+    body: Json = {"type": kind, "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"), "data": data}
+    note_notice(open_state(settings), Notice(_named(body), body), settings.webhooks)
+    announce(settings)
+
+
+def message(told: AliasMove | Notice) -> tuple[str, Json]:
+    """Return the id and the body of what is told; equal for each address and each try."""
+    if isinstance(told, Notice):
+        return told.name, told.body
+    move = told
     data: Json = {
         "model": move.model,
         "alias": move.alias,
@@ -64,7 +86,11 @@ def message(move: AliasMove) -> tuple[str, Json]:
         "why": move.why,
     }
     body = {"type": _TYPES.get(move.action, "model.moved"), "timestamp": move.when, "data": data}
-    return f"msg_{sha256_json(body)[:32]}", body
+    return _named(body), body
+
+
+def _named(body: Json) -> str:
+    return f"msg_{sha256_json(body)[:32]}"
 
 
 def signature(secret: str, name: str, timestamp: int, body: bytes) -> str:
@@ -85,7 +111,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _send(settings: Settings, one: Delivery) -> str:
     """Send a message; return what went wrong, in one line, or an empty text."""
-    name, body = message(one.move)
+    name, body = message(one.told)
     data, now = canonical_json(body).encode(), int(time.time())
     headers = {"content-type": "application/json", "webhook-id": name, "webhook-timestamp": str(now)}
     try:

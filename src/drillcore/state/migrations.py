@@ -59,6 +59,19 @@ delivery = sa.Table(
     sa.Column("error", sa.Text, nullable=False),  # of the last try; empty: none
 )
 
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),  # the message's id
+    sa.Column("url", sa.String(1000), primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),  # JSON: what is told
+    sa.Column("noted", sa.Float, nullable=False),  # seconds since 1970
+    sa.Column("status", sa.String(20), nullable=False),  # waiting | given up; one that was told is removed
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
 
 def _first_schema(connection: sa.Connection) -> None:
     for statement in (
@@ -90,11 +103,20 @@ def _deliveries(connection: sa.Connection) -> None:
     )
 
 
+def _notices(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(
+        "CREATE TABLE notice (name VARCHAR(64) NOT NULL, url VARCHAR(1000) NOT NULL, body TEXT NOT NULL,"
+        " noted DOUBLE PRECISION NOT NULL, status VARCHAR(20) NOT NULL, tries INTEGER NOT NULL,"
+        " due DOUBLE PRECISION NOT NULL, error TEXT NOT NULL, PRIMARY KEY (name, url))"
+    )
+
+
 Migration = Callable[[sa.Connection], None]
 MIGRATIONS: tuple[Migration, ...] = (
     _first_schema,
     _files_and_beats,
     _deliveries,
+    _notices,
 )  # the n-th leads from schema n-1 to n
 
 

@@ -123,8 +123,9 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, holder, _expires in current_leases(database):
         yield WARNING, f"{name} is held by {holder}"
     for one in undelivered(database):
-        known = f"{one.host} is not told of {one.move.model} version {one.move.version} ({one.move.action})"
-        when = "it is tried again at the next promotion, or by a watcher" if one.status == WAITING else one.status
+        known = f"{one.host} is not told of {one.what}"
+        again = "it is tried again at the next promotion or failure, or by a watcher"
+        when = again if one.status == WAITING else one.status
         yield WARNING, f"{known}: {one.error or 'not tried yet'}; {one.tries} tries; {when}"
 
 
