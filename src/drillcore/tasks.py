@@ -27,6 +27,8 @@ class GateLimits:
         min_class_support: images a class needs for the rule above.
         max_ms: latency limit of one image, milliseconds on one CPU core.
         max_mb: size limit of the ONNX file, in units of 1,000,000 bytes.
+        speedup: a version so many times as fast as the champion need not be better; None: every version has to be.
+        loss: by how much such a version may be worse, in the metric's unit, with `confidence`.
     """
 
     metric: str = "macro_f1"
@@ -36,6 +38,8 @@ class GateLimits:
     min_class_support: int = 20
     max_ms: float | None = None
     max_mb: float | None = None
+    speedup: float | None = None
+    loss: float = 0.003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,36 @@ def test_the_same_file_has_nothing_to_promote() -> None:
     assert "same file as champion version 1" in verdict.summary
 
 
+@pytest.mark.parametrize(
+    ("ms", "wrong", "passed", "text"),
+    [
+        (0.5, 0, True, "2.00 times as fast (0.50 against 1.00 ms, 1.5 needed) and at most 0.0000 worse"),
+        (0.5, 1, True, "enough to take its place"),
+        (0.5, 60, False, "not enough to take its place"),
+        (0.7, 0, False, "1.43 times as fast"),
+        (None, 0, False, "was not measured"),
+    ],
+)
+def test_one_that_is_faster_need_not_be_better(ms: float | None, wrong: int, passed: bool, text: str) -> None:
+    limits = GateLimits(metric="accuracy", speedup=1.5, loss=0.02)
+    champion = candidate(0.8, version=1)
+    answers = np.array(champion.probabilities)
+    right = [i for i, name in enumerate(TRUTH) if answers[i].argmax() == CLASSES.index(name)][:wrong]
+    answers[right] = np.roll(answers[right], 1, axis=1)
+    challenger = dataclasses.replace(champion, version=2, probabilities=answers, ms=ms)
+    verdict = gate(limits, TRUTH, challenger, champion)
+    better = rule(verdict, "better")
+    assert better.passed == passed
+    assert text in better.text
+    assert json.loads(json.dumps(better.figures))["champion_ms"] == 1.0
+    assert not rule(gate(dataclasses.replace(limits, speedup=None), TRUTH, challenger, champion), "better").passed
+
+
+def test_the_same_file_has_nothing_to_promote_for_its_speed_either() -> None:
+    fast = candidate(0.8, sha256="ab", ms=0.1)
+    assert not gate(GateLimits(speedup=1.5), TRUTH, fast, candidate(0.8, version=1, sha256="ab")).passed
+
+
 def test_a_little_better_is_not_enough_at_the_confidence_nor_within_the_margin() -> None:
     champion = candidate(0.6, seed=1, version=1)
     lucky = np.array(champion.probabilities)

@@ -44,8 +44,12 @@ GIVEN = {
 
 def test_a_recipe_that_asks_for_int8_has_it_registered_and_promoted(retrained: Retrained, tmp_path: Path) -> None:
     settings, before = retrained
-    with Retrain(settings, "shells-forest", changes=["export.precision=int8", "export.margin=0.5"]) as work:
+    changes = ["export.precision=int8", "export.margin=0.5", "gate.speedup=1.1", "gate.loss=0.5"]
+    with Retrain(settings, "shells-forest", changes=changes) as work:
         summary = work.run_all().to_dict()
+    better = next(rule for rule in summary["verdict"]["rules"] if rule["name"] == "better")
+    assert min(better["figures"][name] for name in ("ms", "champion_ms")) > 0  # both measured, whichever is faster
+    assert "times as fast" in better["text"]
     folder, manifest = Path(summary["folder"]), current_manifest(settings, "shells")
     model = open_model(folder / "model.onnx", threads=1)
     about = model.metadata.precision
@@ -108,6 +112,7 @@ def test_recipes_of_before_keep_their_digest(retrained: Retrained) -> None:
     settings, _ = retrained
     plain = load_recipe(settings, "shells-forest")
     assert "precision" not in plain.to_dict()["export"]
+    assert "speedup" not in plain.to_dict()["gate"]
     assert load_recipe(settings, "shells-forest", ["export.margin=0.1"]).sha256 == plain.sha256
     assert load_recipe(settings, "shells-forest", ["export.precision=int8"]).sha256 != plain.sha256
 

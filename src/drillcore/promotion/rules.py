@@ -190,9 +190,31 @@ def _better(limits: GateLimits, found: Comparison, challenger: Contender, rival:
     if challenger.sha256 and challenger.sha256 == rival.sha256:
         return Rule("better", False, f"it is the same file as champion {rival.called}: nothing to promote", figures)
     if found.identical:
-        same = f"answers all {found.images} images as champion {rival.called} does: equal is not better"
-        return Rule("better", False, same, figures)
-    return Rule("better", found.better, _better_text(limits, found, rival), figures)
+        words, passed = f"answers all {found.images} images as champion {rival.called} does: equal is not better", False
+    else:
+        words, passed = _better_text(limits, found, rival), found.better
+    if passed or limits.speedup is None:
+        return Rule("better", passed, words, figures)
+    quicker, why = _quicker(limits.speedup, limits.loss, found, challenger, rival)
+    times = {"ms": _finite(challenger.ms), "champion_ms": _finite(rival.ms)}
+    return Rule(
+        "better", quicker, f"{words}; {why}", figures | times | {"speedup": limits.speedup, "loss": limits.loss}
+    )
+
+
+def _quicker(
+    speedup: float, loss: float, found: Comparison, challenger: Contender, rival: Contender
+) -> tuple[bool, str]:
+    """Ask whether a version that is not better is fast enough, and no worse than it may be; return that and why."""
+    own, other = _finite(challenger.ms), _finite(rival.ms)
+    if own is None or other is None:
+        return False, f"speedup {speedup:g} is asked for, and the time of one image was not measured"
+    ratio, worst = other / max(own, 1e-9), max(0.0, -found.low)
+    times = f"{ratio:.2f} times as fast ({own:.2f} against {other:.2f} ms, {speedup:g} needed)"
+    bound = f"at most {shown(worst)} worse ({found.confidence:.0%} interval, {loss:g} allowed)"
+    # The bound itself is allowed; the last bits of a difference are not its fault.
+    passed = ratio >= speedup and worst <= loss + 1e-9
+    return passed, f"{times} and {bound}: {'' if passed else 'not '}enough to take its place"
 
 
 def _better_text(limits: GateLimits, found: Comparison, rival: Contender) -> str:

@@ -129,6 +129,9 @@ class GateSection(_Strict):
         min_class_support: images a class needs for the rule above.
         max_ms: latency limit of one image, milliseconds on one CPU core.
         max_mb: size limit of the ONNX file, megabytes (10**6 bytes).
+        speedup: a version that answers one image so many times as fast as the champion need not be better; without it
+            every version has to be.
+        loss: by how much such a version may be worse at most, at `confidence`, in the metric's unit.
     """
 
     metric: Annotated[str, OneOf("", *_all_of(task.gate_metrics for task in TASKS.values()))] = ""
@@ -138,6 +141,8 @@ class GateSection(_Strict):
     min_class_support: Annotated[Whole, between(1, 10**9)] = GateLimits.min_class_support
     max_ms: Annotated[Number, between(0.001, 10**9)] = 100.0
     max_mb: Annotated[Number, between(0.001, 10**9)] = 1000.0
+    speedup: Annotated[Number, between(1.0, 1000.0)] | None = GateLimits.speedup
+    loss: Annotated[Number, between(0.0, 1.0)] = GateLimits.loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +201,8 @@ class Recipe(_Strict):
             del values["abstain"]
         if self.export.precision == FLOAT32:
             del values["export"]["precision"], values["export"]["margin"]
+        if self.gate.speedup is None:
+            del values["gate"]["speedup"], values["gate"]["loss"]
         return values
 
     @property

@@ -30,6 +30,7 @@ from drillcore.settings import Settings
 from drillcore.versions import data_dvc_text
 
 _FINGERPRINT = "fingerprint"
+_ROUNDS = 3  # in which challenger and champion are timed
 _IMAGES = "images"  # how many the figures are of
 
 
@@ -86,7 +87,7 @@ def judge_run(run: Run) -> Judged:
         ms=evaluated.ms,
         mb=evaluated.mb,
     )
-    verdict, seq = _ask(run, challenger)
+    verdict, seq = _ask(run, challenger, run.model_file)
     log_verdict(run.settings, registered.run_id, verdict.as_dict())
     return Judged(
         passed=verdict.passed, standing="challenger", seq=seq, verdict=verdict.as_dict(), note=verdict.summary
@@ -194,10 +195,10 @@ def _judge_version(settings: Settings, recipe: Recipe, version: int) -> tuple[Ve
         ms=one_image_milliseconds(path, run.paths(run.evaluated_rows()), settings),
         mb=path.stat().st_size / 1e6,
     )
-    return _ask(run, challenger)
+    return _ask(run, challenger, path)
 
 
-def _ask(run: Run, challenger: Standing) -> tuple[Verdict, int]:
+def _ask(run: Run, challenger: Standing, file: Path) -> tuple[Verdict, int]:
     """Return the gate's verdict and the number of the champion's last move it is about."""
     # Version and number of one row: a champion read apart from its number may have been moved in between, and the
     # promotion would then replace one that was never compared.
@@ -209,7 +210,17 @@ def _ask(run: Run, challenger: Standing) -> tuple[Verdict, int]:
         known = [None if one is None else Contender(images=images, **one.facts()) for one in (challenger, champion)]
         assert known[0] is not None  # noqa: S101 - the challenger
         return not_checked(gate_limits(run.recipe), known[0], known[1]), seq
+    if run.recipe.gate.speedup is not None and champion is not None and champion.evidence is not None:
+        challenger, champion = _timed(run, challenger, champion, file)
     return run.measuring.judge(run, challenger, champion), seq
+
+
+def _timed(run: Run, challenger: Standing, champion: Standing, file: Path) -> tuple[Standing, Standing]:
+    """Return both with the time of one image, measured in turn: what else the machine does meets both."""
+    rival, paths = version_file(run.settings, run.recipe.name, champion.version), run.paths(run.evaluated_rows())
+    rounds = [[one_image_milliseconds(one, paths, run.settings) for one in (file, rival)] for _ in range(_ROUNDS)]
+    own, other = (min(times) for times in zip(*rounds, strict=True))
+    return dataclasses.replace(challenger, ms=own), dataclasses.replace(champion, ms=other)
 
 
 def _champion(run: Run, version: int) -> Standing:
