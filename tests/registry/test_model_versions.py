@@ -26,7 +26,11 @@ def test_registering_is_idempotent_and_keeps_every_tag(tracked: Settings, tiny_m
         with mlflow_client(tracked) as client:
             assert client.get_run(run.id).info.status == "RUNNING"  # goes on after registering
     with start_run(tracked, "tiny") as another:
-        assert registry.register(tracked, tiny_model_file, run_id=another.id, **arguments) == 2
+        words = {"description": "figures", "model_description": "What it is for"}
+        assert registry.register(tracked, tiny_model_file, run_id=another.id, **arguments, **words) == 2
+    with mlflow_client(tracked) as client:
+        assert client.get_model_version("tiny", "2").description == "figures"
+        assert client.get_registered_model("tiny").description == "What it is for"
     newest, oldest = registry.versions(tracked, "tiny")
     assert (newest.version, oldest.version) == (2, 1)
     assert (oldest.sha256, oldest.run_id, oldest.lineage) == (sha256, run.id, "sample")

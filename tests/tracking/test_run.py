@@ -28,6 +28,7 @@ def test_everything_is_kept(tracked: Settings, tmp_path: Path, capfd: pytest.Cap
         run.curves({"train_loss": [3.0, 2.0, 1.0]})
         run.picture("confusion.png", b"png")
         run.json("metrics/test.json", {"accuracy": 0.5})
+        run.describe("accuracy 0.5", "tiny things " + "x" * 9000)
         (tmp_path / "data.dvc").write_text("outs:\n")
         run.file(tmp_path / "data.dvc", "data")
         run.dataset("plankton", "ab" * 32, tmp_path / "manifest.parquet", lineage="sample")
@@ -35,6 +36,9 @@ def test_everything_is_kept(tracked: Settings, tmp_path: Path, capfd: pytest.Cap
         told = client.get_run(run.id)
         assert [point.value for point in client.get_metric_history(run.id, "train_loss")] == [3.0, 2.0, 1.0]
         assert [point.step for point in client.get_metric_history(run.id, "train_loss")] == [1, 2, 3]
+        about = client.get_experiment(run.experiment_id).tags["mlflow.note.content"]
+    assert about.startswith("tiny things x")
+    assert told.data.tags["mlflow.note.content"] == "accuracy 0.5"
     assert told.info.status == "FINISHED"
     assert told.info.run_name == "first"
     assert told.data.params["head.params.trees"] == "400"

@@ -17,7 +17,7 @@ from drillcore.registry import flavour
 from drillcore.registry.agreement import require_agreement
 from drillcore.registry.own_database import read_names, read_versions
 from drillcore.settings import Settings
-from drillcore.tracking.connection import mlflow_client, mlflow_library
+from drillcore.tracking.connection import NOTE_LENGTH, mlflow_client, mlflow_library
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,6 +64,8 @@ def register(
     sha256: str,
     metadata: Mapping[str, object],
     tags: Mapping[str, str] | None = None,
+    description: str = "",
+    model_description: str = "",
 ) -> int:
     """Register a model file as a new version of `name`, or return the version this run made of the same bytes.
 
@@ -78,6 +80,8 @@ def register(
         sha256: what the file must have.
         metadata: the JSON inside the file.
         tags: more tags of the version, for instance `data_dvc`, `lineage`; at most 100,000 characters each.
+        description: of the version on MLflow's page, Markdown.
+        model_description: of the model, of all its versions; empty: the one there is stays.
 
     Raises:
         IntegrityError: the file, or what MLflow stored of it, does not match the digest; nothing is registered.
@@ -92,11 +96,14 @@ def register(
         uri, model_id = _logged(client, run_id, sha256) or _log(client, run_id, model_file, sha256, metadata)
         _verify_stored(client, model_id, sha256)
         _make_registered_model(client, name)
+        if model_description:
+            client.update_registered_model(name, model_description[:NOTE_LENGTH])
         made = client.create_model_version(
             name,
             source=uri,
             run_id=run_id,
             model_id=model_id,
+            description=description[:NOTE_LENGTH] or None,
             tags={**(tags or {}), _SHA256: sha256, _METADATA: json.dumps(dict(metadata), sort_keys=True)},
         )
         if made.status != "READY":

@@ -47,12 +47,33 @@ def log_run(log: TrackedRun, run: Run) -> None:
     log.file(write_manifest(settings, manifest), "data")
     log.json("data/about.json", _data_facts(manifest))
     log.json("evaluation-facts.json", {name: getattr(evaluated, name) for name in ("images", "ms", "mb")})
-    if (card := settings.models / f"{recipe.name}.md").is_file():
-        log.text("card.md", card.read_text(encoding="utf-8", errors="replace"))
+    if card := model_card(settings, recipe.name):
+        log.text("card.md", card)
+    log.describe(description(run), introduction(card))
     for name in evaluated.pictures:
         log.picture(name.rpartition("/")[2], (run.path / name).read_bytes())
     if (drawn := draw_curves(curve)) is not None:
         log.picture("learning-curves", drawn)
+
+
+def model_card(settings: Settings, model: str) -> str:
+    """Return a model's card; empty where it has none."""
+    card = settings.models / f"{model}.md"
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+
+
+def introduction(card: str) -> str:
+    """Return what a card says before its first section, without its title."""
+    lines = card.partition("\n## ")[0].strip().splitlines()
+    return "\n".join(lines[1:] if lines and lines[0].startswith("# ") else lines).strip()
+
+
+def description(run: Run) -> str:
+    """Return what MLflow's pages say of the version a run makes, Markdown."""
+    recipe, manifest = run.recipe, run.manifest
+    data = f"{recipe.dataset.name} {manifest.digest[:12]}, lineage {manifest.lineage}, {len(manifest.table):,} images"
+    parts = f"{recipe.backbone.name}, {recipe.representation.name}, {recipe.head.name}"
+    return f"{run.record(Evaluated).note}.\n\n- made of: {parts}\n- data: {data}\n- file: {run.record(Exported).note}\n"
 
 
 def log_verdict(settings: Settings, run_id: str, verdict: dict[str, object]) -> None:

@@ -20,7 +20,7 @@ from drillcore.promotion.verdict import Verdict
 from drillcore.recipes import Recipe, load_recipe
 from drillcore.retrain.evaluating import evidence_of
 from drillcore.retrain.judging.measuring import Standing, gate_limits
-from drillcore.retrain.mlflow_log import log_run, log_verdict
+from drillcore.retrain.mlflow_log import description, introduction, log_run, log_verdict, model_card
 from drillcore.retrain.opening import one_image_milliseconds, open_for_batches, version_file
 from drillcore.retrain.records import BackboneDone, Evaluated, Exported, Figures, Judged, Promoted, Registered
 from drillcore.retrain.run import Run
@@ -66,6 +66,8 @@ def register_run(run: Run) -> Registered:
             sha256=export.sha256,
             metadata=export.metadata,
             tags={**tags, **_version_tags(run, figures)},
+            description=description(run),
+            model_description=introduction(model_card(settings, recipe.name)),
         )
     _challenge(settings, recipe.name, version_number, figures)
     return Registered(version=version_number, run_id=log.id, note=f"version {version_number}, challenger")

@@ -19,6 +19,8 @@ from drillcore.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+NOTE, NOTE_LENGTH = "mlflow.note.content", 5000  # MLflow's tag of a description, and how many characters one may have
+
 # Set before MLflow is imported; what the user has set stays as it is.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 from drillcore.errors import RegistryError
 from drillcore.json_types import Values
 from drillcore.settings import Settings
-from drillcore.tracking.connection import artifact_location, mlflow_client, mlflow_library, shown_uri
+from drillcore.tracking.connection import (
+    NOTE,
+    NOTE_LENGTH,
+    artifact_location,
+    mlflow_client,
+    mlflow_library,
+    shown_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,6 +80,13 @@ class Run:
         with self._client() as client:
             tag = mlflow_library().entities.RunTag
             client.log_batch(self.id, tags=[tag(name, _text(value)[:8000]) for name, value in values.items()])
+
+    def describe(self, run: str, experiment: str = "") -> None:
+        """Put descriptions, Markdown, on the pages of the run and of its experiment; an empty one changes nothing."""
+        self.tags({NOTE: run})
+        if experiment:
+            with self._client() as client:
+                client.set_experiment_tag(self.experiment_id, NOTE, experiment[:NOTE_LENGTH])
 
     def picture(self, name: str, png: bytes) -> None:
         """Keep a PNG under `pictures/`; `name` with or without `.png`."""
