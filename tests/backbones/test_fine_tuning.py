@@ -12,6 +12,7 @@ import torch
 
 from drillcore.backbones.base import Backbone, weights_digest
 from drillcore.backbones.networks.grey_squeezenet import build_grey_squeezenet
+from drillcore.backbones.networks.grey_timm import build_grey_timm
 from drillcore.backbones.networks.plankton_cnn import PlanktonCnn
 from drillcore.backbones.preprocessing import preprocessing_of
 from drillcore.backbones.training.augmentation import warp
@@ -138,6 +139,54 @@ def test_warp_moves_background_in() -> None:
     assert float(seen.max()) <= 1.0 + 1e-6
     areas = seen.mean((1, 2, 3))
     assert areas.max() - areas.min() > 0.2  # zoomed out, more background comes in
+
+
+def test_what_is_frozen_stays_as_it_was_also_after_a_stop(tmp_path: Path) -> None:
+    images, labels = things(16, 0)
+    layers = ["features.conv_stem", "features.bn1", "features.blocks.0"]
+    plan = TrainingPlan.from_dict(
+        {**FIELDS, "epochs": 2, "optimizer": "muon", "precision": "float32", "frozen": layers}
+    )
+
+    def learnt(file: Path | None = None, stop: int = 0) -> Backbone:
+        backbone = build_grey_timm("grey:tf_efficientnet_lite0", units=4, resize=(40, 40))
+        prepared = Labelled(torch.from_numpy(np.stack([backbone.prepare(image) for image in images])), labels)
+        training = NativeImages(images, labels, backbone.preprocessing)
+
+        def on_epoch(record: Mapping[str, Any]) -> None:
+            if record["epoch"] == stop:
+                raise Stop
+
+        train(
+            backbone.module, plan, training, prepared, seed=5, device="cpu", threads=1, checkpoint=file,
+            on_epoch=on_epoch,
+        )  # fmt: skip
+        return backbone
+
+    before = build_grey_timm("grey:tf_efficientnet_lite0", units=4, resize=(40, 40)).module.state_dict()
+    after = learnt().module.state_dict()
+    equal = {name for name, tensor in after.items() if torch.equal(tensor, before[name])}
+    frozen = {name for name in after if name.startswith(tuple(f"{layer}." for layer in layers))}
+    assert "features.bn1.running_mean" in frozen
+    assert frozen <= equal
+    assert not {name for name in equal - frozen if name.endswith(("weight", "running_mean"))}
+    file = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        learnt(file, stop=1)
+    continued = learnt(file).module.state_dict()
+    assert all(torch.equal(continued[name], tensor) for name, tensor in after.items())
+
+
+@pytest.mark.parametrize(
+    ("frozen", "message"),
+    [
+        (["features.0.conv"], "unknown layer of train.frozen 'features.0.conv'"),
+        (["features", "classifier"], "no layer is left"),
+    ],
+)
+def test_layers_to_freeze_are_those_of_the_network(frozen: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run({**FIELDS, "frozen": frozen}, 8)
 
 
 def test_images_that_do_not_fit_are_refused() -> None:

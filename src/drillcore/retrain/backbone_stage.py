@@ -150,12 +150,13 @@ def _train_digests(manifest: Manifest) -> list[str]:
 
 
 def _train(run: Run) -> Artifact:
-    from drillcore.backbones.training.epochs import train
+    from drillcore.backbones.training.epochs import fit_to, train
     from drillcore.backbones.weights.artifacts import checkpoint_path, save_artifact
 
     settings, recipe, manifest = run.settings, run.recipe, run.manifest
     backbone = run.backbone_of(recipe.backbone.weights)
     plan = training_plan(recipe)
+    fit_to(backbone.module, plan)  # what does not fit is told before a minute of decoding
     load = _native if plan.native else _labelled
     checkpoint = checkpoint_path(settings, backbone.name, _purpose(run))
     result = train(

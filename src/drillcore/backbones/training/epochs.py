@@ -28,7 +28,7 @@ from drillcore.backbones.training.optimisation import Optimisation
 from drillcore.backbones.training.training_plan import TrainingPlan
 from drillcore.devices import exact_computing, fastest_threads, resolve_device
 from drillcore.digests import sha256_bytes, sha256_json
-from drillcore.errors import DrillcoreError, InputError
+from drillcore.errors import DrillcoreError, InputError, UnknownNameError
 from drillcore.json_types import Json, Values
 from drillcore.progress import progress
 
@@ -128,7 +128,6 @@ def train(
         raise InputError("no training images; check the split of the data set")
     if plan.native != isinstance(training, NativeImages):
         raise InputError("warp takes images at their own size, every other augmentation prepared ones")
-    _set_dropout(module, plan)
     target = resolve_device(device)
     if plan.native and target.type == "cpu":
         keep_freed_memory()
@@ -176,7 +175,8 @@ class _Run:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.module, self.plan, self.seed, self.device = module.requires_grad_(True), plan, seed, device
+        self.module, self.plan, self.seed, self.device = module, plan, seed, device
+        self.frozen = fit_to(module, plan)
         self.state = Checkpoint(identity=run_identity(module, plan, training, validation, seed))
         self.training, self.validation = training, validation.shown(0, device)
         self._shown: tuple[int, Labelled | ShownImages] | None = None
@@ -219,6 +219,8 @@ class _Run:
         generator = torch.Generator().manual_seed(_epoch_seed(self.seed, state.epoch))
         order = torch.randperm(count, generator=generator).to(self.device)
         self.module.train()
+        for layer in self.frozen:
+            layer.eval()
         torch.manual_seed(_epoch_seed(self.seed, state.epoch))  # of the module's own dropout
         loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
@@ -297,14 +299,30 @@ def batches(count: int, size: int, least: int = 2) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
-def _set_dropout(module: nn.Module, plan: TrainingPlan) -> None:
-    if not plan.dropout:
-        return
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout)]
-    if not layers:
+def fit_to(module: nn.Module, plan: TrainingPlan) -> list[nn.Module]:
+    """Give a network the plan's share of dropout and freeze the layers it names; return these.
+
+    Args:
+        module: changed in place.
+        plan: the hyper-parameters.
+
+    Raises:
+        InputError: dropout without a layer for it, a layer that is not there, or none left to learn.
+    """
+    dropouts = [layer for layer in module.modules() if isinstance(layer, nn.Dropout)]
+    if plan.dropout and not dropouts:
         raise InputError("train.dropout is given, and the network has no layer for it; leave it out")
-    for layer in layers:
+    for layer in dropouts if plan.dropout else ():
         layer.p = plan.dropout
+    layers = {name: layer for name, layer in module.named_modules() if name}
+    for name in plan.frozen:
+        if name not in layers:
+            raise UnknownNameError("layer of train.frozen", name, layers)
+    module.requires_grad_(True)
+    frozen = [layers[name].requires_grad_(False) for name in plan.frozen]
+    if frozen and not any(parameter.requires_grad for parameter in module.parameters()):
+        raise InputError("train.frozen: no layer is left to learn; name fewer")
+    return frozen
 
 
 @torch.no_grad()

@@ -15,7 +15,8 @@ from torch import nn
 def inner_weights(module: nn.Module, classifier: str) -> list[nn.Parameter]:
     """Return the weights Muon moves: those of all layers but the first and the ones named `classifier`.
 
-    Filters of one channel (depthwise convolutions) do not mix any: their rows make no matrix of a layer.
+    Filters of one channel (depthwise convolutions) do not mix any: their rows make no matrix of a layer. What requires
+    no gradient is not moved.
 
     Args:
         module: a network; its first parameter of two or more dimensions is its first layer's.
@@ -23,7 +24,7 @@ def inner_weights(module: nn.Module, classifier: str) -> list[nn.Parameter]:
     """
     weights = [(name, parameter) for name, parameter in module.named_parameters() if parameter.ndim > 1]
     inner = [parameter for name, parameter in weights[1:] if not name.startswith(classifier)]
-    return [parameter for parameter in inner if parameter.shape[1] > 1]
+    return [parameter for parameter in inner if parameter.shape[1] > 1 and parameter.requires_grad]
 
 
 class Muon(torch.optim.Muon):

@@ -27,7 +27,7 @@ class Optimisation:
     """Steps on one network.
 
     Args:
-        module: trained in place.
+        module: trained in place; what requires no gradient stays.
         plan: the hyper-parameters.
         device: where it is.
     """
@@ -35,7 +35,7 @@ class Optimisation:
     def __init__(self, module: nn.Module, plan: TrainingPlan, device: torch.device) -> None:
         self.module, self.plan, self.device = module, plan, device
         self.steps = 0
-        self.named = list(module.named_parameters())
+        self.named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
         self.muon = _muon(module, plan)
         self.optimizers = [_optimizer(module, plan, self.muon), *([self.muon] if self.muon else [])]
         self.limited = norm_limits(module, plan.max_norm)
@@ -147,7 +147,7 @@ def _optimizer(module: nn.Module, plan: TrainingPlan, muon: Muon | None) -> torc
     """Return the optimiser of what Muon leaves, which without it is all."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
-        if muon and muon.matrix_of(parameter) is not None:
+        if not parameter.requires_grad or (muon and muon.matrix_of(parameter) is not None):
             continue
         factor = plan.classifier_rate if name.startswith(_CLASSIFIER) else 1.0
         decay = plan.weight_decay if parameter.ndim > 1 else 0.0
@@ -172,7 +172,8 @@ def norm_limits(module: nn.Module, limit: float) -> list[tuple[nn.Parameter, flo
         limit: the plan's; 0: nothing is limited.
     """
     own: Mapping[str, float] = getattr(module, "max_norms", {})
-    weights = [(name, parameter) for name, parameter in module.named_parameters() if parameter.ndim > 1]
+    learning = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    weights = [(name, parameter) for name, parameter in learning if parameter.ndim > 1]
     return [(parameter, own.get(name, limit)) for name, parameter in weights] if limit else []
 
 

@@ -49,6 +49,8 @@ class TrainingParams(Params):
         sizes: [share, side] of the input in turn, shares of the epochs that sum to 1, for instance [[0.6, 64],
             [0.4, 112]]; empty: the backbone's own. Only with "warp".
         precision: of the network's products: "float32", or "bfloat16" (weights and the rest stay float32).
+        frozen: layers that stay as they were pretrained, weights and statistics, by the names they have in the network,
+            for instance "features.conv_stem"; what lies below the first layer that learns costs no backward pass.
         zoom, stretch, shear, shift: ranges of "warp" (`augmentation.warp`).
     """
 
@@ -70,6 +72,7 @@ class TrainingParams(Params):
     dropout: float = Field(0.0, ge=0, le=0.99)
     sizes: tuple[_Size, ...] = some(default=(), json_schema_extra=_PAIR)
     precision: Literal["float32", "bfloat16"] = "float32"
+    frozen: tuple[str, ...] = some(default=())
     zoom: _Stretch = 1.25
     stretch: _Stretch = 1.15
     shear: _Part = 0.1
