@@ -5,6 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
+import socket
+import subprocess
+import sys
+import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +132,63 @@ def test_who_finds_another_at_it_knows(here: Settings, listener: Listener, monke
         monkeypatch.setattr("drillcore_pipelines.running.runtime", scheduled)
         assert promote("tiny", return_state=True).name == "Skipped"
     assert listener.heard == []
+
+
+HANGING = """
+import time
+from prefect import flow, task
+
+@task
+def fetch():
+    time.sleep(3600)
+
+@flow(name="score", persist_result=False)
+def score(model):
+    fetch()
+"""
+
+
+def test_a_run_that_was_killed(here: Settings, listener: Listener, tmp_path: Path) -> None:
+    """Its process is gone in the middle of a step; the worker that starts next tells of it."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending
+
+    from drillcore_pipelines.setup import end_dead_runs
+
+    (tmp_path / "hanging.py").write_text(HANGING)
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(
+            flow(lambda model: None, name="score"), parameters={"model": "tiny"}, state=Pending()
+        )
+        env = os.environ | {"PREFECT_API_URL": str(client.api_url), "PREFECT__FLOW_RUN_ID": str(run.id)}
+        command = [sys.executable, "-m", "prefect.flow_engine", f"{tmp_path / 'hanging.py'}:score"]
+        with subprocess.Popen(command, env=env) as process:
+            try:
+                wait_for_step(client, run.id, process)
+            finally:
+                process.kill()
+        client.update_flow_run(run.id, infrastructure_pid=str(process.pid))
+        client.update_flow_run_labels(run.id, {"prefect.worker.name": f"cpu@{socket.gethostname()}:1"})
+        assert run.name in end_dead_runs(print)
+        state = client.read_flow_run(run.id).state
+    assert state is not None
+    assert state.is_crashed()
+    said = "score failed at fetch: its process was killed; to go on: python -c "
+    assert str(state.message).startswith(said)
+    assert str(state.message).endswith('import score; score(model="tiny")\'')
+    assert str(artifact("tiny-score-failure").flow_run_id) == str(run.id)
+    [told] = messages(listener)
+    assert (told["data"]["step"], told["data"]["reason"]) == ("fetch", "its process was killed")
+
+
+def wait_for_step(client: Any, run: uuid.UUID, process: subprocess.Popen[bytes]) -> None:
+    """What a run tells of its steps comes to the server in the background."""
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    while not client.read_task_runs(flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run]}})):
+        assert process.poll() is None, "it has ended by itself"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
