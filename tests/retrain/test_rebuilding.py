@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,16 +13,20 @@ from typing import Any
 
 import pytest
 from shells import RECIPE, write_shells
+from signing_case import with_keys, write_keys
 
 from drillcore import registry
 from drillcore.datasets.landing import import_dataset
-from drillcore.errors import RegistryError, UnknownNameError
+from drillcore.errors import RegistryError, SignatureError, UnknownNameError
 from drillcore.files import read_object, write_json
+from drillcore.registry.signing import sign_version
 from drillcore.retrain.mlflow_log import MAKING
 from drillcore.retrain.retraining import Retrain
 from drillcore.runtime.model.served import blob_path
+from drillcore.runtime.model.signatures import TAG
 from drillcore.settings import Settings
 from drillcore.tracking import run_facts
+from drillcore.tracking.connection import mlflow_client
 from drillcore.upkeep.rebuilding import rebuild
 
 Retrained = tuple[Settings, dict[str, Any]]
@@ -36,6 +41,9 @@ def artifact(settings: Settings, name: str) -> Path:
 
 def test_the_same_bytes_and_a_lost_file_is_back(retrained: Retrained, tmp_path: Path) -> None:
     settings, summary = retrained
+    pem, pub = write_keys(tmp_path)
+    settings = with_keys(settings, sign=pem, trust=(pub,))
+    sign_version(settings, "shells-forest")
     for path in settings.state.rglob("model.onnx"):
         path.unlink()
     blob_path(settings, summary["model_sha256"]).unlink()
@@ -92,6 +100,42 @@ def test_what_cannot_be_rebuilt_says_why(retrained: Retrained) -> None:
     making.unlink()
     with pytest.raises(RegistryError, match="earlier release"):
         rebuild(settings, "shells-forest@1")
+
+
+def test_what_no_trusted_key_has_signed_is_not_run(retrained: Retrained, tmp_path: Path) -> None:
+    settings, summary = retrained
+    pem, pub = write_keys(tmp_path)
+    _, other = write_keys(tmp_path, "other")
+    keyed = with_keys(settings, sign=pem, trust=(pub,))
+    told: list[str] = []
+
+    def refused(trusting: Settings, why: str) -> None:
+        with pytest.raises(SignatureError, match=why):
+            rebuild(trusting, "shells-forest@1", tell=told.append)
+        assert told == []
+        assert not list((settings.state / "rebuild").iterdir())
+
+    refused(keyed, r"version 1 is refused: it is not signed")
+    sign_version(keyed, "shells-forest@1")
+    refused(with_keys(settings, trust=(other,)), "none of the trusted keys")
+    recipe = artifact(settings, "recipe.json")
+    values = read_object(recipe)
+    write_json(recipe, values | {"seeds": values["seeds"] | {"train": 99}})
+    refused(keyed, "its recipe changed after it was signed")
+    write_json(recipe, values)
+    text = registry.get_version(keyed, "shells-forest", 1).tags[TAG]
+    blob_path(settings, summary["model_sha256"]).unlink()
+    for path in settings.state.rglob("model.onnx"):
+        path.unlink()
+    with mlflow_client(keyed) as client:  # the file is lost, and who signed what is still known
+        parts = json.loads(text)
+        changed = parts | {"recipe.json": parts["recipe.json"].replace('"train":', '"train": ')}
+        client.set_model_version_tag("shells-forest", "1", TAG, json.dumps(changed))
+        refused(keyed, r"recipe\.json changed")
+        client.set_model_version_tag("shells-forest", "1", TAG, text)
+    row = registry.get_version(keyed, "shells-forest", 1)
+    with pytest.raises(SignatureError, match="its signature is of the file"):
+        registry.require_signed(keyed, dataclasses.replace(row, sha256="0" * 64), None)
 
 
 def test_what_is_logged(retrained: Retrained) -> None:

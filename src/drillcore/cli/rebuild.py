@@ -19,7 +19,8 @@ def rebuild(reference: str, output: Path | None, as_json: bool) -> None:
     The revision of the code is checked out, with the packages it locks; the version of the data is brought from DVC's
     cache or remote; the stages up to the ONNX file run with the numbers of threads of then, in a folder of their own.
     Where the bytes differ, the first stage and the tensors that differ are named, with sizes, and the exit code is 1.
-    Where they are equal, a file that was lost from the artifacts can be scored again.
+    Where they are equal, a file that was lost from the artifacts can be scored again. Where the settings name
+    `trusted_keys`, one of them must have signed the version; else nothing of it is run.
 
     \b
     Example:

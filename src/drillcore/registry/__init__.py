@@ -13,7 +13,7 @@ from drillcore.registry.alias_moves import (
     set_alias,
 )
 from drillcore.registry.announcing import announce, tell
-from drillcore.registry.fetching import download, fetch, resolve_version
+from drillcore.registry.fetching import download, fetch, require_signed, resolve_version
 from drillcore.registry.known import refuse_unknown
 from drillcore.registry.losses import adopted_moves, lost_moves
 from drillcore.registry.model_versions import ModelVersion, asked_names, get_version, model_names, register, versions
@@ -38,6 +38,7 @@ __all__ = [
     "refuse_unknown",
     "register",
     "require_database",
+    "require_signed",
     "resolve_version",
     "rollback",
     "set_alias",

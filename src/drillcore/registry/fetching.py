@@ -15,7 +15,7 @@ from drillcore.registry.alias_moves import CHAMPION, aliases, mlflow_aliases, re
 from drillcore.registry.model_versions import MODEL_FILE, ModelVersion, get_version, model_names
 from drillcore.runtime.model.reference import ModelReference, parse_reference
 from drillcore.runtime.model.served import Pointer, blob_path, put_blob, read_pointer, write_pointer
-from drillcore.runtime.model.signatures import TAG, keep, require, verify
+from drillcore.runtime.model.signatures import TAG, Signed, keep, require, verify
 from drillcore.settings import Settings
 from drillcore.state import moves, open_state
 from drillcore.tracking.connection import artifact_location, mlflow_client, mlflow_library
@@ -134,17 +134,39 @@ def _is_signed(settings: Settings, present: Pointer) -> bool:
     return True
 
 
+def require_signed(settings: Settings, row: ModelVersion, file: Path | None) -> Signed | None:
+    """Refuse a version that no trusted key has signed; where no key is trusted, ask nothing and return None.
+
+    Args:
+        settings: the trusted keys.
+        row: the version.
+        file: of it, whose digest is the version's; None: it is lost.
+
+    Raises:
+        InputError: a trusted key cannot be read.
+        SignatureError: it is not signed, or its signature does not hold.
+    """
+    if not settings.public_keys:
+        return None
+    text = row.tags.get(TAG)
+    if not text:
+        raise SignatureError(
+            f"{row.model} version {row.version} is refused: it is not signed, and `trusted_keys` asks for that; "
+            f"`drillcore sign {row.model}@{row.version}` signs it, where the key is"
+        )
+    signed = verify(settings, text, file, row.model)
+    if signed.sha256 != row.sha256:
+        raise SignatureError(
+            f"{row.model} version {row.version} is refused: its signature is of the file {signed.sha256[:12]}, the "
+            f"registry says {row.sha256[:12]}; restore the registry from a backup"
+        )
+    return signed
+
+
 def _bring_signature(settings: Settings, row: ModelVersion) -> None:
     """Bring a version's signature; verified first where the settings name trusted keys. Raises SignatureError."""
-    text = row.tags.get(TAG)
-    if settings.public_keys:
-        if not text:
-            raise SignatureError(
-                f"{row.model} version {row.version} is refused: it is not signed, and `trusted_keys` asks for that; "
-                f"`drillcore sign {row.model}@{row.version}` signs it, where the key is"
-            )
-        verify(settings, text, blob_path(settings, row.sha256), row.model)
-    if text:
+    require_signed(settings, row, blob_path(settings, row.sha256))
+    if text := row.tags.get(TAG):
         keep(settings, row.sha256, text)
 
 

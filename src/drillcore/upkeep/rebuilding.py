@@ -19,8 +19,8 @@ from drillcore import registry
 from drillcore.backbones.catalogue import VERSION
 from drillcore.backbones.weights.artifacts import artifacts_folder
 from drillcore.backbones.weights.named import weights_folder
-from drillcore.digests import sha256_file
-from drillcore.errors import InputError, RegistryError
+from drillcore.digests import sha256_file, sha256_json
+from drillcore.errors import InputError, IntegrityError, RegistryError, SignatureError
 from drillcore.export.file_difference import file_differences
 from drillcore.files import write_json
 from drillcore.json_types import Json, Values
@@ -98,7 +98,8 @@ def rebuild(
     """Make a registered version again and compare it; one that was killed goes on.
 
     Where the bytes are the same, the file is put among the served models too: a version whose file was lost from the
-    artifacts can be scored again.
+    artifacts can be scored again. Where the settings name trusted keys, nothing is run of a version that none of them
+    has signed, nor of another recipe, data or code than what was signed with it; a lost file is no hindrance.
 
     Args:
         settings: where things are.
@@ -108,6 +109,7 @@ def rebuild(
 
     Raises:
         UnknownNameError, InputError: no such version.
+        SignatureError: keys are trusted, and none of them has signed what would be made again.
         RegistryError: the version knows too little about itself, its code cannot be had, or a stage fails.
         DataError: neither the DVC cache nor the remote has its data.
         LeaseHeldError: somebody else rebuilds it.
@@ -117,7 +119,11 @@ def rebuild(
     version = registry.get_version(settings, wanted.name, registry.resolve_version(settings, wanted))
     with hold_lease(settings, f"rebuild:{version.model}@{version.version}"):
         work = _Rebuild(settings, version, tell)
-        made = work.run()
+        try:
+            made = work.run()
+        except SignatureError:
+            shutil.rmtree(work.folder, ignore_errors=True)  # nothing of it is believed the next time
+            raise
         found = Rebuilt(
             model=version.model,
             version=version.version,
@@ -150,14 +156,40 @@ class _Rebuild:
 
     def run(self) -> Path:
         """Make what the version took over, then the version; return its file."""
+        taken_over = list(self._taken_over())
+        for version in (self.version, *(earlier for _, earlier in taken_over)):
+            self._require_signed(VersionRecord.of(self.settings, version, self.folder))
         self._compare_machines()
         self._bring_weights()
-        for stage, earlier in self._taken_over():
+        for stage, earlier in taken_over:
             self.tell(f"version {earlier.version}, whose {stage} this one took over")
             self._stages(VersionRecord.of(self.settings, earlier, self.folder), until=stage)
         file = self._stages(self.record, until="export")
         assert file is not None, "export tells its file"  # noqa: S101
         return file
+
+    def _require_signed(self, record: VersionRecord) -> None:
+        """Refuse a version whose file, recipe, data or code is not what a trusted key has signed, where keys are."""
+        if not self.settings.public_keys:
+            return
+        version = record.version
+        stored = self.folder / f"registered-{version.version}.onnx"
+        try:
+            file: Path | None = registry.download(self.settings, version.model, version.version, stored)
+        except (RegistryError, IntegrityError):  # lost, or damaged: to be made again
+            file = None
+        signed = registry.require_signed(self.settings, version, file)
+        assert signed is not None, "there are keys"  # noqa: S101
+        known = {
+            "recipe": (sha256_json(record.recipe), signed.recipe_sha256),
+            "data": (record.digest, signed.data_digest),
+            "code": (record.git, signed.git),
+        }
+        if changed := [name for name, (found, wanted) in known.items() if found != wanted]:
+            raise SignatureError(
+                f"{record.name} is refused: its {' and '.join(changed)} changed after it was signed; restore the "
+                "registry and the artifacts from a backup"
+            )
 
     def differences(self, made: Path) -> list[str]:
         """Return where the file differs from the registered one: first the stages, then the tensors."""

@@ -36,6 +36,7 @@ TAG = "signature"  # of a registered version
 _MODEL, _RECIPE, _VERSION, _BUNDLE = "model.onnx", "recipe.json", "version.json", "model.sig"
 _FACTS = ("model", "data_digest", "lineage", "git", "recipe_sha256")
 _MAX_TEXT = 2**20
+_LOST = f"""Signature mismatch: ["Missing files in model 'signed': {_MODEL}"]"""  # and nothing else is amiss
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Signed:
         sha256: of its file.
         recipe_sha256: of its recipe.
         data_digest: of the rows it learned from.
+        git: revision of the code that made it.
         key: the trusted key that it was made with.
     """
 
@@ -54,6 +56,7 @@ class Signed:
     sha256: str
     recipe_sha256: str
     data_digest: str
+    git: str
     key: Path
 
     def to_dict(self) -> Json:
@@ -103,13 +106,13 @@ def check_keys(settings: Settings) -> None:
         _verifier(key)
 
 
-def verify(settings: Settings, text: str, model_file: Path, model: str) -> Signed:
+def verify(settings: Settings, text: str, model_file: Path | None, model: str) -> Signed:
     """Verify that a trusted key has signed exactly this file, with a recipe and data, for this model.
 
     Args:
         settings: the trusted keys.
         text: what `sign` returned.
-        model_file: the file.
+        model_file: the file; None: it is lost, and `sha256` says which one was signed.
         model: the name that the file goes by.
 
     Raises:
@@ -125,11 +128,13 @@ def verify(settings: Settings, text: str, model_file: Path, model: str) -> Signe
                 verifier.verify(folder / "signed", folder / _BUNDLE)
             except Exception as error:  # noqa: BLE001 - what is no bundle fails in as many ways as there are texts
                 # The key was right where the files are compared at all.
-                changed = changed or (str(error) if str(error).startswith("Signature mismatch") else "")
-                continue
+                if model_file is not None or str(error) != _LOST:
+                    changed = changed or (str(error) if str(error).startswith("Signature mismatch") else "")
+                    continue
         return _signed(texts, model, key)
     if changed:
-        names = [name for name in (_MODEL, _RECIPE, _VERSION) if name in changed] or ["another set of files"]
+        here = (_MODEL, _RECIPE, _VERSION) if model_file is not None else (_RECIPE, _VERSION)
+        names = [name for name in here if name in changed] or ["another set of files"]
         raise SignatureError(
             f"{model} is refused: {' and '.join(names)} changed after the version was signed; restore the registry "
             "from a backup, or rebuild the version"
@@ -208,21 +213,22 @@ def _signed(texts: Mapping[str, str], model: str, key: Path) -> Signed:
         envelope = json.loads(texts[_BUNDLE])["dsseEnvelope"]
         statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
         sha256 = {item["name"]: item["digest"] for item in statement["predicate"]["resources"]}[_MODEL]
-        named = {name: facts[name] for name in ("model", "recipe_sha256", "data_digest")}
+        named = {name: facts[name] for name in ("model", "recipe_sha256", "data_digest", "git")}
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise SignatureError(f"{model} is refused: what was signed is not of drillcore ({first_line(error)})") from None
     if named["model"] != model:
         raise SignatureError(f"{model} is refused: its file was signed as one of the model {named['model']}")
-    return Signed(model, sha256, named["recipe_sha256"], named["data_digest"], key)
+    return Signed(model, sha256, named["recipe_sha256"], named["data_digest"], named["git"], key)
 
 
 @contextlib.contextmanager
-def _laid_out(texts: Mapping[str, str], model_file: Path) -> Iterator[Path]:
+def _laid_out(texts: Mapping[str, str], model_file: Path | None) -> Iterator[Path]:
     """Give a folder with `signed`, which holds what is signed, and the bundle beside it where there is one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "signed").mkdir()
-        (folder / "signed" / _MODEL).symlink_to(model_file.absolute())
+        if model_file is not None:
+            (folder / "signed" / _MODEL).symlink_to(model_file.absolute())
         for name, text in texts.items():
             (folder / _BUNDLE if name == _BUNDLE else folder / "signed" / name).write_text(text, encoding="utf-8")
         yield folder
