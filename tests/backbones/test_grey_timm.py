@@ -41,7 +41,8 @@ def test_the_size_reaches_the_classifier_and_depthwise_filters_are_left_to_adamw
     rows = grey.rows(torch.from_numpy(np.stack([small, large])), ["pooled", "logits"])
     assert rows.shape == (2, 1282 + 4)
     torch.testing.assert_close(rows[0, 1280:1282], torch.full((2,), 3 * float(np.log(0.5))))
-    moved = inner_weights(grey.module, "classifier.")
+    assert inner_weights(grey.module, "classifier.") == []  # frozen, as a backbone comes
+    moved = inner_weights(grey.module.requires_grad_(True), "classifier.")
     assert len(moved) > 20
     assert all(weight.shape[1] > 1 for weight in moved)
 

@@ -151,7 +151,8 @@ def test_norms_of_a_networks_own() -> None:
     train(module, plan, blobs(48, 0), blobs(16, 1), seed=5, device="cpu", threads=1)
     for name, limit in module.max_norms.items():
         assert module.get_parameter(name).flatten(1).norm(dim=1).max() <= limit + 1e-5
-    assert [limit for _, limit in norm_limits(module, 3.0)] == [0.9, 1.9365, 1.9365, 1.9365]
+    assert norm_limits(module, 3.0) == []  # frozen again
+    assert [limit for _, limit in norm_limits(module.requires_grad_(True), 3.0)] == [0.9, 1.9365, 1.9365, 1.9365]
     assert norm_limits(module, 0.0) == []
 
 

@@ -168,7 +168,7 @@ def norm_limits(module: nn.Module, limit: float) -> list[tuple[nn.Parameter, flo
     A network may state limits of layers by the name of their weights, as `max_norms`; the others have the plan's.
 
     Args:
-        module: the network.
+        module: the network; what requires no gradient has no limit.
         limit: the plan's; 0: nothing is limited.
     """
     own: Mapping[str, float] = getattr(module, "max_norms", {})
