@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
@@ -16,7 +16,7 @@ from drillcore.analysis.shifts.drift import DAYS, LEVEL, LIMIT, find_drift, keep
 from drillcore.errors import TooFewAnswersError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
-from drillcore_pipelines.failing import explained, step, tell_failure
+from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_drift
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say
 
@@ -47,15 +47,7 @@ def compare(settings: Settings, reference: str, scored: list[str], days: int, le
     return {**found.to_dict(), "picture": str(picture)}
 
 
-@flow(
-    name="drift",
-    flow_run_name="drift-{model}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-@explained
+@told_flow("model")
 def drift(
     model: str, scored: list[str] | None = None, days: int = DAYS, level: float = LEVEL, limit: float = LIMIT
 ) -> Summary:

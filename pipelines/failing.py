@@ -1,6 +1,6 @@
 """A failed run names the step, the reason and the command to go on: in its log, as its state, on its page, elsewhere.
 
-Where an error passes through this process (`step`, `explained`) it is known by itself; of a process that was killed it
+Where an error passes through this process (`step`, `told_flow`) it is known by itself; of a process that was killed it
 is known what the server was told. `tell_failure` is the hook of every flow, for both.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from prefect import Flow, runtime
+from prefect import Flow, flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
@@ -86,9 +86,13 @@ class Failure:
             error=error,
         )
 
+    @property
+    def where(self) -> str:
+        """Which flow failed, and at which step."""
+        return f"{self.flow} failed at {self.step}" if self.step else f"{self.flow} failed"
+
     def __str__(self) -> str:
-        where = f"{self.flow} failed at {self.step}" if self.step else f"{self.flow} failed"
-        return f"{where}: {self.reason}" + (f"; to go on: {self.command}" if self.command else "")
+        return f"{self.where}: {self.reason}" + (f"; to go on: {self.command}" if self.command else "")
 
     def to_dict(self) -> Json:
         """Return plain values for JSON."""
@@ -113,8 +117,29 @@ def step(work: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def explained(work: Callable[P, R]) -> Callable[P, R]:
-    """Let a flow that fails end with a state whose message is the failure; stands between the flow and its function.
+def told_flow(subject: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
+    """Make a function a flow of its name, whose result is kept, and of which a run that fails is told of.
+
+    Args:
+        subject: the parameter that a run is named by, "model" or "dataset".
+    """
+
+    def made(work: Callable[P, R]) -> Flow[P, R]:
+        name = work.__name__.replace("_", "-")
+        return flow(
+            name=name,
+            flow_run_name=f"{name}-{{{subject}}}",
+            persist_result=True,
+            result_serializer="json",
+            on_failure=[tell_failure],
+            on_crashed=[tell_failure],
+        )(_explained(work))
+
+    return made
+
+
+def _explained(work: Callable[P, R]) -> Callable[P, R]:
+    """Let a flow that fails end with a state whose message is the failure.
 
     Whoever called the flow gets the error itself, as without.
     """
@@ -132,9 +157,9 @@ def explained(work: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def tell_failure(failed: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Tell of a run that failed or crashed: the hook of every flow."""
-    failure = _found.pop(flow_run.id, None) or Failure.of_state(flow_run, flow.name, state.message or str(state.name))
+    failure = _found.pop(flow_run.id, None) or Failure.of_state(flow_run, failed.name, state.message or str(state.name))
     publish(flow_run, failure)
 
 
@@ -154,7 +179,7 @@ def publish(run: FlowRun, failure: Failure) -> None:
 
 
 def _show(run: FlowRun, failure: Failure) -> None:
-    show_failure(run.id, failure.to_dict())
+    show_failure(run.id, failure.where, failure.to_dict())
 
 
 def _announce(run: FlowRun, failure: Failure) -> None:

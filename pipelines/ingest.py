@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.datasets.ingest import check_dataset, current_manifest, is_unchanged
@@ -13,7 +13,7 @@ from drillcore.datasets.ingest import ingest as accept
 from drillcore.errors import DataError, LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
-from drillcore_pipelines.failing import explained, step, tell_failure
+from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_ingest
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
 
@@ -84,15 +84,7 @@ def checked(settings: Settings, dataset: str, digest: str) -> Json:
     return check.with_options(refresh_cache=True)(settings, dataset, digest)
 
 
-@flow(
-    name="ingest",
-    flow_run_name="ingest-{dataset}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-@explained
+@told_flow("dataset")
 def ingest(dataset: str) -> Summary:
     """Make a checked version of what is new in DATASET's landing zone; where nothing is, say so at once.
 

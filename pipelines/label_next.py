@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.analysis.label_next import label_next as choose
@@ -12,7 +12,7 @@ from drillcore.json_types import Json
 from drillcore.pages.images_to_label import write_label_next
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
-from drillcore_pipelines.failing import explained, step, tell_failure
+from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, gpu_slot, may_pass, prepared, say
 from drillcore_pipelines.score import INBOX
 
@@ -37,15 +37,7 @@ def choose_images(settings: Settings, reference: str, folder: Path, count: int) 
     return {**found.to_dict(), "page": str(page / "index.html")}
 
 
-@flow(
-    name="label-next",
-    flow_run_name="label-next-{model}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-@explained
+@told_flow("model")
 def label_next(model: str, folder: str = "", count: int = 100) -> Summary:
     """Choose COUNT images of FOLDER that MODEL[@ALIAS|@VERSION] would learn most from.
 

@@ -80,13 +80,12 @@ def show_score(summary: Values) -> None:
     _table(rows, _key(summary["model"], "scored"), str(summary["reason"]))
 
 
-def show_failure(run: UUID, failure: Values) -> None:
+def show_failure(run: UUID, where: str, failure: Values) -> None:
     """Make the artifact of a run that failed: the step, the reason, the command to go on.
 
     Its process may be gone, so the run is named: Prefect knows it only inside of one.
     """
     subject = str(failure.get("model") or failure.get("dataset") or failure["run"])
-    where = f"{failure['flow']} failed at {failure['step']}" if failure["step"] else f"{failure['flow']} failed"
     lines = [f"# {subject}: {where}", str(failure["reason"])]
     if failure["command"]:
         lines.append(f"To go on:\n\n```bash\n{failure['command']}\n```")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore import registry
@@ -11,7 +11,7 @@ from drillcore.retrain.releasing import promote_reference
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
-from drillcore_pipelines.failing import explained, step, tell_failure
+from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_promote
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 
@@ -34,15 +34,7 @@ def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, ob
     return result
 
 
-@flow(
-    name="promote",
-    flow_run_name="promote-{model}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-@explained
+@told_flow("model")
 def promote(model: str, why: str = "promote flow") -> Summary:
     """Make MODEL[@ALIAS|@VERSION] (default: the challenger) the champion if the gate lets it.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.errors import LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.retrain.retraining import STAGES, Retrain, Stage
 from drillcore.settings import Settings
-from drillcore_pipelines.failing import explained, step, tell_failure
+from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_retrain
 from drillcore_pipelines.running import (
     RETRY_SECONDS,
@@ -63,15 +63,7 @@ def _stage_task(stage: Stage) -> Callable[[Retrain], dict[str, object]]:
 TASKS = {stage.name: _stage_task(stage) for stage in STAGES}
 
 
-@flow(
-    name="retrain",
-    flow_run_name="retrain-{model}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-@explained
+@told_flow("model")
 def retrain(model: str, promote: bool = False, force: bool = False, changes: list[str] | None = None) -> Summary:
     """Bring MODEL up to date with its data: version, check, extract, fit, export, prove, evaluate, register, gate.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore import registry
@@ -17,7 +17,7 @@ from drillcore.runtime.model.reference import parse_reference
 from drillcore.runtime.model.served import resolve
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
-from drillcore_pipelines.failing import explained, step, tell_failure
+from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_score
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
 from drillcore_serving.batch.inbox import Inbox
@@ -138,15 +138,7 @@ def score_inbox(
     }
 
 
-@flow(
-    name="score",
-    flow_run_name="score-{model}",
-    persist_result=True,
-    result_serializer="json",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-@explained
+@told_flow("model")
 def score(model: str, source: str = "", output: str = "", engine: str = "local", scheduler: str = "") -> Summary:
     """Score SOURCE with MODEL[@ALIAS|@VERSION] into OUTPUT.
 
