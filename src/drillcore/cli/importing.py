@@ -10,7 +10,7 @@ import click
 from drillcore.cli.session import begin, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from drillcore.datasets.checking import Verdict
+    from drillcore.datasets.checking import LandingCheck
 
 REFUSED = 3  # exit code: it was imported, and a retrain would refuse it
 
@@ -102,7 +102,7 @@ def import_(
         click.get_current_context().exit(REFUSED)
 
 
-def _say(verdict: Verdict, name: str) -> None:
+def _say(verdict: LandingCheck, name: str) -> None:
     if verdict.summary:
         click.echo(verdict.summary)
     for line in verdict.warnings:

@@ -85,7 +85,7 @@ class DatasetCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class LandingCheck:
     """Whether a retrain would take what is in the landing zone.
 
     Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drillcore import versions
-from drillcore.datasets.checking import DatasetCheck, Verdict, refusal, validate_manifest
+from drillcore.datasets.checking import DatasetCheck, LandingCheck, refusal, validate_manifest
 from drillcore.datasets.description import FILE_NAME, read_description
 from drillcore.datasets.manifest import Manifest, build_manifest, write_manifest
 from drillcore.datasets.pointers import (
@@ -93,7 +93,7 @@ def check_dataset(settings: Settings, dataset: str, *, accept_change: bool = Fal
     return DatasetCheck(report=report, manifest=outcome.manifest)
 
 
-def would_take(settings: Settings, dataset: str) -> Verdict:
+def would_take(settings: Settings, dataset: str) -> LandingCheck:
     """Check what is in the landing zone as `ingest` would, and bring it nowhere: neither DVC nor Great Expectations.
 
     Images that were looked at are remembered, so that `ingest` looks at what has changed since.
@@ -102,8 +102,8 @@ def would_take(settings: Settings, dataset: str) -> Verdict:
         outcome, _ = _look(settings, dataset, quick=True)
         report = outcome.report or validate_manifest(settings, outcome.manifest, quick=True)
     except DrillcoreError as error:
-        return Verdict(takes=False, reason=str(error))
-    return Verdict(
+        return LandingCheck(takes=False, reason=str(error))
+    return LandingCheck(
         takes=report.ok,
         reason="" if report.ok else f"{report.reason}; {way_on(report)}",
         summary=DatasetCheck(report=report, manifest=outcome.manifest).summary,

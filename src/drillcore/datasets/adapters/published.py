@@ -28,6 +28,7 @@ from PIL import Image
 from drillcore.datasets.adapters.annotated import Annotated, Thing, converted
 from drillcore.datasets.adapters.base import Choices, Conversion
 from drillcore.datasets.base import TEST, TRAIN, VAL, Box, images
+from drillcore.datasets.layouts.voc import ANNOTATIONS, IMAGES, make_folders, write_list
 from drillcore.datasets.layouts.voc_annotation import write_boxes
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.decode import decode_file
@@ -84,8 +85,7 @@ def from_h3d(source: Path, folder: Path, choices: Choices) -> Conversion:
     """Crop every person, with the attributes as labels, laid out as Pascal VOC. Raises LayoutError."""
     root = _root(source, TRAIN, "the attributes are train/, val/ and test/ with images and labels.txt in each")
     made = Conversion("voc", folder)
-    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (folder / name).mkdir(parents=True)
+    make_folders(folder)
     for split in (TRAIN, VAL, TEST):
         table = root / split / "labels.txt"
         if not table.is_file():
@@ -93,9 +93,8 @@ def from_h3d(source: Path, folder: Path, choices: Choices) -> Conversion:
         names = [
             _person(made, table.parent, f"{split}-{at:05d}", line, choices) for at, line in enumerate(_lines(table))
         ]
-        listed = "".join(f"{name}\n" for name in names if name)
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(listed, encoding="utf-8")
-    if not images(folder / "JPEGImages"):
+        write_list(folder, split, filter(None, names))
+    if not images(folder / IMAGES):
         raise LayoutError(f"no labels.txt with people in {root}/train, val or test")
     return made
 
@@ -121,14 +120,14 @@ def _person(made: Conversion, folder: Path, name: str, line: str, choices: Choic
     if not crop.size:
         made.leave_out(f"{name} ({words[0]})", ("box", "a box of no area, or outside of the image"))
         return ""
-    Image.fromarray(crop).save(made.folder / "JPEGImages" / f"{name}.png", compress_level=1)
+    Image.fromarray(crop).save(made.folder / IMAGES / f"{name}.png", compress_level=1)
     height, width = crop.shape[:2]
     boxes = [
         Box(x0=0, y0=0, x1=width, y1=height, label=attribute, difficult=value == 0)
         for attribute, value in zip(ATTRIBUTES, told, strict=True)
         if value >= 0
     ]
-    write_boxes(made.folder / "Annotations" / f"{name}.xml", boxes)
+    write_boxes(made.folder / ANNOTATIONS / f"{name}.xml", boxes)
     return name
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from drillcore.datasets.adapters.base import Conversion, free_names
 from drillcore.datasets.base import Box, class_fault, class_name, file_fault
-from drillcore.datasets.layouts.voc import ANNOTATIONS, IMAGES, LISTS
+from drillcore.datasets.layouts.voc import ANNOTATIONS, IMAGES, make_folders, write_list
 from drillcore.datasets.layouts.voc_annotation import write_boxes
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.decode import probe_file
@@ -30,8 +30,7 @@ class TaggedFolder:
         self._made, self._max_pixels = made, max_pixels
         self._placed: dict[str, tuple[Path, str | None]] = {}  # by name: the image, and its split
         self._seen: set[Path] = set()
-        for name in (IMAGES, ANNOTATIONS, LISTS):
-            (made.folder / name).mkdir(parents=True)
+        make_folders(made.folder)
 
     def place(self, image: Path, labels: Sequence[str], split: str | None) -> None:
         """Link an image and write its labels, none of them or many; what may not stand there is left out."""
@@ -72,8 +71,7 @@ class TaggedFolder:
             raise LayoutError(f"no row can be taken; the first is left out: {odd.path}: {', '.join(odd.fault or ())}")
         splits = {split for _, split in self._placed.values() if split}
         for name in splits:
-            listed = "".join(f"{stem}\n" for stem, (_, split) in self._placed.items() if split == name)
-            (self._made.folder / LISTS / f"{name}.txt").write_text(listed, encoding="utf-8")
+            write_list(self._made.folder, name, (stem for stem, (_, split) in self._placed.items() if split == name))
         for image, split in self._placed.values():
             if splits and split is None:
                 self._made.leave_out(image.name, ("no_split", "other rows name a split, this one none"), image)

@@ -23,13 +23,14 @@ from PIL import Image
 from drillcore.arrays import Bytes
 from drillcore.datasets.adapters.base import Choices, Conversion
 from drillcore.datasets.base import TEST, TRAIN, VAL, Box, Fault, images
+from drillcore.datasets.layouts.voc import ANNOTATIONS, IMAGES, make_folders, write_list
 from drillcore.datasets.layouts.voc_annotation import AnnotationError, read_boxes, write_boxes
 from drillcore.errors import BadImageError, LayoutError
 from drillcore.runtime.images.decode import decode_file
 
 LISTS = "ImageSets/Action"
 _ACTION = re.compile(r"(.+)_(train|val|test)\.txt")
-_EXPECTED = f"actions are JPEGImages, Annotations and {LISTS}/<action>_<split>.txt"
+_EXPECTED = f"actions are {IMAGES}, {ANNOTATIONS} and {LISTS}/<action>_<split>.txt"
 Person = tuple[str, int]  # image, number of the object
 
 
@@ -39,20 +40,18 @@ def from_voc_actions(source: Path, folder: Path, choices: Choices) -> Conversion
     if root is None:
         raise LayoutError(f"no {LISTS} in {source}: {_EXPECTED}")
     made = Conversion("voc", folder)
-    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (folder / name).mkdir(parents=True)
+    make_folders(folder)
     told = {split: people for split in (TRAIN, VAL, TEST) if (people := _people(root / LISTS, split))}
     if TEST not in told and VAL in told:
         told[TEST] = told.pop(VAL)
-    known = {path.stem: path for path in images(root / "JPEGImages")}
+    known = {path.stem: path for path in images(root / IMAGES)}
     for split, people in told.items():
         names = [
             _person(made, known.get(person[0]), person, actions, learnt=split == TRAIN, choices=choices)
             for person, actions in sorted(people.items())
         ]
-        listed = "".join(f"{name}\n" for name in names if name)
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(listed, encoding="utf-8")
-    if not images(folder / "JPEGImages"):
+        write_list(folder, split, filter(None, names))
+    if not images(folder / IMAGES):
         why = f"; the first is left out: {', '.join(made.odd[0].fault)}" if made.odd and made.odd[0].fault else ""
         raise LayoutError(f"no person with an action in {root / LISTS}: {_EXPECTED}{why}")
     return made
@@ -106,7 +105,7 @@ def _person(
     if path is None:
         return _left_out(made, name, ("no_image", f"named in {LISTS}, and there is no such image"))
     try:
-        boxes = read_boxes(path.parents[1] / "Annotations" / f"{person[0]}.xml")
+        boxes = read_boxes(path.parents[1] / ANNOTATIONS / f"{person[0]}.xml")
         pixels = decode_file(path, 3, max_pixels=choices.max_pixels)
     except (AnnotationError, BadImageError) as error:
         return _left_out(made, name, (error.reason, str(error)))
@@ -116,10 +115,10 @@ def _person(
     if box.x0 < 0 or box.y0 < 0 or box.x1 > pixels.shape[1] or box.y1 > pixels.shape[0]:
         return _left_out(made, name, ("box", "the person's box reaches outside the image"))
     patch, sides = square_patch(pixels, box)
-    Image.fromarray(patch).save(made.folder / "JPEGImages" / f"{name}.png", compress_level=1)
+    Image.fromarray(patch).save(made.folder / IMAGES / f"{name}.png", compress_level=1)
     x0, y0, x1, y1 = sides
     found = [Box(x0=x0, y0=y0, x1=x1, y1=y1, label=action) for action in sorted(actions)]
-    write_boxes(made.folder / "Annotations" / f"{name}.xml", found)
+    write_boxes(made.folder / ANNOTATIONS / f"{name}.xml", found)
     return name
 
 

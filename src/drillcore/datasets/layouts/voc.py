@@ -21,7 +21,7 @@ Licence: the images are flickr's, research use.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,17 @@ IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Main"
 _LIST = re.compile(r"(train|val|trainval|test)(-[0-9a-f]{8})?\.txt")
 _EXPECTED = f"{IMAGES}/<name>.jpg with {ANNOTATIONS}/<name>.xml, in VOCdevkit/VOC<year>/ or as it is"
 _MAX_LIST = 64 << 20  # bytes
+
+
+def make_folders(folder: Path) -> None:
+    """Make the folders of images, annotations and lists in an empty one. Raises OSError."""
+    for name in (IMAGES, ANNOTATIONS, LISTS):
+        (folder / name).mkdir(parents=True)
+
+
+def write_list(folder: Path, split: str, names: Iterable[str]) -> None:
+    """Write which images a split has, by their names without a suffix. Raises OSError."""
+    (folder / LISTS / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
