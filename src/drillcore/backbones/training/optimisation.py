@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -37,7 +37,7 @@ class Optimisation:
         self.steps = 0
         self.named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
         self.muon = _muon(module, plan)
-        self.optimizers = [_optimizer(module, plan, self.muon), *([self.muon] if self.muon else [])]
+        self.optimizers = [_optimizer(self.named, plan, self.muon), *([self.muon] if self.muon else [])]
         self.limited = norm_limits(module, plan.max_norm)
         self.average: dict[str, Tensor] = {}
         if plan.average:
@@ -143,11 +143,13 @@ def _muon(module: nn.Module, plan: TrainingPlan) -> Muon | None:
     return Muon(inner_weights(module, _CLASSIFIER), plan.learning_rate, plan.momentum, plan.weight_decay)
 
 
-def _optimizer(module: nn.Module, plan: TrainingPlan, muon: Muon | None) -> torch.optim.Optimizer:
+def _optimizer(
+    learning: Sequence[tuple[str, nn.Parameter]], plan: TrainingPlan, muon: Muon | None
+) -> torch.optim.Optimizer:
     """Return the optimiser of what Muon leaves, which without it is all."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad or (muon and muon.matrix_of(parameter) is not None):
+    for name, parameter in learning:
+        if muon and muon.matrix_of(parameter) is not None:
             continue
         factor = plan.classifier_rate if name.startswith(_CLASSIFIER) else 1.0
         decay = plan.weight_decay if parameter.ndim > 1 else 0.0
