@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore import registry
+from drillcore.cluster.address import Cluster
 from drillcore.digests import sha256_bytes
 from drillcore.errors import LeaseHeldError
 from drillcore.remote import AnyPath, place
@@ -23,7 +24,6 @@ from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, p
 from drillcore_serving.batch.inbox import Inbox
 from drillcore_serving.batch.inputs.input_list import is_table, list_inputs
 from drillcore_serving.batch.score_batch import score as run
-from drillcore_serving.engines.dask_cluster import Cluster
 
 INBOX = "inbox"  # in the state folder, one folder per model
 _DIGITS = 12  # of a digest in an output's name

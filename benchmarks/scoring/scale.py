@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import table
+from drillcore.cluster.address import Cluster
+from drillcore.cluster.client import local_workers
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
 from drillcore_serving.batch.score_batch import score
-from drillcore_serving.engines.dask_cluster import Cluster
-from drillcore_serving.engines.dask_engine import local_workers
 
 _SHARD_ROWS = 50  # many shards, so that the last ones do not leave a worker idle for long
 _IDLE_SECONDS = 2.0

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from drillcore.cluster.address import Cluster
 from drillcore.digests import sha256_bytes
 from drillcore.errors import BadImageError, InputError
 from drillcore.remote import AnyPath, RemotePath
@@ -37,7 +38,6 @@ from drillcore_serving.batch.journal import exclusive
 from drillcore_serving.batch.ledger import Batch, Ledger, Waiting
 from drillcore_serving.batch.score_batch import score
 from drillcore_serving.batch.writing.part_tables import read_digests
-from drillcore_serving.engines.dask_cluster import Cluster
 
 BATCH_ROWS = 100_000  # files of a batch at most
 SETTLE_SECONDS = 2.0  # without a change, before a file is looked at

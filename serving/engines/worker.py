@@ -14,11 +14,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from drillcore.cluster.on_worker import NEEDED, Likeness, Refusal
 from drillcore.digests import sha256_file
-from drillcore.errors import DeviceError, DrillcoreError, InputError, IntegrityError
+from drillcore.errors import DrillcoreError
 from drillcore.files import write_bytes
 from drillcore.json_types import Json
 from drillcore.remote import AnyPath
@@ -29,8 +29,7 @@ from drillcore_serving.batch.journal import Plan
 from drillcore_serving.batch.shard_scorer import ScoredShard, ShardScorer, session_threads
 from drillcore_serving.batch.writing.dense_files import DenseOptions
 
-_KINDS: tuple[type[DrillcoreError], ...] = (InputError, DeviceError, IntegrityError, DrillcoreError)
-_PACKAGES = ("drillcore", "onnxruntime", "numpy", "pillow", "pyarrow")
+PACKAGES = ("drillcore", "onnxruntime", "numpy", "pillow", "pyarrow")  # that answers and bytes depend on
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,7 @@ class Errand:
         max_pixels: images of more are set aside.
         max_side: images of more rows or columns are, too.
         hosts: patterns of hosts and buckets that URLs among the inputs may name.
-        seen: paths with their sizes in bytes (-1: any) that the worker must see as the driver does.
-        versions: of the packages that answers and bytes depend on.
+        likeness: what the worker must see and have as the driver does.
     """
 
     model: ServedModel
@@ -58,26 +56,7 @@ class Errand:
     max_pixels: int
     max_side: int
     hosts: tuple[str, ...]
-    seen: tuple[tuple[str, int], ...]
-    versions: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a shard was not scored; errors themselves do not all survive the wire.
-
-    Attributes:
-        kind: name of the error's class; "ModelNeeded": the worker cannot see the model's file.
-        text: its message.
-    """
-
-    kind: str
-    text: str
-
-    def error(self, worker: str) -> DrillcoreError:
-        """Return the error to raise at the driver."""
-        kind = next((kind for kind in _KINDS if kind.__name__ == self.kind), DrillcoreError)
-        return kind(f"on the worker {worker}: {self.text}" if worker else self.text)
+    likeness: Likeness
 
 
 class ModelNeededError(DrillcoreError):
@@ -114,7 +93,7 @@ def score_shard(
         data: bytes of the model, where this worker has asked for them; else None.
     """
     try:
-        _check(errand)
+        errand.likeness.check()
         session = _open(errand, data)
         source = SentRows(errand.plan.span(shard)[0], recorded, read_from)
         _, runners = session_threads(errand.device, 1)
@@ -125,47 +104,9 @@ def score_shard(
             (answered,) = scorer.answers(pool, [shard], lambda count: None)
         return scorer.ready(answered)
     except ModelNeededError as error:
-        return Refusal("ModelNeeded", str(error))
+        return Refusal(NEEDED, str(error))
     except DrillcoreError as error:
-        kind = next(kind.__name__ for kind in _KINDS if isinstance(error, kind))
-        return Refusal(kind, str(error))
-
-
-def versions() -> tuple[tuple[str, str], ...]:
-    """Return name and version of the packages that answers and bytes depend on."""
-    found = []
-    for name in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):  # onnxruntime-gpu, for instance
-            found.append((name, version(name)))
-    return tuple(found)
-
-
-def seen_size(path: str) -> int | None:
-    """Return the size of a file in bytes, None where there is no file."""
-    found = Path(path)
-    with contextlib.suppress(OSError):
-        return found.stat().st_size if found.is_file() else None
-    return None
-
-
-def _check(errand: Errand) -> None:
-    """Look whether this machine is as the driver's is, where the results depend on it. Raises InputError."""
-    if errand in _CHECKED:
-        return
-    here = dict(versions())
-    for name, wanted in errand.versions:
-        if here.get(name) != wanted:
-            raise InputError(
-                f"{name} {here.get(name, 'none')} is installed, {wanted} where the run was started: the answers might "
-                "differ; install the same there"
-            )
-    for path, size in errand.seen:
-        if seen_size(path) != size and (size >= 0 or not Path(path).exists()):
-            raise InputError(
-                f"{path} is not what it is where the run was started: use a folder that all machines see by the same "
-                "path, or a URL"
-            )
-    _CHECKED.add(errand)
+        return Refusal.of(error)
 
 
 def _open(errand: Errand, data: bytes | None) -> Model:
@@ -227,7 +168,6 @@ def _slots() -> int:
 
 
 _SESSIONS: dict[tuple[str, str], Model] = {}
-_CHECKED: set[Errand] = set()
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 _OPENING = threading.Lock()
 _OWN = threading.local()

@@ -21,7 +21,7 @@ root, model, source, output, rows, scheduler = sys.argv[1:7]
 settings = Settings.load(Path(root))
 more = {"options": DenseOptions(overlay=True)} if model == "tiny-dense" else {}
 if scheduler:
-    from drillcore_serving.engines.dask_cluster import Cluster
+    from drillcore.cluster.address import Cluster
     more |= {"engine": "dask", "cluster": Cluster(scheduler)}
 print("ready", flush=True)
 more |= {"device": "cpu", "shard_rows": int(rows)}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from drillcore.cli.engine_options import asked_cluster, engine_options
 from drillcore.cli.serving_models import bring
 from drillcore.cli.session import PlaceType, begin, json_option, print_json, print_table, shown
 from drillcore.cli.uncommitted import say_left_lying
+from drillcore.cluster.address import Cluster
 from drillcore.errors import NoMemoryError
 from drillcore.remote import AnyPath
-from drillcore_serving.engines.dask_cluster import Cluster
 
 FORMATS = ("parquet", "csv", "jsonl", "coco", "geojson", "png", "geotiff")
 
@@ -37,12 +38,7 @@ FORMATS = ("parquet", "csv", "jsonl", "coco", "geojson", "png", "geotiff")
     default="exact",
     help="Dense models: tiles with halos, equal to the whole image; or tiles of 224 pixels that overlap, averaged.",
 )
-@click.option("--engine", type=click.Choice(["local", "dask"]), default="local", help="This process, or Dask workers.")
-@click.option("--scheduler", default="", metavar="ADDRESS", help="Dask's, tls://host:port; none: workers started here.")
-@click.option("--tls-ca", type=click.Path(path_type=Path), default=None, help="Certificate of the authority, PEM.")
-@click.option("--tls-cert", type=click.Path(path_type=Path), default=None, help="Own certificate, PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path), default=None, help="Key of the own certificate, PEM.")
-@click.option("--plain-scheduler", is_flag=True, help="Allow a scheduler beyond this machine without TLS.")
+@engine_options
 @click.option("--overwrite", is_flag=True, help="Replace what another run wrote to OUTPUT.")
 @json_option
 def score(
@@ -94,15 +90,7 @@ def score(
     from drillcore_serving.batch.score_batch import score as run
     from drillcore_serving.batch.writing.dense_files import DenseOptions
 
-    cluster = Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler)
-    if engine == "local" and cluster != Cluster():
-        raise click.UsageError("--scheduler and what belongs to it are for --engine dask")
-    if engine == "dask":
-        cluster.check()
-        if not scheduler:
-            click.echo(
-                f"no --scheduler: {settings.cpu_threads} Dask workers of 1 thread each are started here", err=True
-            )
+    cluster = asked_cluster(settings, engine, Cluster(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler))
     form = "geotiff" if {"geotiff", "geojson"} & set(forms) else "png"
     if form == "geotiff" and "png" in forms:
         raise click.UsageError("masks are written as png, or as geotiff, which geojson is made of")

@@ -285,7 +285,7 @@ def test_no_bucket_and_no_object(settings: Settings, tmp_path: Path, server: str
 def test_workers_read_and_write_a_store(settings: Settings, tmp_path: Path, server: str) -> None:
     from dask_case import cluster
 
-    from drillcore_serving.engines.dask_cluster import Cluster
+    from drillcore.cluster.address import Cluster
 
     store = bucket(f"b{uuid.uuid4().hex[:12]}")
     tiny, dense = serve_tiny(settings), serve_dense(settings)
