@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from PIL import Image
 from shells import write_shells
 
 from drillcore import load_folder
 from drillcore.analysis.spoken import BESIDE, draw_spoken, spoken_maps
 from drillcore.errors import InputError, ParityError, RecipeError
+from drillcore.export.assemble import IR_VERSION, OPSET
+from drillcore.export.builder import GraphBuilder
+from drillcore.export.cross_pooling_nodes import CrossPoolingWriter
+from drillcore.export.sessions import cpu_session
 from drillcore.heads.row_source import gram
 from drillcore.recipes import read_recipe
 from drillcore.recipes.building import check_parts
@@ -172,6 +178,25 @@ def test_parity_notices_other_rows(run_of: Any, monkeypatch: pytest.MonkeyPatch)
     run.state = type(state)({**state.arrays, "0/mean": state.arrays["0/mean"] + 0.5})
     with pytest.raises(ParityError, match="rows"):
         prove_parity(run)
+
+
+@pytest.mark.parametrize("params", [{}, {"blocks": [2, 2]}, {"unit_length": False}, {"normalise": "none"}], ids=str)
+def test_the_files_nodes_make_the_rows_and_nothing_of_nothing(run_of: Any, params: dict[str, Any]) -> None:
+    run = run_of(params)
+    fill_store(run)
+    activations = RNG.normal(size=(3, run.backbone.flat_width(run.recipe.backbone.taps))).astype(np.float32)
+    activations[1] = 0  # no map is excited anywhere
+    activations[2] *= 1e-6
+    graph = onnx.GraphProto(name="rows")
+    graph.input.append(helper.make_tensor_value_info("activations", TensorProto.FLOAT, ["N", activations.shape[1]]))
+    CrossPoolingWriter(run).write_rows(GraphBuilder(graph), "activations", "rows")
+    graph.output.append(helper.make_tensor_value_info("rows", TensorProto.FLOAT, None))
+    model = onnx.ModelProto(ir_version=IR_VERSION, graph=graph, opset_import=[helper.make_opsetid("", OPSET)])
+    rows = cpu_session(model.SerializeToString(), 1).run(None, {"activations": activations})[0]
+    wanted = run.representation.transform(activations, run.state)
+    assert not rows[1].any()
+    squared, expected = (found * np.abs(found) for found in (rows, wanted))
+    np.testing.assert_allclose(squared, expected, rtol=4e-3, atol=1e-4 * float(np.abs(expected).max()))
 
 
 def test_new_images_alone_are_computed_and_the_pca_stays_until_a_refresh(run_of: Any, tmp_path: Path) -> None:

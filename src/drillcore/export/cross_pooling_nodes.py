@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from drillcore.arrays import Array
+from drillcore.arrays import Array, Floats
 from drillcore.export.assemble import write_stored
 from drillcore.export.builder import GraphBuilder
 from drillcore.export.scope import Scope
 from drillcore.export.writing import RowsWriter
 from drillcore.representations.cross_pooling.cross_rows import CrossPooling
 from drillcore.representations.cross_pooling.layout import Part, Place, pca_of
-from drillcore.representations.cross_pooling.pooling import LENGTH, inner
+from drillcore.representations.cross_pooling.pooling import LENGTH, NOTHING, inner
 
 _NEAR = 1e-4  # of the largest pooled number: what rounding of a sum may be
+_LEAST = 1e-30  # of a pooled number that is divided by: 0 stays 0
 
 
 class CrossPoolingWriter(RowsWriter):
@@ -77,29 +78,47 @@ class CrossPoolingWriter(RowsWriter):
         if plan.maps == "clipped":
             local, guide = scope.op("Relu", local), scope.op("Relu", guide)
         kept, looks = len(pca.axes), len(part.looks)
-        kernel = scope.array(pca.axes.reshape(kept, part.local.shape[0], *plan.subarray), np.float32)
-        offset = scope.array(-(pca.axes @ pca.mean), np.float32)
-        projected = scope.op("Conv", local, kernel, offset)  # [N * looks, components, h', w']
+        axes = pca.axes.reshape(kept, part.local.shape[0], *plan.subarray)
+        projected = self._projected(scope, local, axes, scope.array(-(pca.axes @ pca.mean), np.float32))
         (top, left), (high, wide) = inner(part.guide.shape[1:], plan.subarray)
         ends = (scope.whole(top, left), scope.whole(top + high, left + wide), scope.whole(2, 3))
         inside = scope.op("Slice", guide, *ends)
-        units, maps = high * wide, part.guide.shape[0]
-        x = scope.op("Transpose", scope.shape(projected, -1, looks, kept, units), perm=[0, 1, 3, 2])
-        x = scope.shape(x, -1, looks * units, kept)
-        a = scope.op("Transpose", scope.shape(inside, -1, looks, maps, units), perm=[0, 2, 1, 3])
-        a = scope.shape(a, -1, maps, looks * units)
-        return scope.shape(scope.op("MatMul", a, x), -1, maps * kept)
+        maps = part.guide.shape[0]
+        x, a = _units(scope, projected, looks, kept, high * wide), _units(scope, inside, looks, maps, high * wide)
+        # onnxruntime makes one product of it and of a transposition of the last two axes before it.
+        return scope.shape(scope.op("MatMul", a, scope.op("Transpose", x, perm=[0, 2, 1])), -1, maps * kept)
+
+    def _projected(self, scope: Scope, local: str, axes: Floats, offset: str) -> str:
+        """Write the PCA of all units by its axes [components, D, m, n], float32 [N * looks, components, h', w']."""
+        return scope.op("Conv", local, scope.array(axes, np.float32), offset)
 
     def _normalised(self, scope: Scope, values: str, kind: str) -> str:
+        """Write rows [N, D] as they are learnt from; a power as x / sqrt|x|: the sign's pass would take longest."""
         if kind == "sign":
             return scope.op("Sign", values)
-        if kind == "power":
-            values = scope.op("Mul", scope.op("Sign", values), scope.op("Sqrt", scope.op("Abs", values)))
-        if not self.pooling.plan.unit_length:
-            return values
-        length = scope.op("ReduceL2", values, scope.whole(1), keepdims=1)
-        length = scope.op("Max", length, scope.array([1e-12], np.float32))
-        return scope.op("Mul", values, scope.op("Div", scope.array([LENGTH], np.float32), length))
+        unit_length = self.pooling.plan.unit_length
+        if kind != "power":
+            length = scope.op("ReduceL2", values, scope.whole(1), keepdims=1) if unit_length else ""
+            return scope.op("Div", values, _share(scope, length)) if unit_length else values
+        sizes = scope.op("Max", scope.op("Abs", values), scope.array([_LEAST], np.float32))
+        roots = scope.op("Sqrt", sizes)
+        if unit_length:  # the sum of sizes is the squared length of the powers
+            length = scope.op("Sqrt", scope.op("ReduceSum", sizes, scope.whole(1), keepdims=1))
+            roots = scope.op("Mul", roots, _share(scope, length))
+        return scope.op("Div", values, roots)
+
+
+def _share(scope: Scope, length: str) -> str:
+    """Write what numbers of rows of these lengths, float32 [N, 1], are divided by."""
+    length = scope.op("Max", length, scope.array([NOTHING], np.float32))
+    return scope.op("Div", length, scope.array([LENGTH], np.float32))
+
+
+def _units(scope: Scope, maps: str, looks: int, width: int, units: int) -> str:
+    """Write an image's units side by side, [N, width, looks * units], of maps [N * looks, width, h, w]."""
+    if looks > 1:
+        maps = scope.op("Transpose", scope.shape(maps, -1, looks, width, units), perm=[0, 2, 1, 3])
+    return scope.shape(maps, -1, width, looks * units)
 
 
 def _cut(scope: Scope, activations: str, place: Place, looks: range) -> str:

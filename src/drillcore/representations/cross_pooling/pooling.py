@@ -21,7 +21,7 @@ from scipy.linalg import eigh
 from drillcore.arrays import Floats
 
 LENGTH = 100.0  # of a part of a row: its numbers are near 1, where float16 has its digits
-_NOTHING = 1e-12  # a length that is none
+NOTHING = 1e-12  # a length that is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def pooled(x: Floats, a: Floats, pca: Pca) -> Floats:
     """Return P, float32 [N, K, components], of local features [N, units, M] and guides [N, units, K] (equation 2)."""
     components, width = pca.axes.shape
     if projected_first(x.shape[1], width, a.shape[2], components):
-        projected = x @ pca.axes.T - pca.axes @ pca.mean
+        projected = (x - pca.mean) @ pca.axes.T
         return np.asarray(a.transpose(0, 2, 1) @ projected, np.float32)
     sums = a.transpose(0, 2, 1) @ x  # [N, K, M]
     return np.asarray((sums - a.sum(axis=1)[:, :, None] * pca.mean) @ pca.axes.T, np.float32)
@@ -91,11 +91,16 @@ def normalised(rows: Floats, kind: str, *, unit_length: bool) -> Floats:
     """
     if kind == "sign":
         return np.asarray(np.sign(rows))
-    found = np.sign(rows) * np.sqrt(np.abs(rows)) if kind == "power" else rows
-    if not unit_length:
-        return np.asarray(found)
-    length = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
-    return np.asarray(found * (LENGTH / np.maximum(length, _NOTHING)).astype(np.float32)[:, None])
+    if kind == "power":
+        found = np.abs(rows)
+        squared = found.sum(axis=1, dtype=np.float64)  # the squared length of the roots
+        np.copysign(np.sqrt(found, out=found), rows, out=found)
+    else:
+        found = np.array(rows)
+        squared = np.einsum("ij,ij->i", found, found, dtype=np.float64)
+    if unit_length:
+        found *= (LENGTH / np.maximum(np.sqrt(squared), NOTHING)).astype(np.float32)[:, None]
+    return found
 
 
 def principal_axes(parts: Iterable[Floats], components: int) -> Pca:
