@@ -1,4 +1,4 @@
-"""Kernels of the methods of paper 003 over kept maps, and a linear SVM on them, for `bench cross-pooling`.
+"""Kernels of the methods of paper 003 over kept maps, for `bench cross-pooling`.
 
 A representation that is a concatenation of others has the sum of their kernels: rows are made once for each part, their
 Gram matrix is kept, and tables are sums of matrices. Every part's rows have one length, as the recipe's.
@@ -7,7 +7,7 @@ Gram matrix is kept, and tables are sums of matrices. Every part's rows have one
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.pooling.features import Maps
-from benchmarks.pooling.pictures import Pictures
-from drillcore.evaluation.figures.voc_precision import PRESENT, figure_of
 from drillcore.heads.row_source import gram
-from drillcore.heads.svm.dual_svm import DualSvmHead
 from drillcore.representations.cross_pooling.pooling import (
     Pca,
     guides,
@@ -31,8 +28,6 @@ from drillcore.representations.cross_pooling.pooling import (
 
 Floats = npt.NDArray[Any]
 STEP, FIT_IMAGES, FIT_UNITS, SEED = 16, 400, 20_000, 7
-CHOICES = (0.1, 1.0, 10.0, 100.0)  # of C; rows have a mean squared length of 1
-MANY = 2000  # training pictures: two choices of C and two folds then
 WHOLE, BLOCKS = (0, 1), (1, 5)  # looks of CL-45 and of CL-45F
 PYRAMID = (1, 2, 3)  # cells a side of the levels of spatial pyramid pooling
 
@@ -80,7 +75,7 @@ def kept(maps: Maps, name: str, made: Callable[[], npt.NDArray[np.float64]]) -> 
     """Return the kernel of that name, made if it is not there."""
     path = maps.folder / "kernels" / f"{name}.npy"
     if not path.exists():
-        _save(path, made())
+        save(path, made())
     return np.asarray(np.load(path))
 
 
@@ -88,7 +83,8 @@ def _complete(maps: Maps, pooling: Pooling) -> Pooling:
     return dataclasses.replace(pooling, components=pooling.components or maps.pictures.components)
 
 
-def _save(path: Path, values: Floats) -> None:
+def save(path: Path, values: Floats) -> None:
+    """Write an array, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     with path.with_suffix(".partial").open("wb") as file:
         np.save(file, values)
@@ -128,7 +124,7 @@ def fitted(maps: Maps, pooling: Pooling) -> Pca:
         numbers = np.flatnonzero(maps.pictures.splits == "train")
         chosen = np.sort(np.random.default_rng(SEED).permutation(numbers)[:FIT_IMAGES])
         found = principal_axes(_fitting(maps, pooling, chosen), max(1000, pooling.components))
-        _save(path, np.concatenate([found.mean[None], found.axes]))
+        save(path, np.concatenate([found.mean[None], found.axes]))
     kept = np.load(path, mmap_mode="r")
     return Pca(np.array(kept[0]), np.array(kept[1 : pooling.components + 1]))
 
@@ -193,83 +189,6 @@ def _pyramid(grid: Floats) -> Floats:
         edges = [(number * side // level, -(-(number + 1) * side // level)) for number in range(level)]
         found += [grid[:, top:bottom, left:right].max(axis=(1, 2)) for top, bottom in edges for left, right in edges]
     return np.concatenate(found, axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a machine said of the test pictures.
-
-    Attributes:
-        decisions: float32 [n, K]; -inf for a class without a training picture.
-        truth: labels int64 [n], or int8 [n, K].
-        c: chosen on rows held out of train.
-        loss: on those rows, of that C.
-    """
-
-    decisions: npt.NDArray[np.float32]
-    truth: npt.NDArray[Any]
-    c: float
-    loss: float
-
-    @property
-    def score(self) -> float:
-        """Accuracy, or the mean average precision where a picture has several labels."""
-        return float(self.drawn(np.ones((1, len(self.truth))))[0])
-
-    def drawn(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the scores [B] of pictures drawn that often, [B, n]."""
-        if self.truth.ndim == 1:
-            right = self.decisions.argmax(axis=1) == self.truth
-            return np.asarray(counts @ right / counts.sum(axis=1))
-        ranks = self.decisions.argsort(axis=0, kind="stable").argsort(axis=0) / len(self.truth)  # of 0 to 1
-        return figure_of(self.truth, ranks, "mean_average_precision")(counts)
-
-
-def answers(maps: Maps, name: str, kernel_of: Callable[[], npt.NDArray[np.float64]]) -> Answers:
-    """Return what a machine learnt from train says of test, kept once it was asked; it chooses C as the recipe's head.
-
-    Args:
-        maps: whose pictures.
-        name: of the method.
-        kernel_of: returns the products of all pictures.
-    """
-    pictures = maps.pictures
-    asked = pictures.splits == "test"
-    path = maps.folder / "answers" / f"{name}.npy"
-    if not path.exists():
-        _save(path, _answered(kernel_of(), pictures))
-    kept = np.load(path)
-    return Answers(kept[1:], pictures.labels[asked], float(kept[0, 0]), float(kept[0, 1]))
-
-
-def _answered(products: npt.NDArray[np.float64], pictures: Pictures) -> npt.NDArray[np.float32]:
-    """Return the decisions [n, K] on test, under a row that begins with the C that was chosen and its loss."""
-    learnt, asked = np.flatnonzero(pictures.splits == "train"), np.flatnonzero(pictures.splits == "test")
-    labels = pictures.labels[learnt]
-    labels = labels == PRESENT if pictures.several else labels
-    choices = list(CHOICES if len(learnt) < MANY else CHOICES[1:3])
-    head = DualSvmHead(c=choices, folds=4 if len(learnt) < MANY else 2, seed=SEED)
-    head.fit(products[np.ix_(learnt, learnt)], labels)
-    found = np.full((len(asked) + 1, len(pictures.classes)), -np.inf, np.float32)
-    found[0, :2] = head.c_, head.tried_[head.c_]
-    found[1:, head.present_] = products[np.ix_(asked, learnt)] @ head.dual().T + head.bias_
-    return found
-
-
-def paired(ours: Sequence[Answers], theirs: Sequence[Answers], *, draws: int = 2_000) -> tuple[float, float, float]:
-    """Return difference, lower and upper end of its 95 % interval, in points: the mean over data sets.
-
-    Test pictures are drawn with replacement within each data set, the same for both methods.
-    """
-    rng = np.random.default_rng(SEED)
-    drawn, whole = np.zeros(draws), []
-    for a, b in zip(ours, theirs, strict=True):
-        count = len(a.truth)
-        counts = rng.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)
-        drawn += (a.drawn(counts) - b.drawn(counts)) / len(ours)
-        whole.append(a.score - b.score)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return 100 * float(np.mean(whole)), 100 * float(low), 100 * float(high)
 
 
 Kernels = dict[str, Callable[[], npt.NDArray[np.float64]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,18 +90,41 @@ def animals(settings: Settings, data: Path) -> Pictures:
 
 
 def plankton(settings: Settings, data: Path) -> Pictures:
-    """Return 5,000 pictures of plankton, drawn with a seed, two of five of each class test."""
+    """Return 5,000 pictures of plankton, of each class the same share, two of five of each test.
+
+    They are grey and small (half have 49 to 94 pixels on the longer side) and enlarged to 128 x 128.
+    """
     folder = unpacked(settings, data / "plankton_train.zip")
     files = sorted(path for path in folder.rglob("*.jpg"))
-    chosen = np.sort(np.random.default_rng(SEED).permutation(len(files))[:PLANKTON])
-    files = [files[number] for number in chosen]
-    classes = sorted({path.parent.name for path in files})
+    names = [path.parent.name for path in files]
+    files = [files[number] for number in drawn_evenly(names, PLANKTON)]
+    classes = sorted(set(names))
     labels = np.array([classes.index(path.parent.name) for path in files])
     splits = np.full(len(files), "train")
     for label in range(len(classes)):
         rows = np.flatnonzero(labels == label)
         splits[rows[1::5]] = splits[rows[3::5]] = "test"
     return Pictures("plankton", files, labels, classes, splits, side=128, components=100)
+
+
+def drawn_evenly(names: Sequence[str], count: int) -> npt.NDArray[np.int64]:
+    """Return which `count` of the pictures are taken, in order: of each class the same share, drawn with a seed.
+
+    Each class's number is rounded down, those rounded down most get one more; two of a class at least, so that it has
+    pictures of both splits.
+
+    Args:
+        names: class of each picture.
+        count: at least two for each class, at most as many as there are.
+    """
+    classes, places, sizes = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
+    exact = sizes * count / len(names)
+    taken = np.maximum(exact.astype(np.int64), np.minimum(2, sizes))
+    order = np.argsort(taken - exact, kind="stable")
+    taken[order[: max(0, count - taken.sum())]] += 1
+    rng = np.random.default_rng(SEED)
+    chosen = [rng.permutation(np.flatnonzero(places == place))[: taken[place]] for place in range(len(classes))]
+    return np.sort(np.concatenate(chosen))
 
 
 # By name; the order is that of the columns.

@@ -11,11 +11,15 @@ import numpy as np
 
 from benchmarks.pooling.features import NETWORKS, Maps, build
 from benchmarks.pooling.fisher import coded, learnt, unit
-from benchmarks.pooling.kernels import BLOCKS, WHOLE, Pooling, fitted, projected_features, rows_at, rows_of
+from benchmarks.pooling.kernels import BLOCKS, WHOLE, Pooling, fitted, projected_features, rows_of
 from drillcore.export.onnx_network import OnnxNetwork
 from drillcore.heads.row_source import gram
+from drillcore.representations.base import State
+from drillcore.representations.cross_pooling.cross_rows import CrossPooling
+from drillcore.representations.cross_pooling.params import PoolingPlan
 
 if TYPE_CHECKING:
+    from drillcore.backbones.base import Backbone
     from drillcore.settings import Settings
 
 TIMES = 9
@@ -25,8 +29,8 @@ def times(settings: Settings, maps: Maps) -> dict[str, float]:
     """Return seconds of one picture on one thread.
 
     `backbone`, `backbone_onnx`: a forward pass of one look by torch and by onnxruntime; `pooling`, `pooling_blocks`: of
-    its maps, and of four blocks', with local features, PCA and normalisation; `fisher`: sparse-coding Fisher vectors of
-    the same local features.
+    its maps, and of four blocks', as the store's rows are made: with local features, PCA and normalisation; `fisher`:
+    sparse-coding Fisher vectors of the same local features.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -41,7 +45,7 @@ def times(settings: Settings, maps: Maps) -> dict[str, float]:
         "backbone_onnx": lambda: onnx.forward_taps(x, network.pair45),
     }
     for name, looks in (("pooling", WHOLE), ("pooling_blocks", BLOCKS)):
-        works[name] = _bound(maps, Pooling(looks=looks))
+        works[name] = _bound(maps, backbone, looks)
     atoms, pca = learnt(maps), fitted(maps, Pooling())
     works["fisher"] = lambda: coded(unit(projected_features(maps, Pooling(), pca, one)), atoms)
     torch.set_num_threads(1)
@@ -49,9 +53,16 @@ def times(settings: Settings, maps: Maps) -> dict[str, float]:
         return _in_turn(works)
 
 
-def _bound(maps: Maps, pooling: Pooling) -> Callable[[], Any]:
-    pca = fitted(maps, pooling)
-    return lambda: rows_at(maps, pooling, pca, np.arange(1))
+def _bound(maps: Maps, backbone: Backbone, looks: tuple[int, int]) -> Callable[[], Any]:
+    """Return the representation's work on the activations of the first picture, in memory."""
+    whole, pca = looks == WHOLE, fitted(maps, Pooling(looks=looks))
+    plan = PoolingPlan(components=len(pca.axes), blocks=None if whole else (2, 2), whole=whole)
+    representation = CrossPooling(plan)
+    representation.look(backbone, NETWORKS[maps.key].pair45)
+    cut = [maps[name][:1, slice(*looks)].reshape(1, -1) for name in ("x45", "a45")]
+    activations = np.concatenate(cut, axis=1).astype(np.float32)
+    state = State({"0/mean": pca.mean, "0/axes": pca.axes})
+    return lambda: representation.transform(activations, state)
 
 
 def kernel_times(maps: Maps) -> dict[str, float]:

@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pooling.answers import MEASURED, Answers, answers, paired
+from benchmarks.pooling.exported import file_times
 from benchmarks.pooling.features import NETWORKS, Maps
 from benchmarks.pooling.fisher import fisher_methods
-from benchmarks.pooling.kernels import SEED, Answers, answers, methods, paired
+from benchmarks.pooling.kernels import SEED, methods
 from benchmarks.pooling.overlays import sparsity, write_overlays
 from benchmarks.pooling.pictures import SETS, Pictures, drawn
 from benchmarks.pooling.speed import kernel_times, times
 from benchmarks.pooling.text import written
 from benchmarks.report import RESULTS, facts, write_report
 from drillcore.errors import InputError
+from drillcore.files import read_object
 
 if TYPE_CHECKING:
     from drillcore.settings import Settings
@@ -74,8 +77,10 @@ def _reported(settings: Settings, pieces: Sequence[Maps], found: Found, *, quick
     lowest = min(gains.values())
     first = next(maps for maps in pieces if maps.answered("CL-45C"))
     taken, products = times(settings, first), kernel_times(first)
+    filed = file_times(settings, first.key, first.pictures.side, first.pictures.components)
     figures = {
         "pooling_vs_backbone": taken["pooling"] / taken["backbone"],
+        "file_pooling_vs_backbone": filed["pooling"] / filed["backbone"],
         "gram_vs_matmul": products["matmul"] / products["gram"],
         "cl45c_minus_global": lowest[0],
         "cl45c_minus_global_low": lowest[1],
@@ -87,15 +92,19 @@ def _reported(settings: Settings, pieces: Sequence[Maps], found: Found, *, quick
         },
         "gains": gains,
         "seconds": taken,
+        "file_seconds": filed,
         "kernel_seconds": products,
     }
     if quick:
         return {**figures, **facts({"folds": SEED}), "raw": raw}
     measured = [maps for maps in pieces if maps.pictures.name in found.get(maps.key, {})]
     raw["sparsity"] = sparse = {f"{maps.pictures.name}, {maps.key}": sparsity(maps) for maps in measured}
+    raw["measured"] = {
+        f"{maps.pictures.name}, {maps.key}": read_object(maps.folder / "answers" / MEASURED) for maps in measured
+    }
     pictures = write_overlays(measured, RESULTS / "cross-pooling")
     counts = {maps.pictures.name: _counts(maps.pictures) for maps in measured}
-    text = written(found, gains, taken, products, counts, sparse, pictures)
+    text = written(found, gains, {**taken, "file": filed}, products, counts, raw["measured"], sparse, pictures)
     return write_report("cross-pooling", figures, raw, text, seeds={"folds": SEED, "bootstrap": SEED})
 
 
