@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from drillcore.analysis.label_next import label_next as choose
+from drillcore.analysis.label_next_kept import choice_folder
 from drillcore.json_types import Json
 from drillcore.pages.images_to_label import write_label_next
 from drillcore.runtime.model.reference import parse_reference
@@ -31,7 +32,7 @@ from drillcore_pipelines.score import INBOX
 def choose_images(settings: Settings, reference: str, folder: Path, count: int) -> Json:
     """Return what was chosen, with `page`, where it can be seen."""
     found = choose(settings, reference, folder, count)
-    page = settings.state / "label-next" / found.parts.version.model
+    page = choice_folder(settings, found.parts.version.model)
     write_label_next(settings, found, page)
     say(f"choose-images: {len(found.chosen):,} of {found.images:,} images, {len(found.left_out):,} left out")
     return {**found.to_dict(), "page": str(page / "index.html")}

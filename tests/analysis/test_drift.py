@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from shells import write_shells
 
 from drillcore import registry
 from drillcore.analysis.reporting import gather_report
-from drillcore.analysis.shifts.drift import LEAST_LEVEL, _class_shifts, compare, find_drift
+from drillcore.analysis.shifts.drift import LEAST_LEVEL, _class_shifts, compare, find_drift, keep_drift
+from drillcore.analysis.shifts.drift_kept import drift_file
 from drillcore.cli import cli
 from drillcore.datasets.ingest import current_manifest
 from drillcore.errors import InputError, ReceiptError, TooFewAnswersError
+from drillcore.files import write_json
+from drillcore.pages.report_origin import moment
 from drillcore.pages.report_page import report_page
 from drillcore.runtime.batch.sketch import merged, sketch_of
 from drillcore.settings import Settings
@@ -73,6 +78,40 @@ def test_a_missing_class_is_told_and_reported(
     assert "Drift of classes" in text
     plain = CliRunner().invoke(cli, ["drift", MODEL])
     assert "DRIFT" in plain.output
+
+
+def test_the_report_says_when_and_what_has_come_since(retrained: Retrained, tmp_path: Path) -> None:
+    settings, _ = retrained
+    place = settings.state / "scored" / MODEL
+    scored(settings, only_bars(tmp_path / "bars"), place / "1")
+    before = report_page(gather_report(settings, MODEL))
+    assert "Not compared yet: 1 scored output (40 answers" in before
+    assert f"drillcore drift {MODEL}@1<" in before
+    keep_drift(settings, find_drift(settings, MODEL))
+    kept = json.loads(drift_file(settings, MODEL, 1).read_text())
+    at_once = report_page(gather_report(settings, MODEL))
+    assert f"Looked at on {moment(kept['looked'])}, at 1 scored output." in at_once
+    assert "has answered nothing since" in at_once
+    scored(settings, only_bars(tmp_path / "more", 30), place / "2")
+    later = report_page(gather_report(settings, MODEL))
+    assert "Newer than this finding, and not in it: 1 scored output (30 answers" in later
+    # Of a folder that was named for the finding, what is new in it counts too.
+    keep_drift(settings, find_drift(settings, MODEL, [scored(settings, tmp_path / "bars", tmp_path / "out" / "1")]))
+    drift_file(settings, MODEL, 1).write_text(drift_file(settings, MODEL, 1).read_text().replace("/out/1", "/out"))
+    scored(settings, tmp_path / "bars", tmp_path / "out" / "2")
+    assert f"drillcore drift {MODEL}@1 --scored FOLDER" in report_page(gather_report(settings, MODEL))
+    # A finding of another file that had the number says nothing of this one.
+    write_json(drift_file(settings, MODEL, 1), {**kept, "model_sha256": "0" * 64})
+    assert gather_report(settings, MODEL).drift is None
+
+
+def test_old_answers_are_reached_by_the_command(retrained: Retrained, tmp_path: Path) -> None:
+    settings, _ = retrained
+    output = scored(settings, only_bars(tmp_path / "bars"), settings.state / "scored" / MODEL / "1")
+    old = time.time() - 20.5 * 86_400
+    os.utime(output / "receipt.json", (old, old))
+    assert f"drillcore drift {MODEL}@1 --days 21<" in report_page(gather_report(settings, MODEL))
+    assert find_drift(settings, MODEL, days=21).since.sketch.rows == 40
 
 
 def test_what_a_server_has_kept_is_looked_at(retrained: Retrained) -> None:

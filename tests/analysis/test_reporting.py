@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from shells import write_shells
 
+from drillcore.analysis.label_next import label_next
+from drillcore.analysis.label_next_kept import MAX_KEPT
 from drillcore.analysis.reporting import gather_report, read_json
 from drillcore.cli import cli
 from drillcore.errors import DataError, UnknownNameError
 from drillcore.pages.figure_names import change
+from drillcore.pages.images_to_label import write_label_next
 from drillcore.pages.report_page import report_page
 from drillcore.settings import Settings
 
@@ -51,13 +55,13 @@ def test_a_report_tells_what_the_retrain_did(retrained: Retrained, report: Any) 
 def test_the_page_is_whole_and_loads_nothing(retrained: Retrained, report: Any) -> None:
     _, summary = retrained
     text = report_page(report)
-    for title in ("Figures", "Gate", "Pictures", "Classes", "Data", "Origin", "History", "Card"):
+    for title in ("Figures", "Gate", "Versions", "Pictures", "Classes", "Drift", "To label next", "Data", "Card"):
         assert f"{title}</h2>" in text
     assert f"{summary['figures']['accuracy']:.4f}" in text
     assert summary["model_sha256"] in text
     assert summary["data_digest"] in text
     assert "remote://landing" in text
-    assert text.count("data:image/png;base64,") == len(report.pictures)
+    assert text.count("data:image/png;base64,") == len(report.pictures) + 1  # the versions are drawn for the page
     assert not re.search(r"<(script|link|iframe)|\son\w+=|(src|href)=.(?!data:image/|#)", text)
     assert report_page(report) == text
 
@@ -109,6 +113,51 @@ def test_a_rival_stands_beside_with_better_and_worse(report: Any) -> None:
 )
 def test_a_change_says_which_way_is_good(name: str, value: float, other: float, shown: str) -> None:
     assert shown in change(name, value, other)
+
+
+def test_the_versions_are_told_by_their_images(report: Any) -> None:
+    [own] = report.versions
+    assert (report.figure, own.champion, own.images) == ("accuracy", True, report.measured["images"])
+    assert own.interval[0] < own.value <= own.interval[1]
+    assert "say nothing about which version is better" not in report_page(report)
+    other = dataclasses.replace(own, version=2, image_set="fedcba", champion=False, promoted=(), rival=(1, 0.5))
+    text = report_page(dataclasses.replace(report, versions=(own, other)))
+    assert "say nothing about which version is better" in text
+    assert "A diamond is the champion then" in text
+    assert "(fedcba)" in text
+
+
+def test_without_a_choice_or_a_finding_there_is_the_command(report: Any) -> None:
+    text = report_page(report)
+    assert "drillcore label-next shells-forest@1 FOLDER" in text
+    assert "drillcore score shells-forest@1 IMAGES OUTPUT\ndrillcore drift shells-forest@1 --scored OUTPUT" in text
+
+
+@pytest.mark.parametrize("task", ["dense_labels", "dense_regression", "multilabel", "segments"])
+def test_what_other_tasks_have_not_is_said(report: Any, task: str) -> None:
+    version = dataclasses.replace(report.version, metadata={**report.version.metadata, "task": task})
+    text = report_page(dataclasses.replace(report, version=version))
+    assert f"the task of this one is {task}" in text
+    assert "drillcore label-next" not in text
+    assert ("drillcore drift" in text) == (task == "multilabel")
+
+
+def test_a_choice_stands_with_its_pictures(retrained: Retrained, tmp_path: Path) -> None:
+    settings, _ = retrained
+    found = label_next(settings, "shells-forest", write_shells(tmp_path / "new", 6, first=300), 14)
+    write_label_next(settings, found, tmp_path / "elsewhere")
+    report = gather_report(settings, "shells-forest")
+    assert report.to_label.digests == tuple(one.sha256 for one in found.chosen)
+    text = report_page(report)
+    assert "this version asked for 14 of 18 images of the folder new" in text
+    assert text.count("perhaps: ") == MAX_KEPT
+    assert str(tmp_path) not in text.partition('id="label-next"')[2].partition("</section>")[0]
+    assert "labelled by now" not in text
+    assert "version 1, not this one, asked" in report_page(
+        dataclasses.replace(report, version=dataclasses.replace(report.version, version=2), labelled=3)
+    )
+    (settings.state / "label-next/shells-forest/chosen.json").write_text('{"schema": 1}')
+    assert gather_report(settings, "shells-forest").to_label is None
 
 
 def test_unknown_models_and_versions_are_named(retrained: Retrained) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import tempfile
 from dataclasses import dataclass, field
@@ -9,11 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillcore import registry, tracking
+from drillcore.analysis.label_next_kept import KeptChoice, kept_choice
+from drillcore.analysis.shifts.answers_since import Unlooked, unlooked
 from drillcore.analysis.shifts.drift_kept import drift_file, kept_drift
-from drillcore.errors import DataError
+from drillcore.analysis.version_figures import VersionFigure, main_figure, version_figures
+from drillcore.datasets.manifest import read_manifest
+from drillcore.datasets.pointers import read_pointer
+from drillcore.errors import DataError, DrillcoreError
 from drillcore.json_types import Json
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
+from drillcore.tasks import CLASSIFICATION
 
 if TYPE_CHECKING:
     from drillcore.registry import ModelVersion
@@ -43,7 +51,12 @@ class Report:
         card: Markdown.
         pictures: name without suffix -> PNG.
         history: moves of aliases that touch this version, oldest first.
+        figure: the main one of the task, by which versions are shown; "": they have none.
+        versions: all there are, oldest first.
         drift: what was found last of its answers, None where nobody has looked.
+        unlooked: what it has answered since, or at all.
+        to_label: the images that were chosen last to be labelled, None where nobody has asked.
+        labelled: how many of those the data set has by now.
     """
 
     version: ModelVersion
@@ -60,7 +73,12 @@ class Report:
     card: str
     pictures: dict[str, bytes] = field(repr=False)
     history: tuple[AliasMove, ...]
+    figure: str = ""
+    versions: tuple[VersionFigure, ...] = ()
     drift: Json | None = None
+    unlooked: Unlooked = field(default_factory=Unlooked)
+    to_label: KeptChoice | None = None
+    labelled: int = 0
 
 
 def gather_report(settings: Settings, reference: str) -> Report:
@@ -74,8 +92,12 @@ def gather_report(settings: Settings, reference: str) -> Report:
     version = find_version(settings, reference)
     registry.reconcile(settings, version.model, pending_only=True)
     moves = registry.history(settings, version.model)
-    drift = drift_file(settings, version.model, version.version)
-    drawn = _pictures(drift.parent).get(drift.stem)
+    drift = kept_drift(settings, version)
+    picture = drift_file(settings, version.model, version.version)
+    drawn = _pictures(picture.parent).get(picture.stem) if drift else None
+    aliases, versions = registry.aliases(settings, version.model), registry.versions(settings, version.model)
+    task = str(version.metadata.get("task", CLASSIFICATION))
+    to_label = kept_choice(settings, version.model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = tracking.bring_artifacts(settings, version.run_id, Path(temporary))
         run = tracking.run_facts(settings, version.run_id)
@@ -83,12 +105,12 @@ def gather_report(settings: Settings, reference: str) -> Report:
         verdict = _verdict(moves, version.version) or read_json(folder / "gate.json") or None
         card = folder / "card.md" if (folder / "card.md").is_file() else settings.models / f"{version.model}.md"
         rival, text = _rival(settings, version, moves, verdict)
+        recipe = read_json(folder / "recipe.json")
+        figure = main_figure(task, str(recipe.get("gate", {}).get("metric", "")), versions)
         return Report(
             version=version,
             run=run,
-            aliases=tuple(
-                sorted(k for k, v in registry.aliases(settings, version.model).items() if v == version.version)
-            ),
+            aliases=tuple(sorted(alias for alias, number in aliases.items() if number == version.version)),
             figures=figures,
             measured=_measured(read_json(folder / "evaluation-facts.json"), run, figures),
             rival=rival,
@@ -96,15 +118,39 @@ def gather_report(settings: Settings, reference: str) -> Report:
             verdict=verdict,
             parity=read_json(folder / "parity.json"),
             data=read_json(folder / "data" / "about.json"),
-            recipe=read_json(folder / "recipe.json"),
+            recipe=recipe,
             card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
             pictures={**_pictures(folder / "pictures"), **({DRIFT_PICTURE: drawn} if drawn else {})},
             history=tuple(move for move in moves if version.version in (move.version, move.previous)),
-            drift=kept_drift(settings, version.model, version.version),
+            figure=figure,
+            versions=version_figures(figure, task, versions, moves, aliases.get(registry.CHAMPION)),
+            drift=drift,
+            unlooked=_unlooked(settings, version, drift),
+            to_label=to_label,
+            labelled=_labelled(settings, recipe, to_label),
         )
 
 
-def read_json(path: Path) -> dict[str, object]:
+def _unlooked(settings: Settings, version: ModelVersion, drift: Json | None) -> Unlooked:
+    """Return what nobody has compared yet, in the places where `drift` looks and where it has looked last."""
+    if drift is None:
+        return unlooked(settings, version, [], after=0.0)
+    looked = datetime.datetime.fromisoformat(drift["looked"]).timestamp()
+    return unlooked(settings, version, [Path(folder) for folder in drift.get("folders", [])], after=looked)
+
+
+def _labelled(settings: Settings, recipe: Json, chosen: KeptChoice | None) -> int:
+    """Return how many of the chosen images the data set has now; 0 where its list cannot be read."""
+    with contextlib.suppress(DrillcoreError):
+        name = str(recipe.get("dataset", {}).get("name"))
+        pointer = read_pointer(settings, name) if chosen else None
+        if chosen and pointer:
+            known = read_manifest(settings, name, str(pointer["digest"])).table["sha256"]
+            return int(known.isin(chosen.digests).sum())
+    return 0
+
+
+def read_json(path: Path) -> Json:
     """Return a JSON object, empty where there is no file. Raises DataError: it is something else."""
     if not path.is_file():
         return {}

@@ -32,10 +32,11 @@ def label_next(model: str, folder: Path, count: int, output: Path | None, as_jso
     """
     settings = begin(as_json=as_json)
     from drillcore.analysis.label_next import label_next as choose
+    from drillcore.analysis.label_next_kept import choice_folder
     from drillcore.pages.images_to_label import write_label_next
 
     found = choose(settings, model, folder, count)
-    made = write_label_next(settings, found, output or settings.state / "label-next" / found.parts.version.model)
+    made = write_label_next(settings, found, output or choice_folder(settings, found.parts.version.model))
     if as_json:
         print_json({**found.to_dict(), "files": [str(path) for path in made]})
         return

@@ -21,7 +21,8 @@ from drillcore.files import write_text
 def report(model: str, output: Path | None, open_: bool, as_json: bool) -> None:
     """Write a page on MODEL[@ALIAS|@VERSION]: figures beside the champion's, gate, pictures, data, origin, card.
 
-    The page is one file that loads nothing from elsewhere: mail it, archive it.
+    With it all versions over time, the last finding of `drift` (when it is of, and what was scored since) and the last
+    choice of `label-next`; nothing of them is made anew. The page is one file that loads nothing from elsewhere.
 
     \b
     Example:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from drillcore.analysis.label_next import COLUMNS, LabelNext
+from drillcore.analysis.label_next_kept import MAX_KEPT, keep_choice
+from drillcore.errors import BadImageError
 from drillcore.files import write_text
 from drillcore.json_types import Json
 from drillcore.pages.html import Html, breakable, element, join, page, section, table, write_page
-from drillcore.pages.thumbnails import cards, image_card
+from drillcore.pages.thumbnails import cards, image_card, thumbnail_bytes
 from drillcore.settings import Settings
 
 MAX_PICTURES = 400
@@ -18,11 +20,22 @@ _IMAGE, _CHOICE = "image", "label"  # names of the object and of the control in 
 
 
 def write_label_next(settings: Settings, found: LabelNext, folder: Path) -> list[Path]:
-    """Write `index.html`, `label-next.csv`, and tasks with their interface for Label Studio; return the paths."""
+    """Write `index.html`, `label-next.csv`, and tasks with their interface for Label Studio; return the paths.
+
+    What was chosen is kept for the model's reports too, wherever the folder is.
+    """
     made = write_page(folder, label_next_page(settings, found), "label-next.csv", COLUMNS, found.table())
     write_text(folder / TASKS_FILE, json.dumps(studio_tasks(found), indent=1, ensure_ascii=False))
     write_text(folder / CONFIG_FILE, studio_config(list(found.parts.manifest.classes)))
+    keep_choice(settings, found, made[0], [_small(settings, found, one.path) for one in found.chosen[:MAX_KEPT]])
     return [*made, folder / TASKS_FILE, folder / CONFIG_FILE]
+
+
+def _small(settings: Settings, found: LabelNext, path: str) -> bytes:
+    try:
+        return thumbnail_bytes(settings, found.folder / path, found.parts.manifest.channels)
+    except BadImageError:  # it went meanwhile
+        return b""
 
 
 def studio_tasks(found: LabelNext) -> list[Json]:

@@ -94,7 +94,12 @@ def origin_section(report: Report) -> Html:
 
 def day(milliseconds: int) -> str:
     """Return milliseconds since 1970 as a date and time, UTC."""
-    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).strftime("%d %B %Y, %H:%M UTC")
+    return moment(datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).isoformat())
+
+
+def moment(told: str) -> str:
+    """Return a time of ISO 8601, UTC, as a date and time for people."""
+    return datetime.datetime.fromisoformat(told).strftime("%d %B %Y, %H:%M UTC")
 
 
 def _sizes(data: Values) -> str:

@@ -11,7 +11,9 @@ from drillcore.pages.figure_names import FIGURES, SHORT, TILES, change
 from drillcore.pages.html import Html, badge, element, join, markdown, page, picture, section, table
 from drillcore.pages.report_classes import classes_section
 from drillcore.pages.report_drift import drift_section
+from drillcore.pages.report_label_next import label_next_section
 from drillcore.pages.report_origin import DATA_PICTURES, data_section, day, origin_section
+from drillcore.pages.report_versions import versions_section
 from drillcore.promotion.verdict import outcome
 from drillcore.runtime.model.abstaining import abstaining_in_words
 
@@ -46,9 +48,11 @@ _BADGES = {"yes": ("met", "good"), "no": ("not met", "bad"), "not checked": ("no
 _CONTENTS = (
     ("figures", "Figures"),
     ("gate", "Gate"),
+    ("versions", "Versions"),
     ("pictures", "Pictures"),
     ("classes", "Classes"),
     ("drift", "Drift"),
+    ("label-next", "To label next"),
     ("data", "Data"),
     ("origin", "Origin"),
     ("history", "History"),
@@ -62,9 +66,11 @@ def report_page(report: Report) -> str:
     sections = {
         "figures": _figures(report),
         "gate": _gate(report),
+        "versions": versions_section(report),
         "pictures": _pictures(report, _PICTURES, {*_PICTURES, *DATA_PICTURES, DRIFT_PICTURE}),
         "classes": classes_section(report),
         "drift": drift_section(report),
+        "label-next": label_next_section(report),
         "data": data_section(report),
         "origin": origin_section(report),
         "history": _history(report),

@@ -36,7 +36,7 @@ background:var(--warn-bg);border:1px solid var(--line);margin-right:.35rem;white
 .badge.good{background:var(--good-bg);border-color:transparent}.badge.bad{background:var(--bad-bg);border-color:transparent}
 .verdict{border-left:5px solid var(--line);padding:.5rem .9rem;border-radius:4px;background:var(--warn-bg)}
 .verdict.good{border-color:var(--good);color:inherit}.verdict.bad{border-color:var(--bad);color:inherit}
-.narrow{max-width:46rem}
+.narrow{max-width:46rem}.nowrap{white-space:nowrap}
 .scroll{overflow-x:auto;margin:.6rem 0}
 table{border-collapse:collapse;width:100%;font-size:.94rem}
 caption{text-align:left;color:var(--soft);font-size:.88rem;padding:0 0 .4rem}
@@ -72,6 +72,12 @@ th,td{padding:.34rem .45rem}dt{flex-basis:7rem}th[scope=row]{min-width:6.5rem;ov
 thead th{white-space:normal}
 figure.wide{display:block;overflow-x:auto}figure.wide img{max-width:none;width:42rem}
 .rules thead{display:none}.rules tr,.rules td,.rules th{display:block;border:0;padding:.1rem 0}
-.rules tr{border-bottom:1px solid var(--line);padding:.5rem 0}}
-@media print{nav,.skip{display:none}section{break-inside:avoid-page;border:0}body{background:#fff}}
+.rules tr{border-bottom:1px solid var(--line);padding:.5rem 0}
+.cards{grid-template-columns:repeat(auto-fill,minmax(8.4rem,1fr));gap:.6rem}.cards img{height:7.5rem}}
+@media print{:root{color-scheme:light;--bg:#fff;--card:#fff;--ink:#1b2430;--soft:#566375;--line:#d9dfe7;
+--accent:#1f5f99;--good:#1c6b32;--good-bg:#e3f3e6;--bad:#a3211b;--bad-bg:#fbe6e4;--warn-bg:#eef2f7}
+nav,.skip{display:none}section{border:0;padding:.6rem 0}h2,h3{break-after:avoid}
+figure,tr,.tile,.cards li{break-inside:avoid}
+pre{white-space:pre-wrap}.scroll,figure.large{overflow:visible;max-height:none}
+figure.large img,figure.wide img{max-width:100%;width:auto}}
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class Since:
         outputs: folders of the batches.
         served: sketches of servers.
         other: outputs that another version or model has made, which are left out.
+        looked: when, UTC, ISO 8601: what is written later is not among them.
+        folders: that were named, in full.
     """
 
     sketch: Sketch
@@ -42,6 +45,27 @@ class Since:
     outputs: list[str] = field(default_factory=list)
     served: int = 0
     other: int = 0
+    looked: str = ""
+    folders: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlooked:
+    """Answers of a version that nobody has compared yet, counted by what says how many they are.
+
+    Attributes:
+        outputs: of batches.
+        served: sketches of servers.
+        images: answers in both; one image that came twice counts twice.
+        newest: when the last of them was written, seconds since 1970; 0 where there are none.
+        days: before now that hold all of them.
+    """
+
+    outputs: int = 0
+    served: int = 0
+    images: int = 0
+    newest: float = 0.0
+    days: int = 0
 
 
 def answers_since(settings: Settings, version: ModelVersion, scored: Sequence[Path], days: int) -> Since:
@@ -86,7 +110,39 @@ def answers_since(settings: Settings, version: ModelVersion, scored: Sequence[Pa
         outputs=[str(path) for path, _ in batches],
         served=len(served),
         other=len(other),
+        looked=now.isoformat(timespec="microseconds"),
+        folders=[str(folder.resolve()) for folder in scored],
     )
+
+
+def unlooked(settings: Settings, version: ModelVersion, folders: Sequence[Path], after: float) -> Unlooked:
+    """Count what a version has answered after a moment; no part is read, and what is damaged counts as nothing.
+
+    Args:
+        settings: where the state is, with what the flow `score` has written and what servers have answered.
+        version: of any model.
+        folders: with outputs of `score`, beside those.
+        after: seconds since 1970.
+    """
+    receipts = {path.resolve() for folder in (settings.state / "scored", *folders) for path in folder.rglob(RECEIPT)}
+    sketches = (settings.state / "sketches" / version.model / version.sha256).glob("????-??-??-*.npz")
+    rows, times, outputs = list[int](), list[float](), 0
+    for path in (*receipts, *sketches):
+        with contextlib.suppress(OSError, ReceiptError, DataError):
+            if (written := path.stat().st_mtime) <= after:
+                continue
+            if path.name == RECEIPT:
+                receipt = read_receipt(path.parent)
+                if receipt.model_sha256 != version.sha256:
+                    continue
+                outputs += 1
+                rows.append(receipt.scored)
+            else:
+                rows.append(read_sketch(path).rows)
+            times.append(written)
+    now = datetime.datetime.now(datetime.UTC).timestamp()
+    days = int((now - min(times)) // _DAY) + 1 if times else 0
+    return Unlooked(outputs, len(rows) - outputs, sum(rows), max(times, default=0.0), days)
 
 
 def _outputs(folder: Path, since: float) -> list[tuple[Path, Receipt]]:

@@ -233,5 +233,5 @@ def keep_drift(settings: Settings, drift: Drift) -> Path:
     shares = [(one.name, one.reference, one.now) for one in drift.classes]
     picture = drift_png(shares, drift.reference.confidence, drift.since.sketch.confidence, title=drift.said)
     write_bytes(target.with_suffix(".png"), picture)
-    write_json(target, drift.to_dict())
+    write_json(target, {**drift.to_dict(), "looked": drift.since.looked, "folders": drift.since.folders})
     return target.with_suffix(".png")

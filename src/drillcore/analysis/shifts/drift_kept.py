@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 from drillcore.files import read_object
 from drillcore.json_types import Json
+from drillcore.registry import ModelVersion
 from drillcore.settings import Settings
 
 
@@ -14,9 +16,19 @@ def drift_file(settings: Settings, model: str, version: int) -> Path:
     return settings.state / "drift" / model / f"{version}.json"
 
 
-def kept_drift(settings: Settings, model: str, version: int) -> Json | None:
-    """Return the last finding about a version; None where there is none that can be read."""
+def kept_drift(settings: Settings, version: ModelVersion) -> Json | None:
+    """Return the last finding about a version, `looked` (UTC, ISO 8601) always in it; None where there is none.
+
+    One that cannot be read, or is of another file that had this number, is none.
+    """
+    path = drift_file(settings, version.model, version.version)
     try:
-        return read_object(drift_file(settings, model, version))
-    except (OSError, ValueError):
+        found = read_object(path)
+        if found["model_sha256"] != version.sha256:
+            return None
+        # An earlier release did not say when it looked.
+        written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+        datetime.datetime.fromisoformat(found.setdefault("looked", written.isoformat()))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found
