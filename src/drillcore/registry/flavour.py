@@ -6,21 +6,43 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from typing import Any
 
 LOADER = "drillcore.api.mlflow_model"
-_PINNED = ("drillcore", "onnxruntime-gpu", "onnxruntime", "onnx", "numpy", "pillow")
+_PINNED = ("onnx", "numpy", "pillow")
+# One build for each system, as our own dependencies have it: there are none for CUDA elsewhere.
+_RUNTIMES = {"onnxruntime-gpu": "sys_platform == 'linux'", "onnxruntime": "sys_platform != 'linux'"}
 
 
 def requirements() -> list[str]:
-    """Return what the file is loaded and asked with, each at the release that is installed here."""
-    found = []
-    for name in _PINNED:
-        try:
-            found.append(f"{name}=={importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:  # of the two builds of onnxruntime one is there
-            continue
-    return found
+    """Return what the file is loaded and asked with, each at the release that is installed here.
+
+    Drillcore, which `mlflow.pyfunc` needs and `mlflow.onnx` does not, is among them where it can be had: what was
+    installed from a folder or a file of this machine is known to no index.
+    """
+    runtime = next(release for name in _RUNTIMES if (release := _release(name)))
+    found = [f"{name}=={runtime}; {system}" for name, system in _RUNTIMES.items()]
+    found += [f"{name}=={_release(name)}" for name in _PINNED]
+    return [*_drillcore(importlib.metadata.distribution("drillcore")), *found]
+
+
+def _release(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # of the two builds of onnxruntime one is there
+        return ""
+
+
+def _drillcore(installed: importlib.metadata.Distribution) -> list[str]:
+    """Return the requirement that brings drillcore as it was installed (PEP 610); nothing where none can."""
+    origin = json.loads(installed.read_text("direct_url.json") or "null")
+    if origin is None:  # from an index
+        return [f"drillcore=={installed.version}"]
+    url = str(origin["url"])
+    if version_control := origin.get("vcs_info"):
+        url = f"{version_control['vcs']}+{url}@{version_control['commit_id']}"
+    return [] if url.startswith("file:") else [f"drillcore @ {url}"]
 
 
 def save_model(path: str, mlflow_model: Any, **given: Any) -> None:
