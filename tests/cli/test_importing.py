@@ -23,6 +23,9 @@ def test_an_import_says_whether_a_retrain_would_take_it(
     refused = drillcore("data", "import", "--layout", "classes", "shells", few)
     assert refused.code == 3
     assert "imported, but a retrain would refuse it: val has images: 0; test has images: 0; mend" in refused.out
+    assert "or take it out: drillcore data remove shells" in refused.out
+    assert "undo" not in refused.out, "there is no version to go back to"
+    assert "last good version" not in refused.out
     assert "warning: at least 3 images a class: 3 of 3 do not (bar 1, dot 1, ring 1)" in refused.out
     assert len([*(settings.landing / "shells").rglob("*.png")]) == 3, "it stays imported"
     assert [(one.state, one.reason) for one in list_datasets(settings)] == [
@@ -34,6 +37,9 @@ def test_an_import_says_whether_a_retrain_would_take_it(
     done = drillcore("data", "import", "--layout", "classes", "broken", tmp_path / "broken", "--json")
     assert (done.code, json.loads(done.out)["check"]["summary"]) == (3, "")
     assert "all 2 images of data set broken were set aside" in json.loads(done.out)["check"]["reason"]
+    assert drillcore("data", "remove", "broken").code == 0
+    checked = drillcore("data", "check", "shells")
+    assert (checked.code, "drillcore data remove shells" in checked.err) == (1, True), checked.err
     more = write_shells(tmp_path / "more", 9, first=10)
     taken = drillcore("data", "import", "--append", "shells", more)
     assert taken.code == 0, taken.err
@@ -59,6 +65,10 @@ def test_a_change_that_a_retrain_would_refuse_is_told_by_the_import(
     assert done.code == 3
     assert "class shares moved at most 0.25 since the last version: 0." in done.out
     assert "where the change is meant: drillcore data check shells --accept-change" in done.out
+    assert "the last good version stays" in done.out
+    assert "take the import back: drillcore data undo shells" in done.out
+    assert drillcore("data", "undo", "shells").code == 0
+    assert drillcore("data", "import", "--append", "shells", more).code == 3
     assert check_dataset(settings, "shells", accept_change=True).ok
     (settings.data / "shells" / "mine.png").write_bytes(b"mine")
     done = drillcore("data", "import", "--append", "shells", more)
@@ -82,3 +92,19 @@ print([name for name in heavy if name in sys.modules])
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_emptied_landing_zone_is_filled_by_the_command_that_is_named(
+    drillcore: Callable[..., Any], settings: Settings, tmp_path: Path
+) -> None:
+    source = write_shells(tmp_path / "a", 8)
+    assert "data import --layout classes shells SOURCE`, then" in drillcore("data", "show", "shells").err
+    assert drillcore("data", "import", "--layout", "classes", "shells", source).code == 0
+    unchecked = drillcore("data", "show", "shells").err
+    assert "yet; run `drillcore data check shells`" in unchecked
+    assert drillcore("data", "check", "shells").code == 0
+    for path in (settings.landing / "shells").rglob("*.*"):
+        path.unlink()
+    emptied = drillcore("data", "check", "shells").err
+    assert "data undo shells, or start a new lineage: drillcore data import shells SOURCE" in emptied
+    assert drillcore("data", "import", "shells", source).code == 0

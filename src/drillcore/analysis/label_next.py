@@ -111,7 +111,7 @@ def label_next(settings: Settings, reference: str, folder: Path, count: int) -> 
     if head is None:
         raise InputError(
             f"the fitted head of {parts.name} is not on this machine any more; drillcore retrain {parts.version.model} "
-            "makes it again"
+            "makes it again, or a version that has one"
         )
     known = set(parts.manifest.table["sha256"])
     table, left_out = _candidates(settings, parts, folder, known)

@@ -151,7 +151,7 @@ def find_parts(
     except DataError as error:
         raise DataError(
             f"the list of images that {name} learned from cannot be read here ({error}); {command} runs where the "
-            f"model was retrained, or after `drillcore retrain {version.model}` here"
+            f"model was retrained, or on the version that `drillcore retrain {version.model}` makes here"
         ) from None
     run = run_of(settings, version, recipe, manifest, command)
     representation = run.representation
@@ -262,6 +262,6 @@ def run_of(settings: Settings, version: ModelVersion, recipe: Recipe, manifest: 
         raise InputError(
             f"{command} needs the trained backbone of {version.model} version {version.version}, which is not inside "
             f"the ONNX file in a form that can be taken apart: bring {folder} from the machine that retrained it, or "
-            f"run `drillcore retrain {version.model}` here"
+            f"ask the version that `drillcore retrain {version.model}` makes here"
         ) from None
     return run

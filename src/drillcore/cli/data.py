@@ -216,9 +216,8 @@ def check(name: str | None, accept_change: bool, as_json: bool) -> None:
     failed = [one for one in checks if not one.ok]
     lines = [f"{one}: {text}" for one, text in broken.items()]
     if failed:
-        ways = way_on(failed[0].report) if len(failed) == 1 else "all of them: drillcore data list"
-        stays = f"the last good version stays; {ways}"
-        lines.append(f"the checks failed for: {', '.join(one.dataset for one in failed)}; {stays}")
+        ways = way_on(settings, failed[0].report) if len(failed) == 1 else "all of them: drillcore data list"
+        lines.append(f"the checks failed for: {', '.join(one.dataset for one in failed)}; {ways}")
     if lines:
         raise DataError("; ".join(lines)) if broken else QualityError(lines[0])
 

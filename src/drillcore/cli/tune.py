@@ -82,7 +82,10 @@ def tune(
     rows = [(one.number, one.figure, _values(one.values), f"{one.seconds:.1f} s") for one in finished[:_SHOWN]]
     print_table(f"the best of {len(done.trials)} trials", ("trial", done.metric, "values", "time"), rows)
     click.echo(f"{shown(settings, target)}: {model} with {_values(done.best.values)}")
-    click.echo(f"next: drillcore retrain {target.stem}")
+    moved = (
+        "" if target.absolute().parent == settings.models else f"move it to {shown(settings, settings.models)}, then "
+    )
+    click.echo(f"next: {moved}drillcore retrain {target.stem}")
     say_uncommitted(settings, target, why=f"The recipe {target.stem}")
 
 

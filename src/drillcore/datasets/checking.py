@@ -143,6 +143,4 @@ def validate_manifest(
 def refusal(report: QualityReport, hint: str) -> QualityError:
     """Return the error of a data set that is not fit; `hint` says what to do."""
     docs = f"; all checks: {report.docs}" if report.docs else ""
-    return QualityError(
-        f"data set {report.dataset} is refused, the last good version stays: {report.reason}; {hint}{docs}"
-    )
+    return QualityError(f"data set {report.dataset} is refused: {report.reason}; {hint}{docs}")

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drillcore import versions
+from drillcore.datasets.catalogue import DATASETS
 from drillcore.datasets.checking import DatasetCheck, LandingCheck, refusal, validate_manifest
 from drillcore.datasets.description import FILE_NAME, read_description
 from drillcore.datasets.manifest import Manifest, build_manifest, write_manifest
 from drillcore.datasets.pointers import (
     Pointer,
     count_files,
+    has_version,
     known_datasets,
     manifest_of,
     read_pointer,
@@ -24,6 +26,7 @@ from drillcore.datasets.pointers import (
     write_refusal,
 )
 from drillcore.datasets.staging import recover_imports
+from drillcore.datasets.synthetic import SAMPLES
 from drillcore.errors import DataError, DrillcoreError, UnknownNameError
 from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
@@ -41,7 +44,7 @@ def ingest(settings: Settings, dataset: str) -> Manifest:
     """
     outcome = _bring(settings, dataset)
     if outcome.report is not None and not outcome.report.ok:
-        raise refusal(outcome.report, way_on(outcome.report))
+        raise refusal(outcome.report, way_on(settings, outcome.report))
     return outcome.manifest
 
 
@@ -64,11 +67,16 @@ def current_manifest(settings: Settings, dataset: str) -> Manifest:
     """
     pointer = read_pointer(settings, dataset)
     if pointer is None:
-        raise DataError(
-            f"there is no checked version of data set {dataset!r} yet; run `drillcore data sample` or `drillcore data "
-            f"import {dataset} SOURCE`, then `drillcore data check {dataset}`"
-        )
+        check = f"`drillcore data check {dataset}`"
+        way = check if dataset in landed_datasets(settings) else f"{_ways_in(dataset)}, then {check}"
+        raise DataError(f"there is no checked version of data set {dataset!r} yet; run {way}")
     return manifest_of(settings, dataset, pointer)
+
+
+def _ways_in(dataset: str) -> str:
+    own = "" if dataset in DATASETS else "--layout classes "
+    sample = "`drillcore data sample` or " if dataset in SAMPLES else ""
+    return f"{sample}`drillcore data import {own}{dataset} SOURCE`"
 
 
 def landed_datasets(settings: Settings) -> list[str]:
@@ -105,7 +113,7 @@ def would_take(settings: Settings, dataset: str) -> LandingCheck:
         return LandingCheck(takes=False, reason=str(error))
     return LandingCheck(
         takes=report.ok,
-        reason="" if report.ok else f"{report.reason}; {way_on(report)}",
+        reason="" if report.ok else f"{report.reason}; {way_on(settings, report)}",
         summary=DatasetCheck(report=report, manifest=outcome.manifest).summary,
         warnings=tuple(row.text for row in report.warnings),
     )
@@ -119,14 +127,15 @@ def take_over(settings: Settings, dataset: str, target: Pointer) -> Manifest:
         carried = None
     outcome = _bring(settings, dataset, accept_change=True, carried=carried)
     if outcome.report is not None and not outcome.report.ok:
-        raise refusal(outcome.report, way_on(outcome.report))
+        raise refusal(outcome.report, way_on(settings, outcome.report))
     return outcome.manifest
 
 
-def way_on(report: QualityReport) -> str:
-    """Return what to do about a data set that is refused."""
-    name = report.dataset
-    ways = ["mend the source and import it again", f"take the import back: drillcore data undo {name}"]
+def way_on(settings: Settings, report: QualityReport) -> str:
+    """Return what to do about a data set that is refused, and that its last good version stays, where it has one."""
+    name, before = report.dataset, has_version(settings, report.dataset)
+    back = "take the import back: drillcore data undo" if before else "take it out: drillcore data remove"
+    ways = ["mend the source and import it again", f"{back} {name}"]
     if any(row.column == "share_change" for row in report.failed):
         ways.insert(0, f"where the change is meant: drillcore data check {name} --accept-change")
     if report.layout == "masks" and any(row.column == "train" for row in report.failed):
@@ -135,7 +144,7 @@ def way_on(report: QualityReport) -> str:
             "255 in a grey mask is void unless classes.txt gives it to a class: write there background 0 0 0, "
             "then ship 255 255 255",
         )
-    return ", or ".join(ways)
+    return ("the last good version stays; " if before else "") + ", or ".join(ways)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +176,7 @@ def _look(
     names = landed_datasets(settings)
     pointer = recovered_pointer(settings, dataset)
     if dataset not in names and pointer is None:
-        hint = "drillcore data sample, or: drillcore data import"
-        raise UnknownNameError("data set", dataset, sorted({*names, *known_datasets(settings)}), hint)
+        raise UnknownNameError("data set", dataset, sorted({*names, *known_datasets(settings)}), _ways_in(dataset))
     versions.refuse_hand_edits(settings, dataset)
     landing = versions.stats(settings.landing, dataset)
     if pointer is not None:

@@ -183,8 +183,11 @@ def sample_datasets(settings: Settings, force: bool = False, names: Sequence[str
 
 
 def _layout_for(settings: Settings, name: str, layout: str | None) -> DatasetLayout:
-    if layout is None and name not in DATASETS and _NAME.fullmatch(name) and (settings.landing / name).is_dir():
-        return get_layout(read_description(settings.landing / name).layout)  # images of one's own, imported before
+    if layout is None and name not in DATASETS and _NAME.fullmatch(name):
+        # Images of one's own, imported before; of a landing zone that was emptied the last good version knows.
+        for folder in (settings.landing / name, settings.data / name):
+            if (folder / FILE_NAME).is_file():
+                return get_layout(read_description(folder).layout)
     if layout is None:
         known = [known for known in DATASETS if known not in OWN_LAYOUTS]
         if name not in known:

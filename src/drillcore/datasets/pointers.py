@@ -102,6 +102,11 @@ def forget(settings: Settings, dataset: str) -> None:
         _path(settings, dataset, name).unlink(missing_ok=True)
 
 
+def has_version(settings: Settings, dataset: str) -> bool:
+    """Return whether a data set has a good version, to which what is refused can be taken back."""
+    return _path(settings, dataset, "current").is_file()
+
+
 def known_datasets(settings: Settings) -> list[str]:
     """Return the names of data sets that have a good version, sorted."""
     return sorted(path.parent.name for path in settings.manifests.glob("*/current.json"))

@@ -38,7 +38,9 @@ def part_mistakes(recipe: Recipe) -> Iterator[Mistake]:
     yield from _head(recipe, row)
     for name, value in recipe.head.params.items():
         if is_open(value):
-            text = f"is left open; drillcore tune {recipe.name} finds a value and writes a recipe that has it"
+            finds = f"drillcore tune {recipe.name} finds a value and writes a recipe that has it"
+            own = f"give it a value: {recipe.representation.name} fit their head in a way of their own"
+            text = f"is left open; {own if row.fitting else finds}"
             yield Mistake(("head", "params", name), text)
     sections = {"head": recipe.head, "backbone": recipe.backbone, "augment": recipe.augment}
     yield from params_mistakes({name: vars(section) for name, section in sections.items()})

@@ -200,8 +200,8 @@ class Retrain:
             status, reason = ("unchanged" if registered.reused else "refused"), promoted.reason
         else:
             status = "unchanged" if registered.reused else "registered"
-            hint = f"drillcore promote {self.recipe.name}" if gate.passed else "the gate would refuse it"
-            reason = f"version {registered.version} is {gate.standing}; {hint}"
+            hint = f"; drillcore promote {self.recipe.name}" if gate.passed else "; the gate would refuse it"
+            reason = f"version {registered.version} is {gate.standing}{hint if gate.verdict else ''}"
         if status == "unchanged":
             reason = f"nothing new: data and recipe are those of version {registered.version}; {reason}"
         ingested = run.record(Ingested)

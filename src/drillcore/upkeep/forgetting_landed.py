@@ -153,8 +153,9 @@ def unfinished_error(refused: dict[str, str], kept: Sequence[str]) -> DataError:
 
 def _way(dataset: str) -> str:
     return (
-        f"Bring more images (drillcore data import --append {dataset} FOLDER, drillcore data check {dataset}), or take "
-        f"the data set out (drillcore data remove {dataset}), then forget again"
+        f"Bring more images (drillcore data import --append {dataset} FOLDER, without --append where it is the "
+        f"synthetic sample; drillcore data check {dataset}), or take the data set out (drillcore data remove "
+        f"{dataset}), then forget again"
     )
 
 

@@ -221,7 +221,8 @@ def refuse_hand_edits(settings: Settings, dataset: str) -> None:
     raise DataError(
         f"{len(edits)} files under {settings.data} were edited by hand ({first}); nothing was touched. Move what you "
         f"want to keep to a folder of its own, undo the rest (or remove data/{dataset} altogether, it is brought "
-        f"again), then: drillcore data import --append {dataset} FOLDER"
+        f"again), then: drillcore data import --append {dataset} FOLDER (of the synthetic sample nothing is extended: "
+        "import all of it without --append)"
     )
 
 
