@@ -252,17 +252,19 @@ def _own_command(flow: str, given: Values, failed: str) -> list[str]:
     """Return the arguments of drillcore's command that does what a flow does; empty where there is none."""
 
     def options(*names: str) -> list[str]:
-        return [word for name in names if given.get(name) for word in (f"--{name}", str(given[name]))]
+        return [word for name in names if given.get(name) for word in (_option(name), str(given[name]))]
 
     def repeated(option: str, name: str) -> list[str]:
         return [word for value in given.get(name) or () for word in (option, str(value))]
 
     model = str(given.get("model", ""))
+    where = ("engine", "scheduler", "tls_ca", "tls_cert", "tls_key")
+    engine = options(*where) if given.get("engine") == "dask" else []
     if flow == "retrain":
         # What --force forgets is forgotten by the first stage: said again, it would lose the stages that are done.
-        again = {"promote": True, "force": failed in ("", "ingest")}
-        flags = [f"--{name}" for name, is_said in again.items() if is_said and given.get(name)]
-        return ["retrain", model, *flags, *repeated("--set", "changes")]
+        again = {"promote": True, "force": failed in ("", "ingest"), "plain_scheduler": True}
+        flags = [_option(name) for name, is_said in again.items() if is_said and given.get(name)]
+        return ["retrain", model, *flags, *repeated("--set", "changes"), *engine]
     if flow == "promote":
         return ["promote", model, *options("why")]
     if flow == "drift":
@@ -270,6 +272,9 @@ def _own_command(flow: str, given: Values, failed: str) -> list[str]:
     if flow == "label-next" and given.get("folder"):
         return ["label-next", model, str(given["folder"]), *options("count")]
     if flow == "score" and given.get("source") and given.get("output"):
-        engine = options("engine", "scheduler") if given.get("engine") == "dask" else []
         return ["score", model, str(given["source"]), str(given["output"]), *engine]
     return []
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from drillcore.cluster.address import Cluster
 from drillcore.errors import LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.retrain.retraining import STAGES, Retrain, Stage
@@ -64,7 +65,18 @@ TASKS = {stage.name: _stage_task(stage) for stage in STAGES}
 
 
 @told_flow("model")
-def retrain(model: str, promote: bool = False, force: bool = False, changes: list[str] | None = None) -> Summary:
+def retrain(
+    model: str,
+    promote: bool = False,
+    force: bool = False,
+    changes: list[str] | None = None,
+    engine: str = "local",
+    scheduler: str = "",
+    tls_ca: str = "",
+    tls_cert: str = "",
+    tls_key: str = "",
+    plain_scheduler: bool = False,
+) -> Summary:
     """Bring MODEL up to date with its data: version, check, extract, fit, export, prove, evaluate, register, gate.
 
     Args:
@@ -72,6 +84,13 @@ def retrain(model: str, promote: bool = False, force: bool = False, changes: lis
         promote: make the new version champion if the gate lets it.
         force: train although data and recipe are unchanged.
         changes: of the recipe for this run, FIELD=VALUE, for instance head.params.n_estimators=100.
+        engine: "local", or "dask": features are computed on the workers of a Dask cluster, to which drillcore speaks
+            itself, without prefect-dask: the store knows what is done.
+        scheduler: its address, for "dask"; "": workers are started here.
+        tls_ca: certificate of the authority, PEM; with the next two, or Dask's own configuration.
+        tls_cert: own certificate.
+        tls_key: its key.
+        plain_scheduler: allow a scheduler beyond this machine without TLS.
 
     Returns:
         what happened, as JSON: `status` is "registered", "promoted", "refused", "unchanged" or, where a schedule's
@@ -79,10 +98,12 @@ def retrain(model: str, promote: bool = False, force: bool = False, changes: lis
 
     Raises:
         LeaseHeldError: somebody else retrains the model, and this is no tick of a schedule.
+        InputError: an engine that is not known, or a scheduler that is not allowed.
         DrillcoreError: a stage failed; the last good state stays, and the next run goes on from the last good stage.
     """
     settings = prepared()
-    work = Retrain(settings, model, promote=promote, force=force, changes=changes or ())
+    cluster = Cluster.of_parameters(scheduler, tls_ca, tls_cert, tls_key, plain_scheduler).of_engine(engine)
+    work = Retrain(settings, model, promote=promote, force=force, changes=changes or (), cluster=cluster)
     if (last := work.peek()) is not None:
         summary = last.to_dict()
     else:

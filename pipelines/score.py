@@ -64,7 +64,7 @@ def score_images(
 ) -> dict[str, object]:
     """Return the counts and where the results are."""
     served = resolve(settings, reference)
-    cluster = Cluster(scheduler) if engine == "dask" else None
+    cluster = Cluster(scheduler).of_engine(engine)
     result = run(settings, served, source, output, device=settings.device, engine=engine, cluster=cluster)
     say(
         f"score-images: {result.scored:,} scored, {result.set_aside:,} set aside, {result.resumed:,} from before, "
@@ -113,7 +113,7 @@ def score_inbox(
 ) -> dict[str, object]:
     """Return the counts of this tick, what waits, and where the results are; each batch is verified."""
     served = resolve(settings, reference)
-    cluster = Cluster(scheduler) if engine == "dask" else None
+    cluster = Cluster(scheduler).of_engine(engine)
     began = time.monotonic()
     done = Inbox(settings, served, inbox, output, engine=engine, cluster=cluster).tick()
     for path, reason in list(done.waiting.items())[:_NAMED]:

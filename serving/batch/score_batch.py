@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from drillcore.cluster.address import Cluster
+from drillcore.cluster.address import ENGINES, Cluster
 from drillcore.errors import UnknownNameError
 from drillcore.remote import AnyPath
 from drillcore.runtime.batch.receipt import ANSWERS, RECEIPT
@@ -31,8 +31,6 @@ from drillcore_serving.batch.writing.answer_files import AnswerFiles
 from drillcore_serving.batch.writing.dense_files import DenseOptions
 from drillcore_serving.batch.writing.task_writers import writer_of
 from drillcore_serving.engines import dask_engine, local
-
-ENGINES = ("local", "dask")
 
 
 @dataclass(frozen=True, slots=True)

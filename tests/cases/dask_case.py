@@ -1,4 +1,4 @@
-"""A Dask cluster of plain programs on loopback, whose workers can be killed."""
+"""Dask clusters on loopback: of plain programs, whose workers can be killed, and of threads of this process."""
 
 from __future__ import annotations
 
@@ -58,3 +58,12 @@ def cluster(folder: Path, workers: int = 2, *arguments: str) -> Iterator[str]:
 def worker_pids(client: Any) -> list[int]:
     """Return the processes of the workers there are."""
     return sorted(client.run(os.getpid, on_error="ignore").values())
+
+
+def local_cluster(**changes: object) -> Any:
+    """Workers that are threads of this process: what they refuse can be arranged."""
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        **{"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", **changes}
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import psutil
@@ -9,7 +10,7 @@ import pytest
 
 from drillcore.cluster.address import Cluster
 from drillcore.cluster.client import connected
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UnknownNameError
 from drillcore.settings import Settings
 
 
@@ -59,3 +60,24 @@ def test_plain_is_for_those_who_say_so(tmp_path: Path) -> None:
         Cluster("tls://a:1", tls_ca=tmp_path / "ca.pem").check()
     with pytest.raises(InputError, match="--tls-key: no such file"):
         Cluster("tls://a:1", tmp_path / "ca.pem", tmp_path / "ca.pem", tmp_path / "key.pem").check()
+
+
+def test_what_a_flow_is_told_is_the_same_cluster(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem")]
+    for cluster in (Cluster(), Cluster("tls://a:1", *files), Cluster("tcp://a:1", plain=True)):
+        assert Cluster.of_parameters(**cluster.to_dict()) == cluster
+        assert cluster.of_engine("dask") == cluster
+    assert Cluster().of_engine("local") is None
+    with pytest.raises(InputError, match="are for --engine dask"):
+        Cluster("tls://a:1").of_engine("local")
+    with pytest.raises(UnknownNameError, match="unknown engine 'ray'"):
+        Cluster().of_engine("ray")
+
+
+def test_whether_anybody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        Cluster(address).reach()
+    with pytest.raises(InputError, match="no scheduler answers at tcp://127"):
+        Cluster(address).reach()
+    Cluster().reach()

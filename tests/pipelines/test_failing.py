@@ -197,6 +197,12 @@ def wait_for_step(client: Any, run: uuid.UUID, process: subprocess.Popen[bytes])
     [
         ("retrain", {"model": "m", "force": True}, "ingest", "drillcore retrain m --force"),
         ("retrain", {"model": "m", "force": True, "promote": True}, "fit", "drillcore retrain m --promote"),
+        (
+            "retrain",
+            {"model": "m", "engine": "dask", "scheduler": "tls://a:1", "tls_ca": "c", "plain_scheduler": False},
+            "fit",
+            "drillcore retrain m --engine dask --scheduler tls://a:1 --tls-ca c",
+        ),
         ("score", {"model": "m@3", "source": "a b", "output": "o"}, "verify", "drillcore score m@3 'a b' o"),
         ("label-next", {"model": "m", "folder": "f", "count": 7}, "", "drillcore label-next m f --count 7"),
         ("drift", {"model": "m", "scored": ["a"], "days": 3}, "", "drillcore drift m --scored a --days 3"),

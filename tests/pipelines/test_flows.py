@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drillcore.errors import DataError, IntegrityError, LeaseHeldError, StateError
+from drillcore.cluster.address import Cluster
+from drillcore.errors import DataError, InputError, IntegrityError, LeaseHeldError, StateError
 from drillcore.retrain.records import Done
 from drillcore.retrain.retraining import Summary
 from drillcore.runtime.model.served import put_blob, write_pointer
@@ -118,6 +119,20 @@ def fake(here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mak
         return work
 
     return make
+
+
+def test_a_retrain_is_told_of_its_workers(fake: MakeRetrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    from drillcore_pipelines.retrain import retrain
+
+    work, told = fake(), dict[str, Any]()
+    monkeypatch.setattr("drillcore_pipelines.retrain.Retrain", lambda *_, **given: told.update(given) or work)
+    retrain("shells")
+    assert told["cluster"] is None
+    files = {"tls_ca": "/ca.pem", "tls_cert": "/cert.pem", "tls_key": "/key.pem"}
+    retrain("shells", engine="dask", scheduler="tls://a:1", **files)
+    assert told["cluster"] == Cluster("tls://a:1", *map(Path, files.values()))
+    with pytest.raises(InputError, match="are for --engine dask"):
+        retrain("shells", scheduler="tls://a:1")
 
 
 def test_a_retrain_runs_its_stages_and_shows_them(fake: MakeRetrain, artifacts: Callable[[], dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from drillcore.backbones.preprocessing import Preprocessing, input_planes, prepare
 from drillcore.digests import sha256_bytes
 from drillcore.errors import InputError, UnknownNameError
-from drillcore.json_types import Json
+from drillcore.json_types import Json, Values
 from drillcore.runtime.images.value_range import Range, read_range
 
 if TYPE_CHECKING:
@@ -138,6 +138,13 @@ class Backbone:
         self.map_taps: tuple[str, ...] = ()
         self.compiler: Callable[[Backbone, Sequence[str]], TappedModule | None] | None = None
         self._counting = threading.Lock()  # batches may run side by side
+
+    def __getstate__(self) -> Json:
+        """Return what is sent to another process: all but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_counting"}
+
+    def __setstate__(self, state: Values) -> None:
+        vars(self).update(state, _counting=threading.Lock())
 
     @property
     def resize(self) -> tuple[int, int] | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from drillcore.cluster.address import Cluster
+from drillcore.cluster.address import ENGINES, Cluster
 from drillcore.settings import Settings
 
-_FILE, _ENGINES = click.Path(path_type=Path), click.Choice(["local", "dask"])
+_FILE, _ENGINES = click.Path(path_type=Path), click.Choice(ENGINES)
 _WORKERS = "Dask's, tls://host:port; none: workers started here."
 _OPTIONS = (
     click.option("--engine", type=_ENGINES, default="local", help="This process, or Dask workers."),
@@ -30,23 +30,21 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def asked_cluster(settings: Settings, engine: str, cluster: Cluster) -> Cluster | None:
+def asked_cluster(settings: Settings, engine: str, given: Cluster) -> Cluster | None:
     """Return the cluster of `--engine dask`, checked; None for the local engine.
 
     Args:
         settings: how many workers are started where no scheduler is named.
         engine: local or dask.
-        cluster: of the other options.
+        given: the other options.
 
     Raises:
-        UsageError: options of a cluster without it.
-        InputError: as `Cluster.check`.
+        InputError: options of a cluster for the local engine, or as `Cluster.check`.
     """
-    if engine == "local":
-        if cluster != Cluster():
-            raise click.UsageError("--scheduler and what belongs to it are for --engine dask")
-        return None
-    cluster.check()
-    if not cluster.scheduler:
-        click.echo(f"no --scheduler: {settings.cpu_threads} Dask workers of 1 thread each are started here", err=True)
+    cluster = given.of_engine(engine)
+    if cluster is not None:
+        cluster.check()
+        if not cluster.scheduler:
+            text = f"no --scheduler: {settings.cpu_threads} Dask workers of 1 thread each are started here"
+            click.echo(text, err=True)
     return cluster

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from drillcore.errors import InputError
+from drillcore.errors import InputError, UnknownNameError, first_line
+from drillcore.json_types import Json
 from drillcore.remote import is_loopback
 
 if TYPE_CHECKING:
     from distributed import Security
 
+ENGINES = ("local", "dask")
 _SCHEMES = ("tcp", "tls")
+_REACH_SECONDS = 5.0
 _EXPECTED = "an address such as tls://host:8786 is expected"
 
 
@@ -38,6 +42,36 @@ class Cluster:
     tls_key: Path | None = None
     plain: bool = False
 
+    @classmethod
+    def of_parameters(
+        cls, scheduler: str = "", tls_ca: str = "", tls_cert: str = "", tls_key: str = "", plain_scheduler: bool = False
+    ) -> Cluster:
+        """Return the cluster that a flow's parameters name; "" where nothing is said."""
+        ca, cert, key = (Path(name) if name else None for name in (tls_ca, tls_cert, tls_key))
+        return cls(scheduler, ca, cert, key, plain_scheduler)
+
+    def of_engine(self, engine: str) -> Cluster | None:
+        """Return the cluster where the engine is dask; None: it is local.
+
+        Raises:
+            UnknownNameError: it is neither.
+            InputError: a scheduler for the local one.
+        """
+        if engine not in ENGINES:
+            raise UnknownNameError("engine", engine, ENGINES)
+        if engine == "dask":
+            return self
+        if self != Cluster():
+            raise InputError("--scheduler and what belongs to it are for --engine dask")
+        return None
+
+    def to_dict(self) -> Json:
+        """Return the arguments of `of_parameters`, as plain values."""
+        files = {"tls_ca": self.tls_ca, "tls_cert": self.tls_cert, "tls_key": self.tls_key}
+        given = {name: str(path.absolute()) for name, path in files.items() if path is not None}
+        plain = {"plain_scheduler": True} if self.plain else {}
+        return ({"scheduler": self.scheduler} if self.scheduler else {}) | given | plain
+
     def check(self) -> None:
         """Check all that can be checked without connecting.
 
@@ -60,7 +94,7 @@ class Cluster:
             if given or self.plain:
                 raise InputError("TLS is for the scheduler of a cluster: give its address by --scheduler")
             return
-        scheme, host = _parts(self.scheduler)
+        scheme, host, _ = _parts(self.scheduler)
         if scheme == "tls" or self.plain or is_loopback(host):
             return
         raise InputError(
@@ -68,6 +102,16 @@ class Cluster:
             "reaches it can run code on every worker. Use tls://, or say --plain-scheduler where all of the network "
             "is trusted"
         )
+
+    def reach(self) -> None:
+        """See whether anybody listens there, where hours of work come before it is needed. Raises InputError."""
+        if not self.scheduler:
+            return
+        host, port = _parts(self.scheduler)[1:]
+        try:
+            socket.create_connection((host, port), _REACH_SECONDS).close()
+        except OSError as error:
+            raise nobody(self.address, error) from None
 
     @property
     def address(self) -> str:
@@ -88,8 +132,13 @@ class Cluster:
         )
 
 
-def _parts(address: str) -> tuple[str, str]:
-    """Return scheme and host. Raises InputError."""
+def nobody(address: str, error: Exception) -> InputError:
+    """Return the error that no scheduler answers."""
+    return InputError(f"no scheduler answers at {address} ({first_line(error)}); start one with `dask scheduler`")
+
+
+def _parts(address: str) -> tuple[str, str, int]:
+    """Return scheme, host and port. Raises InputError."""
     try:
         found = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = found.hostname, found.port
@@ -99,4 +148,4 @@ def _parts(address: str) -> tuple[str, str]:
         raise InputError(f"{address!r}: unknown scheme {found.scheme!r}; known: {', '.join(_SCHEMES)}")
     if not host or port is None or found.path or found.query or found.username:
         raise InputError(f"{address!r} is no address of a scheduler; {_EXPECTED}")
-    return found.scheme, host
+    return found.scheme, host, port

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from drillcore.cluster.address import Cluster
-from drillcore.errors import InputError, first_line
+from drillcore.cluster.address import Cluster, nobody
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,9 +43,7 @@ def connected(settings: Settings, cluster: Cluster, name: str) -> Iterator[Clien
                     name=name,
                 )
             except (OSError, ValueError, TypeError, RuntimeError) as error:
-                raise InputError(
-                    f"no scheduler answers at {cluster.address} ({first_line(error)}); start one with `dask scheduler`"
-                ) from None
+                raise nobody(cluster.address, error) from None
         else:
             local = stack.enter_context(local_workers(settings.cpu_threads))
             client = Client(local, set_as_default=False)

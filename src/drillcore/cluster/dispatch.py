@@ -64,29 +64,33 @@ class Dispatch(Generic[Answer]):
     sent: Any = None
     submitted: int = 0
 
-    def in_order(self, count: int) -> Generator[Answer]:
-        """Yield the answers to 0, 1, ... below `count` in this order; raises as `results`."""
-        held: dict[int, Answer] = {}
-        first = 0
-        with contextlib.closing(self.results(range(count), lambda: first)) as found:
-            for number, answer in found:
-                held[number] = answer
-                while first in held:
-                    yield held.pop(first)
-                    first += 1
-
-    def results(self, numbers: Iterable[int], first: Callable[[], int] | None = None) -> Generator[tuple[int, Answer]]:
-        """Yield number and answer, whichever comes first.
-
-        Args:
-            numbers: ascending.
-            first: gives the first number that is not there yet; few beyond it are begun. None: all may be.
+    def results(self, numbers: Iterable[int]) -> Generator[tuple[int, Answer]]:
+        """Yield number and answer, whichever comes first; `numbers` ascend.
 
         Raises:
             InputError: no worker answers, or one that is not as the driver is.
             DeviceError: no worker offers a GPU.
-            DrillcoreError: the scheduler went away, or a number ends its workers again and again.
+            DrillcoreError: what a worker refuses; the scheduler went away, or a number ends its workers again and again
         """
+        with contextlib.closing(self._found(numbers)) as found:
+            for number, answer in found:
+                yield number, _accepted(answer)
+
+    def in_order(self, count: int) -> Generator[Answer]:
+        """Yield the answers to 0, 1, ... below `count` in this order; raises as `results`, when it is their turn."""
+        held: dict[int, Answer | Refusal] = {}
+        first = 0
+        with contextlib.closing(self._found(range(count), lambda: first)) as found:
+            for number, answer in found:
+                held[number] = answer
+                while first in held:
+                    yield _accepted(held.pop(first))
+                    first += 1
+
+    def _found(
+        self, numbers: Iterable[int], first: Callable[[], int] | None = None
+    ) -> Generator[tuple[int, Answer | Refusal]]:
+        """Yield number and answer; few beyond the `first` that is not there yet are begun, without it all may be."""
         self.waiting.extend(numbers)
         slots, looked, alive = self._slots(wait=True), time.monotonic(), time.monotonic()
         try:
@@ -126,7 +130,7 @@ class Dispatch(Generic[Answer]):
         self.running[key] = number, future
         future.add_done_callback(self.ended.put)
 
-    def _taken(self, future: Future) -> Iterator[tuple[int, Answer]]:
+    def _taken(self, future: Future) -> Iterator[tuple[int, Answer | Refusal]]:
         """Yield the answer of a future that has ended, or see to it that it is asked for again."""
         number, _ = self.running.pop(future.key, (None, None))
         if number is None:
@@ -135,13 +139,11 @@ class Dispatch(Generic[Answer]):
             answer = self._gather(future)
             if answer is None:
                 self._again(number, "its result was lost")
-            elif not isinstance(answer, Refusal):
-                yield number, answer
-            elif answer.kind == NEEDED:
+            elif isinstance(answer, Refusal) and answer.kind == NEEDED:
                 self._send()
                 self._again(number, f"a worker does not get what is sent to it: {answer.text}")
             else:
-                raise answer.error()
+                yield number, answer
         elif future.status in ("cancelled", "lost"):
             # What was sent is lost with its last holder.
             self.sent = None
@@ -202,3 +204,9 @@ class Dispatch(Generic[Answer]):
         if wait and not slots:
             raise DeviceError(f"no worker offers a GPU: start them with `dask worker ADDRESS --resources {GPU}=1`")
         return slots
+
+
+def _accepted(answer: Answer | Refusal) -> Answer:
+    if isinstance(answer, Refusal):
+        raise answer.error()
+    return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,39 @@ def read_labels(layout: DatasetLayout, path: Path, settings: Settings) -> Labels
     Raises:
         BadImageError: it cannot be read, or holds a label that is not known.
     """
+    return _read(layout, path, settings.max_pixels)
+
+
+def _read(layout: DatasetLayout, path: Path, max_pixels: int) -> Labels:
     rule = layout.palette_as_colours
-    return layout.read_target(decode_mask(path, max_pixels=settings.max_pixels, as_colours=rule))
+    return layout.read_target(decode_mask(path, max_pixels=max_pixels, as_colours=rule))
 
 
-def label_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], Labels]:
-    """Return what reads the label map of a manifest's row, uint8 [H,W], void beyond the classes."""
+@dataclass(frozen=True, slots=True)
+class LabelReader:
+    """Reads the label map of a manifest's row, uint8 [H,W], void beyond the classes; may go to another machine.
+
+    Attributes:
+        layout: that has learnt its classes.
+        manifest: says where a row's annotation is; without its rows.
+        max_pixels: maps of more are refused.
+    """
+
+    layout: DatasetLayout
+    manifest: Manifest
+    max_pixels: int
+
+    def __call__(self, row: Any) -> Labels:
+        """Return the map. Raises DataError: the row has none; BadImageError: as `read_labels`."""
+        return _read(self.layout, self.manifest.target_of(row), self.max_pixels)
+
+
+def label_reader(settings: Settings, manifest: Manifest) -> LabelReader:
+    """Return what reads the label map of a manifest's row."""
     layout = get_layout(manifest.layout)
     layout.items(manifest.folder)  # a layout of one's own learns its classes from its folder
-    return lambda row: read_labels(layout, manifest.target_of(row), settings)
+    bare = replace(manifest, table=manifest.table[:0], quarantine=manifest.quarantine[:0])
+    return LabelReader(layout, bare, settings.max_pixels)
 
 
 def truth_reader(settings: Settings, manifest: Manifest) -> Callable[[Any], list[NDArray[np.int32]]]:

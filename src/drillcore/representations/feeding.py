@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,29 +15,15 @@ from drillcore.progress import progress
 
 Load = Callable[[int], npt.NDArray[np.uint8]]
 _AHEAD = 3  # batches per worker that may wait; bounds the memory
-_COMPUTED_AHEAD = 2  # the same of batches that passed the network: a kill loses them
 
 
-def prepared_batches(
-    backbone: Backbone,
-    load: Load,
-    rows: Sequence[int],
-    *,
-    batch: int,
-    workers: int,
-    then: Callable[[Floats], Floats] | None = None,
-    initializer: Callable[[], object] | None = None,
-) -> Iterator[Floats]:
-    """Yield prepared images in the order of `rows`, float32 [batch, C, h, w]; the last batch may be smaller.
+def prepared(backbone: Backbone, load: Load, rows: Sequence[int]) -> Floats:
+    """Return images decoded and prepared, float32 [n, C, h, w].
 
     Args:
         backbone: whose preprocessing is applied; it must have a size to resize to.
-        load: row number to decoded image uint8 [H, W, C]; called in worker threads.
+        load: row number to decoded image uint8 [H, W, C].
         rows: the row numbers.
-        batch: images per batch.
-        workers: threads, 1 or more.
-        then: called in the worker with each prepared batch; its result is yielded instead.
-        initializer: called once in each worker.
 
     Raises:
         InputError: the backbone takes any size, so that images do not fit one batch.
@@ -45,27 +31,26 @@ def prepared_batches(
     size = backbone.resize
     if size is None:
         raise InputError(f"{backbone.name} has no input size; give it one to put images of different sizes in a batch")
-    shape = (backbone.planes, *size)
-
-    def make(part: Sequence[int]) -> Floats:
-        out = np.empty((len(part), *shape), np.float32)
-        for place, row in enumerate(part):
-            out[place] = backbone.prepare(load(row))
-        return then(out) if then else out
-
-    parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
-    most = max(1, workers) * (_COMPUTED_AHEAD if then else _AHEAD)
-    with threads(max(1, workers), "decode", initializer) as pool:
-        yield from run_ahead(lambda part: pool.submit(make, part).result, parts, most)
+    out = np.empty((len(rows), backbone.planes, *size), np.float32)
+    for place, row in enumerate(rows):
+        out[place] = backbone.prepare(load(row))
+    return out
 
 
 def prepare_all(backbone: Backbone, load: Load, count: int, *, workers: int, batch: int = 64) -> Floats:
-    """Return all prepared images at once, float32 [count, C, h, w], for training; arguments as `prepared_batches`."""
+    """Return all prepared images at once, float32 [count, C, h, w], for training, made by so many threads.
+
+    Raises:
+        InputError: as `prepared`.
+    """
     size = backbone.resize or (0, 0)
     result = np.empty((count, backbone.planes, *size), np.float32)
     done = 0
-    with progress("decoding", count) as advance:
-        for images in prepared_batches(backbone, load, range(count), batch=batch, workers=workers):
+    workers = max(1, workers)
+    parts = (range(start, min(start + batch, count)) for start in range(0, count, batch))
+    with progress("decoding", count) as advance, threads(workers, "decode") as pool:
+        made = run_ahead(lambda part: pool.submit(prepared, backbone, load, part).result, parts, _AHEAD * workers)
+        for images in made:
             result[done : done + len(images)] = images
             done += len(images)
             advance(len(images))

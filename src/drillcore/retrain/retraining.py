@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 from drillcore import registry
+from drillcore.cluster.address import Cluster
 from drillcore.datasets.ingest import current_manifest, ingest, is_unchanged
 from drillcore.json_types import Json, Values
 from drillcore.recipes import Recipe, load_recipe
@@ -133,10 +134,12 @@ class Retrain:
         promote: whether the last stage moves `champion`.
         force: forget what an earlier run of the same data and recipe has left.
         changes: of the recipe, as `--set` has them: `head.params.n_estimators=100`.
+        cluster: Dask workers that compute what the feature store lacks; None: this process.
 
     Raises:
         RecipeError, UnknownNameError: the recipe cannot be read.
-        InputError: a key that signs, or one that is trusted, cannot be read; raised on entering.
+        InputError: a key that signs, or one that is trusted, cannot be read, or the cluster cannot be reached; raised
+            on entering.
         IntegrityError: MLflow's database was lost: what is trained could not be registered; raised on entering.
         LeaseHeldError: somebody else retrains this model; raised on entering.
     """
@@ -149,8 +152,9 @@ class Retrain:
         promote: bool = False,
         force: bool = False,
         changes: Sequence[str] = (),
+        cluster: Cluster | None = None,
     ) -> None:
-        self.settings, self.promote, self.force = settings, promote, force
+        self.settings, self.promote, self.force, self.cluster = settings, promote, force, cluster
         self.recipe: Recipe = load_recipe(settings, model, changes)
         self._made: Run | None = None
         self._stack = ExitStack()
@@ -159,6 +163,9 @@ class Retrain:
         check_parts(self.recipe)
         check_keys(self.settings)
         registry.require_database(self.settings, self.recipe.name)
+        if self.cluster is not None:
+            self.cluster.check()
+            self.cluster.reach()
         self._stack.enter_context(hold_lease(self.settings, f"retrain:{self.recipe.name}"))
         return self
 
@@ -258,7 +265,7 @@ class Retrain:
     def _ingest(self) -> Ingested:
         manifest = ingest(self.settings, self.recipe.dataset.name)
         require_images(self.recipe, manifest)
-        run = self._made = Run(self.settings, self.recipe, manifest)
+        run = self._made = Run(self.settings, self.recipe, manifest, cluster=self.cluster)
         if self.force:
             run.folder.forget()
         run.path.mkdir(parents=True, exist_ok=True)

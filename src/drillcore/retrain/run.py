@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drillcore.arrays import Bytes
+from drillcore.datasets.decoded_images import DecodedImages
 from drillcore.datasets.manifest import Manifest
 from drillcore.errors import DataError
 from drillcore.heads.catalogue import head_row
@@ -22,8 +23,6 @@ from drillcore.retrain.opening import FLOAT_FILE, HEAD_FOLDER, MODEL_FILE
 from drillcore.retrain.provenance import git_facts
 from drillcore.retrain.records import BackboneDone, Done, RunFolder
 from drillcore.retrain.states import run_state
-from drillcore.runtime.images.decode import decode_file
-from drillcore.runtime.images.value_range import Range
 from drillcore.runtime.model.precision import FLOAT32
 from drillcore.settings import Settings
 from drillcore.tasks import Task, get_task
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drillcore.backbones.base import Backbone
+    from drillcore.cluster.address import Cluster
     from drillcore.representations.base import Representation, State
     from drillcore.retrain.judging.measuring import Measuring
     from drillcore.retrain.provenance import GitFacts
@@ -48,13 +48,21 @@ class Run:
         recipe: of the model.
         manifest: the data.
         folder: of the records; None: the one that recipe and data name.
+        cluster: whose workers compute what the store lacks; None: threads here.
 
     Attributes:
         done: the records of the stages that have run here.
     """
 
-    def __init__(self, settings: Settings, recipe: Recipe, manifest: Manifest, folder: RunFolder | None = None) -> None:
-        self.settings, self.recipe, self.manifest = settings, recipe, manifest
+    def __init__(
+        self,
+        settings: Settings,
+        recipe: Recipe,
+        manifest: Manifest,
+        folder: RunFolder | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.settings, self.recipe, self.manifest, self.cluster = settings, recipe, manifest, cluster
         self.folder = folder or RunFolder.of(settings, recipe.name, recipe.sha256, manifest.digest)
         self.done: dict[str, Done] = {}
 
@@ -168,31 +176,10 @@ class Run:
 
     def images(self, table: pd.DataFrame, channels: int, *, most: int | None = None) -> DecodedImages:
         """Return the images of some rows, decoded as they are asked for; `most`: pixels of a side that are kept."""
-        return DecodedImages(self.settings, self.paths(table), channels, value_range(self.recipe), most)
+        # Other machines may see another version of the data under the same paths.
+        digests = None if self.cluster is None else list(table["sha256"])
+        return DecodedImages(self.settings, self.paths(table), channels, value_range(self.recipe), most, digests)
 
     def load(self, table: pd.DataFrame, channels: int) -> Callable[[int], Bytes]:
         """Return what decodes the image of a number, as the exported model's users will."""
-        return self.images(table, channels).__getitem__
-
-
-class DecodedImages(Sequence[Bytes]):
-    """Images decoded when they are asked for, so that memory does not grow with their number."""
-
-    def __init__(
-        self, settings: Settings, paths: list[Path], channels: int, bounds: Range | None, most: int | None = None
-    ) -> None:
-        self.paths, self.channels, self.how, self.most = paths, channels, settings.decoding(bounds), most
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> Bytes: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Bytes]: ...
-
-    def __getitem__(self, index: int | slice) -> Bytes | list[Bytes]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return decode_file(self.paths[index], self.channels, **self.how)[: self.most, : self.most]
+        return self.images(table, channels)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask_case import local_cluster
 from dense_case import serve_dense, write_scenes
-from distributed import LocalCluster
 from scoring_case import serve_tiny, tree, write_images
 
 import drillcore.cluster.client
@@ -18,13 +18,6 @@ from drillcore.runtime.batch.receipt import verify
 from drillcore.settings import Settings
 from drillcore_serving.batch.score_batch import score
 from drillcore_serving.batch.writing.dense_files import DenseOptions
-
-
-def local_cluster(**changes: object) -> LocalCluster:
-    """Workers that are threads of this process: what they refuse can be arranged."""
-    return LocalCluster(
-        **{"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", **changes}
-    )
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,24 @@ size of the batch, and so a row would differ in its last bits with the company i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from threadpoolctl import threadpool_limits
 
 from drillcore.arrays import Array
 from drillcore.backbones.base import Backbone
-from drillcore.devices import exact_computing, resolve_device
 from drillcore.errors import InputError
 from drillcore.progress import progress
-from drillcore.representations.feeding import Load, prepared_batches
+from drillcore.representations.computing.engines import computed
+from drillcore.representations.computing.work import Work
+from drillcore.representations.feeding import Load, prepared
 from drillcore.representations.store_rows import StoreRows
 from drillcore.settings import Settings
 from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
@@ -31,6 +33,8 @@ from drillcore.store.spec import SIGN2
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from drillcore.cluster.address import Cluster
 
 BATCH = 32
 Then = Callable[["npt.NDArray[np.float32]"], "Array"]
@@ -120,6 +124,7 @@ def extract(
     root: Path | None = None,
     spec: FeatureSpec | None = None,
     then: Then | None = None,
+    cluster: Cluster | None = None,
 ) -> FeatureTable:
     """Return the activations of `taps` side by side for each image; what the store lacks is computed and kept.
 
@@ -134,6 +139,7 @@ def extract(
         root: of the store; None: in the state folder.
         spec: what the rows depend on; None: `feature_spec` of the activations.
         then: what becomes of activations float32 [n, A] before they are kept; None: they are kept themselves.
+        cluster: whose workers compute, to the same bytes; None: threads here.
 
     Raises:
         UnknownNameError: an unknown tap.
@@ -141,6 +147,7 @@ def extract(
         BadImageError: an image that cannot be decoded any more.
         StoreError: the store cannot be written.
         DeviceError: cuda is asked for and not there.
+        DrillcoreError: what `cluster.dispatch` raises; what was committed stays.
     """
     if backbone.resize is None:
         raise InputError(f"{backbone.name} has no input size; give it one to extract one row per image")
@@ -152,10 +159,16 @@ def extract(
         with StoreWriter(store) as writer:
             todo = _first_of_each(keys, store.missing(keys))  # again: another writer may have been at it
             writer.shard_images = max(batch, math.ceil(len(todo) / _COMMITS))
-            forwarded = _fill(
-                writer, backbone, spec.taps, [keys[row] for row in todo], todo, load, settings, batch, then
-            )
-            extracted = len(todo)
+            parts = [todo[start : start + batch] for start in range(0, len(todo), batch)]
+            work = _Batches(backbone, spec.taps, load, batch, then)
+            with (
+                closing(computed(work, parts, settings, cluster, beside_gpu=settings.decode_workers)) as made,
+                progress("features", len(todo)) as advance,
+            ):
+                for part, rows in zip(parts, made, strict=True):
+                    writer.add([keys[row] for row in part], rows)
+                    advance(len(part))
+            extracted, forwarded = len(todo), len(parts) * batch
     width = backbone.flat_width(taps)
     if then is not None:
         width = then(np.zeros((1, width), np.float32)).shape[1]
@@ -168,54 +181,40 @@ def _first_of_each(keys: Sequence[str], missing: npt.NDArray[np.bool_]) -> list[
     return sorted(found.values())
 
 
-def _fill(
-    writer: StoreWriter,
-    backbone: Backbone,
-    taps: Sequence[str],
-    keys: Sequence[str],
-    todo: Sequence[int],
-    load: Load,
-    settings: Settings,
-    batch: int,
-    then: Then | None,
-) -> int:
-    """Compute the rows `todo` and add them under `keys`; return the images forwarded, filling included."""
-    device = resolve_device(settings.device)
-    backbone.to(device)
-    by = backbone.compiled(taps)
+@dataclass
+class _Batches(Work[Sequence[int], Array]):
+    """Rows of batches of images, given by their numbers; float32 [n, D]."""
 
-    def forward(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        count = len(images)
-        if count < batch:
-            images = np.concatenate([images, np.zeros((batch - count, *images.shape[1:]), np.float32)])
-        rows: npt.NDArray[np.float32] = (
-            backbone.rows(torch.from_numpy(images).to(device), taps, by)[:count].cpu().numpy()
-        )
-        return rows if then is None else np.asarray(then(rows), np.float32)
+    backbone: Backbone
+    taps: tuple[str, ...]
+    load: Load
+    batch: int
+    then: Then | None
 
-    done = forwarded = 0
-    # On a CPU whole batches run side by side, each decoded, prepared and computed by one thread: the threads of one
-    # network wait for each other at every layer, and spin while a decoder has their core.
-    on_cpu = device.type == "cpu"
-    threads = 1 if on_cpu else settings.cpu_threads
-    batches = prepared_batches(
-        backbone,
-        load,
-        todo,
-        batch=batch,
-        workers=settings.cpu_threads if on_cpu else settings.decode_workers,
-        then=forward if on_cpu else None,
-        initializer=(lambda: torch.set_num_threads(1)) if on_cpu else None,
-    )
-    # The resize is a matrix product: with threads of its own in every worker it takes half as long again.
-    with (
-        exact_computing(threads),
-        threadpool_limits(1 if on_cpu else None, "blas"),
-        progress("features", len(todo)) as advance,
-    ):
-        for ready in batches:
-            rows = ready if on_cpu else forward(ready)
-            writer.add(keys[done : done + len(rows)], rows)
-            done, forwarded = done + len(rows), forwarded + batch
-            advance(len(rows))
-    return forwarded
+    @property
+    def network(self) -> Backbone:
+        """The backbone."""
+        return self.backbone
+
+    @contextmanager
+    def opened(self, device: torch.device) -> Iterator[None]:
+        """Bring the backbone to a device; a GPU takes one batch at a time, while others are prepared."""
+        self.backbone.to(device)
+        self._by = self.backbone.compiled(self.taps)
+        self._turn: AbstractContextManager[object] = nullcontext() if device.type == "cpu" else Lock()
+        yield
+
+    def first(self, part: Sequence[int]) -> int:
+        """Return the number of the first image."""
+        return part[0]
+
+    def __call__(self, part: Sequence[int]) -> Array:
+        """Return the rows of a batch, which is filled up with zeros before it is computed."""
+        images = prepared(self.backbone, self.load, part)
+        if len(part) < self.batch:
+            empty = np.zeros((self.batch - len(part), *images.shape[1:]), np.float32)
+            images = np.concatenate([images, empty])
+        with self._turn:
+            found = self.backbone.rows(torch.from_numpy(images).to(self.backbone.device), self.taps, self._by)
+            rows = found[: len(part)].cpu().numpy()
+        return rows if self.then is None else np.asarray(self.then(rows), np.float32)

@@ -7,6 +7,7 @@ says what becomes of them; its parameters and its state stand in the store's key
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -78,6 +79,7 @@ class ImageRows(Representation):
             list(table["sha256"]),
             run.load(table, run.backbone.channels),
             run.settings,
+            cluster=run.cluster,
         )
         return np.asarray(found.rows, np.float32)
 
@@ -93,7 +95,8 @@ class ImageRows(Representation):
             run.settings,
             dtype=self.dtype,
             spec=self.spec(run),
-            then=None if plain else lambda rows: self.transform(rows, state),
+            then=None if plain else partial(_transformed, self, state),
+            cluster=run.cluster,
         )
         count = len(table) * self.per_image
         return Rows(
@@ -102,6 +105,10 @@ class ImageRows(Representation):
             images=np.repeat(np.arange(len(table), dtype=np.int64), self.per_image),
             extracted=found.extracted,
         )
+
+
+def _transformed(representation: ImageRows, state: State | None, activations: Array) -> Array:
+    return representation.transform(activations, state)
 
 
 class Activations(ImageRows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import numpy.typing as npt
 import torch
 
 from drillcore.arrays import Array
-from drillcore.datasets.targets import colour_values, label_reader
+from drillcore.datasets.decoded_images import another_file
+from drillcore.datasets.targets import LabelReader, colour_values, label_reader
+from drillcore.digests import sha256_file
 from drillcore.errors import InputError
 from drillcore.files import read_object
 from drillcore.heads.saving import load_head
 from drillcore.representations.base import FIT_SPLITS, Representation
 from drillcore.representations.core_samples.auto_context import AutoContext
 from drillcore.representations.core_samples.core import CoreNetwork
-from drillcore.representations.core_samples.drilling import Targets
+from drillcore.representations.core_samples.drilling import Load, Targets
 from drillcore.representations.core_samples.pixel_answers import Answers
 from drillcore.representations.core_samples.samples import STORE, CoreSamples, extract
 
@@ -83,20 +86,17 @@ class CoreRows(Representation):
             storage=plan.storage,
             max_rows=plan.max_rows,
             file=subset,
+            cluster=run.cluster,
         )
 
     def targets(self, run: Run, table: pd.DataFrame) -> Targets:
         """Return what is learnt at each pixel of images: labels, or the image's own colours."""
         manifest = run.manifest
         if not run.task.named:
-            colours = run.load(table, 3)
-            return Targets(
-                digests=list(table["sha256"]), load=lambda number: colour_values(colours(number)), rule="colour"
-            )
-        read, listed = label_reader(run.settings, manifest), table.to_dict("records")
+            return Targets(digests=list(table["sha256"]), load=_Colours(run.load(table, 3)), rule="colour")
         return Targets(
             digests=list(table["target_sha256"]),
-            load=lambda number: read(listed[number]),
+            load=_Labels(label_reader(run.settings, manifest), table.to_dict("records"), run.cluster is not None),
             classes=len(manifest.classes),
             rule=f"{manifest.layout}: {', '.join(manifest.classes)}",
         )
@@ -117,6 +117,31 @@ class CoreRows(Representation):
         with torch.inference_mode():
             found = core(torch.from_numpy(image).permute(2, 0, 1)[None].to(torch.float32))
         return [(plane.name, values[0].numpy()) for plane, values in zip(core.planes, found, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Colours:
+    """The colours of images by number, as values."""
+
+    load: Load
+
+    def __call__(self, number: int) -> npt.NDArray[np.float32]:
+        return colour_values(self.load(number))
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The labels of the listed rows by number; whether their files are what the rows say is looked at if `checked`."""
+
+    read: LabelReader
+    listed: Sequence[Any]
+    checked: bool
+
+    def __call__(self, number: int) -> npt.NDArray[np.uint8]:
+        row = self.listed[number]
+        if self.checked and sha256_file(path := self.read.manifest.target_of(row)) != row["target_sha256"]:
+            raise another_file(path)
+        return self.read(row)
 
 
 def check_classes(plan: Any, classes: Sequence[str]) -> None:

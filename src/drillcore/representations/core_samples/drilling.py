@@ -1,8 +1,9 @@
-"""The drill: worker threads that bring images to samples, one image at a time each, ahead of whoever takes them."""
+"""The drill: brings images to samples, one image at a time for each thread, ahead of whoever takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from drillcore.ahead import run_ahead, threads
 from drillcore.arrays import Array
-from drillcore.devices import exact_computing, resolve_device
+from drillcore.backbones.base import Backbone
 from drillcore.errors import DataError
 from drillcore.progress import progress
+from drillcore.representations.computing.engines import computed
+from drillcore.representations.computing.work import Work
 from drillcore.representations.core_samples.sampling import Drawn, SamplingSpec, draw, thin
 from drillcore.representations.core_samples.views import View
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
+    from drillcore.cluster.address import Cluster
     from drillcore.representations.core_samples.core import CoreNetwork
 
 Load = Callable[[int], npt.NDArray[np.uint8]]
@@ -27,7 +30,6 @@ Samples = npt.NDArray[np.floating]
 Drilled = tuple[Samples, npt.NDArray[np.float32]]  # samples [P, D]; places [P, 3 + T]: row, column, weight, targets
 PLACES = 3  # columns before the targets
 _TASK_BYTES = 32 * 2**20  # of samples that one worker makes at a time; bounds the memory
-_AHEAD = 2  # tasks per worker that may wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,8 @@ class DrillItem:
 
 
 @dataclass(frozen=True)
-class DrillSource:
-    """All that a worker needs to make samples of an image."""
+class DrillSource(Work[Sequence[DrillItem], list[Drilled]]):
+    """Samples and places of views of one image, and all that is needed to make them."""
 
     core: CoreNetwork
     load: Load
@@ -71,23 +73,37 @@ class DrillSource:
     dtype: str
     most: int = 0  # samples of a view, at most; 0: as many as are drawn
 
+    @property
+    def network(self) -> Backbone:
+        """The core's backbone."""
+        return self.core.backbone
 
-def drilled(source: DrillSource, items: Sequence[DrillItem], settings: Settings) -> Generator[Drilled]:
-    """Yield samples and places of each item in their order; images side by side, each by one thread."""
-    device = resolve_device(settings.device)
-    source.core.backbone.to(device)
-    source.core.to(device)
-    workers = settings.cpu_threads if device.type == "cpu" else settings.decode_workers
+    @contextmanager
+    def opened(self, device: torch.device) -> Iterator[None]:
+        """Bring the core to a device, and let its maps be computed by what is fastest there."""
+        self.network.to(device)
+        self.core.to(device)
+        with self.core.compiled():
+            yield
+
+    def first(self, part: Sequence[DrillItem]) -> int:
+        """Return the number of the image."""
+        return part[0].image
+
+    def __call__(self, part: Sequence[DrillItem]) -> list[Drilled]:
+        """Return samples [P, D] and places float32 [P, 3 + T] of views of one image."""
+        return _drill(self, part)
+
+
+def drilled(
+    source: DrillSource, items: Sequence[DrillItem], settings: Settings, cluster: Cluster | None = None
+) -> Generator[Drilled]:
+    """Yield samples and places of each item in their order, computed by threads here or by a cluster's workers."""
     tasks = _tasks(source, items)
-    # The threads of one network wait for each other at every layer: one thread for each image is faster.
-    with (
-        source.core.compiled(),
-        exact_computing(1 if device.type == "cpu" else settings.cpu_threads),
-        progress("core samples", len(items)) as advance,
-        threads(workers, "drill", lambda: torch.set_num_threads(1)) as pool,
-    ):
-        for made in run_ahead(lambda task: pool.submit(_drill, source, task).result, tasks, _AHEAD * workers):
-            for samples, places in made:
+    made = computed(source, tasks, settings, cluster, beside_gpu=settings.decode_workers)
+    with closing(made), progress("core samples", len(items)) as advance:
+        for views in made:
+            for samples, places in views:
                 yield samples, places
                 advance(1)
 

@@ -38,6 +38,7 @@ from drillcore.store import FeatureSpec, FeatureStore, StoreWriter
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from drillcore.cluster.address import Cluster
     from drillcore.representations.core_samples.core import CoreNetwork
 
 STORE, SUBSET = "store", "subset"
@@ -95,6 +96,7 @@ def extract(
     max_rows: int = 1_000_000,
     file: Path | None = None,
     root: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> CoreSamples:
     """Return the core samples of images; what the store lacks is computed and kept, a view at a time.
 
@@ -112,6 +114,7 @@ def extract(
         max_rows: of a subset; its memory is max_rows * width * 2 bytes in float16.
         file: a subset's rows are a memory-mapped .npy file there instead; it is the caller's to remove.
         root: of the store; None: in the state folder.
+        cluster: whose workers drill, to the same bytes; None: threads here.
 
     Raises:
         InputError: numbers that do not fit, an unknown storage, a sampling without what it looks at.
@@ -134,14 +137,19 @@ def extract(
     ]
     if storage == STORE:
         spec = sample_spec(core, targets, sampling, views, dtype)
-        return _stored(source, items, spec, settings, root)
+        return _stored(source, items, spec, settings, root, cluster)
     if storage == SUBSET:
-        return _subset(source, items, settings, max_rows, file)
+        return _subset(source, items, settings, max_rows, file, cluster)
     raise InputError(f"storage {storage!r} is not known; allowed: {STORE}, {SUBSET}")
 
 
 def _stored(
-    source: DrillSource, items: Sequence[DrillItem], spec: FeatureSpec, settings: Settings, root: Path | None
+    source: DrillSource,
+    items: Sequence[DrillItem],
+    spec: FeatureSpec,
+    settings: Settings,
+    root: Path | None,
+    cluster: Cluster | None,
 ) -> CoreSamples:
     folder = root or settings.state / "features"
     beside = dataclasses.replace(spec, dtype="float32", sampling={**(spec.sampling or {}), "what": "places"})
@@ -161,7 +169,7 @@ def _stored(
             row_bytes = source.core.width * np.dtype(spec.dtype).itemsize
             wanted = len(todo) * source.sampling.pixels * row_bytes // _COMMITS
             first.shard_bytes = min(_SHARD_BYTES[1], max(_SHARD_BYTES[0], wanted))
-            with contextlib.closing(drilled(source, [items[number] for number in todo], settings)) as made:
+            with contextlib.closing(drilled(source, [items[number] for number in todo], settings, cluster)) as made:
                 for number, (rows, placed) in zip(todo, made, strict=True):
                     count = np.array([len(rows)])
                     second.add([keys[1][number]], placed, count)
@@ -177,7 +185,12 @@ def _stored(
 
 
 def _subset(
-    source: DrillSource, items: Sequence[DrillItem], settings: Settings, max_rows: int, file: Path | None
+    source: DrillSource,
+    items: Sequence[DrillItem],
+    settings: Settings,
+    max_rows: int,
+    file: Path | None,
+    cluster: Cluster | None,
 ) -> CoreSamples:
     if max_rows < len(items):
         raise InputError(f"max_rows is {max_rows}, less than one for each of {len(items)} views; raise it")
@@ -187,7 +200,7 @@ def _subset(
         np.empty(shape, source.dtype) if file is None else np.lib.format.open_memmap(file, "w+", source.dtype, shape)
     )
     tables, done = [], 0
-    for part, places in drilled(dataclasses.replace(source, most=most), items, settings):
+    for part, places in drilled(dataclasses.replace(source, most=most), items, settings, cluster):
         rows[done : done + len(part)] = part
         tables.append(places)
         done += len(part)

@@ -164,7 +164,7 @@ def _fill(run: Run, table: pd.DataFrame, *, mirrored: bool) -> tuple[FeatureStor
 
     network = network_of(run)
     load = run.load(table, run.backbone.channels)
-    return fill_store(run.settings, network, list(table["sha256"]), load, mirrored=mirrored)
+    return fill_store(run.settings, network, list(table["sha256"]), load, mirrored=mirrored, cluster=run.cluster)
 
 
 class _Both:
