@@ -13,15 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.pinned import pinned_clusters
 from benchmarks.report import table
 from drillcore.cluster.address import Cluster
-from drillcore.cluster.client import local_workers
 from drillcore.runtime.model.served import ServedModel
 from drillcore.runtime.model.session import open_model
 from drillcore.settings import Settings
@@ -85,19 +84,8 @@ def two_workers(
         `driver_s_per_image`: CPU seconds of driver and scheduler together, without what they take when idle;
         `driver_idle_share` of a core; `seconds` as measured.
     """
-    from distributed import Client
-
-    cores = sorted(os.sched_getaffinity(0))
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    with ExitStack() as stack:
-        clusters: dict[int, Cluster] = {}
-        for workers in seconds:
-            local = stack.enter_context(local_workers(workers))
-            client = stack.enter_context(Client(local, set_as_default=False))
-            client.wait_for_workers(workers, timeout=120)
-            for number, address in enumerate(sorted(client.scheduler_info(n_workers=-1)["workers"])):
-                client.run(_pin, cores[number % len(cores)], workers=[address])
-            clusters[workers] = Cluster(local.scheduler_address)
+    with pinned_clusters(list(seconds)) as clusters:
         rows = _SHARD_ROWS if count > 8 * _SHARD_ROWS else 4
         for number in range(rounds + 1):  # the first round warms up: each worker opens the model
             for workers, cluster in clusters.items():
@@ -117,7 +105,7 @@ def two_workers(
         # Round by round: what else the machine does changes from one round to the next.
         "speedup": statistics.median(first / second for first, second in zip(seconds[1], seconds[2], strict=True)),
         "images": count,
-        "cores": len(cores),
+        "cores": len(os.sched_getaffinity(0)),
         "driver_s_per_image": max(cpu - share * taken, 0.05 * cpu) / len(paths),
         "driver_shard_rows": rows,
         "driver_idle_share": share,
@@ -233,9 +221,3 @@ def scale_text(workers: dict[str, Any], long: dict[str, Any], rates: dict[str, A
             table(("model", "images a second, 1 machine", *(f"N = {n:,}, hours" for n in _MACHINES)), rows),
         ]
     )
-
-
-def _pin(core: int) -> None:
-    """Keep all threads of a worker, and those they start, on one core."""
-    for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), {core})

@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 BENCHES = {
     "dense": "dense.dense",
     "store": "store",
+    "workers": "workers",
     "score": "scoring.score",
     "retrain": "retrain",
     "dbn": "heads.dbn",
