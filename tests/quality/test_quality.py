@@ -242,6 +242,28 @@ def test_flat_thumbnails_and_other_proportions_match_nothing() -> None:
     assert near_pairs(thumbs, np.ones(4), splits, ["a", "a", "c", "d"], 0.99) == []
 
 
+def test_the_pairs_are_those_of_comparing_every_two() -> None:
+    random = np.random.default_rng(0)
+    thumbs = random.integers(0, 256, (600, 256)).astype(np.uint8)
+    noise = random.integers(-12, 13, (200, 256))
+    thumbs[200:400] = np.clip(thumbs[:200] + noise, 0, 255)
+    thumbs[400:460] = thumbs[0]  # many that are one picture
+    splits = random.choice(["train", "val", "test", "none"], 600).tolist()
+    digests = [f"{number:064d}" for number in range(600)]
+    centred = thumbs - thumbs.mean(axis=1, keepdims=True)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    alike = centred @ centred.T >= 0.99
+    wanted = {
+        (few, many)
+        for few, many in np.argwhere(alike).tolist()
+        if (splits[few], splits[many]) in (("val", "train"), ("test", "train"), ("val", "test"))
+    }
+    found = near_pairs(thumbs, np.ones(600), splits, digests, 0.99)
+    assert len(wanted) > 500
+    assert set(found) == wanted
+    assert len(found) == len(wanted)
+
+
 def test_every_layout_has_limits() -> None:
     assert {"plankton", "classes", "camvid", "baeri"} <= set(LIMITS)
     assert limits_of("unheard-of") == LIMITS["classes"]
