@@ -180,6 +180,53 @@ def test_restore_and_push(filled: Settings) -> None:
     assert data(filled)["a/1.txt"] == "one"
 
 
+def test_dvc_finds_nothing_to_add_or_push_after_us(filled: Settings) -> None:
+    versions.push(filled)
+    subprocess.run(["git", "init", "-q", "."], cwd=filled.root, check=True)
+    for command in (["push"], ["commit", "-f", "data.dvc"], ["status", "-c"], ["doctor"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *command],
+            cwd=filled.root,
+            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert command == ["doctor"] or "up to date" in done.stdout or "in sync" in done.stdout or not done.stdout
+    objects = {path.relative_to(filled.state / "dvc/cache") for path in (filled.state / "dvc/cache").rglob("*.dir")}
+    assert len(objects) == 1
+
+
+def test_what_cache_and_remote_lost_comes_back(filled: Settings) -> None:
+    versions.push(filled)
+    lost = [next(path for path in (filled.state / f"dvc/{name}").rglob("*") if path.is_file()) for name in _STORES]
+    wanted = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    versions.update(filled, "a")
+    versions.update(filled, "b")
+    versions.push(filled)
+    assert [path.read_bytes() for path in lost] == wanted
+    assert versions.push(filled) == 0
+
+
+_STORES = ("cache", "remote")
+
+
+def test_a_snapshot_of_an_earlier_drillcore_is_read(filled: Settings) -> None:
+    import json
+
+    from drillcore.versions.tree import read_snapshot, snapshot_path, trusted_landing
+
+    path = snapshot_path(filled, "a")
+    before = read_snapshot(filled, "a"), trusted_landing(filled, "a")
+    parts = {name: part for line in path.read_text().splitlines() for name, part in json.loads(line).items()}
+    path.write_text(json.dumps(parts))
+    assert (read_snapshot(filled, "a"), trusted_landing(filled, "a")) == before
+    assert before[0]
+    assert before[1] == {"1.txt", "x/2.txt"}
+
+
 def test_restore_of_an_unknown_version_changes_nothing(filled: Settings) -> None:
     text = versions.data_dvc_text(filled)
     md5 = versions.outs_md5(text)

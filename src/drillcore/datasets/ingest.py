@@ -6,7 +6,6 @@ data set that is refused changes nothing, neither of itself nor of others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drillcore import versions
@@ -30,7 +29,6 @@ from drillcore.datasets.synthetic import SAMPLES
 from drillcore.errors import DataError, DrillcoreError, UnknownNameError
 from drillcore.quality.outcome import QualityReport
 from drillcore.settings import Settings
-from drillcore.versions import Stat
 
 
 def ingest(settings: Settings, dataset: str) -> Manifest:
@@ -53,7 +51,7 @@ def is_unchanged(settings: Settings, dataset: str) -> bool:
     pointer = read_pointer(settings, dataset)
     if pointer is None:
         return False
-    landing = versions.stats(settings.landing, dataset)
+    landing = _landing(settings, dataset)
     _refuse_losses(settings, dataset, landing, pointer)
     return not versions.hand_edits(settings, dataset) and _is_as_brought(settings, dataset, landing, pointer)
 
@@ -155,6 +153,19 @@ class _Outcome:
     report: QualityReport | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """The landing zone of a data set at one moment: how many files, and a digest of their names, sizes and times."""
+
+    files: int
+    digest: str
+
+
+def _landing(settings: Settings, dataset: str) -> _Landing:
+    found = versions.stats(settings.landing, dataset)
+    return _Landing(count_files(found), versions.stats_digest(found))
+
+
 def _bring(
     settings: Settings, dataset: str, *, accept_change: bool = False, carried: Manifest | None = None
 ) -> _Outcome:
@@ -171,14 +182,14 @@ def _look(
     accept_change: bool = False,
     carried: Manifest | None = None,
     quick: bool = False,
-) -> tuple[_Outcome, Mapping[str, Stat]]:
-    """Judge what is in the landing zone, and return its files too; a refusal is remembered."""
+) -> tuple[_Outcome, _Landing]:
+    """Judge what is in the landing zone, and return how it was then; a refusal is remembered."""
     names = landed_datasets(settings)
     pointer = recovered_pointer(settings, dataset)
     if dataset not in names and pointer is None:
         raise UnknownNameError("data set", dataset, sorted({*names, *known_datasets(settings)}), _ways_in(dataset))
     versions.refuse_hand_edits(settings, dataset)
-    landing = versions.stats(settings.landing, dataset)
+    landing = _landing(settings, dataset)
     if pointer is not None:
         _refuse_losses(settings, dataset, landing, pointer, accept_change=accept_change)
         if _is_as_brought(settings, dataset, landing, pointer):
@@ -198,26 +209,26 @@ def _look(
     return _Outcome(manifest=manifest, report=report), landing
 
 
-def _accept(settings: Settings, dataset: str, manifest: Manifest, landing: Mapping[str, Stat]) -> None:
-    version = versions.update(settings, dataset, seen=landing)
+def _accept(settings: Settings, dataset: str, manifest: Manifest, landing: _Landing) -> None:
+    version = versions.update(settings, dataset, seen=landing.digest)
     versions.push(settings)
     write_manifest(settings, manifest)
     pointer = {
         "digest": manifest.digest,
         "lineage": manifest.lineage,
-        "files": count_files(landing),
+        "files": landing.files,
         "tree": _tree(settings, dataset),
         "dvc_md5": version.md5,
-        "landing": versions.stats_digest(landing),
+        "landing": landing.digest,
     }
     write_pointer(settings, dataset, pointer)
 
 
 def _refuse_losses(
-    settings: Settings, dataset: str, landing: Mapping[str, Stat], pointer: Pointer, *, accept_change: bool = False
+    settings: Settings, dataset: str, landing: _Landing, pointer: Pointer, *, accept_change: bool = False
 ) -> None:
     """Refuse a landing zone that lost what the good version had, before DVC makes a version of the loss."""
-    had, has = int(pointer["files"]), count_files(landing)
+    had, has = int(pointer["files"]), landing.files
     hint = (
         f"the last good version stays; bring it back to the landing zone: drillcore data undo {dataset}, or start a "
         f"new lineage: drillcore data import {dataset} SOURCE"
@@ -234,9 +245,9 @@ def _refuse_losses(
         )
 
 
-def _is_as_brought(settings: Settings, dataset: str, landing: Mapping[str, Stat], pointer: Pointer) -> bool:
+def _is_as_brought(settings: Settings, dataset: str, landing: _Landing, pointer: Pointer) -> bool:
     """Return whether landing zone and data.dvc are as the last accepted update left them; nothing is hashed."""
-    if pointer["landing"] != versions.stats_digest(landing) or not (settings.data / dataset).is_dir():
+    if pointer["landing"] != landing.digest or not (settings.data / dataset).is_dir():
         return False
     try:
         md5 = versions.outs_md5(versions.data_dvc_text(settings))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,16 @@ from drillcore.errors import DataError
 from drillcore.files import write_text
 from drillcore.settings import Settings
 from drillcore.versions.mirroring import mirror
+from drillcore.versions.objects import lacking, object_path, put_objects
 from drillcore.versions.repository import ensure, opened, turn
 from drillcore.versions.tree import (
+    Entry,
     Stat,
+    cache_folder,
     current_tree,
     dvc_text,
     files_of,
+    has_files,
     listing_path,
     md5_of,
     outs_md5,
@@ -30,18 +34,17 @@ from drillcore.versions.tree import (
     refuse_hand_edits,
     snapshot_path,
     stats,
+    stats_digest,
     take_snapshot,
     tree_of,
     trusted_landing,
     updating_mark,
+    write_tree,
 )
 from drillcore.versions.unversioned import NO_VERSION
 
 if TYPE_CHECKING:
     from dvc.output import Output
-    from dvc.stage import Stage
-
-    from drillcore.versions.dvc_repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,13 @@ def data_dvc_text(settings: Settings) -> str:
         ) from None
 
 
-def update(settings: Settings, *datasets: str, seen: Mapping[str, Stat] | None = None) -> Version:
+def update(settings: Settings, *datasets: str, seen: str | None = None) -> Version:
     """Bring data sets of the landing zone to `data/` and record the version in data.dvc.
 
     Args:
         settings: where things are.
         datasets: names; none: all that are in the landing zone.
-        seen: what was in the landing zone when it was checked.
+        seen: `stats_digest` of the landing zone of the one data set when it was checked.
 
     Raises:
         DataError: `data/` was edited by hand, the landing zone is empty or no longer as it was seen, DVC fails.
@@ -92,18 +95,17 @@ def update(settings: Settings, *datasets: str, seen: Mapping[str, Stat] | None =
     with turn(settings):
         for name in names:
             refuse_hand_edits(settings, name)
-        if not names or not any(stats(settings.landing, name) for name in names):
+        if not any(has_files(settings.landing / name) for name in names):
             raise DataError(
                 f"the landing zone {settings.landing} is empty; the last good version stays; "
                 "run `drillcore data sample` or `drillcore data import`"
             )
         path = _data_dvc(settings)
         before = outs_md5(dvc_text(path)) if path.is_file() else None
-        with _version(settings) as (repo, out):
+        with _version(settings) as draft:
             for name in names:
-                _bring(settings, repo, out, name, stats(settings.landing, name) if seen is None else seen)
-        md5, meta = str(out.hash_info.value), out.meta
-    return Version(md5=md5, changed=md5 != before, nfiles=int(meta.nfiles or 0), size=int(meta.size or 0))
+                _bring(settings, draft, name, seen)
+        return draft.version(before)
 
 
 def remove(settings: Settings, dataset: str) -> None:
@@ -119,15 +121,35 @@ def remove(settings: Settings, dataset: str) -> None:
             if _data_dvc(settings).is_file():
                 write_text(_data_dvc(settings), NO_VERSION)
         elif files_of(current_tree(settings) or [], dataset):
-            with _version(settings) as (_, out):
-                out.add(path=str(settings.data / dataset), relink=False)
+            with _version(settings) as draft:
+                draft.put(dataset, [])
         for path in (updating_mark(settings, dataset), snapshot_path(settings, dataset)):
             path.unlink(missing_ok=True)
 
 
+class _Draft:
+    """The files of the version that is made: those of the version before until a data set's are put in their place."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = list(entries)
+        self.sizes: dict[str, int] = {}  # bytes of the data sets that were put
+        self.md5 = ""
+        self.size: int | None = None
+
+    def put(self, dataset: str, entries: Iterable[Entry], size: int = 0) -> None:
+        """Replace a data set's files."""
+        self.entries = [entry for entry in self.entries if not entry.path.startswith(f"{dataset}/")]
+        self.entries += entries
+        self.sizes[dataset] = size
+
+    def version(self, before: str | None) -> Version:
+        """Return what was written."""
+        return Version(md5=self.md5, changed=self.md5 != before, nfiles=len(self.entries), size=self.size or 0)
+
+
 @contextlib.contextmanager
-def _version(settings: Settings) -> Iterator[tuple[Repository, Output]]:
-    """Yield DVC's repository and the output that data.dvc describes; what became of the output is written to data.dvc.
+def _version(settings: Settings) -> Iterator[_Draft]:
+    """Yield the files of the version that data.dvc names; what became of them is written to data.dvc.
 
     Where the version's listing is lost, it comes from the remote, else from what lies under `data/`.
     """
@@ -139,67 +161,80 @@ def _version(settings: Settings) -> Iterator[tuple[Repository, Output]]:
         md5 = outs_md5(dvc_text(path))
         with opened(settings) as repo, repo.held():
             [stage] = list(repo.stage.collect(str(path)))
-            out = stage.outs[0]
-            if md5 is not None and tree_of(settings, md5) is None:
-                _mend_listing(settings, repo, out, md5)
-            yield repo, out
-            _describe(settings, stage)
-            stage.dump()
+            draft = _Draft([] if md5 is None else _listed(settings, stage.outs[0], md5))
+            yield draft
+            draft.md5, draft.size = write_tree(settings, draft.entries), _size(settings, draft)
+            repo.describe(stage, draft.md5, files=len(draft.entries), size=draft.size)
     except BaseException:
         if fresh:
             path.unlink(missing_ok=True)
         raise
 
 
-def _mend_listing(settings: Settings, repo: Repository, out: Output, md5: str) -> None:
-    listing_path(settings, md5).unlink(missing_ok=True)
-    if out.get_dir_cache() is not None and tree_of(settings, md5) is not None:
-        return
-    listing_path(settings, md5).unlink(missing_ok=True)  # the remote's may be no better
-    repo.forget(out)
-    for folder in sorted(path for path in settings.data.glob("*/") if stats(path)):
-        out.add(path=str(folder), relink=False)
+def _listed(settings: Settings, out: Output, md5: str) -> list[Entry]:
+    listing = tree_of(settings, md5)
+    if listing is None:
+        listing_path(settings, md5).unlink(missing_ok=True)
+        if out.get_dir_cache() is not None:
+            listing = tree_of(settings, md5)
+    if listing is None:
+        listing_path(settings, md5).unlink(missing_ok=True)  # the remote's may be no better
+        names = sorted(_folders(settings))
+        listing = [entry for name in names for entry in _kept(settings, name, stats(settings.data, name), {})]
+    return listing
 
 
-def _bring(settings: Settings, repo: Repository, out: Output, name: str, seen: Mapping[str, Stat]) -> None:
+def _bring(settings: Settings, draft: _Draft, name: str, seen: str | None) -> None:
     """Do for one data set what `dvc update data.dvc` does for all, but copy and read only the files that differ.
 
     DVC removes `data/` and downloads all of it again: minutes for 30,000 images of which 300 are new, all of which
     would then be looked at again since their times are new.
     """
     source, target = settings.landing / name, settings.data / name
-    with _rewriting(settings, name):
+    recorded = {entry.path: entry.md5 for entry in files_of(draft.entries, name)}
+    seen = seen or stats_digest(stats(settings.landing, name))
+    with _rewriting(settings, name) as left:
         mirror(source, target, trusted=trusted_landing(settings, name))
-        if stats(settings.landing, name) != seen:
+        if stats_digest(stats(settings.landing, name)) != seen:
             raise DataError(
                 f"the landing zone of data set {name} changes while it is read; wait until the copy into it has ended, "
                 "then run this again"
             )
-        _tell_known(settings, repo, name)
-        # Links are copies here: nothing to link again.
-        out.add(path=str(target), relink=False)
+        left.files = stats(settings.data, name)
+        entries = _kept(settings, name, left.files, recorded)
+        draft.put(name, entries, sum(stat[0] for stat in left.files.values()))
 
 
-def _tell_known(settings: Settings, repo: Repository, name: str) -> None:
-    """Tell DVC the digests of files that are as the last version left them, so that it reads the others only."""
+def _kept(settings: Settings, name: str, found: Mapping[str, Stat], recorded: Mapping[str, str]) -> list[Entry]:
+    """Bring the files of `data/<name>` to DVC's cache and return them; read are those that are not as they were left.
+
+    Args:
+        settings: where things are.
+        name: of the data set.
+        found: its files.
+        recorded: their MD5 in the last version, by path.
+    """
     snapshot = read_snapshot(settings, name) or {}
-    recorded = {entry.path: entry.md5 for entry in current_tree(settings) or []}
-    known = {
-        settings.data / path: recorded[path]
-        for path, stat in stats(settings.data, name).items()
-        if path in recorded and snapshot.get(path) == stat
-    }
-    repo.remember(known)
+    entries = [
+        Entry(path, recorded[path] if path in recorded and snapshot.get(path) == stat else md5_of(settings.data / path))
+        for path, stat in found.items()
+    ]
+    absent = set(lacking(cache_folder(settings), (entry.md5 for entry in entries)))
+    sources = {entry.md5: settings.data / entry.path for entry in entries if entry.md5 in absent}
+    put_objects(cache_folder(settings), sources, "keeping")
+    return entries
 
 
-def _describe(settings: Settings, stage: Stage) -> None:
-    """Complete what data.dvc says: the size of all files, and that what came from the landing zone is what is here."""
-    out, dep = stage.outs[0], stage.deps[0]
-    sizes = {path: stat[0] for path, stat in stats(settings.data).items()}
-    paths = ["/".join(key) for key, _, _ in out.obj]
-    out.meta.size = sum(sizes[path] for path in paths) if sizes.keys() >= set(paths) else None
-    dep.hash_info, dep.meta = out.hash_info, out.meta
-    stage.md5 = stage.compute_md5()
+def _size(settings: Settings, draft: _Draft) -> int | None:
+    """Return the bytes of all files of a version, None where some of another data set are not here."""
+    total = sum(draft.sizes.values())
+    for name in {entry.path.partition("/")[0] for entry in draft.entries} - draft.sizes.keys():
+        found = stats(settings.data, name)
+        paths = [entry.path for entry in files_of(draft.entries, name)]
+        if not found.keys() >= set(paths):
+            return None
+        total += sum(found[path][0] for path in paths)
+    return total
 
 
 def push(settings: Settings) -> int:
@@ -209,7 +244,20 @@ def push(settings: Settings) -> int:
         DataError: the remote cannot be reached or written.
     """
     with opened(settings) as repo:
-        return int(repo.push([str(_data_dvc(settings))]))
+        remote, md5 = repo.remote_folder(), outs_md5(data_dvc_text(settings))
+        entries = None if remote is None or md5 is None else tree_of(settings, md5)
+        if remote is None or md5 is None or entries is None:
+            return int(repo.push([str(_data_dvc(settings))]))
+        cache = cache_folder(settings)
+        absent = lacking(remote, (entry.md5 for entry in entries))
+        if lacking(cache, absent):  # DVC sends what there is
+            return int(repo.push([str(_data_dvc(settings))]))
+        count = 0
+        # The listing last: where it is, all that it lists is.
+        for md5s in (absent, lacking(remote, [md5])):
+            put_objects(remote, {one: object_path(cache, one) for one in md5s}, "pushing")
+            count += len(md5s)
+    return count
 
 
 def pull(settings: Settings) -> None:
@@ -310,14 +358,22 @@ def _folders(settings: Settings) -> set[str]:
     return {path.name for path in settings.data.glob("*/")} if settings.data.is_dir() else set()
 
 
+@dataclass(slots=True)
+class _Left:
+    """What `data/<dataset>` holds when it has been rewritten; None: nobody has looked."""
+
+    files: Mapping[str, Stat] | None = None
+
+
 @contextlib.contextmanager
-def _rewriting(settings: Settings, dataset: str) -> Iterator[None]:
+def _rewriting(settings: Settings, dataset: str) -> Iterator[_Left]:
     """Mark that `data/<dataset>` is rewritten; a mark left by a kill says that what is there is no hand's work."""
     mark = updating_mark(settings, dataset)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
-    yield
-    take_snapshot(settings, dataset)
+    left = _Left()
+    yield left
+    take_snapshot(settings, dataset, left.files)
     mark.unlink(missing_ok=True)
 
 

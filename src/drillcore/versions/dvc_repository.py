@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from dvc.exceptions import DvcException
-from dvc.fs import localfs
+from dvc.fs import LocalFileSystem
 from dvc.lock import LockError
-from dvc.output import Output
 from dvc.repo import Repo, lock_repo
 from dvc.scm import NoSCM
+from dvc.stage import Stage
 from dvc_data.hashfile.db import HashFileDB
 from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
 from dvc_objects.errors import ObjectFormatError
 
 from drillcore.errors import DataError
@@ -40,13 +41,30 @@ class Repository(Repo):
         lock: contextlib.AbstractContextManager[None] = lock_repo(self)
         return lock
 
-    def forget(self, out: Output) -> None:
-        """Forget what an output held: it is to be built anew."""
-        out.hash_info, out.meta, out.obj = HashInfo(), None, None
+    def describe(self, stage: Stage, md5: str, *, files: int, size: int | None) -> None:
+        """Write to a stage's file which version its output is, and that this is what came from the landing zone.
 
-    def remember(self, digests: Mapping[Path, str]) -> None:
-        """Tell DVC the MD5 of files, so that it does not read them."""
-        self.state.save_many([(str(path), HashInfo("md5", md5), None) for path, md5 in digests.items()], localfs)
+        Args:
+            stage: of data.dvc.
+            md5: names the version's listing, which the cache has; ends in ".dir".
+            files: in the version.
+            size: their bytes, None where it is not known.
+        """
+        out, dep = stage.outs[0], stage.deps[0]
+        out.update_legacy_hash_name(
+            force=True
+        )  # a data.dvc that names no version does not say which kind of MD5 it has
+        out.hash_info, out.meta, out.obj = HashInfo("md5", md5), Meta(size=size, nfiles=files, isdir=True), None
+        dep.hash_info, dep.meta = out.hash_info, out.meta
+        stage.md5 = stage.compute_md5()
+        stage.dump()
+
+    def remote_folder(self) -> Path | None:
+        """Return where the remote keeps its objects if it is a folder of this machine that DVC keeps like its cache."""
+        remote = self.cloud.get_remote()
+        if not isinstance(remote.fs, LocalFileSystem) or remote.worktree:
+            return None
+        return Path(remote.odb.path)
 
     def pull_objects(self, digests: Iterable[str]) -> None:
         """Bring objects from the remote to the cache by their MD5."""

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ import yaml
 from drillcore.digests import sha256_bytes
 from drillcore.errors import DataError
 from drillcore.files import write_bytes
+from drillcore.json_types import Json
 from drillcore.settings import Settings
+from drillcore.versions.objects import OBJECT_MODE, object_path
 
 Stat = tuple[int, int, int]  # size in bytes, time of modification and of change in nanoseconds
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -68,10 +70,17 @@ def _ignored(name: str) -> bool:
     return name.startswith(".partial-") or name in (".DS_Store", "Thumbs.db")
 
 
+def has_files(folder: Path) -> bool:
+    """Return whether there is any file under `folder` that a version would have. Raises OSError."""
+    return any(True for _ in _walk(folder, ""))
+
+
 def stats_digest(found: Mapping[str, Stat]) -> str:
     """Return one digest over paths, sizes and times."""
-    lines = (f"{path}\0{found[path]}\n" for path in sorted(found))
-    return sha256_bytes("".join(lines).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(f"{path}\0{found[path]}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def dvc_text(path: Path) -> str:
@@ -97,9 +106,14 @@ def outs_md5(text: str) -> str | None:
     return None if value is None else str(value)
 
 
+def cache_folder(settings: Settings) -> Path:
+    """Return where DVC's local cache keeps its objects."""
+    return settings.state / "dvc" / "cache" / "files" / "md5"
+
+
 def listing_path(settings: Settings, md5: str) -> Path:
     """Return where DVC keeps a file or a version's listing in the local cache."""
-    return settings.state / "dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    return object_path(cache_folder(settings), md5)
 
 
 def tree_of(settings: Settings, md5: str) -> list[Entry] | None:
@@ -108,9 +122,28 @@ def tree_of(settings: Settings, md5: str) -> list[Entry] | None:
         text = listing_path(settings, md5).read_bytes()
         if hashlib.md5(text, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
             return None
-        return [Entry(item["relpath"], item["md5"]) for item in json.loads(text)]
+        # Each object at once: a million dictionaries would take longer, and many times the memory.
+        found: list[Entry] = json.loads(text, object_hook=lambda item: Entry(item["relpath"], item["md5"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return found if isinstance(found, list) and all(isinstance(entry, Entry) for entry in found) else None
+
+
+def write_tree(settings: Settings, entries: Iterable[Entry]) -> str:
+    """Write a version's listing to the local cache, byte by byte as DVC would; return the MD5 that names it.
+
+    Raises:
+        OSError: the disk is full or the cache cannot be written.
+    """
+    found = sorted(entries, key=lambda entry: entry.path)
+    text = ", ".join(f'{{"md5": "{entry.md5}", "relpath": {json.dumps(entry.path)}}}' for entry in found)
+    data = f"[{text}]".encode()
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    path = listing_path(settings, f"{digest}.dir")
+    if md5_of(path) != digest:
+        write_bytes(path, data)
+        path.chmod(OBJECT_MODE)
+    return f"{digest}.dir"
 
 
 def current_tree(settings: Settings) -> list[Entry] | None:
@@ -133,10 +166,23 @@ def files_of(tree: list[Entry], dataset: str) -> list[Entry]:
     return [entry for entry in tree if entry.path.startswith(f"{dataset}/")]
 
 
-def take_snapshot(settings: Settings, dataset: str) -> None:
-    """Remember `data/<dataset>` as DVC left it, and the files it was copied from. Raises OSError."""
-    value = {"data": stats(settings.data, dataset), "landing": _inodes(settings, dataset)}
-    write_bytes(snapshot_path(settings, dataset), json.dumps(value, separators=(",", ":")).encode())
+def take_snapshot(settings: Settings, dataset: str, found: Mapping[str, Stat] | None = None) -> None:
+    """Remember `data/<dataset>` as DVC left it, and the files it was copied from.
+
+    Args:
+        settings: where things are.
+        dataset: its name.
+        found: what `stats` gives of it; None: it is looked at now.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    parts = (
+        {"data": stats(settings.data, dataset) if found is None else found},
+        {"landing": _inodes(settings, dataset)},
+    )
+    lines = (json.dumps(part, separators=(",", ":")) for part in parts)
+    write_bytes(snapshot_path(settings, dataset), "\n".join(lines).encode())
 
 
 def snapshot_path(settings: Settings, dataset: str) -> Path:
@@ -147,19 +193,31 @@ def snapshot_path(settings: Settings, dataset: str) -> Path:
 def read_snapshot(settings: Settings, dataset: str) -> dict[str, Stat] | None:
     """Return size and times of the files of `data/<dataset>` as DVC left them, None where nothing is remembered."""
     try:
-        found = json.loads(snapshot_path(settings, dataset).read_bytes())["data"]
-        return {path: (int(size), int(modified), int(changed)) for path, (size, modified, changed) in found.items()}
+        found = _part_of_snapshot(settings, dataset, "data")
+        for path, (size, modified, changed) in found.items():
+            found[path] = int(size), int(modified), int(changed)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
+    return found
 
 
 def trusted_landing(settings: Settings, dataset: str) -> set[str]:
     """Return the paths under the data set whose file in the landing zone is the one that was copied the last time."""
     try:
-        found = json.loads(snapshot_path(settings, dataset).read_bytes())["landing"]
+        found = _part_of_snapshot(settings, dataset, "landing")
         return {path for path, inode in _inodes(settings, dataset).items() if found.get(path) == inode}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return set()
+
+
+def _part_of_snapshot(settings: Settings, dataset: str, name: str) -> Json:
+    """Return one of the parts, a line each; snapshots of earlier versions of drillcore have all in one."""
+    with snapshot_path(settings, dataset).open("rb") as lines:
+        for line in lines:
+            if name in (parts := json.loads(line)):
+                found: Json = parts[name]
+                return found
+    raise KeyError(name)
 
 
 def _inodes(settings: Settings, dataset: str) -> dict[str, int]:
