@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,21 @@ def test_rows_as_the_contract_says(settings: Settings, folder: Path) -> None:
     assert len(manifest.rows("val")) == 2
     assert len(manifest.rows(("train", "val"))) == 18
     assert manifest.quarantine.empty
+
+
+@pytest.mark.slow
+def test_an_image_takes_so_little_memory_that_a_million_fit(settings: Settings, folder: Path) -> None:
+    """Python's own objects, what NumPy holds among them; the first manifest has imported what is imported late."""
+    manifest = build_manifest(settings, NAME)
+    count = 6_000
+    for number in range(20, count):
+        put(folder, f"{'ab'[number % 2]}/{number:04d}.png", number)
+    for previous in (None, manifest):
+        tracemalloc.start()
+        build_manifest(settings, NAME, previous)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 5_000_000 + count * 1_500
 
 
 def test_written_and_read_back(settings: Settings, folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drillcore.datasets.base import TEST, TRAIN, VAL, DatasetLayout, FoundItem
+from drillcore.datasets.base import TEST, TRAIN, VAL, DatasetLayout
 from drillcore.datasets.catalogue import get_layout
 from drillcore.datasets.description import read_description
 from drillcore.datasets.left_out import read_left_out
@@ -172,12 +172,17 @@ def build_manifest(
     if not good:
         first = f"{bad[0]['path']}: {bad[0]['reason']}, {bad[0]['detail']}" if bad else "it is empty"
         raise DataError(f"all {len(bad)} images of data set {dataset} were set aside, the first {first}")
-    carried = previous.table if previous is not None and previous.lineage == description.lineage else None
-    split = _split(items, good, carried, layout, description.split_seed)
-    for row, name in zip(good, split.splits, strict=True):
-        row["split"] = name
-    table = to_frame(good, ROWS)
     named = tuple(sorted({name for row in good for name in _names(row)}))
+    values = _values(good, facts)
+    given = {name: item.split for name, item in items.items() if item.split is not None}
+    seen = {} if layout.task != "dense" else {row.path: facts[row.target_path or ""].labels or [] for row in good}
+    del found, items, facts  # of a million images: what the rows hold is let go of before more is made of them
+    carried = previous.table if previous is not None and previous.lineage == description.lineage else None
+    split = _split(given, good, carried, layout, description.split_seed)
+    for row, name in zip(good, split.splits, strict=True):
+        row.split = name
+    channels = layout.channels or max(row.channels for row in good)
+    table = to_frame(good, ROWS)
     return Manifest(
         dataset=dataset,
         lineage=description.lineage,
@@ -185,7 +190,7 @@ def build_manifest(
         task=layout.task,
         classes=named if layout.classes is None else layout.classes,
         colours=layout.colours,
-        channels=layout.channels or int(max(row["channels"] for row in good)),
+        channels=channels,
         split_seed=description.split_seed,
         folder=settings.data / dataset,
         table=table,
@@ -193,23 +198,30 @@ def build_manifest(
         digest=data_digest(table),
         train_only=tuple(split.train_only),
         bridging=tuple(split.bridging),
-        values={row["path"]: (facts[row["path"]]["levels"], facts[row["path"]]["looks_like"]) for row in good},
-        painted=_painted(layout, good, facts),
+        values=values,
+        painted=_painted(layout, good, seen),
     )
+
+
+def _values(good: Sequence[Row], facts: Mapping[str, Facts]) -> dict[str, tuple[int, str]]:
+    shared: dict[tuple[int, str], tuple[int, str]] = {}
+    found = {}
+    for row in good:
+        value = facts[row.path].levels or 0, facts[row.path].looks_like or ""
+        found[row.path] = shared.setdefault(value, value)
+    return found
 
 
 def _names(row: Row) -> list[str]:
-    labels: list[str] | None = row["labels"]
-    return [str(row["label"])] if labels is None else labels
+    return [str(row.label)] if row.labels is None else row.labels
 
 
-def _painted(layout: DatasetLayout, good: Sequence[Row], facts: Mapping[str, Facts]) -> dict[str, int]:
-    if layout.task != "dense":
+def _painted(layout: DatasetLayout, good: Sequence[Row], seen: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Return in how many training images of a dense data set each class is; `seen` has the labels of each image."""
+    if not seen:
         return {}
-    seen = Counter(
-        label for row in good if row["split"] == TRAIN for label in facts[row["target_path"]]["labels"] or ()
-    )
-    return {name: seen[index] for index, name in enumerate(layout.classes or ())}
+    counts = Counter(label for row in good if row.split == TRAIN for label in seen[row.path])
+    return {name: counts[index] for index, name in enumerate(layout.classes or ())}
 
 
 def write_manifest(settings: Settings, manifest: Manifest) -> Path:
@@ -270,17 +282,18 @@ def _under(folder: Path, path: Path) -> str:
 
 
 def _split(
-    items: Mapping[str, FoundItem], good: Sequence[Row], carried: pd.DataFrame | None, layout: DatasetLayout, seed: int
+    given: Mapping[str, str], good: Sequence[Row], carried: pd.DataFrame | None, layout: DatasetLayout, seed: int
 ) -> Assignment:
-    common = Counter(name for row in good for name in row["labels"] or ())
+    """Return the splits of good rows: those given by path, those that the last manifest had, and new ones."""
+    common = Counter(name for row in good for name in row.labels or ())
     rows = [
         SplitRow(
-            path=row["path"],
-            sha256=row["sha256"],
-            group=row["group"],
+            path=row.path,
+            sha256=row.sha256,
+            group=row.group,
             # Of several labels the rarest: common ones are in every split anyway.
-            label=row["label"] or min(row["labels"] or ("",), key=lambda name: (common[name], name)),
-            split=items[row["path"]].split,
+            label=row.label or min(row.labels or ("",), key=lambda name: (common[name], name)),
+            split=given.get(row.path),
         )
         for row in good
     ]

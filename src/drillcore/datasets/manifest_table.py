@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from drillcore.datasets.base import NONE
 from drillcore.datasets.splits import SPLITS
-from drillcore.digests import canonical_json, sha256_bytes
+from drillcore.digests import canonical_json
 from drillcore.errors import DataError, first_line
 from drillcore.files import write_bytes
-from drillcore.json_types import Json, Values
+from drillcore.json_types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import SupportsKeysAndGetItem
 
 _BOX = pa.struct(
     [
@@ -59,12 +64,19 @@ ROWS = pa.schema(
 )
 QUARANTINE = pa.schema([(name, pa.string()) for name in ("path", "sha256", "reason", "detail")])
 _METADATA = b"drillcore"
+_CHUNK = 2_048  # rows that are Python's objects at a time
 
 
-def to_frame(rows: Iterable[Values], schema: pa.Schema) -> pd.DataFrame:
-    """Return rows as a frame with the schema's columns, sorted by path; what a row lacks is null."""
-    ordered = sorted(rows, key=lambda row: row["path"])
-    return _to_pandas(pa.Table.from_pylist([dict(row) for row in ordered], schema=schema))
+def to_table(rows: Iterable[SupportsKeysAndGetItem[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return rows as an Arrow table with the schema's columns; what a row lacks is null. Few are held at a time."""
+    waiting = iter(rows)
+    chunks = iter(lambda: [dict(row) for row in islice(waiting, _CHUNK)], [])
+    return pa.Table.from_batches((pa.RecordBatch.from_pylist(chunk, schema=schema) for chunk in chunks), schema=schema)
+
+
+def to_frame(rows: Iterable[SupportsKeysAndGetItem[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    """Return rows as `to_table` does, as a frame that is sorted by path."""
+    return _to_pandas(to_table(sorted(rows, key=lambda row: str(row["path"])), schema))
 
 
 def data_digest(table: pd.DataFrame) -> str:
@@ -72,15 +84,21 @@ def data_digest(table: pd.DataFrame) -> str:
 
     Each row is JSON, its values in the order of `ROWS`; the order of the frame's rows does not matter.
     """
-    arrow = _to_arrow(table.sort_values("path", kind="stable"), ROWS)
-    columns = [arrow.column(name).to_pylist() for name in ROWS.names]
-    lines = (canonical_json(values) for values in zip(*columns, strict=True))
-    return sha256_bytes("".join(f"{line}\n" for line in lines).encode())
+    paths = table["path"]
+    ordered = table if paths.is_monotonic_increasing else table.sort_values("path", kind="stable")
+    found = hashlib.sha256()
+    for start in range(0, len(ordered), _CHUNK):
+        arrow = _to_arrow(ordered.iloc[start : start + _CHUNK], ROWS)
+        columns = [arrow.column(name).to_pylist() for name in ROWS.names]
+        lines = (canonical_json(values) for values in zip(*columns, strict=True))
+        found.update("".join(f"{line}\n" for line in lines).encode())
+    return found.hexdigest()
 
 
-def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema, about: Mapping[str, object]) -> None:
-    """Write a frame and what is said about it, atomically. Raises OSError."""
-    arrow = _to_arrow(table, schema).replace_schema_metadata({_METADATA: canonical_json(dict(about)).encode()})
+def write_table(path: Path, table: pd.DataFrame | pa.Table, schema: pa.Schema, about: Mapping[str, object]) -> None:
+    """Write a table and what is said about it, atomically. Raises OSError."""
+    arrow = table if isinstance(table, pa.Table) else _to_arrow(table, schema)
+    arrow = arrow.replace_schema_metadata({_METADATA: canonical_json(dict(about)).encode()})
     stream = io.BytesIO()
     pq.write_table(arrow, stream, compression="zstd", write_page_checksum=True)
     write_bytes(path, stream.getbuffer())
@@ -141,12 +159,25 @@ def _to_arrow(table: pd.DataFrame, schema: pa.Schema) -> pa.Table:
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
 
-    frame: pd.DataFrame = table.to_pandas()
+    columns: dict[str, pd.Series] = {}
     for field in table.schema:
-        if pa.types.is_string(field.type):
+        column = table.column(field.name)
+        if not pa.types.is_string(field.type):
+            columns[field.name] = column.to_pandas()
+        elif field.name != "sha256" and "sha256" in columns and column.equals(table.column("sha256")):
+            columns[field.name] = columns["sha256"].copy()  # the same strings, not their like
+        else:
             # pandas 3 has a string type whose null is NaN; None is what our readers test for.
-            frame[field.name] = pd.Series(table.column(field.name).to_pylist(), dtype=object)
-    return frame
+            columns[field.name] = pd.Series(_strings(column), dtype=object)
+    return pd.DataFrame(columns)
+
+
+def _strings(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Return strings and None, each string that stands several times as one object."""
+    coded = column.combine_chunks().dictionary_encode()
+    known = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    found: NDArray[np.object_] = known[coded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+    return found
 
 
 def _build_again(path: Path) -> str:

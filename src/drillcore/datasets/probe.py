@@ -7,15 +7,17 @@ again, since the clock of a file system may be too coarse to tell.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from drillcore.datasets.base import DatasetLayout
-from drillcore.datasets.manifest_table import IMAGE_FACTS, read_arrow, to_frame, write_table
+from drillcore.datasets.manifest_table import IMAGE_FACTS, read_arrow, to_table, write_table
 from drillcore.digests import canonical_json, sha256_file
 from drillcore.errors import BadImageError, DataError
 from drillcore.json_types import Json
@@ -23,8 +25,32 @@ from drillcore.progress import progress
 from drillcore.runtime.images.decode import decode_mask, probe_file
 from drillcore.settings import Settings
 
-# The columns of _SEEN but the first three; `labels` are those an annotation has, `reason` is "" for a good file.
-Facts = Json
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """What is known of a file, the memory's columns behind path, size and time; no dictionary: there may be a million.
+
+    Attributes:
+        sha256: its digest, "" where it cannot be read.
+        bytes, width, height, channels, mode, dtype, levels, looks_like: see `runtime.images.decode.ImageFacts`.
+        labels: those an annotation has.
+        reason: why it is set aside; "" for a good file.
+        detail: the same in a line.
+    """
+
+    sha256: str
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    channels: int | None = None
+    mode: str | None = None
+    dtype: str | None = None
+    levels: int | None = None
+    looks_like: str | None = None
+    labels: list[int] | None = None
+    reason: str = ""
+    detail: str = ""
+
 
 _SEEN = pa.schema(
     [
@@ -41,6 +67,8 @@ _SEEN = pa.schema(
 )
 _VERSION = 3  # of what is looked at: raise it when decoding finds other facts
 _CHUNK = 64
+_ROWS = 2_048
+_REMEMBERED = _SEEN.names[3:]
 _COARSE_NS = 2_000_000_000
 
 
@@ -57,7 +85,7 @@ def probe_folder(
     about["colours"] = [list(colour) for colour in layout.mask_colours]
     memory = _memory(settings, folder.name)
     stats = {name: _stat(folder / name) for name in (*images, *targets)}
-    seen = _recall(memory, about, stats)
+    seen, kept = _recall(memory, about, stats)
     masks = set(targets)
 
     def look(name: str) -> Facts:
@@ -66,15 +94,16 @@ def probe_folder(
 
     fresh = [name for name in stats if name not in seen]
     started = time.time_ns()
-    seen.update(_look_all(settings, look, fresh, f"checking {folder.name}"))
+    found = _look_all(settings, look, fresh, f"checking {folder.name}")
     if fresh:
-        rows = [
-            {"path": name, "size": stats[name][0], "mtime_ns": _settled(stats[name][1], started), **facts}
-            for name, facts in seen.items()
-            if facts["sha256"]
-        ]
-        write_table(memory, to_frame(rows, _SEEN), _SEEN, about)
-    return seen
+        rows = (
+            {"path": name, "size": stats[name][0], "mtime_ns": _settled(stats[name][1], started), **asdict(facts)}
+            for name, facts in found.items()
+            if facts.sha256
+        )
+        added = to_table(rows, _SEEN)
+        write_table(memory, added if kept is None else pa.concat_tables([kept, added]), _SEEN, about)
+    return {**seen, **found} if seen else found
 
 
 def values_seen(settings: Settings, dataset: str) -> dict[str, tuple[int, str]]:
@@ -83,7 +112,7 @@ def values_seen(settings: Settings, dataset: str) -> dict[str, tuple[int, str]]:
         table, _ = read_arrow(_memory(settings, dataset), _SEEN)
     except DataError:
         return {}
-    rows = zip(*(table.column(name).to_pylist() for name in ("path", "levels", "looks_like")), strict=True)
+    rows = _rows(table.select(("path", "levels", "looks_like")))
     return {path: (levels, looks) for path, levels, looks in rows if levels}
 
 
@@ -114,13 +143,13 @@ def _look_all(settings: Settings, look: Callable[[str], Facts], names: Sequence[
 
 def _look(facts: Callable[[Path, int], Facts], path: Path, max_pixels: int) -> Facts:
     try:
-        return {**facts(path, max_pixels), "reason": "", "detail": ""}
+        return facts(path, max_pixels)
     except BadImageError as error:
         try:
             digest = sha256_file(path) if path.is_file() else ""
         except OSError:
             digest = ""
-        return {"sha256": digest, "reason": error.reason, "detail": error.detail}
+        return Facts(sha256=digest, reason=error.reason, detail=error.detail)
 
 
 def _image_facts(path: Path, max_pixels: int) -> Facts:
@@ -128,7 +157,7 @@ def _image_facts(path: Path, max_pixels: int) -> Facts:
     if facts.constant:
         raise BadImageError("constant", f"{path.name}: every pixel has the same value")
     names = (*(name for name, _ in IMAGE_FACTS), "levels", "looks_like")
-    return {name: getattr(facts, name) for name in names}
+    return Facts(**{name: getattr(facts, name) for name in names})
 
 
 def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:
@@ -138,13 +167,13 @@ def _target_facts(layout: DatasetLayout) -> Callable[[Path, int], Facts]:
         if odd := next((one.shape for one in truths if one.shape != truths[0].shape), None):
             sizes = f"{height} x {width} and {odd[0]} x {odd[1]} pixels"
             raise BadImageError("label_value", f"{path.name}: people have {sizes}")
-        return {"sha256": sha256_file(path), "width": width, "height": height, "labels": None}
+        return Facts(sha256=sha256_file(path), width=width, height=height)
 
     def facts(path: Path, max_pixels: int) -> Facts:
         mask = decode_mask(path, max_pixels=max_pixels, as_colours=layout.palette_as_colours)
         labels = layout.read_target(mask)
-        size = {"width": labels.shape[1], "height": labels.shape[0]}
-        return {"sha256": sha256_file(path), **size, "labels": np.unique(labels).tolist()}
+        height, width = labels.shape
+        return Facts(sha256=sha256_file(path), width=width, height=height, labels=np.unique(labels).tolist())
 
     return several if layout.task == "segments" else facts
 
@@ -157,19 +186,32 @@ def _stat(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _recall(memory: Path, about: Mapping[str, object], stats: Mapping[str, tuple[int, int]]) -> dict[str, Facts]:
-    if not memory.is_file():
-        return {}
+def _recall(
+    memory: Path, about: Mapping[str, object], stats: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, Facts], pa.Table | None]:
+    """Return what is remembered of the files that are as they were, and the rows that say so."""
     try:
         table, found = read_arrow(memory, _SEEN)
     except DataError:
-        return {}  # only a memory: everything is looked at again
+        return {}, None  # only a memory: everything is looked at again
     if canonical_json(found) != canonical_json(dict(about)):
-        return {}
-    columns = [table.column(name).to_pylist() for name in _SEEN.names]
-    names = _SEEN.names[3:]
-    return {
-        path: dict(zip(names, row, strict=True))
-        for path, size, changed, *row in zip(*columns, strict=True)
-        if stats.get(path) == (size, changed)
-    }
+        return {}, None
+    seen: dict[str, Facts] = {}
+    same = []
+    for path, size, changed, *row in _rows(table):
+        same.append(stats.get(path) == (size, changed))
+        if same[-1]:
+            seen[path] = Facts(**dict(zip(_REMEMBERED, row, strict=True)))
+    return seen, table.filter(pa.array(same, pa.bool_()))
+
+
+def _rows(table: pa.Table) -> Iterator[Sequence[Any]]:
+    """Yield a table's rows; a few of them are Python's objects at a time, and words that stand often are one object."""
+    words: dict[str, str] = {}
+    often = ("mode", "dtype", "looks_like", "reason", "detail")
+    for batch in table.to_batches(max_chunksize=_ROWS):
+        columns = [column.to_pylist() for column in batch.columns]
+        for name in set(often) & set(batch.schema.names):
+            place = batch.schema.get_field_index(name)
+            columns[place] = [words.setdefault(word, word) for word in columns[place]]
+        yield from zip(*columns, strict=True)

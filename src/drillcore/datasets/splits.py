@@ -81,15 +81,13 @@ def assign_splits(
     carried = {(row.path, row.sha256): row.split for row in previous}
     known = [carried.get((row.path, row.sha256)) for row in rows]
     parts = _components([*rows, *previous])
-    held: dict[int, set[str]] = defaultdict(set)
+    held: dict[int, frozenset[str]] = {}
     for row, part in zip(previous, parts[len(rows) :], strict=True):
-        if row.split in SPLITS:
-            held[part].add(str(row.split))
+        _hold(held, part, row.split)
     result: list[str | None] = list(known)
     bridging = _keep_published(rows, result, previous)
     for part, split in zip(parts, result, strict=False):
-        if split in SPLITS:
-            held[part].add(str(split))
+        _hold(held, part, split)
     _join(rows, parts, held, result, bridging)
     train_only = _share_out(rows, parts, result, fractions, seed)
     return Assignment([split or NONE for split in result], train_only, sorted(bridging))
@@ -156,38 +154,49 @@ def _components(rows: Sequence[SplitRow]) -> list[int]:
             node = parent[node]
         return node
 
-    first: dict[str, int] = {}
+    by_digest: dict[str, int] = {}
+    by_group: dict[str, int] = {}
     for index, row in enumerate(rows):
-        for key in (f"digest {row.sha256}", f"group {row.group}"):
-            parent[root(index)] = root(first.setdefault(key, index))
+        parent[root(index)] = root(by_digest.setdefault(row.sha256, index))
+        parent[root(index)] = root(by_group.setdefault(row.group, index))
     return [root(index) for index in range(len(rows))]
+
+
+# One of each: there may be a million groups.
+_ALONE = {split: frozenset({split}) for split in SPLITS}
+
+
+def _hold(held: dict[int, frozenset[str]], part: int, split: str | None) -> None:
+    """Remember that a group has an image in a split."""
+    if split in _ALONE:
+        there = held.get(part)
+        held[part] = _ALONE[split] if there is None or there == _ALONE[split] else there | _ALONE[split]
 
 
 def _keep_published(rows: Sequence[SplitRow], result: list[str | None], previous: Sequence[SplitRow]) -> set[str]:
     """Fill in the published splits; return the paths of rows whose image is in two splits."""
-    by_digest: dict[str, set[str]] = defaultdict(set)
-    for row in previous:
-        if row.split in SPLITS:
-            by_digest[row.sha256].add(str(row.split))
-    fresh: dict[str, set[str]] = defaultdict(set)
-    for row, split in zip(rows, result, strict=True):
-        if split is None and row.split is not None:
-            fresh[row.sha256].add(row.split)
+    published = [index for index, row in enumerate(rows) if result[index] is None and row.split is not None]
+    splits: dict[str, set[str]] = {rows[index].sha256: set() for index in published}
+    for index in published:
+        splits[rows[index].sha256].add(str(rows[index].split))
+    for row in previous if published else ():
+        if row.split in SPLITS and row.sha256 in splits:
+            splits[row.sha256].add(str(row.split))
     bridging = set()
-    for index, row in enumerate(rows):
-        if result[index] is None and row.split is not None:
-            # The splits of a sequence may reach into each other as published; those of one and the same image may not.
-            bridges = len(by_digest[row.sha256] | fresh[row.sha256]) > 1
-            result[index] = NONE if bridges else row.split
-            if bridges:
-                bridging.add(row.path)
+    for index in published:
+        row = rows[index]
+        # The splits of a sequence may reach into each other as published; those of one and the same image may not.
+        bridges = len(splits[row.sha256]) > 1
+        result[index] = NONE if bridges else row.split
+        if bridges:
+            bridging.add(row.path)
     return bridging
 
 
 def _join(
     rows: Sequence[SplitRow],
     parts: Sequence[int],
-    held: Mapping[int, set[str]],
+    held: Mapping[int, frozenset[str]],
     result: list[str | None],
     bridging: set[str],
 ) -> None:

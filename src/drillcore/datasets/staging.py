@@ -90,11 +90,14 @@ def adapted(
 
 def link_all(target: Path, staged: Path) -> None:
     """Link what the landing zone has into the staged folder, the description left out."""
-    for path in sorted(path for path in target.rglob("*") if path.is_file() and path.name != FILE_NAME):
-        place = staged / path.relative_to(target)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # Both are ours, and the old one goes once the new one is in place.
-        os.link(path, place)
+    staged.mkdir(parents=True, exist_ok=True)
+    with os.scandir(target) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                link_all(Path(entry.path), staged / entry.name)
+            elif entry.is_file() and entry.name != FILE_NAME:
+                # Both are ours, and the old one goes once the new one is in place.
+                os.link(entry.path, f"{staged}/{entry.name}")
 
 
 def bring(items: Sequence[FoundItem], staged: Path, *, move: bool) -> tuple[int, list[FoundItem]]:
