@@ -38,6 +38,7 @@ BENCHES = {
     "drift": "drift",
     "few": "few",
     "int8": "backbones.int8",
+    "import": "importing",
 }
 
 
@@ -54,6 +55,7 @@ BENCHES = {
     "--only", help="cores, patches, plankton-paper: groups of experiments and what they need; 'report' for none."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="plankton-paper: of every training at most.")
+@click.option("--images", type=click.IntRange(min=1_000), help="import: how many; a million take 30 GB of disk.")
 @click.option("--trees", type=click.IntRange(min=1), help="heads: of each forest.")
 @click.option("--full", is_flag=True, default=None, help="binary-map: all images, not some of each set.")
 @click.option("--speed", is_flag=True, default=None, help="binary-map: how long an image takes.")
@@ -64,6 +66,7 @@ def bench(
     data: Path | None,
     only: str | None,
     epochs: int | None,
+    images: int | None,
     trees: int | None,
     full: bool | None,
     speed: bool | None,
@@ -72,7 +75,7 @@ def bench(
     """Run the benchmark NAME.
 
     One of score, store, retrain, dense, serve, heads, dbn, cores, ships, backbones, plankton-paper, cross-pooling,
-    patches, binary-map, similar, label-next, drift, few or int8.
+    patches, binary-map, similar, label-next, drift, few, int8 or import.
 
     \b
     Example:
@@ -89,7 +92,15 @@ def bench(
         raise InputError("the benchmarks are part of the checkout; run drillcore from there")
     run = importlib.import_module(module).run
     chosen = None if only is None else [] if only == "report" else only.split(",")
-    given = {"data": data, "only": chosen, "epochs": epochs, "trees": trees, "full": full, "speed": speed}
+    given = {
+        "data": data,
+        "only": chosen,
+        "epochs": epochs,
+        "images": images,
+        "trees": trees,
+        "full": full,
+        "speed": speed,
+    }
     result = run(settings, quick=quick, **_taken(name, run, given))
     if as_json:
         print_json(result)
