@@ -98,8 +98,8 @@ def test_a_new_class_is_a_warning_and_a_shift_has_a_way_on(settings: Settings) -
     assert state_of(settings, "two") == "changed"
     refused = check_dataset(settings, "two")
     assert not refused.ok
-    assert "drillcore data check two --accept-change" in way_on(refused.report)
-    assert "drillcore data undo two" in way_on(refused.report)
+    assert "drillcore data check two --accept-change" in way_on(settings, refused.report)
+    assert "drillcore data undo two" in way_on(settings, refused.report)
     assert current_manifest(settings, "two").digest == second.digest
     assert undo_import(settings, "two").digest == second.digest
     assert state_of(settings, "two") == "good"
