@@ -17,7 +17,7 @@ from shells import write_shells
 
 from drillcore.analysis.label_next import label_next
 from drillcore.analysis.label_next_kept import MAX_KEPT
-from drillcore.analysis.reporting import gather_report, read_json
+from drillcore.analysis.reporting import _same_images, gather_report, read_json
 from drillcore.cli import cli
 from drillcore.errors import DataError, UnknownNameError
 from drillcore.pages.figure_names import change
@@ -100,6 +100,21 @@ def test_a_rival_stands_beside_with_better_and_worse(report: Any) -> None:
     assert "+0.1000 better" in text
     assert "worse" in text
     assert "version 7" in text
+
+
+def test_figures_of_other_images_are_not_ranked(report: Any) -> None:
+    own = report.version
+    other = dataclasses.replace(own, version=2)
+    assert _same_images(own, other)
+    assert not _same_images(own, dataclasses.replace(own, tags={**own.tags, "images_sha256": "0"}))
+    older = dataclasses.replace(own, tags={})
+    assert _same_images(own, older)
+    assert not _same_images(own, dataclasses.replace(older, metadata={**own.metadata, "data_digest": "0"}))
+    why = "version 2, champion, was measured on other images"
+    text = report_page(dataclasses.replace(report, rival=None, rival_text=why))
+    assert f"Not compared: {why}." in text
+    assert not re.search(r"\d (better|worse)<", text)
+    assert "Not compared: there was no other champion." in report_page(report)
 
 
 @pytest.mark.parametrize(

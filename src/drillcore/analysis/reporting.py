@@ -42,8 +42,8 @@ class Report:
         aliases: that point at it now.
         figures: of the evaluation, `per_class` among them.
         measured: `images`, `ms`, `mb` of the evaluation.
-        rival: the same figures of the version it is compared with, None where there is none.
-        rival_text: which one that is, and on which images it was measured.
+        rival: the same figures of the version it is compared with, measured on the same images; None: there is none.
+        rival_text: which one that is; without its figures, why they are not compared, "" where there was no other.
         verdict: the gate's, None where it was never asked.
         parity: of the export.
         data: facts of the data set.
@@ -195,15 +195,19 @@ def _rival(
     row = next((one for one in registry.versions(settings, version.model) if one.version == others[-1]), None)
     if row is None:
         return None, ""
+    name = f"version {row.version}, {'champion' if champions[-1] == row.version else 'champion before'},"
+    if not _same_images(row, version):
+        both = f"{version.model}@{version.version} {version.model}@{row.version}"
+        return None, f"{name} was measured on other images: drillcore compare {both} asks both about the same"
     with tempfile.TemporaryDirectory() as temporary:
         kept = tracking.bring_artifacts(settings, row.run_id, Path(temporary), ["evaluation.json"])
-        figures = read_json(kept / "evaluation.json")
-    same = row.metadata.get("data_digest") == version.metadata.get("data_digest")
-    word = "champion" if champions[-1] == row.version else "champion before"
-    images = (
-        "the same images" if same else f"images of its own (lineage {row.lineage}): not the same, compare with care"
-    )
-    return figures or None, f"version {row.version}, {word}, measured on {images}"
+        return read_json(kept / "evaluation.json") or None, f"{name} measured on the same images"
+
+
+def _same_images(one: ModelVersion, other: ModelVersion) -> bool:
+    """Whether two versions were measured on the same images; those of an older release where all their data is."""
+    sets = {row.tags.get("images_sha256") for row in (one, other)}
+    return len(sets) == 1 if None not in sets else one.metadata.get("data_digest") == other.metadata.get("data_digest")
 
 
 def _costs(settings: Settings, model: str, version: int) -> dict[str, float]:

@@ -27,6 +27,12 @@ FIGURES: dict[str, tuple[str, int, str]] = {
     "small_ships_missed": ("Small ships missed", -1, ".0f"),
     "false_blobs": ("False blobs", -1, ".0f"),
     "halo_pixels": ("Halo pixels", -1, ".0f"),
+    "covering": ("Covering", 1, ".4f"),
+    "covering_ods": ("Covering, one scale for all", 1, ".4f"),
+    "covering_ois": ("Covering, best scale of each", 1, ".4f"),
+    "segmentation_iou": ("IoU of segments", 1, ".4f"),
+    "probabilistic_rand_ods": ("Probabilistic Rand index", 1, ".4f"),
+    "variation_of_information_ods": ("Variation of information", -1, ".4f"),
     "ms": ("Time per image, ms", -1, ".2f"),
     "mb": ("Size in MB", -1, ".2f"),
 }
@@ -45,6 +51,7 @@ TILES = (
     "ship_iou",
     "mean_squared_error",
     "psnr",
+    "covering",
     "ms",
     "mb",
 )

@@ -132,6 +132,11 @@ def badge(text: str, kind: str = "") -> Html:
     return element("span", text, class_=f"badge {kind}".strip())
 
 
+def commands(*lines: str) -> Html:
+    """Return commands to type, one a line, in a box."""
+    return element("pre", "\n".join(lines), class_="command")
+
+
 def details(summary: Content, *content: Content, open_: bool = False) -> Html:
     """Return what is shown only when asked for."""
     return element("details", element("summary", summary), content, open=open_)

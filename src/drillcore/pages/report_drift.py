@@ -6,7 +6,7 @@ from drillcore.analysis.reporting import DRIFT_PICTURE, Report
 from drillcore.analysis.shifts.answers_since import Unlooked
 from drillcore.analysis.shifts.drift import DAYS, LEAST
 from drillcore.json_types import Json, Values
-from drillcore.pages.html import Html, badge, element, join, picture, section, table
+from drillcore.pages.html import Html, badge, commands, element, join, picture, section, table
 from drillcore.pages.report_origin import day, moment
 from drillcore.runtime.batch.sketch import SKETCHED
 
@@ -36,7 +36,7 @@ def _found(report: Report, found: Json) -> Html:
     stale = [element("p", f"This version has answered nothing since, as far as {_PLACES}{place} tell.")]
     if since.images:
         text_since = f"Newer than this finding, and not in it: {_counted(since)}. Look again:"
-        again = element("pre", _command(report, since, named=bool(place)))
+        again = commands(_command(report, since, named=bool(place)))
         stale = [element("p", text_since, class_="verdict"), again]
     return join(
         [
@@ -58,10 +58,10 @@ def _never(report: Report) -> Html:
     nobody = "Nobody has compared what this version answers with what it answered to its evaluation images."
     if since.images >= LEAST:
         text = f"{nobody} Not compared yet: {_counted(since)}. This compares them:"
-        return join([element("p", text), element("pre", _command(report, since))])
+        return join([element("p", text), commands(_command(report, since))])
     text = f"{nobody} {LEAST} answers are needed; {_PLACES} have {since.images:,}. These make more and compare them:"
-    commands = f"drillcore score {name} IMAGES OUTPUT\ndrillcore drift {name} --scored OUTPUT"
-    return join([element("p", text), element("pre", commands)])
+    both = (f"drillcore score {name} IMAGES OUTPUT", f"drillcore drift {name} --scored OUTPUT")
+    return join([element("p", text), commands(*both)])
 
 
 def _command(report: Report, since: Unlooked, *, named: bool = False) -> str:

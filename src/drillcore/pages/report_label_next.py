@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drillcore.analysis.reporting import Report
-from drillcore.pages.html import Content, Html, breakable, element, join, picture, section
+from drillcore.pages.html import Content, Html, breakable, commands, element, join, picture, section
 from drillcore.pages.report_origin import moment
 from drillcore.pages.thumbnails import cards
 from drillcore.tasks import CLASSIFICATION
@@ -20,7 +20,7 @@ def _content(report: Report) -> Content:
     if task != CLASSIFICATION:
         return element("p", f"Images to label are chosen for classifiers of images; the task of this one is {task}.")
     name = f"{version.model}@{version.version}"
-    command = element("pre", f"drillcore label-next {name} FOLDER")
+    command = commands(f"drillcore label-next {name} FOLDER")
     if chosen is None:
         text = "No choice is kept here for this model. Of a folder of unlabelled images the most worth a label:"
         return join([element("p", text), command])

@@ -139,7 +139,8 @@ def _figures(report: Report) -> Html:
     split = report.recipe.get("evaluate", {}).get("split", "")
     images = values.get("images")
     about = f"On {images:,} images of the split {split!r} that it has not learned from." if images else ""
-    text = f" Compared with {report.rival_text}." if report.rival else " There was no other champion to compare with."
+    alone = report.rival_text or "there was no other champion"
+    text = f" Compared with {report.rival_text}." if report.rival else f" Not compared: {alone}."
     abstain = report.version.metadata.get("abstain")
     unsure = element("p", f"It {abstaining_in_words(abstain)}.") if abstain else None
     shown = element("div", table(columns, rows), class_="narrow")

@@ -50,6 +50,7 @@ dl.one{grid-template-columns:1fr}
 dl>div{display:flex;gap:.8rem;border-bottom:1px solid var(--line);padding:.32rem 0}
 dt{color:var(--soft);flex:0 0 8.6rem}dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 code,.mono{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.9em;overflow-wrap:anywhere}
+pre.command{white-space:pre-wrap;overflow-wrap:anywhere}
 pre{overflow-x:auto;background:var(--warn-bg);padding:.8rem;border-radius:8px;font-size:.86rem}
 figure{margin:1rem 0;display:inline-block;max-width:100%}
 figure img{max-width:100%;height:auto;display:block;background:#fff;border:1px solid var(--line);border-radius:8px}
