@@ -31,6 +31,7 @@ NAME = "many"
 _SIDES = (16, 28)  # pixels, the smallest and the largest
 _DETAIL = 6  # a picture is drawn in so many random levels a side, and enlarged
 _POLL_SECONDS = 0.1
+_CPU = "cpu_seconds"
 _STEPS = {"import": ("data", "import", "--layout", "classes", NAME), "check": ("data", "check", NAME)}
 
 
@@ -43,9 +44,11 @@ def run(settings: Settings, *, quick: bool = False, images: int | None = None) -
         images: how many; 1,000,000 take 20 GB of disk and 5,000,000 of its inodes.
 
     Returns:
-        `images_per_second` of the first import with its check and version; `peak_memory_bytes` of the process tree;
-        `append_share`, the time for 1 % more as a share of the first; `dvc_share` of the first import's time;
-        `time_growth` and `memory_growth`, an image at all of them against one at a tenth; facts and raw timings.
+        `images_per_second` (and per processor second) of the first import with its check and version;
+        `peak_memory_bytes` of the process tree and `memory_bytes_per_image`, what an image more takes; `append_share`,
+        the time for 1 % more as a share of the first (`append_growth_share`: without what does not depend on the number
+        of images); `versions_share` and `dvc_share`, what is done in DVC's place and by DVC itself, of the first
+        import's time; `time_growth`, an image more at the end against one at the beginning; facts and raw timings.
     """
     count = images or (2 * _LEAST if quick else IMAGES)
     settings.state.mkdir(parents=True, exist_ok=True)
@@ -145,25 +148,37 @@ def _disk(folder: Path) -> int:
 def _figures(cases: dict[int, dict[str, Any]]) -> dict[str, float]:
     sizes = sorted(cases)
     last, before = cases[sizes[-1]], cases[sizes[-2]]
+    # Commands take seconds to start: what counts is what an image more takes, at the end and at the beginning.
+    early = _more(cases[sizes[0]], before) if len(sizes) > 2 else _seconds(before["first"], _CPU) / before["images"]
+    more = last["images"] - before["images"]
     return {
         "images": last["images"],
         "images_per_second": last["images"] / _seconds(last["first"]),
+        "images_per_processor_second": last["images"] / _seconds(last["first"], _CPU),
         "peak_memory_bytes": _peak(last),
+        "memory_bytes_per_image": max(_peak(last) - _peak(before), 0) / more,
         "append_share": _seconds(last["append"]) / _seconds(last["first"]),
-        "dvc_share": _dvc(last["first"]) / _seconds(last["first"]),
-        "time_growth": _seconds(last["first"]) / last["images"] / (_seconds(before["first"]) / before["images"]),
-        "memory_growth": _peak(last) / _peak(before),
+        "append_processor_share": _seconds(last["append"], _CPU) / _seconds(last["first"], _CPU),
+        "append_growth_share": max(_more(before, last, "append"), 0) / _more(before, last),
+        "versions_share": _spent(last["first"], "versions: ") / _seconds(last["first"]),
+        "dvc_share": _spent(last["first"], "DVC: ") / _seconds(last["first"]),
+        "time_growth": max(_more(before, last), 0) / early,
     }
 
 
-def _seconds(steps: dict[str, Any]) -> float:
-    return sum(float(step["seconds"]) for step in steps.values())
+def _more(small: dict[str, Any], large: dict[str, Any], step: str = "first") -> float:
+    """Return the processor seconds that an image more takes, between two sizes."""
+    return (_seconds(large[step], _CPU) - _seconds(small[step], _CPU)) / (large["images"] - small["images"])
 
 
-def _dvc(steps: dict[str, Any]) -> float:
-    return sum(
-        float(seconds) for step in steps.values() for part, seconds in step["parts"].items() if part.startswith("DVC: ")
-    )
+def _seconds(steps: dict[str, Any], kind: str = "seconds") -> float:
+    return sum(float(step[kind]) for step in steps.values())
+
+
+def _spent(steps: dict[str, Any], *begins: str) -> float:
+    """Return the seconds of parts by how their names begin."""
+    parts = [(part, spent) for step in steps.values() for part, spent in step["parts"].items()]
+    return sum(float(spent["seconds"]) for part, spent in parts if part.startswith(begins))
 
 
 def _peak(case: dict[str, Any]) -> int:
@@ -210,14 +225,14 @@ _HEAD = (
 
 def _case_row(case: dict[str, Any]) -> tuple[str, ...]:
     size, first, added = case["images"], case["first"], case["append"]
-    spent = {kind: (_seconds(first, kind), _seconds(added, kind)) for kind in ("seconds", "cpu_seconds")}
+    spent = {kind: (_seconds(first, kind), _seconds(added, kind)) for kind in ("seconds", _CPU)}
     return (
         f"{size:,}",
         f"{case['drawing_seconds']:.1f}",
         f"{first['import']['seconds']:.1f}",
         f"{first['check']['seconds']:.1f}",
         *(f"{spent[kind][0] / size * 1e6:,.0f}" for kind in spent),
-        f"{_dvc(first) / size * 1e6:,.0f}",
+        f"{_spent(first, 'DVC: ', 'versions: ') / size * 1e6:,.0f}",
         *(f"{more:.1f} ({more / once:.1%})" for once, more in spent.values()),
     )
 

@@ -73,7 +73,7 @@ FIGURES = {
     "drift": ["detection_rate", "false_alarm_rate", "scoring_cost_share"],
     "few": ["accuracy_minus_probe", "accuracy_minus_probe_least", "accuracy_minus_forest"],
     "int8": ["int8_speedup", "int8_speedup_single", "int8_bytes_ratio"],
-    "import": ["images_per_second", "peak_memory_bytes", "append_share", "dvc_share", "time_growth", "memory_growth"],
+    "import": ["images_per_second", "peak_memory_bytes", "append_share", "dvc_share", "time_growth"],
     "serve": ["serve_vs_onnxruntime", "p99_vs_batch_latency", "vs_mlflow", "vs_litserve"],
 }
 
