@@ -123,21 +123,31 @@ def _make_pool(client: SyncPrefectClient, name: str) -> bool:
     return True
 
 
-def _make_rule() -> bool:
-    """Make the automation: a run silent since its last heartbeat has crashed; so its slot is freed."""
-    trigger = EventTrigger(
+def silence() -> EventTrigger:
+    """Return when a run is taken for dead: nothing was heard of it since its last heartbeat, no end under any name.
+
+    Our runs end as "Refused" or "Unchanged": states of Prefect's kind COMPLETED, whose events have their names.
+    """
+    return EventTrigger(
         posture=Posture.Proactive,
         after={f"{_RUN}.heartbeat"},
-        expect={f"{_RUN}.{word}" for word in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed")},
+        expect={f"{_RUN}.*"},
         match={"prefect.resource.id": [f"{_RUN}.*"]},
         for_each={"prefect.resource.id"},
         threshold=1,
         within=_SILENCE,
     )
+
+
+def _make_rule() -> bool:
+    """Make the automation: a run silent since its last heartbeat has crashed; so its slot is freed."""
     try:
-        Automation.read(name=_SILENT_RUNS)
+        rule = Automation.read(name=_SILENT_RUNS)
     except ValueError:  # there is none of that name
         action = ChangeFlowRunState(state="CRASHED", message="no sign of life from this run's process")
-        Automation(name=_SILENT_RUNS, trigger=trigger, actions=[action]).create()
+        Automation(name=_SILENT_RUNS, trigger=silence(), actions=[action]).create()
         return True
+    if rule.trigger.expect != silence().expect:  # made by an earlier drillcore
+        rule.trigger = silence()
+        rule.update()
     return False

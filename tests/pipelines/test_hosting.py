@@ -202,3 +202,20 @@ def test_no_task_of_a_flow_can_keep_a_pickle() -> None:
     for task in tasks:
         assert not task.persist_result or task.result_serializer == "json"
         assert task.timeout_seconds
+
+
+def test_a_run_that_has_ended_is_not_silent_whatever_its_end_is_called(prefect: None) -> None:
+    from prefect.automations import Automation
+    from prefect.server.events.schemas.automations import EventTrigger
+
+    from drillcore_pipelines import setup
+
+    setup.set_up(1, print)
+    rule = Automation.read(name=setup._SILENT_RUNS)
+    rule.trigger.expect = {"prefect.flow-run.Completed"}  # as an earlier version made it
+    rule.update()
+    setup.set_up(1, print)
+    trigger = EventTrigger.model_validate(Automation.read(name=setup._SILENT_RUNS).trigger.model_dump())
+    for name in ("heartbeat", "Completed", "Failed", "Crashed", "Refused", "Unchanged", "Scored"):
+        assert trigger.expects(f"prefect.flow-run.{name}")
+    assert not trigger.expects("prefect.task-run.Completed")
