@@ -9,23 +9,16 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
 
 from drillcore.analysis.reporting import find_version
 from drillcore.analysis.shifts.drift import DAYS, LEVEL, LIMIT, find_drift, keep_drift
 from drillcore.errors import TooFewAnswersError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
+from drillcore_pipelines.events import raise_drift
 from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_drift
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say
-
-EVENT = "drillcore.drift"
-
-
-def resource_of(model: str) -> str:
-    """Return the id of a model among Prefect's resources, which triggers match."""
-    return f"drillcore.model.{model}"
 
 
 @task(
@@ -76,16 +69,8 @@ def drift(
         if scored:
             raise
         return end({**subject, "status": "unchanged", "reason": str(error)})
-    if found["drifted"]:
-        emit_event(
-            event=EVENT,
-            resource={
-                "prefect.resource.id": resource_of(version.model),
-                "prefect.resource.name": version.model,
-                "drillcore.version": str(version.version),
-            },
-            payload={name: found[name] for name in ("version", "reason", "level", "answers", "tests")},
-        )
     summary = {**found, "status": "drifted" if found["drifted"] else "stable"}
+    if found["drifted"]:
+        raise_drift(summary)
     show_drift(summary)
     return end(summary)

@@ -271,7 +271,7 @@ def _own_command(flow: str, given: Values, failed: str) -> list[str]:
         return ["drift", model, *repeated("--scored", "scored"), *options("days", "level", "limit")]
     if flow == "label-next" and given.get("folder"):
         return ["label-next", model, str(given["folder"]), *options("count")]
-    if flow == "score" and given.get("source") and given.get("output"):
+    if flow == "score" and given.get("source") and given.get("output") and "{version}" not in str(given["output"]):
         return ["score", model, str(given["source"]), str(given["output"]), *engine]
     return []
 

@@ -13,6 +13,7 @@ from drillcore.datasets.ingest import ingest as accept
 from drillcore.errors import DataError, LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.settings import Settings
+from drillcore_pipelines.events import raise_data
 from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_ingest
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, data_lease, end, may_pass, prepared, say, skipped
@@ -88,6 +89,8 @@ def checked(settings: Settings, dataset: str, digest: str) -> Json:
 def ingest(dataset: str) -> Summary:
     """Make a checked version of what is new in DATASET's landing zone; where nothing is, say so at once.
 
+    A new version raises the event `drillcore.data`.
+
     Args:
         dataset: its name in the landing zone.
 
@@ -111,5 +114,6 @@ def ingest(dataset: str) -> Summary:
         return end(skipped(subject, error))
     reason = f"{facts['images']:,} images, {facts['set_aside']:,} set aside; digest {facts['data_digest'][:12]}"
     summary = {**subject, "status": "accepted", "reason": reason, **facts, "quality": report}
+    raise_data(summary)
     show_ingest(summary)
     return end(summary)

@@ -11,6 +11,7 @@ from drillcore.retrain.releasing import promote_reference
 from drillcore.runtime.model.reference import parse_reference
 from drillcore.settings import Settings
 from drillcore.state.leases import hold_lease
+from drillcore_pipelines.events import raise_promotion
 from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_promote
 from drillcore_pipelines.running import RETRY_SECONDS, Summary, end, may_pass, prepared, say, skipped
@@ -37,6 +38,8 @@ def judge_and_move(settings: Settings, reference: str, why: str) -> dict[str, ob
 @told_flow("model")
 def promote(model: str, why: str = "promote flow") -> Summary:
     """Make MODEL[@ALIAS|@VERSION] (default: the challenger) the champion if the gate lets it.
+
+    A new champion raises the event `drillcore.promotion`.
 
     Args:
         model: a model's name or reference.
@@ -67,5 +70,7 @@ def promote(model: str, why: str = "promote flow") -> Summary:
     except LeaseHeldError as error:
         return end(skipped(subject, error))
     summary = {**result, **subject, "status": "promoted" if result["promoted"] else "refused"}
+    if result["promoted"]:
+        raise_promotion(summary)
     show_promote(summary)
     return end(summary)

@@ -13,6 +13,7 @@ from drillcore.errors import LeaseHeldError
 from drillcore.json_types import Json
 from drillcore.retrain.retraining import STAGES, Retrain, Stage
 from drillcore.settings import Settings
+from drillcore_pipelines.events import raise_promotion
 from drillcore_pipelines.failing import step, told_flow
 from drillcore_pipelines.prefect_artifacts import show_retrain
 from drillcore_pipelines.running import (
@@ -81,7 +82,7 @@ def retrain(
 
     Args:
         model: a recipe's name.
-        promote: make the new version champion if the gate lets it.
+        promote: make the new version champion if the gate lets it; that raises `drillcore.promotion`.
         force: train although data and recipe are unchanged.
         changes: of the recipe for this run, FIELD=VALUE, for instance head.params.n_estimators=100.
         engine: "local", or "dask": features are computed on the workers of a Dask cluster, to which drillcore speaks
@@ -111,6 +112,8 @@ def retrain(
             summary = _stages(settings, work)
         except LeaseHeldError as error:
             return end(skipped({"model": model}, error))
+        if summary["status"] == "promoted":
+            raise_promotion(summary)
     show_retrain(settings, summary)
     return end(summary)
 

@@ -27,6 +27,7 @@ from drillcore_serving.batch.score_batch import score as run
 
 INBOX = "inbox"  # in the state folder, one folder per model
 _DIGITS = 12  # of a digest in an output's name
+_VERSION = "{version}"  # in an output: so that each champion has one of its own
 _NAMED = 12  # files that wait, in the log
 
 
@@ -146,8 +147,9 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
         model: a model's name or reference.
         source: a folder, a `.txt` list or a Parquet file with a column `path`; "": what waits in
             `.drillcore/inbox/<model>`.
-        output: a new, empty or unfinished folder; "": one below `.drillcore/scored` that grows by what is new in the
-            folder, each content once; of a list, one named by it. Both may be URLs.
+        output: a new, empty or unfinished folder, `{version}` in it standing for the model's; "": one below
+            `.drillcore/scored` that grows by what is new in the folder, each content once; of a list, one named by it.
+            Both may be URLs.
         engine: "local", or "dask": on the workers of a Dask cluster, which `serving` speaks to itself, without
             prefect-dask: the shards are no tasks of Prefect's, their journal and receipt know what is done.
         scheduler: its address, for "dask"; TLS as Dask's own configuration says. "": workers are started here.
@@ -172,7 +174,7 @@ def score(model: str, source: str = "", output: str = "", engine: str = "local",
             if grows:
                 summary = score_inbox(settings, model, folder, _growing(settings, name, source), engine, scheduler)
             else:
-                target = place(output) if output else _output(settings, name, version, folder)
+                target = _output(settings, output, name, version, folder)
                 summary = score_images(settings, model, folder, target, engine, scheduler)
                 verify(target)
     except LeaseHeldError as error:
@@ -202,6 +204,8 @@ def _growing(settings: Settings, name: str, source: str) -> Path:
     return settings.state / "scored" / own
 
 
-def _output(settings: Settings, name: str, version: int, folder: AnyPath) -> AnyPath:
-    """Return where the results of a list go."""
+def _output(settings: Settings, output: str, name: str, version: int, folder: AnyPath) -> AnyPath:
+    """Return where the results of one version go."""
+    if output:
+        return place(output.replace(_VERSION, str(version)))
     return settings.state / "scored" / f"{name}-{version}-{list_inputs(folder).digest()[:_DIGITS]}"

@@ -15,13 +15,13 @@ from drillcore.settings import Settings
 def test_the_flow_raises_an_event(
     retrained: tuple[Settings, dict[str, Any]], prefect: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drillcore_pipelines import drift, label_next
+    from drillcore_pipelines import drift, events, label_next
 
     monkeypatch.setattr("drillcore.analysis.shifts.drift.LEAST", 5)  # the small checkout is evaluated on few images
     settings, _ = retrained
     raised: list[dict[str, Any]] = []
-    emit = drift.emit_event
-    monkeypatch.setattr(drift, "emit_event", lambda **event: raised.append(event) or emit(**event))
+    emit = events.emit_event
+    monkeypatch.setattr(events, "emit_event", lambda **event: raised.append(event) or emit(**event))
     for module in (drift, label_next):
         monkeypatch.setattr(module, "prepared", lambda: settings)
     assert drift.drift(MODEL)["status"] == "unchanged"
