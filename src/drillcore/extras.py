@@ -16,6 +16,7 @@ MODULES = {
     "similar": ["faiss"],
     "tune": ["optuna"],
     "postgres": ["psycopg"],
+    "s3": ["boto3", "dvc_s3"],
 }
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
+from server_case import (
+    FINAL,
+    answer,
+    bare_environment,
+    drillcore,
+    free_port,
+    kill_all,
+    running,
+    start_run,
+    state_of,
+    wait_for_line,
+    wait_for_schedule,
+    wait_until,
+)
 from shells import RECIPE, write_shells
 
 from drillcore.retrain.retraining import STAGES
@@ -34,24 +40,13 @@ deployments:
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
     work_pool: {name: gpu}
 """
-FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-
-
-def drillcore(root: Path, *arguments: str, env: dict[str, str]) -> str:
-    command = [sys.executable, "-m", "drillcore", *arguments]
-    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def make_checkout(root: Path, source: Path) -> tuple[Path, dict[str, str]]:
     (root / "models").mkdir(parents=True)
     (root / "models" / f"{MODEL}.yaml").write_text(RECIPE)
     (root / "prefect.yaml").write_text(PREFECT_YAML)
-    own = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DRILLCORE_", "MLFLOW_"))
-    }
-    env = own | {
+    env = bare_environment() | {
         "DRILLCORE_ROOT": str(root),
         "DRILLCORE_THREADS": "1",
         "DRILLCORE_WORKERS": "1",
@@ -60,65 +55,6 @@ def make_checkout(root: Path, source: Path) -> tuple[Path, dict[str, str]]:
     }
     drillcore(root, "data", "import", "--layout", "classes", "shells", str(source), env=env)
     return root, env
-
-
-@contextlib.contextmanager
-def running(root: Path, *arguments: str, env: dict[str, str], log: Path) -> Iterator[psutil.Process]:
-    """Run a command and all it starts; nothing of it is left behind."""
-    with log.open("ab") as stream:
-        process = psutil.Popen(
-            [sys.executable, "-m", "drillcore", *arguments], cwd=root, env=env, stdout=stream, stderr=stream
-        )
-        try:
-            yield process
-        finally:
-            kill_all(process)
-
-
-def kill_all(process: psutil.Process) -> None:
-    """Kill -9 a process and everything below it, as a machine that loses its power does."""
-    family = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-    for one in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.send_signal(signal.SIGKILL)
-    psutil.wait_procs(family, timeout=60)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def answer(api: httpx.Client, method: str, path: str, **options: Any) -> Any:
-    """Ask the server as Prefect's own client does: a 503 says that its database is busy, and to come again."""
-    deadline = time.monotonic() + 60
-    while (found := api.request(method, path, **options)).status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        assert time.monotonic() < deadline, f"{path}: the server was busy for a minute"
-        time.sleep(0.5)
-    return found.raise_for_status().json()
-
-
-def start_run(api: httpx.Client) -> str:
-    deployment = answer(api, "GET", f"deployments/name/{DEPLOYMENT}")["id"]
-    return str(
-        answer(api, "POST", f"deployments/{deployment}/create_flow_run", json={"state": {"type": "SCHEDULED"}})["id"]
-    )
-
-
-def state_of(api: httpx.Client, run: str) -> dict[str, Any]:
-    state: dict[str, Any] = answer(api, "GET", f"flow_runs/{run}")["state"]
-    return state
-
-
-def wait_until(api: httpx.Client, run: str, *types: str, seconds: float = 300) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    while (state := state_of(api, run))["type"] not in types:
-        assert time.monotonic() < deadline, f"still {state['name']} ({state['message']}) after {seconds:.0f} s"
-        time.sleep(0.2)
-    return state
 
 
 def outcome(root: Path, env: dict[str, str]) -> dict[str, Any]:
@@ -157,24 +93,15 @@ def test_a_schedule_survives_kills(tmp_path: Path) -> None:
         hits = kill_thrice(root, env, api, log)
         assert hits >= 2, "most kills came too late: nothing is proven"
         with running(root, "flows", "worker", "gpu", env=env, log=log):
-            run = start_run(api)
+            run = start_run(api, DEPLOYMENT)
             ended = wait_until(api, run, *FINAL)
             assert (ended["type"], ended["name"]) == ("COMPLETED", "Promoted"), (ended, log.read_text()[-4000:])
             look_at_artifacts(api, run)
             look_at_logs(api, run)
-            again = wait_until(api, start_run(api), *FINAL)
+            again = wait_until(api, start_run(api, DEPLOYMENT), *FINAL)
             assert (again["type"], again["name"]) == ("COMPLETED", "Unchanged"), again
             assert again["message"].startswith("nothing new")
         assert outcome(root, env) == outcome(plain, plain_env)
-
-
-def wait_for_schedule(api: httpx.Client) -> None:
-    """The server makes runs of the cron schedule by itself, seconds after the deployment."""
-    deadline = time.monotonic() + 240
-    asked = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-    while not answer(api, "POST", "flow_runs/count", json=asked):
-        assert time.monotonic() < deadline, "no run was scheduled"
-        time.sleep(1)
 
 
 def kill_thrice(root: Path, env: dict[str, str], api: httpx.Client, log: Path) -> int:
@@ -184,7 +111,7 @@ def kill_thrice(root: Path, env: dict[str, str], api: httpx.Client, log: Path) -
     for number in sorted(generator.sample(range(len(STAGES)), 3)):
         seen = log.stat().st_size
         with running(root, "flows", "worker", "gpu", env=env, log=log) as worker:
-            run = start_run(api)
+            run = start_run(api, DEPLOYMENT)
             wait_for_line(log, seen, f" - {STAGES[number].name}: ")
             time.sleep(generator.uniform(0, 1))
             kill_all(worker)
@@ -193,13 +120,6 @@ def kill_thrice(root: Path, env: dict[str, str], api: httpx.Client, log: Path) -
         with running(root, "flows", "worker", "gpu", env=env, log=log):
             wait_until(api, run, *FINAL, seconds=240)
     return hits
-
-
-def wait_for_line(log: Path, seen: int, text: str, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while text.encode() not in log.read_bytes()[seen:]:
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.1)
 
 
 def look_at_artifacts(api: httpx.Client, run: str) -> None:

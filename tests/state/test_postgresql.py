@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
-import pwd
-import shutil
-import socket
 import subprocess
-import tempfile
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from postgresql_case import PostgreSQL, postgresql
 
 from drillcore.errors import ConflictError, LeaseHeldError, StateError
 from drillcore.settings import Settings
@@ -27,53 +25,17 @@ ELSEWHERE = "elsewhere-itself:7:1:ff"  # machine, process, start, chance
 BY = {"action": "promote", "who": "tester", "why": "a test"}
 
 
-def postgres(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program of PostgreSQL, which refuses to be root."""
-    if os.geteuid() == 0:
-        command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
-
-
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[Path, int]]:
-    """A server of the test's own, on loopback: (its data folder, its port)."""
+def cluster() -> Iterator[PostgreSQL]:
     pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
-    if not all(map(shutil.which, ("initdb", "pg_ctl"))):
-        pytest.skip("there is no PostgreSQL on this machine's PATH")
-    folder = Path(tempfile.mkdtemp(prefix="drillcore-pg-", dir="/var/tmp"))
-    data = folder / "data"
-    if os.geteuid() == 0:
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("there is no user postgres to run its server as")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    try:
-        made = postgres(["initdb", "-D", str(data), "-U", "drillcore", "-A", "trust", "--no-sync"], folder)
-        assert made.returncode == 0, made.stderr
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        log = str(folder / "log")
-        started = postgres(["pg_ctl", "-D", str(data), "-l", log, "-w", "-t", "100", "-o", options, "start"], folder)
-        assert started.returncode == 0, started.stderr
-        yield data, port
-    finally:
-        postgres(["pg_ctl", "-D", str(data), "-m", "immediate", "stop"], folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgresql() as started:
+        yield started
 
 
 @pytest.fixture
-def shared(cluster: tuple[Path, int], settings: Settings, request: pytest.FixtureRequest) -> Settings:
+def shared(cluster: PostgreSQL, settings: Settings, request: pytest.FixtureRequest) -> Settings:
     """Settings whose state stands in an empty database of its own on the server."""
-    server = f"postgresql+psycopg://drillcore@127.0.0.1:{cluster[1]}"
-    name = "t" + str(abs(hash(request.node.nodeid)))
-    engine = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return dataclasses.replace(settings, state_url=f"{server}/{name}")
+    return dataclasses.replace(settings, state_url=cluster.make("t" + str(abs(hash(request.node.nodeid)))))
 
 
 def test_moves_and_digests(shared: Settings) -> None:
@@ -125,6 +87,53 @@ def test_of_many_who_race_one_wins(shared: Settings) -> None:
     assert race(6, lambda _number: acquire_lease(database, "x", 60)) == ["lost"] * 5 + ["won"]
 
 
+RACER = """
+import sys
+from drillcore.errors import ConflictError, LeaseHeldError
+from drillcore.state import acquire_lease, insert_move
+from drillcore.state.database import StateDatabase
+database = StateDatabase(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for work in (
+    lambda: insert_move(database, "m", "champion", 2, expected_seq=0, action="promote", who="tester", why="a test"),
+    lambda: acquire_lease(database, "x", 60),
+):
+    try:
+        work()
+        print("won", flush=True)
+    except (ConflictError, LeaseHeldError):
+        print("lost", flush=True)
+sys.stdin.readline()  # who holds the lease lives on until all have asked
+"""
+
+
+def test_of_many_processes_one_wins(shared: Settings) -> None:
+    open_state(shared)
+    with contextlib.ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", RACER, shared.state_url],
+                    text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            for _ in range(4)
+        ]
+        ends = [(racer.stdin, racer.stdout) for racer in racers if racer.stdin and racer.stdout]
+        assert [answers.readline() for _, answers in ends] == ["ready\n"] * 4
+        for orders, _ in ends:
+            orders.write("go\n")
+            orders.flush()
+        for _ in ("move", "lease"):
+            assert sorted(answers.readline() for _, answers in ends) == ["lost\n"] * 3 + ["won\n"]
+        for racer in racers:
+            racer.communicate("end\n", timeout=60)
+    assert [move.version for move in moves(open_state(shared), "m")] == [2]
+
+
 def test_a_holder_on_another_machine_is_watched_before_its_lease_is_taken(shared: Settings) -> None:
     database = open_state(shared)
     lease = acquire_lease(database, "x", 0.5)
@@ -136,10 +145,9 @@ def test_a_holder_on_another_machine_is_watched_before_its_lease_is_taken(shared
     taken.renew()
 
 
-def test_a_server_that_goes_away_is_one_line(shared: Settings, cluster: tuple[Path, int]) -> None:
+def test_a_server_that_goes_away_is_one_line(shared: Settings, cluster: PostgreSQL) -> None:
     database = open_state(shared)
-    data = cluster[0]
-    postgres(["pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop"], data.parent)
+    cluster.kill()
     with pytest.raises(StateError, match="the server is up") as caught:
         moves(database, "m")
     assert "\n" not in str(caught.value)
