@@ -37,7 +37,7 @@ def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     settings.state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-workers-", dir=settings.state) as name:
         raw = _measured(dataclasses.replace(settings, device="cpu", threads=1), Path(name), count, rounds)
-    figures = {name: raw[name] for name in ("two_workers_speedup", "driver_ms_per_image")}
+    figures = {name: raw[name] for name in ("two_workers_speedup", "two_workers_cpu_speedup", "driver_ms_per_image")}
     if quick:
         return {**figures, **facts({"images": SEED}), "raw": raw}
     return write_report("workers", figures, raw, _text(raw), seeds={"images": SEED})
@@ -58,29 +58,45 @@ def _measured(settings: Settings, folder: Path, count: int, rounds: int) -> dict
         return time.perf_counter() - began, time.process_time() - cpu
 
     seconds: dict[str, list[float]] = {"1": [], "2": []}
+    busy: dict[str, list[float]] = {"1": [], "2": []}
     drivers = []
     with pinned_clusters((1, 2)) as clusters:
         for cluster in clusters.values():
             filled("warm", cluster, _BATCHES)  # a worker's first run imports all that it needs
         for _ in range(rounds):
             for workers, cluster in clusters.items():
+                before = _cpu_seconds(cluster)
                 wall, cpu = filled(str(workers), cluster)
                 seconds[str(workers)].append(wall)
+                busy[str(workers)].append(max(after - before[name] for name, after in _cpu_seconds(cluster).items()))
             drivers.append(cpu)  # of the last: with two workers
     seconds["here"] = [filled("here", None)[0]]
     trees = [_files(folder / name) for name in seconds]
     assert trees[0] == trees[1] == trees[2], "the bytes of the store depend on who computed them"
-    pairs = zip(seconds["1"], seconds["2"], strict=True)
+    ratios = {
+        name: statistics.median(one / two for one, two in zip(taken["1"], taken["2"], strict=True))
+        for name, taken in (("two_workers_speedup", seconds), ("two_workers_cpu_speedup", busy))
+    }
     return {
         "images": count,
         "network": f"{_NETWORK}, {_TAP}, {_SIDE} x {_SIDE}",
         "cores": len(os.sched_getaffinity(0)),
         # Round by round: what else the machine does changes from one round to the next.
-        "two_workers_speedup": statistics.median(one / two for one, two in pairs),
+        **ratios,
         "driver_ms_per_image": 1000 * statistics.median(drivers) / count,
         "load_after": round(os.getloadavg()[0], 2),
         "seconds": seconds,
+        "cpu_seconds_of_the_busiest": busy,
     }
+
+
+def _cpu_seconds(cluster: Cluster) -> dict[str, float]:
+    """Return what each worker has computed so far."""
+    from distributed import Client
+
+    with Client(cluster.address, set_as_default=False) as client:
+        found: dict[str, float] = client.run(time.process_time)
+    return found
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -97,5 +113,6 @@ def _text(raw: dict[str, Any]) -> str:
 
 {raw["images"]:,} JPEG files through {raw["network"]}, into an empty store, {len(raw["seconds"]["1"])} rounds in turn on
 {raw["cores"]} cores; each worker has one of them, driver and scheduler run beside. The speedup is the median over the
-rounds. The three stores are equal to the byte. Load of the machine afterwards: {raw["load_after"]}.
+rounds; `cpu` is the same of the processor seconds of the worker that had most to do, which other work on the machine
+changes little. The three stores are equal to the byte. Load of the machine afterwards: {raw["load_after"]}.
 """

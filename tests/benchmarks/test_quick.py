@@ -27,7 +27,7 @@ FIGURES = {
         "vgg16_fast_vs_backbone",
     ],
     "store": ["extraction_vs_backbone", "plus_one_percent_forward_share"],
-    "workers": ["two_workers_speedup", "driver_ms_per_image"],
+    "workers": ["two_workers_speedup", "two_workers_cpu_speedup", "driver_ms_per_image"],
     "score": [
         "score_vs_onnxruntime",
         "forest_single_speedup",

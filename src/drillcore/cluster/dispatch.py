@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 GPU = "GPU"  # name of the resource, as in `dask worker --resources GPU=1`
 _IN_FLIGHT = 2  # numbers per thread of the workers: one in the making, one waiting
-_BEYOND = 6  # numbers per thread that may have begun while the first of them is not there, where the order counts
+_BEYOND = 3  # numbers per thread that may have begun while the first of them is not there, where the order counts
 _ATTEMPTS = 4  # times that Dask gives a number up, each after several lost workers
 _WORKER_SECONDS = 120  # without any worker
 _LOOK_SECONDS = 2.0
