@@ -28,12 +28,12 @@ from drillcore.representations.activations.extraction import extract
 from drillcore.settings import Settings
 
 _BATCHES = 64  # images of a run that warms up
-_NETWORK, _TAP, _SIDE = "timm:tf_efficientnet_lite0", "blocks.6", 224
+_NETWORK, _TAP, _SIDE = "timm:tf_efficientnet_lite0", "pooled", 224  # what models/plankton-lite.yaml reads
 
 
 def run(settings: Settings, *, quick: bool = False) -> dict[str, Any]:
     """Measure, write the report (not when quick) and return it."""
-    count, rounds = (64, 1) if quick else (2048, 3)
+    count, rounds = (64, 1) if quick else (4096, 3)
     settings.state.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-workers-", dir=settings.state) as name:
         raw = _measured(dataclasses.replace(settings, device="cpu", threads=1), Path(name), count, rounds)
