@@ -114,7 +114,7 @@ def test_white_that_nothing_explains_is_void_and_the_class_without_a_pixel_is_na
     assert not check.ok
     assert "every class has pixels in the training masks" in check.report.reason
     assert "ship" in check.report.reason
-    assert "ship 255 255 255" in way_on(check.report)
+    assert "ship 255 255 255" in way_on(settings, check.report)
 
 
 def test_masks_of_one_value_fail_by_the_name_of_what_they_lack(settings: Settings, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_probabilities_thumbnails_and_records(form: Form, marker: Path, tmp_path
     file = tmp_path / "probabilities.npy"
     file.write_bytes(form(marker))
     refused(IntegrityError, lambda: _evidence(file))
-    assert _recall(file) == {}
+    assert [len(part) for part in _recall(file)] == [0, 0]
     folder = RunFolder(tmp_path, "fingerprint")
     (tmp_path / "fit.json").write_bytes(form(marker))
     assert folder.read(Fitted) is None
@@ -259,7 +259,7 @@ def test_manifests_and_what_stands_beside_them(form: Form, marker: Path, setting
     refused(DataError, lambda: outs_md5(data.decode("latin-1")))
     (settings.root / "data.dvc").write_bytes(data)
     refused(DataError, lambda: current_tree(settings))
-    assert _recall(settings.state / "probed" / "shells.parquet", {}, {}) == {}
+    assert _recall(settings.state / "probed" / "shells.parquet", {}, {}) == ({}, None)
     assert read_snapshot(settings, "shells") is None
     assert trusted_landing(settings, "shells") == set()
     assert (read_history(settings, "shells"), read_refusal(settings, "shells")) == ([], "")
