@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.pooling.answers import MEASURED, Answers, answers, paired
+from benchmarks.pooling.claims import CLAIMS, claimed
 from benchmarks.pooling.exported import file_times
 from benchmarks.pooling.features import NETWORKS, Maps
 from benchmarks.pooling.fisher import fisher_methods
@@ -70,14 +71,14 @@ def run(
 
 
 def _reported(settings: Settings, pieces: Sequence[Maps], found: Found, *, quick: bool) -> dict[str, Any]:
-    gains = {}
-    for key, sets in found.items():
-        judged = [sets[name] for name in TARGET_SETS if name in sets] or list(sets.values())
-        gains[key] = paired([one["CL-45C"] for one in judged], [one["CNN-Global"] for one in judged])
-    lowest = min(gains.values())
-    first = next(maps for maps in pieces if maps.answered("CL-45C"))
-    taken, products = times(settings, first), kernel_times(first)
-    filed = file_times(settings, first.key, first.pictures.side, first.pictures.components)
+    measured = [maps for maps in pieces if maps.pictures.name in found.get(maps.key, {})]
+    earlier = {} if quick else _earlier()
+    here = {**_told(measured, found), **_timed(settings, measured, known="seconds" in earlier, quick=quick)}
+    if "seconds" in here:
+        here["measured"]["times"] = facts()
+    raw = merged(earlier, here)
+    lowest = min(raw["gains"].values())
+    taken, filed, products = raw["seconds"], raw["file_seconds"], raw["kernel_seconds"]
     figures = {
         "pooling_vs_backbone": taken["pooling"] / taken["backbone"],
         "file_pooling_vs_backbone": filed["pooling"] / filed["backbone"],
@@ -85,27 +86,84 @@ def _reported(settings: Settings, pieces: Sequence[Maps], found: Found, *, quick
         "cl45c_minus_global": lowest[0],
         "cl45c_minus_global_low": lowest[1],
     }
-    raw = {
+    if quick:
+        return {**figures, **facts({"folds": SEED}), "raw": raw}
+    raw["pictures"] = sorted({*raw.get("pictures", []), *write_overlays(measured, RESULTS / "cross-pooling")})
+    return write_report("cross-pooling", figures, raw, written(raw), seeds={"folds": SEED, "bootstrap": SEED})
+
+
+def _told(measured: Sequence[Maps], found: Found) -> dict[str, Any]:
+    """Return what the pieces measured here say: figures, not times."""
+    gains = {}
+    for key, sets in found.items():
+        judged = [sets[name] for name in TARGET_SETS if name in sets]
+        if len(judged) == len(TARGET_SETS) or key == "quick":
+            judged = list(sets.values()) if key == "quick" else judged
+            gains[key] = paired([one["CL-45C"] for one in judged], [one["CNN-Global"] for one in judged])
+    return {
         "accuracy": {
             key: {name: {method: [one.score, one.c] for method, one in rows.items()} for name, rows in sets.items()}
             for key, sets in found.items()
         },
+        "finer": {piece(maps): _finer(found[maps.key][maps.pictures.name]) for maps in measured},
+        "claims": claimed(found),
         "gains": gains,
-        "seconds": taken,
-        "file_seconds": filed,
-        "kernel_seconds": products,
+        "sparsity": {piece(maps): sparsity(maps) for maps in measured},
+        "counts": {maps.pictures.name: _counts(maps.pictures) for maps in measured},
+        "measured": {piece(maps): read_object(maps.folder / "answers" / MEASURED) for maps in measured},
     }
-    if quick:
-        return {**figures, **facts({"folds": SEED}), "raw": raw}
-    measured = [maps for maps in pieces if maps.pictures.name in found.get(maps.key, {})]
-    raw["sparsity"] = sparse = {f"{maps.pictures.name}, {maps.key}": sparsity(maps) for maps in measured}
-    raw["measured"] = {
-        f"{maps.pictures.name}, {maps.key}": read_object(maps.folder / "answers" / MEASURED) for maps in measured
+
+
+def _timed(settings: Settings, measured: Sequence[Maps], *, known: bool, quick: bool) -> dict[str, Any]:
+    """Return times: of files always, of the rest where pictures of full size were measured here or none are known."""
+    full = [maps for maps in measured if maps.pictures.name in TARGET_SETS]
+    timed = full if full or known else measured
+    key, side, components = ("quick", 32, 20) if quick else ("lite0", 224, 500)
+    here: dict[str, Any] = {"file_seconds": file_times(settings, key, side, components)}
+    if timed:
+        here |= {"seconds": times(settings, timed[0]), "kernel_seconds": kernel_times(timed[0])}
+    return here
+
+
+def _earlier() -> dict[str, Any]:
+    """Return what the report that stands holds; nothing where there is none."""
+    try:
+        return dict(read_object(RESULTS / "cross-pooling.json")["raw"])
+    except FileNotFoundError:
+        return {}
+
+
+def _finer(rows: dict[str, Answers]) -> bool:
+    """Whether blocks are the better single resolution, by the loss on rows held out of train."""
+    return rows["CL-45F"].loss < rows["CL-45"].loss
+
+
+def piece(maps: Maps) -> str:
+    """Return a piece's name in the report."""
+    return f"{maps.pictures.name}, {maps.key}"
+
+
+def merged(earlier: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """Return what a report says that keeps the pieces measured elsewhere: those measured here take their own place.
+
+    A claim's row of earlier stays as long as one of its data sets has not been measured here.
+    """
+    raw = {**earlier, **here}
+    for name in ("finer", "gains", "sparsity", "counts", "measured"):
+        raw[name] = {**earlier.get(name, {}), **here[name]}
+    keys = {**earlier.get("accuracy", {}), **here["accuracy"]}
+    raw["accuracy"] = {
+        key: {**earlier.get("accuracy", {}).get(key, {}), **here["accuracy"].get(key, {})} for key in keys
     }
-    pictures = write_overlays(measured, RESULTS / "cross-pooling")
-    counts = {maps.pictures.name: _counts(maps.pictures) for maps in measured}
-    text = written(found, gains, {**taken, "file": filed}, products, counts, raw["measured"], sparse, pictures)
-    return write_report("cross-pooling", figures, raw, text, seeds={"folds": SEED, "bootstrap": SEED})
+    known = {(one["claim"], one["network"], name) for one in here["claims"] for name in one["by"]}
+    kept = [
+        one
+        for one in earlier.get("claims", [])
+        if any((one["claim"], one["network"], name) not in known for name in one["by"])
+    ]
+    order = [claim for claim, *_ in CLAIMS]
+    raw["claims"] = sorted([*kept, *here["claims"]], key=lambda one: (order.index(one["claim"]), one["network"]))
+    return raw
 
 
 def _pieces(settings: Settings, data: Path | None, quick: bool) -> list[Maps]:

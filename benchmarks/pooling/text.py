@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.pooling.answers import Answers, paired
 from benchmarks.pooling.exported import SHIPPED
 from benchmarks.pooling.features import NETWORKS
 from benchmarks.report import table
 
-Sets = Mapping[str, Mapping[str, Answers]]
-Found = Mapping[str, Sets]
+Raw = Mapping[str, Any]
+Found = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]  # score and C by network, data set and method
 
 # By beginning of a method's name the network passes of an image.
 PASSES = {
@@ -36,26 +35,6 @@ TITLES = {
     "voc-animals": ("Animals of VOC 2012, for VOC 2007 (table 3)", "mean average precision"),
     "plankton": ("plankton, far from ImageNet", "accuracy"),
 }
-# (what is claimed, ours, theirs): ours - theirs in points, the mean over the data sets that have both.
-CLAIMS = (
-    ("CL-45C above CNN-Global", "CL-45C", "CNN-Global"),
-    ("CL-45 above CNN-Global", "CL-45", "CNN-Global"),
-    ("CL-45C above CNN-Jitter", "CL-45C", "CNN-Jitter"),
-    ("two resolutions above one", "CL-45C", "CL-45"),
-    ("with CNN-Global beside above CL-45C alone", "CL-45C + CNN-Global", "CL-45C"),
-    ("with CNN-Jitter beside above CL-45C alone", "CL-45C + CNN-Jitter", "CL-45C"),
-    ("layers 4-5 above 3-4", "CL-45", "CL-34"),
-    ("the same of both resolutions", "CL-45C", "CL-34C"),
-    ("above direct max pooling", "CL-45", "direct max"),
-    ("above direct sum pooling", "CL-45", "direct sum-sqrt"),
-    ("above a spatial pyramid", "CL-45", "spatial pyramid"),
-    ("above sparse-coding Fisher vectors", "CL-45", "SCFV"),
-    ("signs cost little", "CL-45, signs", "CL-45"),
-    ("signed maps above clipped ones", "CL-45", "CL-45, clipped"),
-    ("power normalisation gains", "CL-45", "CL-45, no power"),
-    ("3x3 above 1x1", "CL-45", "CL-45, 1x1"),
-    ("twice the components gain little", "CL-45, twice", "CL-45"),
-)
 _ABOUT = (
     "For conv 4 and 5 two of a network's last stages of one resolution stand in (EfficientNet-Lite0: `blocks.5.3`, "
     "`blocks.6.0`; SqueezeNet: the map that fire9 reads, and fire9), for conv 3 and 4 two below (`blocks.4.1`, "
@@ -68,19 +47,11 @@ _ABOUT = (
 )
 
 
-def written(
-    found: Found,
-    gains: Mapping[str, tuple[float, float, float]],
-    seconds: Mapping[str, Any],
-    products: Mapping[str, float],
-    counts: Mapping[str, Mapping[str, int]],
-    measured: Mapping[str, Mapping[str, Any]],
-    sparse: Mapping[str, Mapping[str, float]],
-    pictures: Sequence[str],
-) -> str:
-    """Return the report's text."""
-    about = "; ".join(f"{name}: {count['train']} train, {count['test']} test" for name, count in counts.items())
-    parts = [f"Pictures: {about}. {_ABOUT}", _when(measured)]
+def written(raw: Raw) -> str:
+    """Return the report's text of what the JSON holds under `raw`."""
+    found: Found = raw["accuracy"]
+    about = "; ".join(f"{name}: {count['train']} train, {count['test']} test" for name, count in raw["counts"].items())
+    parts = [f"Pictures: {about}. {_ABOUT}", _when(raw["measured"])]
     for name, (title, measure) in TITLES.items():
         columns = [key for key in found if name in found[key]]
         if columns:
@@ -89,14 +60,14 @@ def written(
     parts += [
         f"## Other layers (table 6)\n\n{_wide(found, everything, LAYERS)}",
         "## Ways to pool (table 7)\n\nOf each set's best single resolution, CL-45 or CL-45F, by the loss on rows held "
-        f"out of train.\n\n{_best(found, everything, WAYS)}",
-        f"## Signs (table 8)\n\nOf the same resolution.\n\n{_best(found, everything, ('CL-45', 'CL-45, signs'))}",
+        f"out of train.\n\n{_best(raw, everything, WAYS)}",
+        f"## Signs (table 8)\n\nOf the same resolution.\n\n{_best(raw, everything, ('CL-45', 'CL-45, signs'))}",
         f"## Forms and sizes\n\n{_wide(found, everything, FORMS)}",
-        f"## What a picture costs (table 5)\n\n{_costs(seconds)}",
-        f"## Pooling in a model's file\n\n{_forms(seconds['file'])}",
-        f"## Claims\n\n{_claims(found)}",
-        f"## Targets\n\n{_targets(gains, seconds, products)}",
-        f"## Maps as part detectors (figure 4)\n\n{_maps(sparse, pictures)}",
+        f"## What a picture costs (table 5)\n\n{_costs(raw['seconds'])}",
+        f"## Pooling in a model's file\n\n{_forms(raw['file_seconds'])}",
+        f"## Claims\n\n{_claims(raw['claims'])}",
+        f"## Targets\n\n{_targets(raw)}",
+        f"## Maps as part detectors (figure 4)\n\n{_maps(raw['sparsity'], raw['pictures'])}",
         "## Not here\n\nMIT-67, Birds-200, VOC 2007 and H3D themselves (table 4); regions (R-CNN SCFV) and fine-tuned "
         "networks; AlexNet, whose weights are not at hand. fc7 is no mean; the stand-in is what the network was "
         "trained to be averaged to, which leaves pooled maps less to gain.",
@@ -114,7 +85,8 @@ def _when(measured: Mapping[str, Mapping[str, Any]]) -> str:
         ]
         for name, one in measured.items()
     ]
-    return f"Times are of the run above; accuracies were measured:\n\n{table(('piece', 'at', 'on', 'revision'), rows)}"
+    head = ("piece", "measured by", "on", "revision")
+    return f"Pooling in a model's file is of the run above. All else:\n\n{table(head, rows)}"
 
 
 def passes(method: str) -> int:
@@ -140,24 +112,22 @@ def _wide(found: Found, columns: Sequence[tuple[str, str]], methods: Sequence[st
     return table(("method", *(f"{name}, {key}" for key, name in columns)), rows)
 
 
-def finer(rows: Mapping[str, Answers]) -> bool:
-    """Whether blocks are the better single resolution, by the loss on rows held out of train."""
-    return rows["CL-45F"].loss < rows["CL-45"].loss
-
-
-def _named(method: str, rows: Mapping[str, Answers]) -> str:
+def _named(method: str, finer: bool) -> str:
     """Return the method's name at the better resolution."""
-    if not finer(rows) or method == "SCFV":
+    if not finer or method == "SCFV":
         return method
     return method.replace("CL-45", "CL-45F") if method.startswith("CL-45") else f"{method}F"
 
 
-def _best(found: Found, columns: Sequence[tuple[str, str]], methods: Sequence[str]) -> str:
-    heads, rows = [], []
-    for key, name in columns:
-        heads.append(f"{name}, {key}: {'CL-45F' if finer(found[key][name]) else 'CL-45'}")
+def _best(raw: Raw, columns: Sequence[tuple[str, str]], methods: Sequence[str]) -> str:
+    finer = [raw["finer"][f"{name}, {key}"] for key, name in columns]
+    heads = [f"{name}, {key}: {'CL-45F' if own else 'CL-45'}" for (key, name), own in zip(columns, finer, strict=True)]
+    rows = []
     for method in methods:
-        cells = [_score(found[key][name].get(_named(method, found[key][name]))) for key, name in columns]
+        cells = [
+            _score(raw["accuracy"][key][name].get(_named(method, own)))
+            for (key, name), own in zip(columns, finer, strict=True)
+        ]
         label = "cross-layer" if method == "CL-45" else "SCFV, of the whole picture" if method == "SCFV" else method
         rows.append([label.replace("CL-45, ", ""), *cells])
     return table(("method", *heads), rows)
@@ -193,9 +163,8 @@ def _forms(times: Mapping[str, Any]) -> str:
     )
 
 
-def _targets(
-    gains: Mapping[str, tuple[float, float, float]], seconds: Mapping[str, Any], products: Mapping[str, float]
-) -> str:
+def _targets(raw: Raw) -> str:
+    gains, seconds, products = raw["gains"], raw["seconds"], raw["kernel_seconds"]
     rows = []
     for key, (gain, low, high) in gains.items():
         title = f"CL-45C at least 3 points above CNN-Global, mean of flowers17 and scene15, {NETWORKS[key].title}"
@@ -207,7 +176,7 @@ def _targets(
     rows.append(
         ["the same beside onnxruntime's forward pass, as the store is filled", f"{onnx:.1%}", _held(onnx <= 0.2)]
     )
-    file = seconds["file"]["pooling"] / seconds["file"]["backbone"]
+    file = raw["file_seconds"]["pooling"] / raw["file_seconds"]["backbone"]
     rows.append(["the same in a model's file", f"{file:.1%}", _held(file <= 0.2)])
     rows.append(["kernels at 70 % of the bare product's rate", f"{rate:.0%}", _held(rate >= 0.7)])
     return (
@@ -217,17 +186,17 @@ def _targets(
     )
 
 
-def _claims(found: Found) -> str:
-    rows = []
-    for claim, ours, theirs in CLAIMS:
-        for key, sets in found.items():
-            both = {name: one for name, one in sets.items() if ours in one and theirs in one}
-            if both:
-                gain = paired([one[ours] for one in both.values()], [one[theirs] for one in both.values()])
-                each = ", ".join(
-                    f"{name} {100 * (one[ours].score - one[theirs].score):+.1f}" for name, one in both.items()
-                )
-                rows.append([claim, key, f"{gain[0]:+.1f}", f"{gain[1]:+.1f} to {gain[2]:+.1f}", each])
+def _claims(claims: Sequence[Raw]) -> str:
+    rows = [
+        [
+            one["claim"],
+            one["network"],
+            f"{one['points']:+.1f}",
+            f"{one['low']:+.1f} to {one['high']:+.1f}",
+            ", ".join(f"{name} {points:+.1f}" for name, points in one["by"].items()),
+        ]
+        for one in claims
+    ]
     return table(("claim", "network", "points, mean over the sets", "95 % interval", "by set"), rows)
 
 
@@ -249,8 +218,8 @@ def _maps(sparse: Mapping[str, Mapping[str, float]], pictures: Sequence[str]) ->
     )
 
 
-def _score(one: Answers | None) -> str:
-    return "" if one is None else f"{100 * one.score:.1f}"
+def _score(one: Sequence[float] | None) -> str:
+    return "" if one is None else f"{100 * one[0]:.1f}"
 
 
 def _held(held: bool) -> str:
