@@ -73,7 +73,7 @@ def run(
 def _reported(settings: Settings, pieces: Sequence[Maps], found: Found, *, quick: bool) -> dict[str, Any]:
     measured = [maps for maps in pieces if maps.pictures.name in found.get(maps.key, {})]
     earlier = {} if quick else _earlier()
-    here = {**_told(measured, found), **_timed(settings, measured, known="seconds" in earlier, quick=quick)}
+    here = {**_told(measured, found), **_timed(settings, pieces, known="seconds" in earlier, quick=quick)}
     if "seconds" in here:
         here["measured"]["times"] = facts()
     raw = merged(earlier, here)
@@ -114,10 +114,11 @@ def _told(measured: Sequence[Maps], found: Found) -> dict[str, Any]:
     }
 
 
-def _timed(settings: Settings, measured: Sequence[Maps], *, known: bool, quick: bool) -> dict[str, Any]:
-    """Return times: of files always, of the rest where pictures of full size were measured here or none are known."""
-    full = [maps for maps in measured if maps.pictures.name in TARGET_SETS]
-    timed = full if full or known else measured
+def _timed(settings: Settings, pieces: Sequence[Maps], *, known: bool, quick: bool) -> dict[str, Any]:
+    """Return times: of files always, of the rest where maps of full size are kept here or none are known."""
+    whole = [maps for maps in pieces if "global" in maps]
+    full = [maps for maps in whole if maps.pictures.name in TARGET_SETS]
+    timed = full if full or known else whole
     key, side, components = ("quick", 32, 20) if quick else ("lite0", 224, 500)
     here: dict[str, Any] = {"file_seconds": file_times(settings, key, side, components)}
     if timed:
