@@ -115,7 +115,7 @@ def _dataset(settings: Settings) -> Iterator[Case]:
     require(table is not None, "nothing was probed")
     about = json.loads(table.schema.metadata[b"drillcore"])  # type: ignore[union-attr]
     stats = {row: probe._stat(root / row) for row in made.table["path"]}
-    yield Case("probed", memory, lambda: probe._recall(memory, about, stats) or None)
+    yield Case("probed", memory, lambda: probe._recall(memory, about, stats)[0] or None)
     yield Case("description", root / FILE_NAME, lambda: read_description(root), same=False)
     pointer = {"digest": made.digest, "lineage": made.lineage, "files": 12, "tree": "t", "dvc_md5": "a" * 32}
     pointers.write_pointer(settings, name, pointer)
