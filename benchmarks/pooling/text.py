@@ -44,8 +44,8 @@ _ABOUT = (
     "5,000 of 26,536 pictures, of each of 121 classes the same share, drawn with a seed: grey and small (half have 49 "
     "to 94 pixels on the longer side), they are enlarged to 128 x 128, where Lite0's last maps have 4 x 4 cells, "
     "SqueezeNet's 7 x 7; 100 components, C of 0.1, 1 and 10 by the errors on a fifth of train held out (val). That "
-    "rule took the place of one by log loss after a first test figure had been seen (58.4 for Lite0's CL-45), so plankton's "
-    "rows are a little flattered."
+    "rule took the place of one by log loss after a first test figure had been seen (58.4 for Lite0's CL-45), so "
+    "plankton's rows are a little flattered."
 )
 
 
