@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.frozen_features import frozen_features
 from benchmarks.report import RESULTS, table, write_report
-from drillcore.analysis.choosing_labels import choose, unsureness
+from drillcore.analysis.labelling.choosing import choose, unsureness
 from drillcore.datasets.synthetic import write_sample
 from drillcore.errors import InputError
 from drillcore.heads.svm.linear_svm import LinearSvmHead

@@ -7,8 +7,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from drillcore.analysis.label_next import label_next as choose
-from drillcore.analysis.label_next_kept import choice_folder
+from drillcore.analysis.labelling.kept import choice_folder
+from drillcore.analysis.labelling.label_next import label_next as choose
 from drillcore.json_types import Json
 from drillcore.pages.images_to_label import write_label_next
 from drillcore.runtime.model.reference import parse_reference

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from shells import write_shells
 
-from drillcore.analysis.choosing_labels import choose, unsureness
-from drillcore.analysis.label_next import label_next
+from drillcore.analysis.labelling.choosing import choose, unsureness
+from drillcore.analysis.labelling.label_next import label_next
 from drillcore.cli.label_next import label_next as command
 from drillcore.datasets.ingest import current_manifest
 from drillcore.datasets.landing import import_dataset

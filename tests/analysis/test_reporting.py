@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 from shells import write_shells
 
-from drillcore.analysis.label_next import label_next
-from drillcore.analysis.label_next_kept import MAX_KEPT
+from drillcore.analysis.labelling.kept import MAX_KEPT
+from drillcore.analysis.labelling.label_next import label_next
 from drillcore.analysis.reporting import _same_images, gather_report, read_json
 from drillcore.cli import cli
 from drillcore.errors import DataError, UnknownNameError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drillcore import registry, tracking
-from drillcore.analysis.label_next_kept import KeptChoice, kept_choice
+from drillcore.analysis.labelling.kept import KeptChoice, kept_choice
 from drillcore.analysis.shifts.answers_since import Unlooked, unlooked
 from drillcore.analysis.shifts.drift_kept import drift_file, kept_drift
 from drillcore.analysis.version_figures import VersionFigure, main_figure, version_figures

@@ -38,7 +38,7 @@ BENCHES = {
     "drift": "drift",
     "few": "few",
     "int8": "backbones.int8",
-    "import": "importing",
+    "import": "importing.importing",
 }
 
 

@@ -31,8 +31,8 @@ def label_next(model: str, folder: Path, count: int, output: Path | None, as_jso
       drillcore data import --append --layout csv shells label-next.csv --columns path,label
     """
     settings = begin(as_json=as_json)
-    from drillcore.analysis.label_next import label_next as choose
-    from drillcore.analysis.label_next_kept import choice_folder
+    from drillcore.analysis.labelling.kept import choice_folder
+    from drillcore.analysis.labelling.label_next import label_next as choose
     from drillcore.pages.images_to_label import write_label_next
 
     found = choose(settings, model, folder, count)

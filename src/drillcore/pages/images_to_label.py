@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from drillcore.analysis.label_next import COLUMNS, LabelNext
-from drillcore.analysis.label_next_kept import MAX_KEPT, keep_choice
+from drillcore.analysis.labelling.kept import MAX_KEPT, keep_choice
+from drillcore.analysis.labelling.label_next import COLUMNS, LabelNext
 from drillcore.errors import BadImageError
 from drillcore.files import write_text
 from drillcore.json_types import Json

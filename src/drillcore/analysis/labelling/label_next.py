@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from drillcore.analysis.choosing_labels import choose, unsureness
+from drillcore.analysis.labelling.choosing import choose, unsureness
 from drillcore.analysis.trained_parts import TrainedParts, find_parts, fitted_head, recipe_of
 from drillcore.errors import BadImageError, InputError
 from drillcore.json_types import Json

@@ -14,7 +14,7 @@ from drillcore.json_types import Json
 from drillcore.settings import Settings
 
 if TYPE_CHECKING:
-    from drillcore.analysis.label_next import LabelNext
+    from drillcore.analysis.labelling.label_next import LabelNext
 
 MAX_KEPT = 12  # pictures: what a report shows
 

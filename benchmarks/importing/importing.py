@@ -100,9 +100,9 @@ def _source(step: str, source: Path, *options: str) -> tuple[str, ...]:
 def _command(root: Path, *command: str) -> dict[str, Any]:
     """Run a command in a process of its own; return its seconds, by part too, and the peak memory of its tree."""
     report = root.parent / "step.json"
-    program = [sys.executable, "-m", "benchmarks.importing_step", str(report), *command]
+    program = [sys.executable, "-m", "benchmarks.importing.step", str(report), *command]
     environment = {**os.environ, "DRILLCORE_ROOT": str(root)}
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     peak = 0
     with (root.parent / "step.log").open("w+") as log:
         process = subprocess.Popen(program, cwd=checkout, env=environment, stdout=log, stderr=subprocess.STDOUT)
