@@ -11,39 +11,25 @@ PROMOTION = "drillcore.promotion"  # a model has a new champion
 DRIFT = "drillcore.drift"  # a model's answers have changed
 
 
-def dataset_resource(name: str) -> str:
-    """Return the id of a data set among Prefect's resources, which triggers match."""
-    return f"drillcore.dataset.{name}"
-
-
-def model_resource(name: str) -> str:
-    """Return the id of a model among Prefect's resources."""
-    return f"drillcore.model.{name}"
-
-
 def raise_data(summary: Json) -> None:
     """Tell of the data set's version of an ingest that accepted one."""
-    name = str(summary["dataset"])
-    payload = {key: summary[key] for key in ("data_digest", "images", "set_aside", "splits")}
-    resource = {"prefect.resource.id": dataset_resource(name), "prefect.resource.name": name}
-    emit_event(event=DATA, resource=resource, payload=payload)
+    _raise(DATA, "dataset", summary, ("data_digest", "images", "set_aside", "splits"))
 
 
 def raise_promotion(summary: Json) -> None:
     """Tell of the champion that a retrain or the gate has made."""
-    _of_model(PROMOTION, summary, ("version", "reason"))
+    _raise(PROMOTION, "model", summary, ("version", "reason"))
 
 
 def raise_drift(summary: Json) -> None:
     """Tell of answers that have changed."""
-    _of_model(DRIFT, summary, ("version", "reason", "level", "answers", "tests"))
+    _raise(DRIFT, "model", summary, ("version", "reason", "level", "answers", "tests"))
 
 
-def _of_model(event: str, summary: Json, told: tuple[str, ...]) -> None:
-    name = str(summary["model"])
-    resource = {
-        "prefect.resource.id": model_resource(name),
-        "prefect.resource.name": name,
-        "drillcore.version": str(summary["version"]),
-    }
+def _raise(event: str, kind: str, summary: Json, told: tuple[str, ...]) -> None:
+    """Raise an event of what triggers match as `drillcore.KIND.NAME`."""
+    name = str(summary[kind])
+    resource = {"prefect.resource.id": f"drillcore.{kind}.{name}", "prefect.resource.name": name}
+    if "version" in told:
+        resource["drillcore.version"] = str(summary["version"])
     emit_event(event=event, resource=resource, payload={key: summary[key] for key in told})
