@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import httpx
 import psutil
 import pytest
 from postgresql_case import PostgreSQL, postgresql
+from s3_case import S3
 from server_case import (
     FINAL,
     answer,
@@ -77,33 +77,6 @@ deployments:
 """
 
 
-class S3:
-    """moto's S3 behind a door that can be shut and opened again on the same port."""
-
-    def __init__(self) -> None:
-        from moto.server import DomainDispatcherApplication, create_backend_app
-
-        self._store = DomainDispatcherApplication(create_backend_app)
-        self._port = free_port()
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        from werkzeug.serving import make_server
-
-        self._server = make_server("127.0.0.1", self._port, self._store, threaded=True)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def kill(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 class Process:
     """One of drillcore's or MLflow's programs, which may be killed and started again."""
 
@@ -141,16 +114,13 @@ class Production:
             "DRILLCORE_DEVICE": "cpu",
             "MLFLOW_TRACKING_USERNAME": "drill",
             "MLFLOW_TRACKING_PASSWORD": "another-password",
-            "MLFLOW_S3_ENDPOINT_URL": s3.url,
-            "AWS_ENDPOINT_URL": s3.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
+            **s3.environment,
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_API_AUTH_STRING": "drill:a-third-password",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
-        make_buckets(s3.url, "models", "data", "scored")
+        for bucket in ("models", "data", "scored"):
+            s3.make(bucket)
         self.parts: dict[str, Any] = {"postgres": postgres, "s3": s3}
         self.parts["mlflow"] = self._mlflow(postgres, tracking_port)
         self.parts["prefect"] = self._drillcore(
@@ -231,15 +201,6 @@ def production(tmp_path: Path) -> Iterator[Production]:
 def make_project(root: Path) -> None:
     (root / "models").mkdir(parents=True)
     (root / "models" / f"{MODEL}.yaml").write_text(RECIPE)
-
-
-def make_buckets(url: str, *names: str) -> None:
-    import boto3
-
-    login = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **login)
-    for name in names:
-        client.create_bucket(Bucket=name)
 
 
 def wait_for_answer(url: str, auth: tuple[str, str] | None = None, seconds: float = 300) -> None:

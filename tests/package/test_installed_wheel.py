@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import subprocess
 import zipfile
 from dataclasses import replace
@@ -16,6 +15,7 @@ import httpx
 import pytest
 from installed_case import CHECKOUT, Installed, build, install, listing, unpack, until
 from PIL import Image
+from server_case import free_port
 
 pytestmark = pytest.mark.slow
 _FORBIDDEN = ("torch", "torchvision", "sklearn", "mlflow", "prefect", "dvc", "great_expectations", "timm")
@@ -174,9 +174,3 @@ def deploy(installed: Installed, root: Path) -> None:
             until(lambda: api.get(f"flow_runs/{run}").json()["state_type"] in ("COMPLETED", "FAILED", "CRASHED"))
             state = api.get(f"flow_runs/{run}").json()["state"]
             assert (state["type"], state["name"]) == ("COMPLETED", "Unchanged"), state
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
