@@ -51,9 +51,8 @@ class Repository(Repo):
             size: their bytes, None where it is not known.
         """
         out, dep = stage.outs[0], stage.deps[0]
-        out.update_legacy_hash_name(
-            force=True
-        )  # a data.dvc that names no version does not say which kind of MD5 it has
+        # A data.dvc that names no version does not say which kind of MD5 it has.
+        out.update_legacy_hash_name(force=True)
         out.hash_info, out.meta, out.obj = HashInfo("md5", md5), Meta(size=size, nfiles=files, isdir=True), None
         dep.hash_info, dep.meta = out.hash_info, out.meta
         stage.md5 = stage.compute_md5()
